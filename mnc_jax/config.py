@@ -1,0 +1,228 @@
+"""Every number of the cascade, with its unit and its source, as frozen dataclasses.
+
+A `Config` is hashable, so that it can be a static argument of `jax.jit`. All
+lengths are pixels of the network input unless a comment says otherwise.
+"""
+
+import dataclasses
+import json
+import typing
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """What fixes the parameter tree and the forward pass."""
+
+  num_categories: int = 0
+  """C, background included. 0: `with_categories` fills it in from the data set."""
+  trunk: Literal["vgg16", "small"] = "vgg16"
+  """Shared features: VGG-16 to conv5_3 (stride 16), or a small normalised hourglass (stride 4)."""
+  trunk_widths: tuple[int, ...] = (32, 64, 96, 128)
+  """Channels of the small trunk at strides 2, 4, 8, 16. VGG-16 ignores it."""
+  frozen_blocks: int = 2
+  """VGG-16 blocks that take no gradient; the release freezes conv1_x and conv2_x."""
+  compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  """Of convolutions and dense layers. Parameters and geometry stay float32."""
+  anchor_scales: tuple[float, ...] = (8.0, 16.0, 32.0)
+  """Anchor side over stride (paper, section 3.1, after Faster R-CNN)."""
+  anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+  """Anchor height over width."""
+  box_stage_width: int = 512
+  """Channels of stage 1's 3 x 3 convolution."""
+  roi_size: int = 14
+  """Side of a RoI feature after pooling (paper, section 3.2)."""
+  roi_pool: int = 2
+  """Samples a RoI cell per axis, max-pooled: 28 x 28 samples give 14 x 14."""
+  roi_grid: Literal["center", "edge", "caffe"] = "center"
+  """Sampling grid of the RoI warp; see `ops.roi_warp`."""
+  roi_method: Literal["gather", "matmul"] = "gather"
+  """How the warp is computed; both give the same numbers."""
+  roi_chunk: int = 16
+  """RoIs warped and pooled at a time, so that the 28 x 28 samples never live whole."""
+  mask_hidden: int = 256
+  """Width of stage 2's hidden dense layer (paper, section 3.2)."""
+  mask_size: int = 28
+  """M, side of a predicted mask (paper: 28; release: 21)."""
+  dense_width: int = 4096
+  """Width of stage 3's dense layers (fc6, fc7)."""
+  normalize: bool = False
+  """Layer-normalise the dense layers: needed to learn from scratch, absent in VGG-16."""
+  box_delta_stds: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+  """Scale of stage 3's class-wise box deltas (release)."""
+  box_gradient: bool = True
+  """False stops the gradient between stages at the box coordinates (the paper's ablation)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Which images, at what size, in what order."""
+
+  dataset: Literal["shapes", "coco"] = "coco"
+  """`shapes` is drawn in code; `coco` reads any COCO-format annotation file."""
+  data_dir: str = "data"
+  """Where `shapes` is prepared (TFDS layout)."""
+  train_annotations: str = ""
+  """`instances_*.json` of the training images (dataset `coco`)."""
+  train_images: str = ""
+  """Folder of the training images (dataset `coco`)."""
+  eval_annotations: str = ""
+  """`instances_*.json` of the evaluation images (dataset `coco`)."""
+  eval_images: str = ""
+  """Folder of the evaluation images (dataset `coco`)."""
+  image_ids: tuple[int, ...] = ()
+  """If not empty, train and evaluate on these images only."""
+  short_side: int = 600
+  """Images are scaled to this short side ..."""
+  long_side: int = 1000
+  """... unless the long side would exceed this (release)."""
+  buckets: tuple[tuple[int, int], ...] = ((600, 1000), (1000, 600))
+  """(height, width) that images are padded to; one compilation each."""
+  max_instances: int = 100
+  """G, ground-truth instances an image is padded to."""
+  flip: bool = True
+  """Flip half of the training images left to right."""
+  batch_size: int = 8
+  """Images a training step, over all devices (paper, section 4)."""
+  eval_batch_size: int = 8
+  """Images an evaluation step, over all devices."""
+  num_workers: int = 0
+  """Processes that load images; 0 loads in the training process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """Targets, losses and the optimiser."""
+
+  num_stages: Literal[3, 5] = 5
+  """Stages trained together (paper, section 3.4)."""
+  seed: int = 0
+  """Root of every random number of the run."""
+  # Stage 1: which anchors count, and as what (paper, section 3.1; Faster R-CNN).
+  anchors_per_image: int = 256
+  """Anchors in the loss of an image, at most half of them positive."""
+  anchor_positive_iou: float = 0.7
+  anchor_negative_iou: float = 0.3
+  anchor_border: float = 0.0
+  """Anchors reaching more than this many pixels outside the image are left out."""
+  # Proposals that stage 1 hands on while training (release).
+  pre_nms: int = 12000
+  proposal_nms_iou: float = 0.7
+  num_proposals: int = 300
+  min_box_size: float = 16.0
+  """Proposals with a shorter side are dropped."""
+  # RoIs sampled for stages 2 and 3 (release).
+  rois_per_image: int = 64
+  roi_positive_fraction: float = 0.3
+  roi_positive_iou: float = 0.5
+  roi_hard_negative_iou: float = 0.1
+  """Negatives at or above this IoU are the hard ones."""
+  roi_hard_negative_fraction: float = 0.85
+  """Share of hard ones among the negatives."""
+  # Stage 2 and 3 targets (release).
+  mask_threshold: float = 0.4
+  """Binarises mask targets, and predicted masks before their IoU is taken."""
+  mask_label_iou: float = 0.5
+  """A mask-level category needs this IoU between predicted and true mask."""
+  # Loss weights.
+  weight_box: float = 1.0
+  """Of stage 1."""
+  weight_mask: float = 1.0
+  """Of stages 2 and 4 (release: 2)."""
+  weight_category: float = 1.0
+  """Of stages 3 and 5."""
+  # Optimiser (paper, section 4; release).
+  optimizer: Literal["sgd", "adamw"] = "sgd"
+  learning_rate: float = 1e-3
+  momentum: float = 0.9
+  weight_decay: float = 5e-4
+  num_steps: int = 40000
+  schedule: Literal["step", "cosine"] = "step"
+  """`step` divides the rate by ten at each of `decay_steps`; `cosine` goes to zero."""
+  decay_steps: tuple[int, ...] = (32000,)
+  warmup_steps: int = 0
+  """Steps in which the rate rises linearly from zero."""
+  clip_norm: float = 0.0
+  """Largest global gradient norm; 0 leaves gradients as they are."""
+  # Bookkeeping.
+  init_weights: str = ""
+  """Pretrained trunk (`.npz`) or whole model (`.safetensors`) to start from."""
+  log_every: int = 20
+  checkpoint_every: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceConfig:
+  """From cascade outputs to instances."""
+
+  pre_nms: int = 6000
+  proposal_nms_iou: float = 0.7
+  num_proposals: int = 300
+  """RoIs after stage 1; five stages make twice as many candidates (paper, section 3.4)."""
+  min_box_size: float = 16.0
+  nms_iou: float = 0.3
+  """Per category, between boxes."""
+  similar_iou: float = 0.5
+  """Candidates at or above this box IoU vote on a mask."""
+  mask_threshold: float = 0.4
+  """Binarises voted masks (release)."""
+  max_instances: int = 100
+  """D, instances an image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """The whole experiment. See each part."""
+
+  model: ModelConfig = ModelConfig()
+  data: DataConfig = DataConfig()
+  train: TrainConfig = TrainConfig()
+  inference: InferenceConfig = InferenceConfig()
+
+
+def with_categories(config: Config, names: typing.Sequence[str]) -> Config:
+  """Returns `config` for a data set with these category names, background not among them.
+
+  Raises:
+    ValueError: if `config.model.num_categories` is set and does not fit.
+  """
+  count = len(names) + 1
+  if config.model.num_categories not in (0, count):
+    raise ValueError(
+        f"config.model.num_categories is {config.model.num_categories} (background included), "
+        f"but the data set has {len(names)} categories and background. Leave it 0 to follow the data.")
+  return dataclasses.replace(
+      config, model=dataclasses.replace(config.model, num_categories=count))
+
+
+def to_json(config: Config) -> str:
+  """Returns `config` as indented JSON."""
+  return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_json(text: str) -> Config:
+  """Reads what `to_json` wrote.
+
+  Raises:
+    ValueError: if a section or field is unknown, naming it.
+  """
+  sections = {field.name: field.type for field in dataclasses.fields(Config)}
+  parts = {}
+  for section, values in json.loads(text).items():
+    if section not in sections:
+      raise ValueError(f"unknown config section {section!r}; known are {sorted(sections)}")
+    parts[section] = _section_from_dict(section, sections[section], values)
+  return Config(**parts)
+
+
+def _section_from_dict(section, cls, values):
+  known = {field.name for field in dataclasses.fields(cls)}
+  for name in values:
+    if name not in known:
+      raise ValueError(f"unknown config field {section}.{name}")
+  return cls(**{name: _as_tuple(value) for name, value in values.items()})
+
+
+def _as_tuple(value):
+  # JSON has no tuples; lists would make the config unhashable.
+  return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
