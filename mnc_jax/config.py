@@ -20,6 +20,8 @@ class ModelConfig:
   """Shared features: VGG-16 to conv5_3 (stride 16), or a small normalised hourglass (stride 4)."""
   trunk_widths: tuple[int, ...] = (32, 64, 96, 128)
   """Channels of the small trunk at strides 2, 4, 8, 16. VGG-16 ignores it."""
+  pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
+  """Subtracted from VGG-16's input (release); it belongs to the pretrained weights."""
   frozen_blocks: int = 2
   """VGG-16 blocks that take no gradient; the release freezes conv1_x and conv2_x."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"

@@ -60,10 +60,12 @@ class AnchorOutput(NamedTuple):
     anchors: [N, 4], N = H * W * A in the order row, column, anchor.
     objectness_logits: [N, 2] (background, object).
     box_deltas: [N, 4] (dx, dy, dw, dh) from the anchor.
+    valid: [N] bool, False for anchors of cells that are not wholly inside the image.
   """
   anchors: Array
   objectness_logits: Array
   box_deltas: Array
+  valid: Array
 
 
 class Proposals(NamedTuple):

@@ -1,0 +1,40 @@
+"""MNC with five stages on drawn shapes, from scratch: the configuration of `make demo`.
+
+Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
+           Cascades", CVPR 2016, with a small trunk at stride 4 instead of VGG-16.
+Command:   python experiments/train.py --config experiments/configs/shapes.py --workdir runs/shapes
+Hardware:  2 CPU cores
+"""
+
+from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+  """Returns the configuration."""
+  return Config(model=_model(), data=_data(), train=_train(), inference=_inference())
+
+
+def _model():
+  return ModelConfig(
+      trunk="small", trunk_widths=(32, 64, 96, 128), box_stage_width=64, normalize=True,
+      # Shapes are 20 to 52 pixels wide.
+      anchor_scales=(5.0, 8.0, 12.0), anchor_ratios=(0.5, 1.0, 2.0),
+      roi_size=8, roi_method="matmul", roi_chunk=64,
+      mask_hidden=192, mask_size=28, dense_width=256)
+
+
+def _data():
+  return DataConfig(
+      dataset="shapes", short_side=128, long_side=128, buckets=((128, 128),), max_instances=8,
+      batch_size=8, eval_batch_size=8)
+
+
+def _train():
+  return TrainConfig(
+      optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=3.0,
+      schedule="cosine", num_steps=900, warmup_steps=50, checkpoint_every=450,
+      anchors_per_image=64, pre_nms=300, num_proposals=64, min_box_size=4.0, rois_per_image=32)
+
+
+def _inference():
+  return InferenceConfig(pre_nms=300, num_proposals=64, min_box_size=4.0, max_instances=20)

@@ -1,0 +1,1 @@
+"""Multi-task Network Cascades (Dai, He, Sun, CVPR 2016) in JAX and Flax."""

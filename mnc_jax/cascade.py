@@ -1,0 +1,171 @@
+"""The cascade: image -> features -> boxes -> masks -> categories (-> bridge -> again).
+
+The only place that says in which order the stages run, and the only `vmap` over images.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from mnc_jax import losses, targets
+from mnc_jax.config import Config
+from mnc_jax.ops.roi_warp import roi_pool
+from mnc_jax.stages import box_stage, bridge, category_stage, features, mask_stage
+from mnc_jax.structs import Batch, StageOutput
+
+
+def init_params(key, config: Config):
+  """Initialises the weights of all stages; stages 4 and 5 share those of 2 and 3.
+
+  Args:
+    key: of the random initialisation.
+    config: with `config.model.num_categories` set.
+
+  Returns:
+    A dict of float32 trees: `features`, `box_stage`, `mask_stage`, `category_stage`.
+
+  Raises:
+    ValueError: if the number of categories is not set.
+  """
+  model = config.model
+  if model.num_categories < 2:
+    raise ValueError(
+        "config.model.num_categories must count background and at least one category, found "
+        f"{model.num_categories}: call `with_categories(config, category_names)` first")
+  keys = jax.random.split(key, 4)
+  channels = 512 if model.trunk == "vgg16" else model.trunk_widths[1]
+  return {
+      "features": features.init_features(keys[0], model),
+      "box_stage": box_stage.init_box_stage(keys[1], model, channels),
+      "mask_stage": mask_stage.init_mask_stage(keys[2], model, channels),
+      "category_stage": category_stage.init_category_stage(keys[3], model, channels),
+  }
+
+
+def extract_features(params, images, image_sizes, *, config: Config):
+  """Computes the features [B, h, w, K] that all stages share."""
+  return features.extract_features(
+      params["features"], images, image_sizes, config=config.model)
+
+
+def score_anchors(params, image_features, image_size, *, config: Config):
+  """Runs stage 1 on the features [h, w, K] of one image, up to its anchors."""
+  return box_stage.score_anchors(
+      params["box_stage"], image_features, image_size,
+      stride=features.feature_stride(config.model), config=config.model)
+
+
+def mask_and_classify(params, image_features, boxes, valid, *, config: Config) -> StageOutput:
+  """Runs stages 2 and 3 (equally 4 and 5) on boxes of one image.
+
+  Args:
+    params: from `init_params`.
+    image_features: [h, w, K].
+    boxes: [R, 4].
+    valid: [R] bool.
+    config: the experiment.
+
+  Returns:
+    `StageOutput`. The gradient of everything in it flows into the weights, the features
+    and, unless `config.model.box_gradient` is off, the box coordinates.
+  """
+  model = config.model
+  if not model.box_gradient:
+    # The ablation "not end to end" (paper, section 4.1): later stages cannot move a box.
+    boxes = jax.lax.stop_gradient(boxes)
+  roi_features = roi_pool(
+      image_features, boxes, size=model.roi_size, pool=model.roi_pool,
+      stride=features.feature_stride(model), grid=model.roi_grid, method=model.roi_method,
+      chunk=model.roi_chunk)
+  mask_logits = mask_stage.predict_masks(params["mask_stage"], roi_features, config=model)
+  categories, box_categories, deltas = category_stage.predict_categories(
+      params["category_stage"], roi_features, mask_logits, config=model)
+  return StageOutput(boxes, valid, mask_logits, categories, box_categories, deltas)
+
+
+def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
+  """Weighted losses of stages 2 and 3 (or 4 and 5) on one image."""
+  goal = targets.roi_targets(output.boxes, output.valid, truth, config=config)
+  mask_labels = targets.mask_level_labels(
+      goal, output.mask_logits, output.boxes, config=config.train)
+  return (config.train.weight_mask * losses.mask_stage_loss(output.mask_logits, goal),
+          config.train.weight_category * losses.category_stage_loss(output, goal, mask_labels))
+
+
+def _image_losses(params, image_features, truth: Batch, key, *, config: Config):
+  """Weighted losses {"loss_1": ..., "loss_3" or "loss_5"} of one image, stage by stage."""
+  train, image_size = config.train, truth.image_sizes
+  key_anchors, key_rois = jax.random.split(key)
+  anchors = score_anchors(params, image_features, image_size, config=config)
+  anchor_goal = targets.anchor_targets(anchors, truth, image_size, key_anchors, config=train)
+  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, anchor_goal)}
+
+  proposals = box_stage.propose_boxes(
+      anchors, image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
+      num_proposals=train.num_proposals, min_box_size=train.min_box_size)
+  rois = targets.sample_rois(proposals, truth, key_rois, config=train)
+  output = mask_and_classify(params, image_features, rois.boxes, rois.valid, config=config)
+  terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
+
+  if train.num_stages == 5:
+    boxes = bridge.refine_boxes(output, image_size, config=config.model)
+    output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
+    terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
+  return terms
+
+
+def cascade_loss(params, batch: Batch, key, *, config: Config):
+  """The loss of all stages, L1 + L2 + L3 (+ L4 + L5) (paper, equations 1 and 6).
+
+  Args:
+    params: from `init_params`.
+    batch: ground truth and images.
+    key: of the sampling of anchors and RoIs.
+    config: the experiment.
+
+  Returns:
+    `(loss, metrics)`: the mean over the images that are not padding (0 if all are), and
+    a dict of `loss` and each stage's weighted `loss_1` ... `loss_5`; without stages 4
+    and 5 their entries are absent.
+  """
+  shared = extract_features(params, batch.images, batch.image_sizes, config=config)
+  keys = jax.random.split(key, batch.images.shape[0])
+  one_image = functools.partial(_image_losses, params, config=config)
+  # The pixels are seen; only their ground truth travels on.
+  truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
+  terms = jax.vmap(one_image)(shared, truth, keys)
+  real = batch.image_sizes[:, 0] > 0
+  metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
+  metrics["loss"] = sum(metrics.values())
+  return metrics["loss"], metrics
+
+
+def run_cascade(params, images, image_sizes, *, config: Config):
+  """Runs all five stages without ground truth (paper, section 3.4, "inference").
+
+  Args:
+    params: from `init_params`.
+    images: [B, H, W, 3] uint8 RGB.
+    image_sizes: [B, 2] int32.
+    config: the experiment; `config.inference` fixes the counts.
+
+  Returns:
+    `StageOutput` with leading [B, 2R]: R RoIs of stages 2 and 3, then the same RoIs
+    refined and seen again by stages 4 and 5.
+  """
+  shared = extract_features(params, images, image_sizes, config=config)
+  one_image = functools.partial(_run_image, params, config=config)
+  return jax.vmap(one_image)(shared, image_sizes)
+
+
+def _run_image(params, image_features, image_size, *, config: Config) -> StageOutput:
+  options = config.inference
+  anchors = score_anchors(params, image_features, image_size, config=config)
+  rois = box_stage.propose_boxes(
+      anchors, image_size, pre_nms=options.pre_nms, nms_iou=options.proposal_nms_iou,
+      num_proposals=options.num_proposals, min_box_size=options.min_box_size)
+  first = mask_and_classify(params, image_features, rois.boxes, rois.valid, config=config)
+  boxes = bridge.refine_boxes(first, image_size, config=config.model)
+  second = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
+  return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

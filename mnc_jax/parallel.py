@@ -1,0 +1,70 @@
+"""Many devices: the only file that knows of them.
+
+State is replicated, the batch is cut into equal slices along its first axis, gradients
+are averaged. So N devices with B images each take the step of one device with N * B.
+"""
+
+import functools
+
+from flax import jax_utils
+import jax
+import numpy as np
+
+from mnc_jax.config import Config
+from mnc_jax.inference import predict
+from mnc_jax.train import step_key, train_step
+
+_AXIS = "devices"
+
+
+def make_train_step(config: Config):
+  """Returns `step(state, batch) -> (state, metrics)` over all local devices.
+
+  `state` is replicated and given up to the step (its buffers are reused); `batch` comes
+  from `shard`. The key of each device follows from seed, step and device alone.
+  """
+  mean = functools.partial(jax.lax.pmean, axis_name=_AXIS)
+
+  def step(state, batch):
+    key = step_key(config.train.seed, state.step, jax.lax.axis_index(_AXIS))
+    return train_step(state, batch, key, config=config, mean_over_devices=mean)
+
+  return jax.pmap(step, axis_name=_AXIS, donate_argnums=0)
+
+
+def make_predict(config: Config):
+  """Returns `predict(params, images, image_sizes)` over all local devices."""
+  return jax.pmap(functools.partial(predict, config=config), axis_name=_AXIS)
+
+
+def replicate(tree):
+  """Copies a tree to every local device."""
+  return jax_utils.replicate(tree)
+
+
+def unreplicate(tree):
+  """Returns the first device's copy."""
+  return jax_utils.unreplicate(tree)
+
+
+def shard(tree):
+  """Cuts host arrays [B, ...] into [devices, B / devices, ...].
+
+  Raises:
+    ValueError: if B is not a multiple of the number of local devices.
+  """
+  devices = jax.local_device_count()
+
+  def cut(x):
+    if x.shape[0] % devices:
+      raise ValueError(
+          f"a batch of {x.shape[0]} images cannot be cut over {devices} devices: "
+          "set data.batch_size and data.eval_batch_size to a multiple")
+    return np.reshape(x, (devices, x.shape[0] // devices, *x.shape[1:]))
+
+  return jax.tree.map(cut, tree)
+
+
+def unshard(tree):
+  """Fetches [devices, b, ...] to the host as [devices * b, ...]; the inverse of `shard`."""
+  return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), jax.device_get(tree))

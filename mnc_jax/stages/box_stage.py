@@ -1,0 +1,98 @@
+"""Stage 1: class-agnostic boxes by a region proposal network (paper, section 3.1)."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.ops.anchors import make_anchors
+from mnc_jax.ops.boxes import clip_boxes, decode_boxes
+from mnc_jax.ops.nms import nms
+from mnc_jax.ops.padding import cells_inside
+from mnc_jax.ops.sampling import top_indices
+from mnc_jax.structs import AnchorOutput, Proposals
+
+
+class BoxStage(nn.Module):
+  """A 3 x 3 convolution and two sibling 1 x 1 convolutions."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, features):
+    """Maps [h, w, K] to objectness logits [h, w, A * 2] and box deltas [h, w, A * 4]."""
+    config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+    anchors = len(config.anchor_scales) * len(config.anchor_ratios)
+    init = nn.initializers.normal(0.01)
+    x = nn.Conv(config.box_stage_width, (3, 3), dtype=dtype, kernel_init=init, name="conv")(features)
+    if config.normalize:
+      x = nn.LayerNorm(dtype=dtype, name="norm")(x)
+    x = nn.relu(x)
+    objectness = nn.Conv(anchors * 2, (1, 1), dtype=dtype, kernel_init=init, name="objectness")(x)
+    deltas = nn.Conv(anchors * 4, (1, 1), dtype=dtype, kernel_init=init, name="box_deltas")(x)
+    return objectness, deltas
+
+
+def init_box_stage(key, config: ModelConfig, channels: int):
+  """Returns freshly initialised parameters of stage 1 (normal(.01), as the release)."""
+  return BoxStage(config).init(key, jnp.zeros((2, 2, channels)))["params"]
+
+
+def score_anchors(params, features, image_size, *, stride: int,
+                  config: ModelConfig) -> AnchorOutput:
+  """Scores and refines the anchors of one image.
+
+  Args:
+    params: from `init_box_stage`.
+    features: [h, w, K] shared features.
+    image_size: [2] int32 (height, width) in pixels.
+    stride: pixels a feature cell.
+    config: the model.
+
+  Returns:
+    `AnchorOutput`, N = h * w * A rows, float32.
+  """
+  height, width = features.shape[:2]
+  objectness, deltas = BoxStage(config).apply({"params": params}, features)
+  anchors = make_anchors(
+      height, width, stride=stride, scales=config.anchor_scales, ratios=config.anchor_ratios)
+  inside = cells_inside(image_size, stride, height, width)
+  return AnchorOutput(
+      anchors=anchors.reshape(-1, 4),
+      objectness_logits=objectness.reshape(-1, 2).astype(jnp.float32),
+      box_deltas=deltas.reshape(-1, 4).astype(jnp.float32),
+      valid=jnp.broadcast_to(inside[..., None], anchors.shape[:3]).reshape(-1))
+
+
+def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: float,
+                  num_proposals: int, min_box_size: float) -> Proposals:
+  """Turns scored anchors into the boxes that stage 2 works on.
+
+  Decodes, clips, drops sides below `min_box_size`, takes the `pre_nms` best, and
+  suppresses what overlaps a better one (Ren et al. 2015, section 3.3).
+
+  Args:
+    output: from `score_anchors`.
+    image_size: [2] int32 (height, width).
+    pre_nms: boxes that enter the suppression.
+    nms_iou: boxes above this IoU with a better one go.
+    num_proposals: R.
+    min_box_size: pixels.
+
+  Returns:
+    `Proposals`, all invalid where nothing was found. The choice takes no gradient; the
+    coordinates of the chosen boxes pass it on to `output.box_deltas`.
+  """
+  boxes = decode_boxes(output.box_deltas, output.anchors)
+  boxes = clip_boxes(boxes, image_size[0], image_size[1])
+  scores = jax.nn.softmax(output.objectness_logits)[:, 1]
+  sides = jnp.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+  usable = output.valid & (sides >= min_box_size) & (sides > 0)
+  best, best_valid = top_indices(jnp.where(usable, scores, -jnp.inf), min(pre_nms, len(scores)))
+  kept, valid = nms(boxes[best], scores[best], iou_threshold=nms_iou,
+                    max_outputs=num_proposals, valid=best_valid)
+  chosen = best[kept]
+  return Proposals(
+      boxes=jnp.where(valid[:, None], boxes[chosen], 0.0),
+      scores=jnp.where(valid, scores[chosen], 0.0),
+      valid=valid)

@@ -1,0 +1,28 @@
+"""From stage 3 to the boxes of stage 4 (paper, section 3.4). No weights."""
+
+import jax.numpy as jnp
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.ops.boxes import clip_boxes, decode_boxes
+from mnc_jax.structs import StageOutput
+
+
+def refine_boxes(output: StageOutput, image_size, *, config: ModelConfig):
+  """Moves each RoI by the box deltas of its best foreground category.
+
+  The release takes the arg-max over all categories at test time, background
+  included, whose deltas are never trained; here background is never taken.
+
+  Args:
+    output: of stage 3.
+    image_size: [2] int32 (height, width).
+    config: the model.
+
+  Returns:
+    [R, 4] float32 boxes inside the image. The choice of the category takes no
+    gradient; the box flows on from both the RoI and its deltas.
+  """
+  best = 1 + jnp.argmax(output.category_logits[:, 1:], axis=1)
+  deltas = jnp.take_along_axis(output.box_deltas, best[:, None, None], axis=1)[:, 0]
+  boxes = decode_boxes(deltas, output.boxes, stds=config.box_delta_stds)
+  return clip_boxes(boxes, image_size[0], image_size[1])

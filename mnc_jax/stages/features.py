@@ -1,0 +1,138 @@
+"""Shared convolutional features: the image is seen once, all stages read the result.
+
+Every layer keeps the area outside an image at zero, as if the image had been run by
+itself with zero padding. So neither the bucket nor the batch it travels in matters.
+"""
+
+import functools
+
+import chex
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.ops.padding import cells_inside
+
+# VGG-16: channels of each block and its number of 3 x 3 convolutions
+# (Simonyan & Zisserman 2015, configuration D). The fifth pooling is dropped.
+_VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+# Rough centre and spread of 8-bit pixels, for the trunk that learns from scratch.
+_PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
+
+
+def _clear_outside(x, image_sizes, stride):
+  inside = cells_inside(image_sizes, stride, x.shape[1], x.shape[2])
+  return jnp.where(inside[..., None], x, jnp.zeros_like(x))
+
+
+def _halve(x):
+  return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+class VGG16(nn.Module):
+  """VGG-16 up to conv5_3 at stride 16; 512 channels."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, images, image_sizes):
+    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]."""
+    dtype = jnp.dtype(self.config.compute_dtype)
+    mean = jnp.asarray(self.config.pixel_mean_bgr)
+    # The Caffe weights want blue first, 0 ... 255, minus their own mean.
+    x = (images[..., ::-1].astype(jnp.float32) - mean).astype(dtype)
+    x = _clear_outside(x, image_sizes, 1)
+    for block, (channels, depth) in enumerate(_VGG16_BLOCKS, start=1):
+      if block > 1:
+        x = _halve(x)
+      for layer in range(1, depth + 1):
+        x = nn.relu(nn.Conv(channels, (3, 3), dtype=dtype, name=f"conv{block}_{layer}")(x))
+        x = _clear_outside(x, image_sizes, 2 ** (block - 1))
+      if block == self.config.frozen_blocks:
+        # Early layers are general and cost most of the memory; the release freezes them.
+        x = jax.lax.stop_gradient(x)
+    return x
+
+
+class SmallTrunk(nn.Module):
+  """A normalised hourglass at stride 4 that learns from scratch in minutes.
+
+  Small objects need a fine stride, deciding what is an object needs a wide view. So
+  the trunk goes down to stride 16 and comes back up to 4, adding what it passed
+  (Lin et al. 2017, "Feature Pyramid Networks", figure 3). Layer normalisation looks at
+  one cell at a time, so it cannot see the padding.
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, images, image_sizes):
+    """Maps [B, H, W, 3] uint8 RGB, H and W multiples of 16, to [B, H / 4, W / 4, K]."""
+    dtype = jnp.dtype(self.config.compute_dtype)
+    widths = self.config.trunk_widths
+    x = ((images.astype(jnp.float32) - _PIXEL_CENTRE) / _PIXEL_SPREAD).astype(dtype)
+    x = _clear_outside(x, image_sizes, 1)
+    conv = functools.partial(self._conv, image_sizes=image_sizes)
+    x = conv(x, widths[0], kernel=4, step=2, stride=2, name="stem")
+    passed = []
+    for level, width in enumerate(widths[1:], start=2):
+      x = conv(x, width, kernel=2, step=2, stride=2**level, name=f"down{level}")
+      x = x + conv(x, width, kernel=3, step=1, stride=2**level, name=f"block{level}")
+      passed.append(x)
+    for level in reversed(range(2, len(widths))):
+      finer = passed[level - 2]
+      x = nn.Conv(finer.shape[-1], (1, 1), dtype=dtype, name=f"up{level}")(x)
+      x = finer + x.repeat(2, axis=1).repeat(2, axis=2)
+      x = _clear_outside(x, image_sizes, 2**level)
+      x = x + conv(x, finer.shape[-1], kernel=3, step=1, stride=2**level, name=f"merge{level}")
+    return x
+
+  def _conv(self, x, width, *, kernel, step, stride, image_sizes, name):
+    # Equal padding on both sides keeps cell (i, j) centred at ((j + .5)s, (i + .5)s).
+    padding = (kernel - step) // 2
+    x = nn.Conv(width, (kernel, kernel), strides=(step, step), padding=padding, use_bias=False,
+                dtype=x.dtype, name=name)(x)
+    x = nn.LayerNorm(dtype=x.dtype, name=f"{name}_norm")(x)
+    return _clear_outside(nn.relu(x), image_sizes, stride)
+
+
+def feature_stride(config: ModelConfig) -> int:
+  """Pixels of the network input a feature cell."""
+  return 16 if config.trunk == "vgg16" else 4
+
+
+def _trunk(config):
+  return VGG16(config) if config.trunk == "vgg16" else SmallTrunk(config)
+
+
+def init_features(key, config: ModelConfig):
+  """Returns freshly initialised parameters of the trunk."""
+  images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
+  sizes = jnp.full((1, 2), 32, jnp.int32)
+  return _trunk(config).init(key, images, sizes)["params"]
+
+
+def extract_features(params, images, image_sizes, *, config: ModelConfig):
+  """Computes the shared features of a batch (paper, section 3).
+
+  Args:
+    params: from `init_features`.
+    images: [B, H, W, 3] uint8 RGB, zero outside each image.
+    image_sizes: [B, 2] int32 (height, width).
+    config: the model.
+
+  Returns:
+    [B, h, w, K] in `config.compute_dtype`, zero in cells that are not wholly inside the
+    image. An image of size (0, 0) gives zeros.
+
+  Raises:
+    ValueError: if the padded size does not fit the trunk.
+  """
+  chex.assert_rank([images, image_sizes], [4, 2])
+  height, width = images.shape[1:3]
+  if config.trunk == "small" and (height % 16 or width % 16):
+    raise ValueError(
+        f"the small trunk needs image buckets in multiples of 16 pixels, found {height} x {width}: "
+        "change data.buckets")
+  return _trunk(config).apply({"params": params}, images, image_sizes)
