@@ -1,1 +1,1 @@
-"""Multi-task Network Cascades (Dai, He, Sun, CVPR 2016) in JAX and Flax."""
+"""Multi-task Network Cascades in JAX."""

@@ -1,0 +1,40 @@
+"""Anchors: the boxes that stage 1 refines."""
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def make_anchors(height, width, *, stride, scales, ratios):
+  """Returns the anchors of every cell of a feature map (Ren et al. 2015, section 3.1.1).
+
+  The shapes are those of the published Faster R-CNN: for each ratio the sides of a
+  stride x stride square are changed to width = round(sqrt(stride^2 / ratio)) and
+  height = round(width * ratio), and only then scaled.
+
+  Args:
+    height: rows of the feature map.
+    width: columns of the feature map.
+    stride: pixels a cell.
+    scales: anchor side over stride, S numbers.
+    ratios: anchor height over width, T numbers.
+
+  Returns:
+    [height, width, A, 4] float32 pixels, A = T * S with the scales running fastest, each
+    centred on its cell's centre ((j + .5) * stride, (i + .5) * stride). They may
+    reach outside the image.
+  """
+  half_sides = 0.5 * _anchor_sides(stride, scales, ratios)
+  x, y = np.meshgrid((np.arange(width) + 0.5) * stride, (np.arange(height) + 0.5) * stride)
+  centers = np.stack([x, y], axis=-1)[:, :, None]
+  anchors = np.concatenate(
+      [centers - half_sides[None, None], centers + half_sides[None, None]], axis=-1)
+  return jnp.asarray(anchors, jnp.float32)
+
+
+def _anchor_sides(stride, scales, ratios):
+  """Returns [A, 2] (width, height) in pixels."""
+  ratios, scales = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
+  widths = np.round(np.sqrt(stride**2 / ratios))
+  heights = np.round(widths * ratios)
+  sides = np.stack([widths, heights], axis=-1)
+  return (sides[:, None] * scales[None, :, None]).reshape(-1, 2)

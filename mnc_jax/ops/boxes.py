@@ -1,0 +1,124 @@
+"""Boxes `[x1, y1, x2, y2]` in continuous pixels: overlap, regression deltas, clipping."""
+
+import math
+
+import chex
+import jax.numpy as jnp
+
+MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+"""Largest dw, dh: a 16-pixel anchor may grow to 1000 pixels, and exp stays finite."""
+
+# Below this union, 1 / union**2 in the gradient of the IoU would overflow float32.
+# It is a billionth of a pixel squared: no overlap of real boxes is lost.
+_MIN_UNION = 1e-18
+# Boxes narrower than this have no extent to divide by.
+_MIN_EXTENT = 1e-6
+
+
+def as_float(values):
+  """Returns `values` in float32, or in float64 if they are: geometry never runs in less."""
+  values = jnp.asarray(values)
+  return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def box_areas(boxes):
+  """Returns the areas of boxes [..., 4] as [...], 0 for empty and inverted ones."""
+  boxes = as_float(boxes)
+  widths = jnp.maximum(boxes[..., 2] - boxes[..., 0], 0.0)
+  heights = jnp.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
+  return widths * heights
+
+
+def box_iou(boxes_a, boxes_b):
+  """Returns the intersection over union of every pair of boxes.
+
+  Args:
+    boxes_a: [N, 4] pixels.
+    boxes_b: [M, 4] pixels.
+
+  Returns:
+    [N, M] in [0, 1]. Empty or inverted boxes have IoU 0 with everything, themselves
+    included. No epsilon stands under the fraction: a box of any size has IoU 1 with
+    itself. Gradients are finite everywhere.
+  """
+  chex.assert_rank([boxes_a, boxes_b], 2)
+  chex.assert_axis_dimension(boxes_a, 1, 4)
+  chex.assert_axis_dimension(boxes_b, 1, 4)
+  a, b = as_float(boxes_a)[:, None], as_float(boxes_b)[None]
+  low = jnp.maximum(a[..., :2], b[..., :2])
+  high = jnp.minimum(a[..., 2:], b[..., 2:])
+  inter = box_areas(jnp.concatenate([low, high], axis=-1))
+  area_a, area_b = box_areas(a), box_areas(b)
+  # An inverted box can still span an intersection of its own; it must not count.
+  inter = jnp.where((area_a > 0) & (area_b > 0), inter, 0.0)
+  union = area_a + area_b - inter
+  found = union > _MIN_UNION
+  # The operand is guarded before the division, else the unused branch has a NaN gradient.
+  return jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0)
+
+
+def encode_boxes(boxes, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
+  """Returns the deltas that lead from anchors to boxes (Girshick et al. 2014, appendix C).
+
+  dx = (x - x_a) / w_a, dy likewise; dw = log(w / w_a), dh likewise; each over its std.
+
+  Args:
+    boxes: [..., 4] pixels.
+    anchors: [..., 4] pixels, the same shape.
+    stds: four numbers that the deltas are divided by.
+
+  Returns:
+    [..., 4] (dx, dy, dw, dh), finite: where a box or an anchor has no extent along an
+    axis, the anchor counts as one pixel wide and the log is 0.
+  """
+  chex.assert_equal_shape([boxes, anchors])
+  chex.assert_axis_dimension(boxes, -1, 4)
+  centers, sizes = _centers_and_sizes(as_float(boxes))
+  anchor_centers, anchor_sizes = _centers_and_sizes(as_float(anchors))
+  anchor_found, found = anchor_sizes > _MIN_EXTENT, sizes > _MIN_EXTENT
+  anchor_sizes = jnp.where(anchor_found, anchor_sizes, 1.0)
+  shifts = (centers - anchor_centers) / anchor_sizes
+  ratios = jnp.where(found, sizes, 1.0) / anchor_sizes
+  logs = jnp.where(found & anchor_found, jnp.log(ratios), 0.0)
+  deltas = jnp.concatenate([shifts, logs], axis=-1)
+  return jnp.stack([deltas[..., i] / stds[i] for i in range(4)], axis=-1)
+
+
+def decode_boxes(deltas, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
+  """Returns the boxes that deltas lead to from anchors, the inverse of `encode_boxes`.
+
+  Args:
+    deltas: [..., 4] (dx, dy, dw, dh).
+    anchors: [..., 4] pixels, the same shape.
+    stds: four numbers that the deltas are multiplied by.
+
+  Returns:
+    [..., 4] pixels. dw and dh are clamped at `MAX_LOG_SCALE` and take no gradient
+    beyond it. A zero-width anchor gives a zero-width box with finite gradients.
+  """
+  chex.assert_equal_shape([deltas, anchors])
+  chex.assert_axis_dimension(deltas, -1, 4)
+  deltas = as_float(deltas)
+  deltas = jnp.stack([deltas[..., i] * stds[i] for i in range(4)], axis=-1)
+  anchor_centers, anchor_sizes = _centers_and_sizes(as_float(anchors))
+  centers = anchor_centers + deltas[..., :2] * anchor_sizes
+  half_sizes = 0.5 * anchor_sizes * jnp.exp(jnp.minimum(deltas[..., 2:], MAX_LOG_SCALE))
+  return jnp.concatenate([centers - half_sizes, centers + half_sizes], axis=-1)
+
+
+def clip_boxes(boxes, height, width):
+  """Returns boxes [..., 4] cut at an image of `height` x `width` pixels.
+
+  `height` and `width` may be traced scalars. A box wholly outside becomes empty. A
+  coordinate that was cut passes no gradient on.
+  """
+  chex.assert_axis_dimension(boxes, -1, 4)
+  boxes = as_float(boxes)
+  width, height = (jnp.asarray(side).astype(boxes.dtype) for side in (width, height))
+  x1, y1, x2, y2 = (boxes[..., i] for i in range(4))
+  return jnp.stack([jnp.clip(x1, 0, width), jnp.clip(y1, 0, height),
+                    jnp.clip(x2, 0, width), jnp.clip(y2, 0, height)], axis=-1)
+
+
+def _centers_and_sizes(boxes):
+  return 0.5 * (boxes[..., :2] + boxes[..., 2:]), boxes[..., 2:] - boxes[..., :2]

@@ -1,0 +1,135 @@
+"""Masks on a regular grid inside a box: into the image, into other boxes, and their overlap.
+
+Cell i of M has its centre at (i + .5) / M of the box's extent. Between centres a mask is
+bilinear, from the outer centres to the box's edge it is constant, outside the box 0.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.ops.bilinear import cell_centers, clamped_kappa
+from mnc_jax.ops.boxes import as_float, box_areas
+
+# Narrower boxes hold no mask: dividing by their extent would overflow in the gradient.
+_MIN_EXTENT = 1e-6
+
+# Products in full precision: TF32 or bfloat16 passes would blur coordinates.
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+
+def paste_masks(masks, boxes, height, width):
+  """Draws each mask into an image of its own.
+
+  Args:
+    masks: [R, M, M] probabilities inside each box.
+    boxes: [R, 4] pixels.
+    height: int, rows of the image.
+    width: int, columns of the image.
+
+  Returns:
+    [R, height, width] float32, the masks read at the pixel centres (j + .5, i + .5), 0 for
+    pixels whose centre is outside the box. Empty and inverted boxes give 0. Gradients
+    flow into masks and boxes (but not through the box's hard edge).
+  """
+  _check_masks(masks, boxes)
+  boxes = as_float(boxes)
+  rows = jnp.broadcast_to(jnp.arange(height) + 0.5, (boxes.shape[0], height))
+  columns = jnp.broadcast_to(jnp.arange(width) + 0.5, (boxes.shape[0], width))
+  return _read_masks(masks, boxes, rows.astype(boxes.dtype), columns.astype(boxes.dtype))
+
+
+def resample_masks(masks, from_boxes, to_boxes, size):
+  """Reads masks that live in one box at the cell centres of another.
+
+  Args:
+    masks: [R, M, M] inside `from_boxes`.
+    from_boxes: [R, 4] pixels. Empty or inverted: the result is 0.
+    to_boxes: [R, 4] pixels.
+    size: int, cells a side of the result.
+
+  Returns:
+    [R, size, size] float32 inside `to_boxes`, 0 outside `from_boxes`. Gradients flow into
+    masks and both boxes and are finite.
+  """
+  _check_masks(masks, from_boxes)
+  chex.assert_equal_shape([from_boxes, to_boxes])
+  to_boxes = as_float(to_boxes)
+  rows = cell_centers(to_boxes[:, 1], to_boxes[:, 3], size)
+  columns = cell_centers(to_boxes[:, 0], to_boxes[:, 2], size)
+  return _read_masks(masks, as_float(from_boxes), rows, columns)
+
+
+def resize_masks(masks, size):
+  """Resizes masks as the authors' code does between stages 2 and 3.
+
+  Cell i of the result reads position i * M / size of the cells, bilinearly: the top
+  left cells coincide, half a cell off from the alignment used everywhere else. Positions
+  beyond the last cell's centre clamp to it (the authors' code gives 0 beyond half a
+  cell more, which happens only when a mask is enlarged).
+
+  Args:
+    masks: [R, M, M].
+    size: int.
+
+  Returns:
+    [R, size, size] float32.
+  """
+  chex.assert_rank(masks, 3)
+  masks = as_float(masks)
+  rows, columns = (
+      clamped_kappa((jnp.arange(size) * (cells / size)).astype(masks.dtype), cells)
+      for cells in masks.shape[1:])
+  return _einsum("ym,rmn,xn->ryx", rows, masks, columns)
+
+
+def mask_iou_in_box(predicted, target, boxes, target_areas):
+  """Returns the IoU of masks known inside a box with objects that may reach outside it.
+
+  inter = mean(p * t) * area(box); union = mean(p) * area(box) + area(object) - inter.
+
+  Args:
+    predicted: [R, S, S] bool or 0-1, a prediction inside each box; it is 0 outside.
+    target: [R, S, S] bool or 0-1, the object inside the same box.
+    boxes: [R, 4] pixels.
+    target_areas: [R] pixels of the whole object, inside and outside the box.
+
+  Returns:
+    [R] in [0, 1], 0 where the union is empty.
+  """
+  chex.assert_equal_shape([predicted, target])
+  chex.assert_shape(boxes, (predicted.shape[0], 4))
+  chex.assert_shape(target_areas, (predicted.shape[0],))
+  predicted, target, target_areas = as_float(predicted), as_float(target), as_float(target_areas)
+  areas = box_areas(boxes)
+  inter = jnp.mean(predicted * target, axis=(1, 2)) * areas
+  union = jnp.mean(predicted, axis=(1, 2)) * areas + target_areas - inter
+  found = union > 0
+  # Sampling error can put the part of an object inside the box above its whole area.
+  return jnp.minimum(jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0), 1.0)
+
+
+def _check_masks(masks, boxes):
+  chex.assert_rank([masks, boxes], [3, 2])
+  chex.assert_shape(boxes, (masks.shape[0], 4))
+
+
+def _read_masks(masks, boxes, rows, columns):
+  """Reads masks [R, M, N] in boxes [R, 4] at pixel rows [R, Y] and columns [R, X]."""
+  y = _point_weights(rows, boxes[:, 1], boxes[:, 3], masks.shape[1])
+  x = _point_weights(columns, boxes[:, 0], boxes[:, 2], masks.shape[2])
+  return _einsum("rym,rmn,rxn->ryx", y, as_float(masks), x)
+
+
+def _point_weights(points, low, high, cells):
+  """Returns the weights [R, P, cells] of points [R, P] on the cells between low and high [R]."""
+  found = (high - low > _MIN_EXTENT)[:, None]
+  low, high = low[:, None], high[:, None]
+  inside = found & (points >= low) & (points < high)
+  # Far points and empty extents are replaced before the division, not only after it.
+  extent = jnp.where(found, high - low, 1.0)
+  offset = jnp.where(inside, points - low, 0.0)
+  weights = clamped_kappa(offset / extent * cells - 0.5, cells)
+  return jnp.where(inside[..., None], weights, 0.0)

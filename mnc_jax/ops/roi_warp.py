@@ -1,0 +1,143 @@
+"""RoI warping: fixed-size features of boxes, differentiable in features and boxes.
+
+F_roi = G(B) F with separable bilinear G (paper, section 3.2, equations 4 to 7).
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.ops.bilinear import cell_centers, kappa_matrix, neighbors
+from mnc_jax.ops.boxes import as_float
+
+_GRIDS = ("center", "edge", "caffe")
+_METHODS = ("gather", "matmul")
+
+
+def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
+  """Samples size x size features in each box.
+
+  Sampling positions along x, in feature cells, u = 0 ... size - 1 (y likewise):
+
+    center: (x1 + (u + .5) / size * (x2 - x1)) / stride - .5, aligned, not rounded.
+    edge:   (x1 + u / size * (x2 - x1)) / stride, the paper's formula.
+    caffe:  r(x1 / stride) + u / size * max(r(x2 / stride) - r(x1 / stride), 0), the
+      authors' code; r rounds half away from zero.
+
+  With `center` and `edge` the map is 0 outside. With `caffe` samples outside
+  [-.5, n - .5] are 0 and those inside clamp to the border cell.
+
+  Args:
+    features: [H, W, K], any float dtype; products are taken in it.
+    boxes: [R, 4] pixels. Positions and weights are float32 at least.
+    size: int, samples a side.
+    stride: pixels a feature cell.
+    grid: where to sample, see above.
+    method: "gather" reads the four neighbours of each sample; "matmul" multiplies by two
+      dense weight matrices, for accelerators where gathers are slow. Same numbers.
+
+  Returns:
+    [R, size, size, K] in the dtype of `features`. Gradients flow into features and, but
+    for `caffe`, whose rounding has none, into boxes. Empty and inverted boxes give
+    finite values and gradients.
+  """
+  chex.assert_rank([features, boxes], [3, 2])
+  chex.assert_axis_dimension(boxes, 1, 4)
+  _check_choice("grid", grid, _GRIDS)
+  _check_choice("method", method, _METHODS)
+  height, width = features.shape[:2]
+  boxes = as_float(boxes)
+  rows = _axis_weights(boxes[:, 1], boxes[:, 3], height, size, stride, grid)
+  columns = _axis_weights(boxes[:, 0], boxes[:, 2], width, size, stride, grid)
+  warp = _warp_by_gather if method == "gather" else _warp_by_matmul
+  return warp(features, rows, columns)
+
+
+def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gather", chunk=16):
+  """Warps size * pool samples a side and max-pools them pool x pool.
+
+  `chunk` RoIs are warped at a time and warped again in the backward pass, so that
+  the samples (482 MB for 300 RoIs of 28 x 28 x 512) never live whole.
+
+  Args:
+    features: [H, W, K].
+    boxes: [R, 4] pixels.
+    size: int, cells a side after pooling.
+    pool: int, samples a cell along each axis.
+    stride: pixels a feature cell.
+    grid: as in `roi_warp`.
+    method: as in `roi_warp`.
+    chunk: int, RoIs at a time. It changes memory and time, not the result.
+
+  Returns:
+    [R, size, size, K] in the dtype of `features`.
+  """
+  chex.assert_rank([features, boxes], [3, 2])
+  channels, count = features.shape[2], boxes.shape[0]
+
+  @jax.checkpoint
+  def warp_and_pool(features, boxes):
+    samples = roi_warp(
+        features, boxes, size=size * pool, stride=stride, grid=grid, method=method)
+    return samples.reshape(-1, size, pool, size, pool, channels).max(axis=(2, 4))
+
+  if count <= chunk:
+    return warp_and_pool(features, boxes)
+  chunks = -(-count // chunk)
+  padded = jnp.pad(boxes, ((0, chunks * chunk - count), (0, 0))).reshape(chunks, chunk, 4)
+  pooled = jax.lax.map(functools.partial(warp_and_pool, features), padded)
+  return pooled.reshape(-1, size, size, channels)[:count]
+
+
+def _axis_weights(low, high, cells, size, stride, grid):
+  """Returns neighbour indices and weights [R, size, 2] of the samples along one axis."""
+  if grid == "center":
+    return neighbors(cell_centers(low, high, size) / stride - 0.5, cells)
+  steps = (jnp.arange(size) / size).astype(low.dtype)[None]
+  if grid == "edge":
+    return neighbors((low[:, None] + steps * (high - low)[:, None]) / stride, cells)
+  low, high = _round_half_away(low / stride), _round_half_away(high / stride)
+  positions = low[:, None] + steps * jnp.maximum(high - low, 0.0)[:, None]
+  inside = (positions >= -0.5) & (positions <= cells - 0.5)
+  indices, weights = neighbors(jnp.clip(positions, 0, cells - 1), cells)
+  return indices, jnp.where(inside[..., None], weights, 0.0)
+
+
+def _round_half_away(values):
+  # jnp.round rounds half to even.
+  return jnp.sign(values) * jnp.floor(jnp.abs(values) + 0.5)
+
+
+def _warp_by_gather(features, rows, columns):
+  """Sums the four neighbours of each sample; rows and columns are [R, S, 2] pairs."""
+  (y, y_weights), (x, x_weights) = rows, columns
+  warped = 0.0
+  for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    weights = y_weights[:, :, None, i] * x_weights[:, None, :, j]
+    neighbor = features[y[:, :, None, i], x[:, None, :, j]]
+    warped += neighbor * weights[..., None].astype(features.dtype)
+  return warped
+
+
+def _warp_by_matmul(features, rows, columns):
+  """Contracts the longer axis first, then the other; rows and columns are [R, S, 2] pairs."""
+  height, width, channels = features.shape
+  count, size = rows[0].shape[:2]
+  y = kappa_matrix(*rows, height).astype(features.dtype)
+  x = kappa_matrix(*columns, width).astype(features.dtype)
+  # Float32 products in full: TF32 or bfloat16 passes would move the samples.
+  dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+  # The first product is one plain matrix product; batched ones are slow on CPU.
+  if width >= height:
+    by_columns = features.transpose(1, 0, 2).reshape(width, height * channels)
+    half = dot("iw,wj->ij", x.reshape(-1, width), by_columns)
+    return dot("ryh,rxhk->ryxk", y, half.reshape(count, size, height, channels))
+  half = dot("ih,hj->ij", y.reshape(-1, height), features.reshape(height, width * channels))
+  return dot("rxw,rywk->ryxk", x, half.reshape(count, size, width, channels))
+
+
+def _check_choice(name, value, choices):
+  if value not in choices:
+    raise ValueError(f"{name} is {value!r}; known are {choices}")

@@ -1,0 +1,48 @@
+"""Choosing rows: random subsets and the best ones, with static shapes."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.ops.boxes import as_float
+
+
+def sample_mask(key, mask, count):
+  """Returns a uniformly random subset of the True entries of a mask.
+
+  Args:
+    key: random key.
+    mask: [N] bool.
+    count: entries to keep, may be traced; negative counts as 0.
+
+  Returns:
+    [N] bool with min(count, mask.sum()) entries True, all of them True in `mask`.
+  """
+  chex.assert_rank(mask, 1)
+  order = jnp.argsort(jax.random.uniform(key, mask.shape))
+  shuffled = mask[order]
+  kept = shuffled & (jnp.cumsum(shuffled) <= count)
+  return jnp.zeros_like(mask).at[order].set(kept)
+
+
+def top_indices(priority, size):
+  """Returns the rows of highest priority.
+
+  Args:
+    priority: [N]. Only finite ones are chosen: -inf means never.
+    size: int, rows to choose; may exceed N.
+
+  Returns:
+    indices: [size] int32, highest first, of equals the lower index first; 0 in padding.
+    valid: [size] bool, False in padding.
+    The choice takes no gradient.
+  """
+  chex.assert_rank(priority, 1)
+  # Which row is chosen is piecewise constant in the priorities.
+  priority = jax.lax.stop_gradient(as_float(priority))
+  priority = jnp.where(jnp.isfinite(priority), priority, -jnp.inf)
+  padding = max(size - priority.shape[0], 0)
+  priority = jnp.pad(priority, (0, padding), constant_values=-jnp.inf)
+  best, indices = jax.lax.top_k(priority, size)
+  valid = best > -jnp.inf
+  return jnp.where(valid, indices, 0).astype(jnp.int32), valid

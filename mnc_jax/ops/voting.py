@@ -1,0 +1,138 @@
+"""Mask voting: candidates that agree on a box average their masks (paper, section 3.4)."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.ops.boxes import as_float, box_iou, clip_boxes
+from mnc_jax.ops.masks import resample_masks
+from mnc_jax.ops.nms import nms
+from mnc_jax.ops.sampling import top_indices
+from mnc_jax.structs import Instances
+
+# Voters read at a time. Most instances have fewer; the loop is as long as it must be.
+_BLOCK = 32
+
+
+def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height, width,
+               valid=None, mask_threshold=0.4):
+  """Turns candidates of all categories into instances.
+
+  Per category, greedy suppression chooses boxes; over all categories the best
+  `max_instances` stay. For each, the candidates of box IoU >= `similar_iou` vote: their
+  masks, 0 outside their own boxes, are averaged in the image frame, weighted by their
+  scores of the instance's category. The box then shrinks or grows to the average's bounds.
+
+  No image-size canvas is drawn. The average is first taken on a 2M x 2M grid in the hull of
+  the voting boxes, where values above `mask_threshold` give the bounds in whole cells; then
+  straight from the candidates once more, M x M in the new box.
+
+  Args:
+    masks: [R, M, M] probabilities inside each box.
+    boxes: [R, 4] pixels.
+    class_scores: [R, C], background first. 0, negative and NaN are never chosen and
+      never vote.
+    nms_iou: boxes of one category with a higher IoU with a better one go.
+    similar_iou: candidates at or above this IoU vote.
+    max_instances: int, D.
+    height: pixels of the image, may be traced; boxes are cut at it.
+    width: likewise.
+    valid: [R] bool, False in padding. None: all count.
+    mask_threshold: the average above it belongs to the instance.
+
+  Returns:
+    `Instances` with D rows, best first, of equal scores the lower category, then the
+    lower candidate first; all zero where `valid` is False. Where the average exceeds
+    the threshold nowhere, the suppressed box stays as it was. No gradient flows.
+  """
+  chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
+  chex.assert_shape(boxes, (masks.shape[0], 4))
+  chex.assert_axis_dimension(class_scores, 0, masks.shape[0])
+  # Inference only: instances are chosen, which has no gradient.
+  masks, boxes, scores = jax.lax.stop_gradient(
+      tuple(as_float(x) for x in (masks, boxes, class_scores)))
+  usable = (scores > 0) & jnp.isfinite(scores)
+  if valid is not None:
+    usable &= valid[:, None]
+  scores = jnp.where(usable, scores, 0.0)
+  boxes = clip_boxes(boxes, height, width)
+  chosen, labels, found = _choose_instances(boxes, scores, nms_iou, max_instances)
+  vote = functools.partial(_vote_for_one, masks, boxes, scores, similar_iou, mask_threshold)
+  voted_boxes, voted_masks = jax.lax.map(vote, (chosen, labels))
+  return Instances(
+      boxes=jnp.where(found[:, None], voted_boxes, 0.0),
+      labels=jnp.where(found, labels, 0),
+      scores=jnp.where(found, scores[chosen, labels], 0.0),
+      masks=jnp.where(found[:, None, None], voted_masks, 0.0),
+      valid=found)
+
+
+def _choose_instances(boxes, scores, nms_iou, max_instances):
+  """Returns candidate, label and whether there is one, [D] each, best first."""
+  suppress = functools.partial(nms, iou_threshold=nms_iou, max_outputs=max_instances)
+  suppress_category = lambda column: suppress(boxes, column, valid=column > 0)
+  indices, kept = jax.vmap(suppress_category, in_axes=1)(scores[:, 1:])
+  kept_scores = jnp.take_along_axis(scores[:, 1:].T, indices, axis=1)
+  slots, found = top_indices(
+      jnp.where(kept, kept_scores, -jnp.inf).reshape(-1), max_instances)
+  return indices.reshape(-1)[slots], slots // max_instances + 1, found
+
+
+def _vote_for_one(masks, boxes, scores, similar_iou, mask_threshold, instance):
+  """Returns the box [4] and mask [M, M] that the candidates vote for one instance."""
+  chosen, label = instance
+  votes = _vote_weights(boxes, scores[:, label], chosen, similar_iou)
+  average = functools.partial(_average_masks, masks, boxes, votes)
+  hull = _hull(boxes, votes > 0)
+  size = masks.shape[1]
+  above = average(hull, 2 * size) > mask_threshold
+  box = jnp.where(above.any(), _bounds(above, hull), boxes[chosen])
+  return box, average(box, size)
+
+
+def _vote_weights(boxes, scores, chosen, similar_iou):
+  """Returns the weight of each candidate [R], summing to 1, 0 for all but the voters."""
+  similar = box_iou(boxes[chosen][None], boxes)[0] >= similar_iou
+  # A box votes for itself even if it is empty.
+  similar |= jnp.arange(boxes.shape[0]) == chosen
+  weights = jnp.where(similar, scores, 0.0)
+  total = weights.sum()
+  return weights / jnp.where(total > 0, total, 1.0)
+
+
+def _average_masks(masks, boxes, votes, frame, size):
+  """Returns the weighted average of the masks, read in one box `frame`, [size, size]."""
+  padding = -masks.shape[0] % _BLOCK
+  weights, order = jax.lax.top_k(votes, votes.shape[0])
+  weights, order = jnp.pad(weights, (0, padding)), jnp.pad(order, (0, padding))
+  blocks = -(-jnp.sum(votes > 0) // _BLOCK)
+
+  def add_block(block, total):
+    rows = jax.lax.dynamic_slice_in_dim(order, block * _BLOCK, _BLOCK)
+    share = jax.lax.dynamic_slice_in_dim(weights, block * _BLOCK, _BLOCK)
+    read = resample_masks(
+        masks[rows], boxes[rows], jnp.broadcast_to(frame, (_BLOCK, 4)), size)
+    return total + jnp.sum(share[:, None, None] * read, axis=0)
+
+  return jax.lax.fori_loop(0, blocks, add_block, jnp.zeros((size, size), masks.dtype))
+
+
+def _hull(boxes, chosen):
+  """Returns the smallest box [4] around the chosen boxes; zeros if there is none."""
+  low = jnp.min(jnp.where(chosen[:, None], boxes[:, :2], jnp.inf), axis=0)
+  high = jnp.max(jnp.where(chosen[:, None], boxes[:, 2:], -jnp.inf), axis=0)
+  return jnp.where(chosen.any(), jnp.concatenate([low, high]), 0.0)
+
+
+def _bounds(above, frame):
+  """Returns the box [4] around the True cells of a grid [S, S] that fills `frame` [4]."""
+  sides = []
+  for axis, low, high in ((0, frame[0], frame[2]), (1, frame[1], frame[3])):
+    occupied = above.any(axis=axis)
+    cells = occupied.shape[0]
+    first, last = jnp.argmax(occupied), cells - jnp.argmax(occupied[::-1])
+    sides.append((low + (high - low) * first / cells, low + (high - low) * last / cells))
+  (x1, x2), (y1, y2) = sides
+  return jnp.stack([x1, y1, x2, y2])
