@@ -1,1 +1,47 @@
-"""Multi-task Network Cascades in JAX."""
+"""Multi-task Network Cascades (Dai, He, Sun, CVPR 2016) in JAX and Flax.
+
+One image in; object instances out, each with a box, a pixel mask and a category.
+`mnc_jax.structs` and `mnc_jax.cascade` tell the whole model.
+"""
+
+from mnc_jax.cascade import cascade_loss
+from mnc_jax.cascade import init_params
+from mnc_jax.config import Config
+from mnc_jax.config import with_categories
+from mnc_jax.inference import predict
+from mnc_jax.ops.anchors import make_anchors
+from mnc_jax.ops.boxes import box_iou
+from mnc_jax.ops.boxes import clip_boxes
+from mnc_jax.ops.boxes import decode_boxes
+from mnc_jax.ops.boxes import encode_boxes
+from mnc_jax.ops.masks import paste_masks
+from mnc_jax.ops.nms import nms
+from mnc_jax.ops.roi_warp import roi_warp
+from mnc_jax.ops.voting import vote_masks
+from mnc_jax.structs import Batch
+from mnc_jax.structs import Instances
+from mnc_jax.train import init_state
+from mnc_jax.train import train_step
+from mnc_jax.train import TrainState
+
+__all__ = (
+    "Batch",
+    "Config",
+    "Instances",
+    "TrainState",
+    "box_iou",
+    "cascade_loss",
+    "clip_boxes",
+    "decode_boxes",
+    "encode_boxes",
+    "init_params",
+    "init_state",
+    "make_anchors",
+    "nms",
+    "paste_masks",
+    "predict",
+    "roi_warp",
+    "train_step",
+    "vote_masks",
+    "with_categories",
+)

@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import Config, TrainConfig
-from mnc_jax.ops.boxes import box_iou, encode_boxes
+from mnc_jax.ops.boxes import box_areas, box_iou, encode_boxes
 from mnc_jax.ops.masks import mask_iou_in_box, resample_masks
 from mnc_jax.ops.sampling import sample_mask, top_indices
 from mnc_jax.structs import AnchorOutput, Array, Batch, Proposals
 
-# A box with at least this share of its area inside a crowd region is ignored
-# (the release's RPN_CROWD-like rule of later Faster R-CNN code uses .7, COCO's own
-# evaluation .5 of the detection).
+# A box with more than this share of its area inside a crowd region is ignored. Our choice:
+# COCO's evaluation, too, measures a crowd's overlap against the detection's own area.
 _CROWD_OVERLAP = 0.5
 
 
@@ -55,19 +54,18 @@ class RoiTargets(NamedTuple):
 
 def _in_crowd(boxes, truth: Batch):
   # Intersection over the box's own area: IoU says little against a region.
-  def sides(x):
-    return jnp.maximum(x[..., 2:] - x[..., :2], 0)
   low = jnp.maximum(boxes[:, None, :2], truth.boxes[None, :, :2])
   high = jnp.minimum(boxes[:, None, 2:], truth.boxes[None, :, 2:])
-  shared = jnp.prod(jnp.maximum(high - low, 0), axis=-1)
-  own = jnp.prod(sides(boxes), axis=-1)[:, None]
-  return jnp.any((shared > _CROWD_OVERLAP * own) & (truth.crowd & truth.valid), axis=1)
+  shared = box_areas(jnp.concatenate([low, high], axis=-1))
+  own = box_areas(boxes)[:, None]
+  crowd = (truth.crowd & truth.valid)[None]
+  return jnp.any((shared > _CROWD_OVERLAP * own) & crowd, axis=1)
 
 
 def _match(boxes, truth: Batch):
   """Best IoU [N] of each box with a countable instance, that instance [N], and all IoUs."""
   countable = truth.valid & ~truth.crowd
-  iou = box_iou(boxes, truth.boxes) * countable
+  iou = box_iou(boxes, truth.boxes) * countable[None]
   return iou.max(axis=1), iou.argmax(axis=1), iou
 
 
@@ -91,11 +89,11 @@ def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
   """
   anchors, border = output.anchors, config.anchor_border
   limit = jnp.flip(image_size).astype(anchors.dtype) + border
-  inside = jnp.all((anchors[:, :2] >= -border) & (anchors[:, 2:] <= limit), axis=1)
+  inside = jnp.all((anchors[:, :2] >= -border) & (anchors[:, 2:] <= limit[None]), axis=1)
   usable = inside & output.valid
   best_iou, matched, iou = _match(anchors, truth)
   iou = jnp.where(usable[:, None], iou, 0.0)
-  best_for_object = jnp.any((iou > 0) & (iou == iou.max(axis=0)), axis=1)
+  best_for_object = jnp.any((iou > 0) & (iou == iou.max(axis=0, keepdims=True)), axis=1)
   positive = usable & (best_for_object | (best_iou >= config.anchor_positive_iou))
   negative = (usable & ~positive & (best_iou < config.anchor_negative_iou)
               & ~_in_crowd(anchors, truth))

@@ -16,7 +16,7 @@ def get_config() -> Config:
 
 def _model():
   return ModelConfig(
-      trunk="small", trunk_widths=(32, 64, 96, 128), box_stage_width=64, normalize=True,
+      trunk="small", trunk_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
       # Shapes are 20 to 52 pixels wide.
       anchor_scales=(5.0, 8.0, 12.0), anchor_ratios=(0.5, 1.0, 2.0),
       roi_size=8, roi_method="matmul", roi_chunk=64,

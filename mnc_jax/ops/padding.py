@@ -1,5 +1,6 @@
 """Which cells of a feature map belong to the image, and which to the padding."""
 
+import jax
 import jax.numpy as jnp
 
 
@@ -15,7 +16,10 @@ def cells_inside(image_sizes, stride: int, height: int, width: int):
   Returns:
     [..., height, width] bool; all False for an image of size (0, 0).
   """
-  rows, columns = image_sizes[..., 0, None] // stride, image_sizes[..., 1, None] // stride
-  inside_rows = jnp.arange(height) < rows
-  inside_columns = jnp.arange(width) < columns
-  return inside_rows[..., :, None] & inside_columns[..., None, :]
+  limits = image_sizes // stride
+  rows = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0)
+  columns = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1)
+  inside = lambda limit: (rows < limit[0]) & (columns < limit[1])
+  for _ in range(image_sizes.ndim - 1):
+    inside = jax.vmap(inside)
+  return inside(limits)

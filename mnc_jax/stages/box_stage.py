@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.anchors import make_anchors
-from mnc_jax.ops.boxes import clip_boxes, decode_boxes
+from mnc_jax.ops.boxes import as_float, clip_boxes, decode_boxes
 from mnc_jax.ops.nms import nms
 from mnc_jax.ops.padding import cells_inside
 from mnc_jax.ops.sampling import top_indices
@@ -59,8 +59,8 @@ def score_anchors(params, features, image_size, *, stride: int,
   inside = cells_inside(image_size, stride, height, width)
   return AnchorOutput(
       anchors=anchors.reshape(-1, 4),
-      objectness_logits=objectness.reshape(-1, 2).astype(jnp.float32),
-      box_deltas=deltas.reshape(-1, 4).astype(jnp.float32),
+      objectness_logits=as_float(objectness.reshape(-1, 2)),
+      box_deltas=as_float(deltas.reshape(-1, 4)),
       valid=jnp.broadcast_to(inside[..., None], anchors.shape[:3]).reshape(-1))
 
 

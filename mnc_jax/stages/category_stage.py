@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.masks import resize_masks
 
 
@@ -60,5 +61,5 @@ def predict_categories(params, roi_features, mask_logits, *, config: ModelConfig
   masks = resize_masks(jax.nn.sigmoid(mask_logits), config.roi_size)
   masked_features = roi_features * masks[..., None].astype(roi_features.dtype)
   outputs = CategoryStage(config).apply({"params": params}, masked_features, roi_features)
-  categories, box_categories, deltas = (x.astype(jnp.float32) for x in outputs)
+  categories, box_categories, deltas = (as_float(x) for x in outputs)
   return categories, box_categories, deltas.reshape(-1, config.num_categories, 4)

@@ -39,7 +39,7 @@ class VGG16(nn.Module):
   def __call__(self, images, image_sizes):
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]."""
     dtype = jnp.dtype(self.config.compute_dtype)
-    mean = jnp.asarray(self.config.pixel_mean_bgr)
+    mean = jnp.asarray(self.config.pixel_mean_bgr).reshape(1, 1, 1, 3)
     # The Caffe weights want blue first, 0 ... 255, minus their own mean.
     x = (images[..., ::-1].astype(jnp.float32) - mean).astype(dtype)
     x = _clear_outside(x, image_sizes, 1)

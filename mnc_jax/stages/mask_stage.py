@@ -4,6 +4,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.ops.boxes import as_float
 
 
 class MaskStage(nn.Module):
@@ -42,4 +43,4 @@ def predict_masks(params, roi_features, *, config: ModelConfig):
     Mask logits [R, M, M] float32 on a regular grid inside each box. Differentiable in
     the features, and through the warp that made them in the box coordinates.
   """
-  return MaskStage(config).apply({"params": params}, roi_features).astype(jnp.float32)
+  return as_float(MaskStage(config).apply({"params": params}, roi_features))

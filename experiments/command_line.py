@@ -1,0 +1,58 @@
+"""What the scripts share: a config file with typed overrides, and a trained model by its place."""
+
+import argparse
+import os
+import pathlib
+import runpy
+import sys
+
+import tyro
+
+from mnc_jax.config import Config
+
+
+def load_config(path: pathlib.Path) -> Config:
+  """Runs a config file and returns what its `get_config()` gives.
+
+  Raises:
+    SystemExit: with one sentence, if there is no such file or function.
+  """
+  if not path.is_file():
+    sys.exit(f"--config {path}: no such file. Those that come along are in experiments/configs/.")
+  try:
+    config = runpy.run_path(str(path))["get_config"]()
+  except KeyError:
+    sys.exit(f"--config {path}: the file defines no function get_config().")
+  if not isinstance(config, Config):
+    sys.exit(f"--config {path}: get_config() returned {type(config).__name__}, not a Config.")
+  return config
+
+
+def parse_training(arguments) -> tuple[pathlib.Path, Config]:
+  """Reads `--config FILE --workdir DIR [--section.field VALUE ...]`.
+
+  An unknown field or a value of the wrong type ends the program with a message that
+  names it.
+  """
+  parser = argparse.ArgumentParser(
+      description="Train the cascade. Every field of the config can be overridden: "
+      "--train.num_steps 100 --model.roi_method matmul ...", allow_abbrev=False)
+  parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
+  parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+  known, overrides = parser.parse_known_args(arguments)
+  config = tyro.cli(Config, default=load_config(known.config), args=overrides,
+                    prog="train.py --config FILE --workdir DIR")
+  return known.workdir, config
+
+
+def end_with_message(main, arguments) -> None:
+  """Runs `main(arguments)`; mistakes of the user end with their message, not a traceback."""
+  try:
+    main(arguments)
+  except (FileNotFoundError, ValueError, FloatingPointError) as error:
+    if os.environ.get("MNC_TRACEBACK"):
+      raise
+    sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {error}\n"
+             "(MNC_TRACEBACK=1 shows where in the code this was found.)")
+  except KeyboardInterrupt:
+    sys.exit("Interrupted. The same command goes on from the last checkpoint.")

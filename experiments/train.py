@@ -1,0 +1,95 @@
+"""Trains the cascade: train.py --config FILE --workdir DIR [--section.field VALUE ...].
+
+Started again with the same command, it goes on from the last checkpoint.
+"""
+
+import sys
+import time
+
+from command_line import end_with_message, parse_training
+import jax
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from mnc_jax import checkpoint, parallel, weights
+from mnc_jax.cascade import init_params
+from mnc_jax.config import Config, with_categories
+from mnc_jax.data import load_source, training_batches
+from mnc_jax.train import check_finite, init_state
+
+
+def main(arguments) -> None:
+  """Reads the data, restores or initialises the state, and trains to `train.num_steps`."""
+  workdir, config = parse_training(arguments)
+  source = load_source(config.data, "train")
+  config = with_categories(config, source.category_names)
+  manager = checkpoint.open_checkpoints(workdir)
+  state, position = start_state(config, manager)
+  batches = iter(training_batches(
+      source, config.data, seed=config.train.seed, batch_size=config.data.batch_size,
+      process_index=jax.process_index(), process_count=jax.process_count()))
+  if position is not None:
+    batches.set_state(position)
+  print(f"{len(source)} images, {len(source.category_names)} categories, "
+        f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}")
+  with SummaryWriter(str(workdir / "logs")) as writer:
+    state = train(state, batches, config, manager, source, writer)
+  manager.wait_until_finished()
+  print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
+        f"  python experiments/evaluate.py --workdir {workdir}")
+
+
+def start_state(config: Config, manager):
+  """Returns the state to go on from, and the position in the data (None: from its start)."""
+  params = init_params(jax.random.key(config.train.seed), config)
+  if manager.latest_step() is not None:
+    state, position = checkpoint.restore(manager, jax.eval_shape(lambda: init_state(params, config)))
+    print(f"Going on from the checkpoint of step {int(state.step)}.")
+    return state, position
+  if config.train.init_weights:
+    params, report = weights.load_pretrained(params, config.train.init_weights)
+    print(report)
+  return init_state(params, config), None
+
+
+def train(state, batches, config: Config, manager, source, writer):
+  """Runs the steps that are left; returns the last state."""
+  options, first = config.train, int(state.step)
+  step_fn, state = parallel.make_train_step(config), parallel.replicate(state)
+  pending, started = [], time.perf_counter()
+  with tqdm(total=options.num_steps, initial=first, unit="step", mininterval=1.0) as progress:
+    for step in range(first + 1, options.num_steps + 1):
+      batch, _ = next(batches)
+      state, metrics = step_fn(state, parallel.shard(batch))
+      pending.append(metrics)
+      if is_due(step, options.log_every, options) or is_due(step, options.checkpoint_every, options):
+        # The only place where the host waits for the devices.
+        seconds, started = time.perf_counter() - started, time.perf_counter()
+        log(writer, step, pending, config.data.batch_size * len(pending) / seconds, progress)
+        progress.update(len(pending))
+        pending = []
+      if is_due(step, options.checkpoint_every, options):
+        checkpoint.save(manager, parallel.unreplicate(state), config, source, batches.get_state())
+  return parallel.unreplicate(state)
+
+
+def is_due(step: int, every: int, options) -> bool:
+  """Says whether something done each `every` steps is due; at the last step all is."""
+  return step % every == 0 or step == options.num_steps
+
+
+def log(writer, step: int, pending, images_per_second: float, progress) -> None:
+  """Checks all steps since the last log and writes the means; stops if one was not finite."""
+  fetched = [parallel.unreplicate(jax.device_get(metrics)) for metrics in pending]
+  for offset, metrics in enumerate(fetched, start=step - len(fetched) + 1):
+    check_finite(offset, metrics)
+  for name in fetched[0]:
+    writer.add_scalar(f"train/{name}", sum(float(m[name]) for m in fetched) / len(fetched), step)
+  writer.add_scalar("train/images_per_second", images_per_second, step)
+  progress.set_postfix(loss=f"{float(fetched[-1]['loss']):.3f}",
+                       images_s=f"{images_per_second:.1f}", refresh=False)
+
+
+if __name__ == "__main__":
+  end_with_message(main, sys.argv[1:])
