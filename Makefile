@@ -36,7 +36,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	>&2; exit 1; }
 	@echo "Installing mnc_jax and what it needs in $(VENV); a few minutes the first time."
 	@$(RUN) -c "" 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
 clean:
