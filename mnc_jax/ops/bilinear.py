@@ -6,6 +6,8 @@ Positions count cells: cell u has its centre at position u.
 
 import jax.numpy as jnp
 
+from mnc_jax.ops.boxes import larger, smaller
+
 
 def cell_centers(low, high, count):
   """Returns the centres of `count` equal cells between `low` and `high`, [...] -> [..., count].
@@ -50,5 +52,5 @@ def kappa_matrix(indices, weights, cells):
 
 def clamped_kappa(positions, cells):
   """Returns kappa weights [..., cells] with positions clamped to the outer cells' centres."""
-  indices, weights = neighbors(jnp.clip(positions, 0, cells - 1), cells)
+  indices, weights = neighbors(smaller(larger(positions, 0.0), cells - 1.0), cells)
   return kappa_matrix(indices, weights, cells)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.bilinear import cell_centers, clamped_kappa
-from mnc_jax.ops.boxes import as_float, box_areas
+from mnc_jax.ops.boxes import as_float, box_areas, smaller
 
 # Narrower boxes hold no mask: dividing by their extent would overflow in the gradient.
 _MIN_EXTENT = 1e-6
@@ -108,7 +108,7 @@ def mask_iou_in_box(predicted, target, boxes, target_areas):
   union = jnp.mean(predicted, axis=(1, 2)) * areas + target_areas - inter
   found = union > 0
   # Sampling error can put the part of an object inside the box above its whole area.
-  return jnp.minimum(jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0), 1.0)
+  return smaller(jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0), 1.0)
 
 
 def _check_masks(masks, boxes):

@@ -75,20 +75,32 @@ def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gath
     [R, size, size, K] in the dtype of `features`.
   """
   chex.assert_rank([features, boxes], [3, 2])
-  channels, count = features.shape[2], boxes.shape[0]
+  count = boxes.shape[0]
 
   @jax.checkpoint
   def warp_and_pool(features, boxes):
     samples = roi_warp(
         features, boxes, size=size * pool, stride=stride, grid=grid, method=method)
-    return samples.reshape(-1, size, pool, size, pool, channels).max(axis=(2, 4))
+    return _max_pool(samples, pool)
 
   if count <= chunk:
     return warp_and_pool(features, boxes)
   chunks = -(-count // chunk)
   padded = jnp.pad(boxes, ((0, chunks * chunk - count), (0, 0))).reshape(chunks, chunk, 4)
   pooled = jax.lax.map(functools.partial(warp_and_pool, features), padded)
-  return pooled.reshape(-1, size, size, channels)[:count]
+  return pooled.reshape((-1,) + pooled.shape[2:])[:count]
+
+
+def _max_pool(samples, pool):
+  """Returns [R, S, S, K] samples max-pooled; of equal ones the first takes the gradient."""
+  # Not jnp.max: its gradient looks for samples equal to the maximum, and XLA computes the
+  # samples twice with different rounding when it fuses the warp into both. It then misses
+  # them: the box gradient was off by a tenth under jit.
+  pooled = samples[:, ::pool, ::pool]
+  for i in range(1, pool * pool):
+    other = samples[:, i // pool::pool, i % pool::pool]
+    pooled = jnp.where(other > pooled, other, pooled)
+  return pooled
 
 
 def _axis_weights(low, high, cells, size, stride, grid):

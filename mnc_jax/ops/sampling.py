@@ -19,6 +19,7 @@ def sample_mask(key, mask, count):
     [N] bool with min(count, mask.sum()) entries True, all of them True in `mask`.
   """
   chex.assert_rank(mask, 1)
+  mask = jnp.asarray(mask)
   order = jnp.argsort(jax.random.uniform(key, mask.shape))
   shuffled = mask[order]
   kept = shuffled & (jnp.cumsum(shuffled) <= count)

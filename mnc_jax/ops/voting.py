@@ -114,7 +114,9 @@ def _average_masks(masks, boxes, votes, frame, size):
     share = jax.lax.dynamic_slice_in_dim(weights, block * _BLOCK, _BLOCK)
     read = resample_masks(
         masks[rows], boxes[rows], jnp.broadcast_to(frame, (_BLOCK, 4)), size)
-    return total + jnp.sum(share[:, None, None] * read, axis=0)
+    # Rows without a vote are dropped, not multiplied by 0: padding may hold NaN.
+    share = share[:, None, None]
+    return total + jnp.sum(jnp.where(share > 0, share * read, 0.0), axis=0)
 
   return jax.lax.fori_loop(0, blocks, add_block, jnp.zeros((size, size), masks.dtype))
 
