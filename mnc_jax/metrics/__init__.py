@@ -1,0 +1,1 @@
+"""Scores of instances against ground truth, on the host, from COCO-format records."""

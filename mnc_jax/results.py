@@ -1,0 +1,87 @@
+"""From instances in network pixels to records in COCO's results format."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mnc_jax.ops.masks import paste_masks
+from mnc_jax.structs import ImageInfo, Instances
+
+# Image sides are rounded up to it while pasting, so that few compilations serve a data set.
+_SIDE_STEP = 64
+# Pixels pasted at a time (64 MB of float32): 100 masks of a large photograph would be gigabytes.
+_CHUNK_PIXELS = 2**24
+
+
+def instances_to_results(
+    instances: Instances, info: ImageInfo, category_ids, *, mask_threshold: float) -> list:
+  """Writes the instances of a batch as COCO results, with masks at the size of the image files.
+
+  Each mask becomes RLE at once, so that thousands of images stay small. An instance of
+  whose mask no pixel of the image exceeds the threshold (it is thinner than a pixel, or
+  faint) gives no record: COCO format has no use for it and no protocol could match it.
+
+  Args:
+    instances: with leading B, from `predict`, on the host.
+    info: the same B images. Images with id -1 are skipped.
+    category_ids: of the data set, background not among them; label i is `category_ids[i - 1]`.
+    mask_threshold: pixels above it belong to the instance.
+
+  Returns:
+    [{image_id, category_id, bbox: [x, y, width, height], score, segmentation: {size,
+    counts}}], in pixels of the file, best first within an image.
+  """
+  records = []
+  for place, image_id in enumerate(np.asarray(info.image_ids).tolist()):
+    if image_id >= 0:
+      one = Instances(*(np.asarray(column)[place] for column in instances))
+      height, width = map(int, info.original_sizes[place])
+      records += _image_to_results(one, image_id, (height, width), float(info.scales[place]),
+                                   category_ids, mask_threshold)
+  return records
+
+
+def _image_to_results(instances, image_id, size, scale, category_ids, mask_threshold):
+  chosen = Instances(*(column[instances.valid] for column in instances))
+  boxes = chosen.boxes / np.float32(scale)
+  rles = _paste_to_rles(chosen.masks, boxes, size, mask_threshold)
+  # Masks are pasted with the box as it is: the file's size is not exactly scale times the
+  # network's, and a clipped box would squeeze the mask.
+  corners = np.clip(boxes, 0, np.array([size[1], size[0]] * 2))
+  return [
+      {"image_id": image_id, "category_id": int(category_ids[label - 1]),
+       "bbox": [round(float(x), 2) for x in (*box[:2], *(box[2:] - box[:2]))],
+       "score": float(score), "segmentation": rle}
+      for box, label, score, rle in zip(corners, chosen.labels, chosen.scores, rles, strict=True)
+      if rle is not None]
+
+
+def _paste_to_rles(masks, boxes, size, mask_threshold):
+  """Returns for each mask its RLE in an image of `size` (height, width), None if it is empty."""
+  rounded = [-(-side // _SIDE_STEP) * _SIDE_STEP for side in size]
+  chunk = max(1, _CHUNK_PIXELS // (rounded[0] * rounded[1]))
+  # A power of two, at most 16: another number of instances is not another compilation.
+  chunk = 2 ** (min(chunk, 16).bit_length() - 1)
+  rles = []
+  for start in range(0, len(masks), chunk):
+    some, places = masks[start:start + chunk], boxes[start:start + chunk]
+    count, missing = len(some), chunk - len(some)
+    pasted = _paste_binary(np.pad(some, ((0, missing), (0, 0), (0, 0))),
+                           np.pad(places, ((0, missing), (0, 0))), mask_threshold, *rounded)
+    rles += _encode(np.asarray(pasted)[:count, :size[0], :size[1]])
+  return rles
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _paste_binary(masks, boxes, mask_threshold, height, width):
+  return (paste_masks(masks, boxes, height, width) > mask_threshold).astype(jnp.uint8)
+
+
+def _encode(masks):
+  """Returns RLE for JSON of masks [n, height, width]; None for empty ones."""
+  rles = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))
+  return [{"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+          if mask.any() else None for mask, rle in zip(masks, rles, strict=True)]
