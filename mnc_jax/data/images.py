@@ -1,0 +1,71 @@
+"""Image files to RGB arrays, and back."""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from mnc_jax.data.source import BrokenImageError
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def read_image(path) -> np.ndarray:
+  """Returns the image in a file as `decode_image` does.
+
+  Raises:
+    BrokenImageError: if it is missing or cannot be decoded, naming the file.
+  """
+  try:
+    encoded = pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise BrokenImageError(f"cannot read image {path}: {error.strerror}") from error
+  return decode_image(encoded, str(path))
+
+
+def decode_image(encoded: bytes, name: str) -> np.ndarray:
+  """Returns the pixels of an encoded image as they are stored.
+
+  Grey images get three equal channels, 16-bit ones are scaled to 8, alpha is ignored. An
+  orientation tag is ignored too, as by the COCO tools: annotations refer to stored pixels.
+
+  Args:
+    encoded: the bytes of a PNG, JPEG or any other format that OpenCV reads.
+    name: what the message calls the image.
+
+  Returns:
+    [h, w, 3] uint8 RGB.
+
+  Raises:
+    BrokenImageError: if the bytes are not an image, or one that was cut off.
+  """
+  # OpenCV fills the missing part of a cut-off JPEG with grey and says nothing to the caller.
+  if encoded[:2] == _JPEG_START and _JPEG_END not in encoded[-1024:]:
+    raise BrokenImageError(f"image {name} is cut off: a JPEG of {len(encoded)} bytes without end")
+  image = None
+  if encoded:
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+  if image is None:
+    raise BrokenImageError(f"image {name} cannot be decoded: not an image, or damaged")
+  return _to_rgb(_to_uint8(image, name))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+  """Returns the PNG of an [h, w, 3] uint8 RGB image."""
+  return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+def _to_uint8(image, name):
+  if image.dtype == np.uint8:
+    return image
+  if image.dtype == np.uint16:
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+  raise BrokenImageError(f"image {name} has {image.dtype} pixels; 8 and 16 bits are supported")
+
+
+def _to_rgb(image):
+  if image.ndim == 2:
+    image = image[..., None]
+  if image.shape[2] < 3:
+    return np.repeat(image[..., :1], 3, axis=2)
+  return np.ascontiguousarray(image[..., 2::-1])

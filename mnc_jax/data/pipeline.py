@@ -1,0 +1,181 @@
+"""From a source to `(Batch, ImageInfo)` of numpy arrays, by grain.
+
+Batches are planned first (`plan.py`) and then loaded, each as one element at random access:
+so their content does not depend on the number of threads, workers or processes, and an
+iterator can be saved with `get_state` and put back with `set_state`.
+"""
+
+import dataclasses
+import functools
+import os
+import warnings
+
+from absl import flags
+import grain
+import numpy as np
+
+from mnc_jax.config import DataConfig
+from mnc_jax.data import plan as planning
+from mnc_jax.data import transforms
+from mnc_jax.data.source import BrokenImageError, Source
+from mnc_jax.structs import Batch, ImageInfo
+
+_ENDLESS = 2 ** 40  # Steps of a training run.
+_BATCHES_AHEAD = 4  # Loaded before they are asked for, by each process that loads.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Loader:
+  """What every batch needs.
+
+  Attributes:
+    source: the images.
+    config: sizes.
+    part: the places of a batch that this process loads.
+    sizes: [N, 2] (height, width) of each image at network scale.
+    buckets: [N] bucket of each image.
+    broken: rows of the images that were skipped so far; grows.
+  """
+  source: Source
+  config: DataConfig
+  part: slice
+  sizes: np.ndarray
+  buckets: np.ndarray
+  broken: set[int] = dataclasses.field(default_factory=set)
+
+
+def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
+                     process_index: int = 0, process_count: int = 1) -> grain.IterDataset:
+  """Returns endless shuffled batches, flipped by chance if `config.flip`.
+
+  An image that cannot be read is skipped with a warning: its place in the batch is invalid
+  (image size (0, 0), image id -1).
+
+  Args:
+    source: the images.
+    config: sizes, buckets and number of workers.
+    seed: of the order and of the flips. The same seed gives the same batches.
+    batch_size: images a batch, over all processes.
+    process_index: which part of each batch to load.
+    process_count: in how many parts batches are divided.
+
+  Returns:
+    An iterable of (`Batch`, `ImageInfo`); the first axis is batch_size / process_count.
+    Its iterator has `get_state` and `set_state`.
+
+  Raises:
+    ValueError: if the source is empty, an image fits into no bucket, or the batch cannot be
+      divided. While iterating: if no image of the source can be read.
+  """
+  loader = _make_loader(source, config, batch_size, process_index, process_count)
+  plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
+  batches = grain.MapDataset.range(_ENDLESS).map(
+      functools.partial(_load_training_batch, loader, plan))
+  return _prefetch(batches, config)
+
+
+def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
+                       process_index: int = 0, process_count: int = 1) -> grain.IterDataset:
+  """Returns batches with every image exactly once, in order within each bucket.
+
+  Places left over in the last batch of a bucket are invalid (image size (0, 0), image
+  id -1). Arguments, result and errors are those of `training_batches`, but an image that
+  cannot be read is an error.
+  """
+  loader = _make_loader(source, config, batch_size, process_index, process_count)
+  rows = planning.evaluation_rows(loader.buckets, batch_size)
+  batches = grain.MapDataset.range(len(rows)).map(
+      functools.partial(_load_evaluation_batch, loader, rows))
+  return _prefetch(batches, config)
+
+
+def _make_loader(source, config, batch_size, process_index, process_count):
+  if not len(source):
+    raise ValueError(f"{source.name} has no images")
+  part = planning.process_slice(batch_size, process_index, process_count)
+  sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
+  buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
+  _warn_of_dropped(source, config.max_instances)
+  return _Loader(source, config, part, sizes, buckets)
+
+
+def _warn_of_dropped(source, max_instances):
+  excess = np.maximum(source.instance_counts - max_instances, 0)
+  if excess.any():
+    warnings.warn(
+        f"{source.name}: {np.count_nonzero(excess)} images have more than data.max_instances = "
+        f"{max_instances} instances (up to {source.instance_counts.max()}); "
+        f"the {excess.sum()} smallest of them are left out", stacklevel=3)
+
+
+def _prefetch(batches, config):
+  threads = min(os.cpu_count() or 1, 8)
+  dataset = batches.to_iter_dataset(grain.ReadOptions(
+      num_threads=threads, prefetch_buffer_size=max(threads, _BATCHES_AHEAD)))
+  if config.num_workers:
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, also where no one uses any.
+    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.num_workers))
+  return dataset
+
+
+def _load_training_batch(loader, plan, step):
+  rows, flips = planning.training_rows(plan, step)
+  rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
+  examples = [_load_or_skip(loader, row) for row in rows]
+  examples = [transforms.flip_example(example) if flip and example else example
+              for example, flip in zip(examples, flips, strict=True)]
+  return _collate(loader, rows, examples, loader.buckets[rows[0]])
+
+
+def _load_evaluation_batch(loader, plan_rows, step):
+  rows = plan_rows[step]
+  bucket = loader.buckets[rows[0]]  # The first is never a filler; in a later part it may be.
+  rows = rows[loader.part]
+  examples = [None if row == planning.FILLER else _load(loader, row) for row in rows]
+  return _collate(loader, rows, examples, bucket)
+
+
+def _load(loader, row):
+  example = transforms.resize_record(loader.source[int(row)], tuple(loader.sizes[row]))
+  return transforms.keep_largest(example, loader.config.max_instances)
+
+
+def _load_or_skip(loader, row):
+  try:
+    return _load(loader, row)
+  except BrokenImageError as error:
+    if row not in loader.broken:
+      loader.broken.add(int(row))
+      warnings.warn(f"skipped in training, {len(loader.broken)} so far: {error}", stacklevel=2)
+    if len(loader.broken) == len(loader.source):
+      raise ValueError(f"{loader.source.name}: no image can be read, the last: {error}") from error
+    return None
+
+
+def _collate(loader, rows, examples, bucket):
+  count, size = loader.config.max_instances, loader.config.buckets[bucket]
+  present = np.array([example is not None for example in examples])
+  filled = [example or _EMPTY for example in examples]
+  stacked = {name: np.stack([transforms.pad_rows(getattr(e, name), count) for e in filled])
+             for name in transforms.Example._fields[1:]}
+  batch = Batch(
+      images=np.stack([transforms.pad_image(e.image, size) for e in filled]),
+      image_sizes=np.array([e.image.shape[:2] for e in filled], np.int32),
+      valid=np.arange(count) < np.array([[len(e.labels)] for e in filled]), **stacked)
+  return batch, _describe(loader, rows, present)
+
+
+def _describe(loader, rows, present):
+  source, config = loader.source, loader.config
+  scales = transforms.scale_factors(source.sizes[rows], config.short_side, config.long_side)
+  return ImageInfo(
+      image_ids=np.where(present, source.image_ids[rows], -1),
+      original_sizes=np.where(present[:, None], source.sizes[rows], 0).astype(np.int32),
+      scales=np.where(present, scales, 0).astype(np.float32))
+
+
+_EMPTY = transforms.Example(
+    image=np.zeros((0, 0, 3), np.uint8), boxes=np.zeros((0, 4), np.float32),
+    labels=np.zeros(0, np.int32), areas=np.zeros(0, np.float32), crowd=np.zeros(0, bool),
+    masks=np.zeros((0, transforms.MASK_SIDE, transforms.MASK_SIDE), np.uint8))

@@ -1,0 +1,139 @@
+"""What every reader gives: a random-access source of images with their instances."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+Annotation = dict[str, Any]
+
+
+class BrokenImageError(ValueError):
+  """An image that cannot be used: missing, unreadable, or not of the size it should have."""
+
+
+class Record(NamedTuple):
+  """One image with its instances, in pixels of the file.
+
+  Attributes:
+    image_id: int.
+    image: [h, w, 3] uint8 RGB.
+    masks: [n, h, w] uint8 0 or 1.
+    labels: [n] int32, 1 ... number of categories.
+    crowd: [n] bool.
+  """
+  image_id: int
+  image: np.ndarray
+  masks: np.ndarray
+  labels: np.ndarray
+  crowd: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+  """A split of a data set: `len(source)` images, `source[i]` is a `Record`. Picklable.
+
+  Attributes:
+    name: what messages call it, for example a file name.
+    image_ids: [N] int64.
+    sizes: [N, 2] int32 (height, width) of each image, known without decoding.
+    instance_counts: [N] int32, crowd regions included.
+    category_names: the name of label i + 1 is item i.
+    category_ids: the data set's own id of label i + 1 is item i.
+    read_image: i -> [h, w, 3] uint8 RGB. Raises `BrokenImageError`.
+    read_annotations: i -> COCO annotations with RLE masks, without decoding the image.
+  """
+  name: str
+  image_ids: np.ndarray
+  sizes: np.ndarray
+  instance_counts: np.ndarray
+  category_names: tuple[str, ...]
+  category_ids: tuple[int, ...]
+  read_image: Callable[[int], np.ndarray]
+  read_annotations: Callable[[int], list[Annotation]]
+
+  def __len__(self) -> int:
+    return len(self.image_ids)
+
+  def __getitem__(self, index: int) -> Record:
+    return _read_record(self, index)
+
+
+def _read_record(source: Source, index: int) -> Record:
+  image = source.read_image(index)
+  if image.shape[:2] != tuple(source.sizes[index]):
+    raise BrokenImageError(
+        f"{source.name}: image {source.image_ids[index]} is {image.shape[0]} x {image.shape[1]} "
+        f"(height x width), but is annotated as {source.sizes[index][0]} x "
+        f"{source.sizes[index][1]}")
+  annotations = source.read_annotations(index)
+  label_of = {category_id: label for label, category_id in enumerate(source.category_ids, 1)}
+  return Record(
+      image_id=int(source.image_ids[index]), image=image,
+      masks=decode_masks([a["segmentation"] for a in annotations], image.shape[:2]),
+      labels=np.array([label_of[a["category_id"]] for a in annotations], np.int32),
+      crowd=np.array([a["iscrowd"] for a in annotations], bool))
+
+
+def ground_truth(source: Source) -> dict[str, Any]:
+  """Returns the whole split in COCO format, in pixels of the files, masks as RLE text.
+
+  It is a dict of `images`, `annotations` and `categories` that `json.dump` can write.
+  """
+  images = [
+      {"id": int(image_id), "height": int(height), "width": int(width)}
+      for image_id, (height, width) in zip(source.image_ids, source.sizes, strict=True)]
+  annotations = [a for index in range(len(source)) for a in source.read_annotations(index)]
+  categories = [
+      {"id": category_id, "name": name}
+      for category_id, name in zip(source.category_ids, source.category_names, strict=True)]
+  return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def restrict(source: Source, image_ids: Sequence[int]) -> Source:
+  """Returns the source with these images only, in the order given.
+
+  Raises:
+    ValueError: if an id is not in the source, or is given twice, naming it.
+  """
+  row_of = {int(image_id): row for row, image_id in enumerate(source.image_ids)}
+  unknown = [image_id for image_id in image_ids if image_id not in row_of]
+  if unknown:
+    raise ValueError(f"{source.name}: no image with id {', '.join(map(str, unknown[:5]))}")
+  if len(set(image_ids)) != len(image_ids):
+    twice = next(i for i in image_ids if list(image_ids).count(i) > 1)
+    raise ValueError(f"{source.name}: image id {twice} is asked for twice")
+  rows = np.array([row_of[image_id] for image_id in image_ids], np.int64)
+  return dataclasses.replace(
+      source, image_ids=source.image_ids[rows], sizes=source.sizes[rows],
+      instance_counts=source.instance_counts[rows],
+      read_image=functools.partial(_call_row, source.read_image, rows),
+      read_annotations=functools.partial(_call_row, source.read_annotations, rows))
+
+
+def _call_row(read, rows, index):
+  return read(int(rows[index]))
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+  """Returns the COCO RLE of a [h, w] mask, its counts as text."""
+  rle = mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))
+  return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_masks(rles: Sequence[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
+  """Returns [n, h, w] uint8 masks of RLEs that all have the same (h, w) `size`."""
+  if not rles:
+    return np.zeros((0, *size), np.uint8)
+  return np.ascontiguousarray(mask_api.decode(list(rles)).transpose(2, 0, 1))
+
+
+def make_annotation(annotation_id: int, image_id: int, category_id: int, rle, crowd: bool):
+  """Returns a COCO annotation; box `[x, y, width, height]` and area come from the mask."""
+  return {
+      "id": int(annotation_id), "image_id": int(image_id), "category_id": int(category_id),
+      "bbox": mask_api.toBbox(rle).tolist(), "area": float(mask_api.area(rle)),
+      "iscrowd": int(crowd), "segmentation": rle}

@@ -1,0 +1,129 @@
+"""One record to the arrays of one row of a `Batch`: resize, box masks, flip, pad."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mnc_jax.data.source import Record
+
+MASK_SIDE = 112  # Of the masks in a `Batch`.
+
+
+class Example(NamedTuple):
+  """One image at network scale with its n instances; the fields are those of `Batch`."""
+  image: np.ndarray  # [h, w, 3] uint8
+  boxes: np.ndarray  # [n, 4] float32
+  labels: np.ndarray  # [n] int32
+  masks: np.ndarray  # [n, 112, 112] uint8
+  areas: np.ndarray  # [n] float32
+  crowd: np.ndarray  # [n] bool
+
+
+def scale_factors(sizes, short_side: int, long_side: int):
+  """Returns [N] float64 that bring (h, w) to the short side, or less to keep the long one."""
+  sizes = np.asarray(sizes, np.float64)
+  return np.minimum(short_side / sizes.min(axis=1), long_side / sizes.max(axis=1))
+
+
+def scaled_sizes(sizes, short_side: int, long_side: int):
+  """Returns [N, 2] int32 (height, width) after scaling by `scale_factors`, at least 1."""
+  scaled = np.asarray(sizes) * scale_factors(sizes, short_side, long_side)[:, None]
+  return np.maximum(np.rint(scaled), 1).astype(np.int32)
+
+
+def choose_buckets(sizes, buckets, image_ids):
+  """Returns [N] int32, for each (h, w) the bucket that holds it with the least padding.
+
+  Raises:
+    ValueError: if a size fits into none, naming the image.
+  """
+  sizes, bounds = np.asarray(sizes), np.asarray(buckets)
+  fits = (sizes[:, None] <= bounds[None]).all(axis=2)
+  if not fits.all(axis=None) and not fits.any(axis=1).all():
+    row = int(np.argmin(fits.any(axis=1)))
+    raise ValueError(
+        f"image {image_ids[row]} is {sizes[row][0]} x {sizes[row][1]} (height x width) after "
+        f"scaling and fits into none of data.buckets {tuple(buckets)}")
+  areas = np.where(fits, bounds.prod(axis=1)[None], np.iinfo(np.int64).max)
+  return areas.argmin(axis=1).astype(np.int32)
+
+
+def resize_record(record: Record, size: tuple[int, int]) -> Example:
+  """Returns the record at `size` (height, width), each mask resampled inside its own box.
+
+  Boxes are the tight boxes of the masks, `x2` and `y2` one past the last pixel, scaled by
+  the exact ratio of the sizes. Masks of no pixel get an empty box at the origin.
+  """
+  height, width = record.image.shape[:2]
+  scale_y, scale_x = size[0] / height, size[1] / width
+  tight = tight_boxes(record.masks)
+  scale = np.array([scale_x, scale_y, scale_x, scale_y])
+  pixels = record.masks.sum(axis=(1, 2), dtype=np.int64)
+  return Example(
+      image=resize_image(record.image, size), boxes=(tight * scale).astype(np.float32),
+      labels=record.labels, masks=crop_masks(record.masks, tight),
+      areas=(pixels * (scale_x * scale_y)).astype(np.float32), crowd=record.crowd)
+
+
+def resize_image(image, size: tuple[int, int]):
+  """Returns the image at (height, width): pixel areas when shrinking, else bilinear."""
+  if image.shape[:2] == tuple(size):
+    return image
+  shrinks = size[0] < image.shape[0]
+  return cv2.resize(image, (int(size[1]), int(size[0])),
+                    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def tight_boxes(masks):
+  """Returns [n, 4] int64 `[x1, y1, x2, y2)` of [n, h, w] masks; zeros for empty masks."""
+  boxes = np.zeros((len(masks), 4), np.int64)
+  for box, mask in zip(boxes, masks, strict=True):
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size:
+      box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+  return boxes
+
+
+def crop_masks(masks, boxes, side: int = MASK_SIDE):
+  """Returns [n, side, side] uint8: each mask inside its integer box, resampled, at least .5."""
+  crops = np.zeros((len(masks), side, side), np.uint8)
+  for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):
+    if x2 > x1:
+      inside = mask[y1:y2, x1:x2].astype(np.float32)
+      # Areas, where both sides shrink; OpenCV's area enlargement would be nearest neighbour.
+      shrinks = min(inside.shape) > side
+      resized = cv2.resize(inside, (side, side),
+                           interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+      crop[:] = resized >= 0.5
+  return crops
+
+
+def flip_example(example: Example) -> Example:
+  """Returns the example mirrored left to right; twice gives it back."""
+  width = example.image.shape[1]
+  x1, y1, x2, y2 = example.boxes.T
+  return example._replace(
+      image=example.image[:, ::-1], masks=example.masks[:, :, ::-1],
+      boxes=np.stack([width - x2, y1, width - x1, y2], axis=1))
+
+
+def keep_largest(example: Example, max_instances: int) -> Example:
+  """Returns the example with its `max_instances` largest instances, in their order."""
+  if len(example.labels) <= max_instances:
+    return example
+  largest = np.argsort(-example.areas, kind="stable")[:max_instances]
+  kept = np.sort(largest)
+  return example._replace(**{name: getattr(example, name)[kept] for name in Example._fields[1:]})
+
+
+def pad_rows(array, count: int):
+  """Returns [count, ...]: the array with zero rows added at the end."""
+  return np.concatenate([array, np.zeros((count - len(array), *array.shape[1:]), array.dtype)])
+
+
+def pad_image(image, size: tuple[int, int]):
+  """Returns the image with zeros right and below, to (height, width)."""
+  padded = np.zeros((*size, 3), np.uint8)
+  padded[:image.shape[0], :image.shape[1]] = image
+  return padded
