@@ -1,0 +1,25 @@
+"""What all tests share: four fake devices, strict JAX settings, reference data if present."""
+
+import os
+import pathlib
+
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+  # Must be set before jax is imported.
+  os.environ["XLA_FLAGS"] = (
+      os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4").strip()
+
+import jax
+import pytest
+
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def shared_dir():
+  """The folder of reference data: $MNC_SHARED, else `shared` beside the checkout."""
+  beside = pathlib.Path(__file__).resolve().parents[2] / "shared"
+  folder = pathlib.Path(os.environ.get("MNC_SHARED", beside))
+  if not folder.is_dir():
+    pytest.skip("no reference data: set MNC_SHARED, or put `shared` beside the checkout")
+  return folder

@@ -1,0 +1,75 @@
+"""The operations against inputs and outputs of the authors' published code.
+
+Its boxes are inclusive corners, width = x2 - x1 + 1; they are converted here.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnc_jax.ops.anchors import make_anchors
+from mnc_jax.ops.boxes import clip_boxes, decode_boxes
+from mnc_jax.ops.masks import paste_masks
+from mnc_jax.ops.nms import nms
+from mnc_jax.ops.roi_warp import roi_warp
+from mnc_jax.ops.sampling import top_indices
+from mnc_jax.ops.voting import vote_masks
+
+FAR_CORNER = np.array([[0, 0, 1, 1]], np.float32)
+
+
+@pytest.fixture
+def load(shared_dir):
+  return lambda name: np.load(shared_dir / "reference" / "release" / f"{name}.npz")
+
+
+@pytest.mark.parametrize("method", ["gather", "matmul"])
+def test_roi_warping(load, method):
+  data = load("roi_warping")
+  stride = 1 / float(data["spatial_scale"])
+  warped = roi_warp(jnp.asarray(data["features_chw"].transpose(1, 2, 0)), data["rois_xyxy"],
+                    size=28, stride=stride, grid="caffe", method=method)
+  np.testing.assert_allclose(warped.transpose(0, 3, 1, 2), data["output_nchw"], atol=1e-4)
+
+
+def test_proposals(load):
+  data = load("proposals")
+  rows, columns = data["scores_hwa"].shape[:2]
+  height, width = float(data["image_height"]), float(data["image_width"])
+  anchors = make_anchors(rows, columns, stride=16, scales=(8, 16, 32), ratios=(0.5, 1, 2))
+  decoded = decode_boxes(data["deltas_hwa4"].reshape(-1, 4), anchors.reshape(-1, 4))
+  # The release clips at the last pixel's index, and then calls the corners inclusive.
+  inclusive = clip_boxes(decoded, height - 1, width - 1)
+  np.testing.assert_allclose(
+      inclusive, data["decoded_clipped_inclusive"].reshape(-1, 4), atol=2e-3)
+  boxes, scores = inclusive + FAR_CORNER, data["scores_hwa"].reshape(-1)
+  sides = jnp.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+  best, found = top_indices(
+      jnp.where(sides >= data["min_size"], scores, -jnp.inf), int(data["pre_nms"]))
+  kept, valid = nms(boxes[best], scores[best], valid=found, max_outputs=int(data["post_nms"]),
+                    iou_threshold=float(data["nms_threshold"]))
+  assert valid.all()
+  np.testing.assert_allclose(scores[best[kept]], data["out_scores"], atol=1e-6)
+  np.testing.assert_allclose(inclusive[best[kept]], data["out_boxes_inclusive"], atol=2e-3)
+
+
+def test_mask_voting(load):
+  data = load("mask_voting")
+  height, width = int(data["image_height"]), int(data["image_width"])
+  vote = functools.partial(
+      vote_masks, nms_iou=float(data["nms_threshold"]), similar_iou=float(data["similar_iou"]),
+      max_instances=int(data["max_per_image"]), height=height, width=width,
+      mask_threshold=float(data["binarize"]))
+  found = jax.jit(vote)(data["masks"], data["boxes"] + FAR_CORNER, data["scores"])
+  order = np.argsort(-data["out_score"], kind="stable")  # the release lists class by class
+  np.testing.assert_array_equal(found.labels, data["out_class"][order])
+  np.testing.assert_allclose(found.scores, data["out_score"][order], rtol=1e-6)
+  got = np.asarray(paste_masks(found.masks, found.boxes, height, width)) > data["binarize"]
+  want = data["out_soft_mask"][order] > data["binarize"]
+  overlaps = np.sum(got & want, axis=(1, 2)) / np.sum(got | want, axis=(1, 2))
+  assert overlaps.min() >= 0.9
+  tight = data["out_tight_box_inclusive"][order] + FAR_CORNER
+  np.testing.assert_allclose(found.boxes, tight, atol=1.6)

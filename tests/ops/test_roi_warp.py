@@ -1,0 +1,197 @@
+"""RoI warping, and warping with pooling."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from mnc_jax.ops import roi_warp as ops
+import oracles
+
+_STATIC = ("size", "pool", "stride", "grid", "method", "chunk")
+roi_warp = jax.jit(ops.roi_warp, static_argnames=[n for n in _STATIC if n not in ("pool", "chunk")])
+roi_pool = jax.jit(ops.roi_pool, static_argnames=_STATIC)
+
+GRIDS, METHODS = ("center", "edge", "caffe"), ("gather", "matmul")
+# Rows and columns of a map of 8 x 8 pixels' worth at stride 2, wider or higher.
+SHAPES = ((5, 7, 3), (8, 4, 2))
+
+
+def _column_ramp(height=4, width=6):
+  return jnp.broadcast_to(jnp.arange(width, dtype=jnp.float32)[None, :, None], (height, width, 1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid, expected", [
+    # x1 = 3, x2 = 7, stride 2: centres of two cells at 4 and 6 pixels, less half a cell.
+    ("center", [1.5, 2.5]),
+    # 3 / 2 and 5 / 2.
+    ("edge", [1.5, 2.5]),
+    # r(1.5) = 2, r(3.5) = 4: samples at 2 and 3.
+    ("caffe", [2.0, 3.0]),
+])
+def test_by_hand(grid, expected, method):
+  box = jnp.array([[3.0, 2.0, 7.0, 6.0]])
+  warped = roi_warp(_column_ramp(), box, size=2, stride=2, grid=grid, method=method)
+  np.testing.assert_allclose(warped[0, :, :, 0], [expected, expected], rtol=1e-6)
+
+
+def test_the_grids_differ_where_they_should():
+  box = jnp.array([[2.0, 2.0, 8.0, 6.0]])
+  center, edge = (roi_warp(_column_ramp(), box, size=2, stride=1, grid=g)[0, 0, :, 0]
+                  for g in ("center", "edge"))
+  np.testing.assert_allclose(center, [3.0, 0.0])  # 2 + 1.5 - .5, and 6.0 outside the map
+  np.testing.assert_allclose(edge, [2.0, 5.0])
+
+
+def test_warping_the_whole_map_returns_it():
+  features = jax.random.normal(jax.random.key(0), (6, 6, 3))
+  warped = roi_warp(features, jnp.array([[0.0, 0.0, 24.0, 24.0]]), size=6, stride=4)
+  np.testing.assert_allclose(warped[0], features, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_against_oracle(grid, method, shape):
+  rng = np.random.default_rng(0)
+  features = rng.normal(size=shape).astype(np.float32)
+  boxes = np.concatenate([oracles.random_boxes(rng, 20, 14), oracles.DEGENERATE_BOXES])
+  warped = roi_warp(features, boxes, size=4, stride=2, grid=grid, method=method)
+  assert warped.dtype == jnp.float32
+  expected = oracles.roi_warp(features, boxes, 4, 2, grid)
+  assert np.abs(expected[:20]).max() > 1
+  np.testing.assert_allclose(warped, expected, atol=2e-5)
+
+
+def test_outside_the_map():
+  ones = jnp.ones((4, 4, 1))
+  # Samples at -.5 and .5 along x: half the weight of the first lies outside.
+  box = jnp.array([[-0.5, 1.0, 1.5, 3.0]])
+  np.testing.assert_allclose(
+      roi_warp(ones, box, size=2, stride=1)[0, :, :, 0], [[0.5, 1.0], [0.5, 1.0]])
+  # Corners -1 ... 5, six samples: -1 and 4 are 0, the others count whole.
+  box = jnp.array([[-1.0, 0.0, 5.0, 6.0]])
+  caffe = roi_warp(ones, box, size=6, stride=1, grid="caffe")[0, 0, :, 0]
+  np.testing.assert_array_equal(caffe, [0, 1, 1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid", ("center", "edge"))
+def test_gradients_against_finite_differences(grid, method):
+  rng = np.random.default_rng(1)
+  with jax.enable_x64(True):
+    features = jnp.asarray(rng.normal(size=(5, 6, 2)))
+    boxes = jnp.asarray(oracles.random_boxes(rng, 4, 10, 2.0), jnp.float64)
+    def warp(features, boxes):
+      return roi_warp(features, boxes, size=3, stride=2, grid=grid, method=method)
+    assert warp(features, boxes).dtype == jnp.float64
+    assert np.abs(jax.grad(lambda b: warp(features, b).sum())(boxes)).max() > 0.1
+    check_grads(warp, (features, boxes), order=1, modes=["rev"])
+
+
+def test_rounding_takes_no_gradient_but_features_do():
+  features, box = _column_ramp(), jnp.array([[3.0, 2.0, 7.0, 6.0]])
+  total = lambda f, b: roi_warp(f, b, size=2, stride=2, grid="caffe").sum()
+  by_features, by_boxes = jax.grad(total, argnums=(0, 1))(features, box)
+  assert not by_boxes.any() and by_features.sum() == 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_slope_at_whole_positions(method):
+  # Samples at exactly 1, 2, 3 cells; moving the box moves each of the 9 samples as much.
+  box = jnp.array([[1.0, 0.5, 4.0, 3.5]])
+  total = lambda b: roi_warp(_column_ramp(), b, size=3, stride=1, grid="edge", method=method).sum()
+  gradient = jax.grad(total)(box)[0]
+  np.testing.assert_allclose(gradient[0] + gradient[2], 9.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_gradients_are_finite_on_degenerate_boxes(grid, method):
+  features = jax.random.normal(jax.random.key(0), (4, 4, 2))
+  @jax.jit
+  def total(features, boxes):
+    pooled = ops.roi_pool(
+        features, boxes, size=2, pool=2, stride=2, grid=grid, method=method, chunk=3)
+    return jnp.sum(pooled ** 2)
+  value, gradients = jax.value_and_grad(total, argnums=(0, 1))(
+      features, jnp.asarray(oracles.DEGENERATE_BOXES))
+  assert value > 0
+  assert all(np.all(np.isfinite(g)) for g in gradients)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_features_keep_their_dtype(method):
+  features = jax.random.normal(jax.random.key(0), (5, 7, 3))
+  boxes = oracles.random_boxes(np.random.default_rng(2), 6, 12)
+  exact = roi_warp(features, boxes, size=4, stride=2, method=method)
+  coarse = roi_warp(features.astype(jnp.bfloat16), boxes, size=4, stride=2, method=method)
+  assert coarse.dtype == jnp.bfloat16
+  np.testing.assert_allclose(coarse.astype(jnp.float32), exact, atol=0.06)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pool_is_the_maximum_of_the_samples(method):
+  features = jax.random.normal(jax.random.key(1), (5, 7, 3))
+  boxes = oracles.random_boxes(np.random.default_rng(3), 7, 12)
+  pool = lambda chunk: roi_pool(
+      features, boxes, size=3, pool=2, stride=2, method=method, chunk=chunk)
+  samples = oracles.roi_warp(np.asarray(features), boxes, 6, 2, "center")
+  expected = samples.reshape(7, 3, 2, 3, 2, 3).max(axis=(2, 4))
+  for chunk in (3, 7):
+    np.testing.assert_allclose(pool(chunk), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pool_gradient_against_finite_differences_when_compiled(method):
+  # Compiled as one function with its backward pass: there jnp.max loses box gradients.
+  rng = np.random.default_rng(4)
+  with jax.enable_x64(True):
+    features = jnp.asarray(rng.normal(size=(5, 7, 3)))
+    boxes = jnp.asarray(oracles.random_boxes(rng, 5, 12), jnp.float64)
+    def total(boxes):
+      pooled = ops.roi_pool(features, boxes, size=3, pool=2, stride=2, method=method, chunk=2)
+      return jnp.sum(pooled ** 2)
+    value_and_gradient = jax.jit(jax.value_and_grad(total))
+    gradient = value_and_gradient(boxes)[1]
+    for i in range(5):
+      step = np.zeros((5, 4))
+      step[i] = rng.normal(size=4) * 1e-6
+      slope = (value_and_gradient(boxes + step)[0] - value_and_gradient(boxes - step)[0]) / 2
+      np.testing.assert_allclose(np.sum(gradient * step), slope, rtol=1e-3, atol=1e-12)
+      assert abs(slope) > 1e-8
+
+
+def test_vmap_agrees_with_a_loop_and_traces_once():
+  rng = np.random.default_rng(5)
+  features = rng.normal(size=(3, 5, 7, 2)).astype(np.float32)
+  boxes = oracles.random_boxes(rng, 15, 12).reshape(3, 5, 4)
+  traces = []
+  @jax.jit
+  def pool(features, boxes):
+    traces.append(1)
+    pool_one = functools.partial(ops.roi_pool, size=2, pool=2, stride=2, chunk=2)
+    return jax.vmap(pool_one)(features, boxes)
+  together = pool(features, boxes)
+  pool(features, boxes + 1)
+  assert len(traces) == 1
+  alone = [roi_pool(f, b, size=2, pool=2, stride=2) for f, b in zip(features, boxes)]
+  np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_more_boxes_do_not_change_the_others():
+  features = jax.random.normal(jax.random.key(3), (5, 7, 3))
+  boxes = oracles.random_boxes(np.random.default_rng(6), 5, 12)
+  padded = np.concatenate([boxes, np.zeros((4, 4), np.float32)])
+  pool = functools.partial(roi_pool, features, size=2, pool=2, stride=2, chunk=4)
+  np.testing.assert_allclose(pool(padded)[:5], pool(boxes), atol=1e-6)
+
+
+@pytest.mark.parametrize("argument", ["grid", "method"])
+def test_an_unknown_choice_is_named(argument):
+  with pytest.raises(ValueError, match=f"{argument} is 'nearest'"):
+    roi_warp(jnp.ones((2, 2, 1)), jnp.ones((1, 4)), size=2, stride=1, **{argument: "nearest"})

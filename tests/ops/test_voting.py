@@ -1,0 +1,174 @@
+"""Mask voting."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnc_jax.ops.masks import paste_masks
+from mnc_jax.ops.voting import vote_masks
+import oracles
+
+HEIGHT, WIDTH, SIDE, CANDIDATES, CATEGORIES = 80, 100, 21, 24, 4
+TRACES = []
+
+
+def _vote_one(masks, boxes, scores, valid, height, width):
+  return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
+                    height=height, width=width, valid=valid)
+
+
+@jax.jit
+def _vote(masks, *others):
+  TRACES.append(masks.shape)
+  return _vote_one(masks, *others)
+
+
+def _padded(rows, columns, masks, boxes, scores):
+  """Candidates with rows and categories added, and which rows are real."""
+  add = rows - len(boxes)
+  return (np.pad(masks, ((0, add), (0, 0), (0, 0))), np.pad(boxes, ((0, add), (0, 0))),
+          np.pad(scores, ((0, add), (0, columns - scores.shape[1]))), np.arange(rows) < len(boxes))
+
+
+def vote(masks, boxes, scores, height=HEIGHT, width=WIDTH):
+  """Votes on candidates padded to one of two shapes, so that the tests compile twice."""
+  rows, columns = (33, CATEGORIES) if masks.shape[1] == SIDE else (75, 3)
+  return _vote(*_padded(rows, columns, masks, boxes, scores), height, width)
+
+
+paste = jax.jit(paste_masks, static_argnums=(2, 3))
+
+
+def _candidates(seed):
+  """Jittered boxes around four places, with an ellipse of varying softness in each."""
+  rng = np.random.default_rng(seed)
+  places = np.array([[10, 10, 50, 40], [55, 20, 95, 70], [15, 45, 45, 78], [30, 25, 75, 60]])
+  boxes = places[np.arange(CANDIDATES) % 4] + rng.normal(scale=2, size=(CANDIDATES, 4))
+  boxes = np.clip(boxes, 0, [WIDTH, HEIGHT] * 2).astype(np.float32)
+  y, x = np.mgrid[-1:1:SIDE * 1j, -1:1:SIDE * 1j]
+  radii = rng.uniform(0.7, 1.0, (CANDIDATES, 1, 1))
+  masks = 1 / (1 + np.exp(-8 * (radii - np.hypot(x, y)[None])))
+  scores = rng.dirichlet(np.ones(CATEGORIES), CANDIDATES)
+  return masks.astype(np.float32), boxes, scores.astype(np.float32)
+
+
+def test_by_hand():
+  # Two candidates on the same box vote .2 and .6 for the only category.
+  boxes = jnp.array([[10.0, 20.0, 30.0, 40.0]] * 2)
+  masks = jnp.stack([jnp.zeros((4, 4)), jnp.ones((4, 4)).at[:, 2:].set(0.4)])
+  found = vote(masks, boxes, jnp.array([[0.8, 0.2], [0.4, 0.6]]))
+  np.testing.assert_array_equal(found.valid, [True] + [False] * 7)
+  np.testing.assert_allclose(found.scores[0], 0.6)
+  assert found.labels[0] == 1
+  # The average is .75 left of x = 17.5 and .3 right of x = 22.5, in between linear: read on
+  # 8 columns of 2.5 pixels, .75 .75 .75 .6375 | .4125 .3 .3 .3 exceed .4 up to x = 22.5.
+  np.testing.assert_allclose(found.boxes[0], [10, 20, 22.5, 40], rtol=1e-6)
+  # Four columns of 3.125 pixels there, centres at 11.5625 ... 17.8125, 20.9375.
+  np.testing.assert_allclose(
+      found.masks[0, 0], 0.75 - 0.45 / 5 * np.array([0, 0, 0.3125, 3.4375]), rtol=1e-4)
+
+
+def test_nothing_above_the_threshold_keeps_the_box():
+  boxes = jnp.array([[10.0, 20.0, 30.0, 40.0]] * 2)
+  masks = jnp.stack([jnp.full((4, 4), 0.1), jnp.full((4, 4), 0.3)])
+  found = vote(masks, boxes, jnp.array([[0.4, 0.6], [0.8, 0.2]]))
+  np.testing.assert_allclose(found.boxes[0], boxes[0])
+  np.testing.assert_allclose(found.masks[0], np.full((4, 4), 0.15), rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_against_the_average_in_the_image_frame(seed):
+  masks, boxes, scores = _candidates(seed)
+  expected = oracles.vote_masks(masks, boxes, scores, 0.3, 0.5, 8, HEIGHT, WIDTH)
+  found = vote(masks, boxes, scores)
+  assert len(expected) == int(found.valid.sum()) > 4
+  np.testing.assert_array_equal(found.labels, [label for label, *_ in expected])
+  np.testing.assert_allclose(found.scores, [score for _, _, score, _ in expected], rtol=1e-6)
+  pasted = np.asarray(paste(found.masks, found.boxes, HEIGHT, WIDTH)) > 0.4
+  for got, box, (_, _, _, soft) in zip(pasted, np.asarray(found.boxes), expected):
+    want = soft > 0.4
+    assert np.sum(got & want) / np.sum(got | want) >= 0.9
+    rows, columns = np.nonzero(want)
+    tight = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    # One cell of the 2 * 21 grid is at most 1.2 pixels here, a pixel is 1.
+    np.testing.assert_allclose(box, tight, atol=2.2)
+
+
+def test_more_voters_than_a_block_count_all():
+  # 75 candidates on one box: the average of 0 ... 74, weighted by score.
+  boxes = jnp.broadcast_to(jnp.array([[5.0, 5.0, 15.0, 15.0]]), (75, 4))
+  values, scores = np.arange(75) / 74, 0.1 + np.arange(75)[::-1] / 100
+  masks = jnp.broadcast_to(jnp.asarray(values, jnp.float32)[:, None, None], (75, 4, 4))
+  found = vote(masks, boxes, jnp.asarray(np.stack([1 - scores, scores], axis=1), jnp.float32))
+  assert found.valid.sum() == 1
+  np.testing.assert_allclose(
+      found.masks[0], np.full((4, 4), np.average(values, weights=scores)), rtol=1e-5)
+
+
+def test_order_of_equal_scores():
+  boxes = jnp.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], jnp.float32)
+  scores = jnp.array([[0, 0.5, 0.5], [0, 0.5, 0.25], [0, 0.25, 0.5]])
+  found = vote(jnp.ones((3, 4, 4)), boxes, scores)
+  np.testing.assert_array_equal(found.labels, [1, 1, 2, 2, 1, 2, 0, 0])
+  np.testing.assert_allclose(found.boxes[:6, 0], [0, 20, 0, 40, 40, 20], atol=1e-5)
+
+
+def test_zero_nan_and_invalid_candidates_are_never_chosen():
+  boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], np.float32)
+  scores = np.array([[1.0, 0.0], [0.0, np.nan], [0.0, 1.0]], np.float32)
+  masks, boxes, scores, valid = _padded(75, 3, np.ones((3, 4, 4), np.float32), boxes, scores)
+  valid[2] = False
+  found = _vote(masks, boxes, scores, valid, HEIGHT, WIDTH)
+  assert not any(np.any(part) for part in found)
+
+
+def test_padding_never_changes_the_result():
+  candidates = _candidates(3)
+  plain = vote(*candidates)
+  masks, boxes, scores, valid = _padded(33, CATEGORIES, *candidates)
+  nan = [np.where(valid.reshape((-1,) + (1,) * (x.ndim - 1)), x, np.nan).astype(np.float32)
+         for x in (masks, boxes, scores)]
+  boxes[CANDIDATES:], scores[CANDIDATES:] = boxes[:9], 1.0
+  for padded in (nan, (masks, boxes, scores)):
+    for a, b in zip(plain, _vote(*padded, valid, HEIGHT, WIDTH)):
+      np.testing.assert_allclose(b, a, atol=1e-6)
+
+
+def test_boxes_stay_in_the_image_and_image_sizes_share_one_trace():
+  for height, width in ((HEIGHT, WIDTH), (50, 60)):
+    found = vote(*_candidates(4), height, width)
+    assert np.all(found.boxes >= 0)
+    assert np.all(found.boxes <= np.array([[width, height, width, height]]) + 1e-4)
+    assert found.valid.any()
+  assert TRACES.count((33, SIDE, SIDE)) == 1
+
+
+def test_degenerate_boxes_are_finite():
+  scores = np.random.default_rng(0).dirichlet(np.ones(3), 8).astype(np.float32)
+  found = vote(np.ones((8, 4, 4), np.float32), oracles.DEGENERATE_BOXES, scores)
+  assert found.valid.any()
+  assert all(np.all(np.isfinite(part)) for part in found)
+
+
+def test_vmap_agrees_with_a_loop():
+  batches = [_padded(33, CATEGORIES, *_candidates(seed)) for seed in (5, 6)]
+  stacked = [np.stack(column) for column in zip(*batches)]
+  together = jax.jit(jax.vmap(_vote_one, in_axes=(0, 0, 0, 0, None, None)))(
+      *stacked, HEIGHT, WIDTH)
+  for i, batch in enumerate(batches):
+    for a, b in zip(_vote(*batch, HEIGHT, WIDTH), together):
+      np.testing.assert_allclose(b[i], a, atol=1e-4)
+
+
+def test_no_gradient_flows():
+  scores = np.random.default_rng(1).dirichlet(np.ones(3), 6).astype(np.float32)
+  boxes = oracles.random_boxes(np.random.default_rng(2), 6, 20, 5.0)
+  @jax.jit
+  def total(masks, boxes, scores):
+    found = vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=2,
+                       height=20, width=20)
+    return found.masks.sum() + found.boxes.sum() + found.scores.sum()
+  value, gradients = jax.value_and_grad(total, argnums=(0, 1, 2))(
+      np.ones((6, 4, 4), np.float32), boxes, scores)
+  assert value > 1 and not any(g.any() for g in gradients)
