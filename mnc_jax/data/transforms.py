@@ -40,8 +40,8 @@ def choose_buckets(sizes, buckets, image_ids):
   """
   sizes, bounds = np.asarray(sizes), np.asarray(buckets)
   fits = (sizes[:, None] <= bounds[None]).all(axis=2)
-  if not fits.all(axis=None) and not fits.any(axis=1).all():
-    row = int(np.argmin(fits.any(axis=1)))
+  if not fits.any(axis=1).all():
+    row = int(fits.any(axis=1).argmin())
     raise ValueError(
         f"image {image_ids[row]} is {sizes[row][0]} x {sizes[row][1]} (height x width) after "
         f"scaling and fits into none of data.buckets {tuple(buckets)}")

@@ -1,0 +1,66 @@
+"""Photographs without annotations: from paths to what `predict` takes."""
+
+import pathlib
+
+import numpy as np
+
+from mnc_jax.config import DataConfig
+from mnc_jax.data import transforms
+from mnc_jax.structs import ImageInfo
+
+_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def list_images(places) -> list[pathlib.Path]:
+  """Returns the given files, and the images in the given folders, sorted.
+
+  Args:
+    places: paths of images and folders.
+
+  Raises:
+    FileNotFoundError: if a path does not exist, or a folder has no image.
+    ValueError: if two images have the same stem, since each names a picture.
+  """
+  paths = [path for place in places for path in _list_place(pathlib.Path(place))]
+  stems = [path.stem for path in paths]
+  twice = next((path for path in paths if stems.count(path.stem) > 1), None)
+  if twice is not None:
+    raise ValueError(f"{twice}: another image of these is called {twice.stem}, too; "
+                     "predict them into different folders")
+  return paths
+
+
+def _list_place(place):
+  if place.is_file():
+    return [place]
+  if not place.is_dir():
+    raise FileNotFoundError(f"{place}: no such image or folder")
+  paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
+  if not paths:
+    raise FileNotFoundError(f"{place}: no image in this folder (of {', '.join(_SUFFIXES)})")
+  return paths
+
+
+def make_image_batch(image, config: DataConfig, *, image_id: int):
+  """Scales and pads one image to its bucket.
+
+  Args:
+    image: [h, w, 3] uint8 RGB.
+    config: sizes and buckets.
+    image_id: at least 0; it returns in `ImageInfo`.
+
+  Returns:
+    `(images [1, H, W, 3] uint8, image_sizes [1, 2] int32, ImageInfo)`.
+
+  Raises:
+    ValueError: if the scaled image fits into no bucket.
+  """
+  original = np.array([image.shape[:2]], np.int32)
+  sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)
+  bucket = transforms.choose_buckets(sizes, config.buckets, np.array([image_id]))[0]
+  scaled = transforms.resize_image(image, tuple(int(side) for side in sizes[0]))
+  info = ImageInfo(
+      image_ids=np.array([image_id], np.int64), original_sizes=original,
+      scales=transforms.scale_factors(original, config.short_side, config.long_side)
+      .astype(np.float32))
+  return transforms.pad_image(scaled, config.buckets[bucket])[None], sizes.astype(np.int32), info
