@@ -1,0 +1,189 @@
+"""Instances drawn on images: masks, boxes, names and scores, side by side and in sheets."""
+
+import colorsys
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+_FILL = 0.45  # Share of the instance's colour in its mask.
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_BACKGROUND = (24, 26, 30)
+_CAPTION = (235, 236, 238)
+_GOLDEN = 0.618034  # Steps of the golden ratio round the hues keep neighbours far apart.
+
+
+def instance_color(index: int) -> tuple:
+  """Returns the RGB colour (0 ... 255) of instance number `index`; neighbours differ clearly."""
+  # A second cycle in lightness tells hues apart that come close after many steps.
+  hue, lightness = (0.58 + index * _GOLDEN) % 1.0, (0.56, 0.66, 0.46)[index % 3]
+  return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.85))
+
+
+def draw_instances(image, records, category_names, *, min_side=400):
+  """Draws instances on an image, the best on top of the others.
+
+  Args:
+    image: [H, W, 3] uint8 RGB.
+    records: of COCO results or annotations of this image, with `category_id`, RLE
+      `segmentation`, and if known `bbox` and `score`.
+    category_names: {category id: name}.
+    min_side: int; a smaller image is enlarged by a whole factor, so that text stays legible.
+
+  Returns:
+    [f H, f W, 3] uint8 RGB, f = 1 for large images. Without records, the image.
+  """
+  factor = max(1, -(-min_side // min(image.shape[:2])))
+  canvas = _enlarge(image, factor)
+  # Ground truth has no scores: there the smaller come first.
+  ordered = sorted(records, key=lambda record: (
+      -record.get("score", 0.0), int(coco_mask.area(record["segmentation"]))))
+  masks = [_enlarge_mask(coco_mask.decode(record["segmentation"]), factor) for record in ordered]
+  colors = [instance_color(index) for index in range(len(ordered))]
+  width = max(2, round(min(canvas.shape[:2]) / 400))
+  for mask, color in reversed(list(zip(masks, colors, strict=True))):
+    _fill_mask(canvas, mask, color, width)
+  boxes = [_corners(record, factor, canvas.shape) for record in ordered]
+  for box, color in reversed(list(zip(boxes, colors, strict=True))):
+    cv2.rectangle(canvas, box[:2], box[2:], color, width // 2, cv2.LINE_AA)
+  _write_labels(canvas, boxes, [_label(record, category_names) for record in ordered], colors)
+  return canvas
+
+
+def side_by_side(image, truth_records, predicted_records, category_names):
+  """Returns ground truth left and predictions right, with captions, as uint8 RGB."""
+  panels = [_caption(draw_instances(image, records, category_names), f"{title}: {len(records)}")
+            for title, records in (("ground truth", truth_records),
+                                   ("prediction", predicted_records))]
+  return grid(panels, 2)
+
+
+def grid(images, columns: int, *, gap=8):
+  """Lays out images of any sizes in rows.
+
+  Args:
+    images: list of [H, W, 3] uint8.
+    columns: images a row.
+    gap: pixels between images and around them.
+
+  Returns:
+    uint8 RGB; each image centred in a cell of the largest height and width.
+  """
+  columns = max(1, min(columns, len(images)))
+  cell = np.max([image.shape[:2] for image in images], axis=0) + gap if images else np.zeros(2, int)
+  shape = cell * (-(-len(images) // columns), columns) + gap
+  sheet = np.full((*shape, 3), _BACKGROUND, np.uint8)
+  for place, image in enumerate(images):
+    spare = cell - gap - image.shape[:2]
+    top, left = cell * divmod(place, columns) + gap + spare // 2
+    sheet[top:top + image.shape[0], left:left + image.shape[1]] = image
+  return sheet
+
+
+def _enlarge(image, factor):
+  if factor == 1:
+    return np.array(image, np.uint8)
+  return cv2.resize(np.asarray(image, np.uint8), None, fx=factor, fy=factor,
+                    interpolation=cv2.INTER_CUBIC)
+
+
+def _enlarge_mask(mask, factor):
+  """Enlarges a mask with a smooth edge where its pixels would show as steps."""
+  if factor == 1:
+    return mask.astype(bool)
+  smooth = cv2.resize(mask.astype(np.float32), None, fx=factor, fy=factor,
+                      interpolation=cv2.INTER_LINEAR)
+  smooth = cv2.GaussianBlur(smooth, (0, 0), 0.7 * factor) > 0.5
+  # Specks of a pixel or two would be smoothed away.
+  return smooth if smooth.any() else mask.repeat(factor, 0).repeat(factor, 1).astype(bool)
+
+
+def _fill_mask(canvas, mask, color, width):
+  blend = (1 - _FILL) * canvas[mask] + _FILL * np.array(color)
+  canvas[mask] = np.rint(blend).astype(np.uint8)
+  outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+  # A dark line under the coloured one keeps the outline visible on any background.
+  cv2.drawContours(canvas, outlines, -1, _darken(color), width + 2, cv2.LINE_AA)
+  cv2.drawContours(canvas, outlines, -1, color, width, cv2.LINE_AA)
+
+
+def _darken(color):
+  return tuple(int(0.35 * channel) for channel in color)
+
+
+def _corners(record, factor, shape):
+  """Returns whole (x1, y1, x2, y2) of the record's box inside the canvas."""
+  x, y, width, height = record.get("bbox") or coco_mask.toBbox(record["segmentation"])
+  corners = np.rint(np.array([x, y, x + width, y + height]) * factor)
+  return tuple(int(value) for value in np.clip(corners, 0, [shape[1] - 1, shape[0] - 1] * 2))
+
+
+def _label(record, category_names):
+  name = category_names[record["category_id"]]
+  return f"{name} {record['score']:.2f}" if "score" in record else name
+
+
+def _write_labels(canvas, boxes, texts, colors):
+  """Writes a label at each box, the best instance's first, where it hides no other label."""
+  scale = np.clip(min(canvas.shape[:2]) / 1200, 0.42, 3.0)
+  taken, placed = [], []
+  for box, text in zip(boxes, texts, strict=True):
+    size, rise = _text_size(text, scale)
+    area = _place_label(box, size, canvas.shape, taken)
+    taken.append(area)
+    placed.append((area, rise))
+  for (area, rise), text, color in reversed(list(zip(placed, texts, colors, strict=True))):
+    _write_label(canvas, area, rise, text, color, scale)
+
+
+def _text_size(text, scale):
+  """Returns the (width, height) of a label, and the rise of its baseline from its bottom."""
+  (width, height), below = cv2.getTextSize(text, _FONT, scale, _stroke(scale))
+  pad = round(8 * scale)
+  return (width + 2 * pad, height + below + pad), below + pad // 2
+
+
+def _stroke(scale):
+  return 1 if scale < 0.8 else 2
+
+
+def _place_label(box, size, shape, taken):
+  """Returns (x1, y1, x2, y2) of a label: above the box, else in it, below it, or at its right.
+
+  It may cover its own box only if that is large, and other labels (`taken`) least of all.
+  """
+  x1, y1, x2, y2 = box
+  width, height = size
+  tries = ((x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y1 - height), (x2 - width, y2),
+           (x2 - width, y1), (x1, y2 - height))
+  areas = []
+  for left, top in tries:
+    left = max(0, min(left, shape[1] - width))
+    top = max(0, min(top, shape[0] - height))
+    areas.append((left, top, left + width, top + height))
+  small = (x2 - x1) * (y2 - y1) < 8 * width * height
+  avoided = taken + [box] if small else taken
+  return min(areas, key=lambda area: sum(_overlap(area, other) for other in avoided))
+
+
+def _overlap(one, other):
+  width = min(one[2], other[2]) - max(one[0], other[0])
+  height = min(one[3], other[3]) - max(one[1], other[1])
+  return max(width, 0) * max(height, 0)
+
+
+def _write_label(canvas, area, rise, text, color, scale):
+  cv2.rectangle(canvas, area[:2], (area[2] - 1, area[3] - 1), color, cv2.FILLED)
+  # Rec. 601 luma decides between black and white letters.
+  ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
+  origin = (area[0] + round(8 * scale), area[3] - rise)
+  cv2.putText(canvas, text, origin, _FONT, scale, ink, _stroke(scale), cv2.LINE_AA)
+
+
+def _caption(image, text):
+  """Returns the image with a line of text above it."""
+  scale = np.clip(min(image.shape[:2]) / 900, 0.5, 3.0)
+  (_, height), rise = _text_size(text, scale)
+  strip = np.full((height + 8, image.shape[1], 3), _BACKGROUND, np.uint8)
+  cv2.putText(strip, text, (0, height - rise), _FONT, scale, _CAPTION, _stroke(scale), cv2.LINE_AA)
+  return np.concatenate([strip, image])
