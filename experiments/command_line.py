@@ -1,14 +1,17 @@
 """What the scripts share: a config file with typed overrides, and a trained model by its place."""
 
 import argparse
+import json
 import os
 import pathlib
 import runpy
 import sys
+from typing import NamedTuple
 
 import tyro
 
-from mnc_jax.config import Config
+from mnc_jax import checkpoint, weights
+from mnc_jax.config import Config, from_json
 
 
 def load_config(path: pathlib.Path) -> Config:
@@ -40,9 +43,40 @@ def parse_training(arguments) -> tuple[pathlib.Path, Config]:
   parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
   parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
   known, overrides = parser.parse_known_args(arguments)
-  config = tyro.cli(Config, default=load_config(known.config), args=overrides,
-                    prog="train.py --config FILE --workdir DIR")
-  return known.workdir, config
+  program = "train.py --config FILE --workdir DIR"
+  return known.workdir, override(load_config(known.config), overrides, program)
+
+
+class Model(NamedTuple):
+  """A trained model, wherever it came from."""
+  params: dict
+  config: Config
+  category_names: tuple[str, ...]
+  category_ids: tuple[int, ...]
+
+
+def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None) -> Model:
+  """Loads the last checkpoint of a workdir, or else a `.safetensors` file with its config.
+
+  Raises:
+    FileNotFoundError, ValueError: saying what is missing or does not fit.
+  """
+  if workdir is not None:
+    params, config, categories = checkpoint.load_params(workdir)
+    return Model(params, config, *categories)
+  params, metadata = weights.load_safetensors(weights_file)
+  missing = {"config", "category_names", "category_ids"} - set(metadata)
+  if missing:
+    raise ValueError(f"{weights_file} holds weights but not {', '.join(sorted(missing))}: write it "
+                     "with experiments/export_weights.py")
+  return Model(params, from_json(metadata["config"]),
+               tuple(json.loads(metadata["category_names"])),
+               tuple(json.loads(metadata["category_ids"])))
+
+
+def override(config: Config, overrides, program: str) -> Config:
+  """Applies `--section.field VALUE ...`; an unknown field or wrong type ends the program."""
+  return tyro.cli(Config, default=config, args=overrides, prog=program)
 
 
 def end_with_message(main, arguments) -> None:

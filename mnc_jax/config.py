@@ -42,8 +42,11 @@ class ModelConfig:
   """How the warp is computed; both give the same numbers."""
   roi_chunk: int = 16
   """RoIs warped and pooled at a time, so that the 28 x 28 samples never live whole."""
+  mask_head: Literal["dense", "conv"] = "dense"
+  """Stage 2: the paper's two dense layers, or convolutions that share what they learn over
+  the cells of a box, and so learn from scratch with far fewer images."""
   mask_hidden: int = 256
-  """Width of stage 2's hidden dense layer (paper, section 3.2)."""
+  """Width of stage 2's hidden dense layer (paper, section 3.2), or of its convolutions."""
   mask_size: int = 28
   """M, side of a predicted mask (paper: 28; release: 21)."""
   dense_width: int = 4096

@@ -9,3 +9,5 @@ from mnc_jax.data.source import BrokenImageError as BrokenImageError
 from mnc_jax.data.source import Record as Record
 from mnc_jax.data.source import Source as Source
 from mnc_jax.data.source import ground_truth as ground_truth
+from mnc_jax.data.photographs import list_images as list_images
+from mnc_jax.data.photographs import make_image_batch as make_image_batch

@@ -7,8 +7,8 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.ops.boxes import as_float
 
 
-class MaskStage(nn.Module):
-  """Two dense layers: dimension reduction, then per-pixel logistic regression."""
+class DenseMaskStage(nn.Module):
+  """Two dense layers: dimension reduction, then per-pixel logistic regression (the paper's)."""
 
   config: ModelConfig
 
@@ -25,10 +25,44 @@ class MaskStage(nn.Module):
     return x.reshape(-1, config.mask_size, config.mask_size)
 
 
+class ConvMaskStage(nn.Module):
+  """Two 3 x 3 convolutions, then each cell predicts its own (M / S)^2 pixels.
+
+  The paper's dense layers lean on a pretrained trunk. From scratch they must learn the
+  same edge once for every place in the box; convolutions learn it once (He et al. 2017,
+  "Mask R-CNN", section 3).
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, roi_features):
+    """Maps [R, S, S, K] to mask logits [R, M, M], M a multiple of S."""
+    config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+    count, side = roi_features.shape[:2]
+    step = config.mask_size // side
+    x = roi_features
+    for layer in ("conv1", "conv2"):
+      x = nn.Conv(config.mask_hidden, (3, 3), dtype=dtype, name=layer)(x)
+      if config.normalize:
+        x = nn.LayerNorm(dtype=dtype, name=f"{layer}_norm")(x)
+      x = nn.relu(x)
+    x = nn.Dense(step**2, dtype=dtype, kernel_init=nn.initializers.normal(0.01), name="mask")(x)
+    x = x.reshape(count, side, side, step, step).swapaxes(2, 3)
+    return x.reshape(count, side * step, side * step)
+
+
+def _module(config):
+  if config.mask_head == "conv" and config.mask_size % config.roi_size:
+    raise ValueError(f"model.mask_head 'conv' needs model.mask_size to be a multiple of "
+                     f"model.roi_size, found {config.mask_size} and {config.roi_size}")
+  return ConvMaskStage(config) if config.mask_head == "conv" else DenseMaskStage(config)
+
+
 def init_mask_stage(key, config: ModelConfig, channels: int):
-  """Returns freshly initialised parameters of stage 2 (mask layer normal(.001), as the release)."""
+  """Returns freshly initialised parameters of stage 2 (dense mask layer normal(.001), as the release)."""
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
-  return MaskStage(config).init(key, roi_features)["params"]
+  return _module(config).init(key, roi_features)["params"]
 
 
 def predict_masks(params, roi_features, *, config: ModelConfig):
@@ -43,4 +77,4 @@ def predict_masks(params, roi_features, *, config: ModelConfig):
     Mask logits [R, M, M] float32 on a regular grid inside each box. Differentiable in
     the features, and through the warp that made them in the box coordinates.
   """
-  return as_float(MaskStage(config).apply({"params": params}, roi_features))
+  return as_float(_module(config).apply({"params": params}, roi_features))

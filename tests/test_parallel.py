@@ -1,0 +1,58 @@
+"""Four fake devices do what one does."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from mnc_jax import parallel, train
+from mnc_jax.cascade import init_params
+from mnc_jax.inference import predict
+
+
+def test_four_devices_take_the_step_of_one():
+  # All candidates are sampled, so that the devices' keys do not matter; SGD, so that a
+  # gradient that came out four times too large would show (Adam would hide it).
+  config = tiny.sample_everything(tiny.tiny_config(train={
+      "optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0}))
+  state = train.init_state(init_params(jax.random.key(0), config), config)
+  batch = tiny.make_batch(4)
+  one, metrics = jax.jit(functools.partial(train.train_step, config=config))(
+      state, batch, train.step_key(0, 0, 0))
+  assert jax.local_device_count() == 4
+  step = parallel.make_train_step(config)
+  four, metrics_four = step(parallel.replicate(state), parallel.shard(jax.device_get(batch)))
+  np.testing.assert_allclose(metrics_four["loss"], np.full(4, metrics["loss"]), rtol=1e-5)
+  moved = 0.0
+  for start, a, b in zip(*(jax.tree.leaves(x.params) for x in
+                           (state, one, parallel.unreplicate(four))), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+    moved = max(moved, float(abs(a - start).max()))
+  assert moved > 1e-2
+  # Every device holds the same copy afterwards.
+  for leaf in jax.tree.leaves(jax.device_get(four.params)):
+    np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+
+
+def test_four_devices_predict_what_one_does():
+  config = tiny.tiny_config()
+  params = init_params(jax.random.key(0), config)
+  batch = tiny.make_batch(4)
+  one = predict(params, batch.images, batch.image_sizes, config=config)
+  sharded = parallel.shard((np.asarray(batch.images), np.asarray(batch.image_sizes)))
+  four = parallel.unshard(parallel.make_predict(config)(parallel.replicate(params), *sharded))
+  np.testing.assert_array_equal(four.labels, one.labels)
+  np.testing.assert_allclose(four.boxes, one.boxes, atol=1e-3)
+  np.testing.assert_allclose(four.masks, one.masks, atol=1e-4)
+
+
+def test_a_batch_that_cannot_be_cut_says_so():
+  with pytest.raises(ValueError, match="6 images cannot be cut over 4 devices.*batch_size"):
+    parallel.shard(np.zeros((6, 2)))
+
+
+def test_unshard_undoes_shard():
+  x = np.arange(24).reshape(8, 3)
+  np.testing.assert_array_equal(parallel.unshard(parallel.shard(x)), x)

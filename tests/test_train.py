@@ -1,0 +1,135 @@
+"""The training step: learns, repeats itself exactly, never compiles twice, never hides a NaN."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from mnc_jax import train
+from mnc_jax.cascade import init_params
+from mnc_jax.config import TrainConfig
+from mnc_jax.inference import predict
+from mnc_jax.ops.boxes import box_iou
+from mnc_jax.ops.masks import paste_masks
+
+
+@functools.cache
+def tiny_state():
+  config = tiny.tiny_config()
+  return train.init_state(init_params(jax.random.key(0), config), config)
+
+
+def jitted_step(config):
+  return jax.jit(functools.partial(train.train_step, config=config))
+
+
+def assert_trees_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_step_is_a_pure_function_of_state_batch_and_key():
+  step, batch = jitted_step(tiny.tiny_config()), tiny.make_batch()
+  once, _ = step(tiny_state(), batch, train.step_key(0, 5, 0))
+  again, _ = step(tiny_state(), batch, train.step_key(0, 5, 0))
+  other, _ = step(tiny_state(), batch, train.step_key(0, 6, 0))
+  assert_trees_equal(once.params, again.params)
+  assert any((a != b).any() for a, b in
+             zip(jax.tree.leaves(once.params), jax.tree.leaves(other.params), strict=True))
+
+
+def test_one_compilation_serves_all_batches_of_a_bucket():
+  traces = []
+
+  @jax.jit
+  def step(state, batch, key):
+    traces.append(batch.images.shape)
+    return train.train_step(state, batch, key, config=tiny.tiny_config())
+
+  state = tiny_state()
+  for seed in range(4):
+    batch = tiny.make_batch(seed=seed, instances=1 + seed, padding=3 - seed)
+    state, _ = step(state, batch, train.step_key(0, seed, 0))
+  assert len(traces) == 1
+  assert int(state.step) == 4
+
+
+def test_overfits_two_images():
+  config = tiny.tiny_config(train={"clip_norm": 3.0, "weight_mask": 2.0})
+  batch, state, step = tiny.make_batch(), tiny_state(), jitted_step(config)
+  for index in range(150):
+    state, _ = step(state, batch, train.step_key(0, index, 0))
+  found = jax.jit(functools.partial(predict, config=config))(
+      state.params, batch.images, batch.image_sizes)
+  for image in range(2):
+    for instance in range(2):
+      iou = box_iou(batch.boxes[image, instance][None], found.boxes[image])[0]
+      iou = jnp.where(found.labels[image] == batch.labels[image, instance], iou, 0)
+      best = int(iou.argmax())
+      assert iou[best] > 0.7
+      assert found.scores[image, best] > 0.5
+      assert _mask_iou(found, batch, image, best, instance) > 0.7
+
+
+def _mask_iou(found, batch, image, best, instance):
+  paste = lambda masks, boxes: paste_masks(masks[None], boxes[None], 64, 64)[0] > 0.4
+  predicted = paste(found.masks[image, best], found.boxes[image, best])
+  true = paste(batch.masks[image, instance].astype(jnp.float32), batch.boxes[image, instance])
+  return float((predicted & true).sum() / (predicted | true).sum())
+
+
+def test_sgd_follows_the_paper_by_hand():
+  # v = g + decay * w;  w - rate * v, and the second step adds momentum * v.
+  config = TrainConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.5, decay_steps=())
+  optimizer = train.make_optimizer(config)
+  params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}
+  gradient = jax.tree.map(jnp.ones_like, params)
+  state = optimizer.init(params)
+  updates, state = optimizer.update(gradient, state, params)
+  np.testing.assert_allclose(updates["kernel"], [[-0.1 * (1 + 0.5 * 2)]], rtol=1e-6)
+  # Biases are not decayed.
+  np.testing.assert_allclose(updates["bias"], [-0.1], rtol=1e-6)
+  updates, state = optimizer.update(gradient, state, params)
+  np.testing.assert_allclose(updates["kernel"], [[-0.1 * (2 + 0.9 * 2)]], rtol=1e-6)
+
+
+def test_schedule_warms_up_and_steps_down():
+  rate = train.learning_rate(TrainConfig(learning_rate=1.0, warmup_steps=10, decay_steps=(50, 80)))
+  values = [float(rate(step)) for step in (0, 5, 10, 49, 50, 79, 80)]
+  np.testing.assert_allclose(values, [0, 0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+
+
+def test_cosine_schedule_ends_at_zero():
+  rate = train.learning_rate(
+      TrainConfig(learning_rate=1.0, warmup_steps=10, num_steps=110, schedule="cosine"))
+  np.testing.assert_allclose([float(rate(s)) for s in (10, 60, 110)], [1, 0.5, 0], atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient():
+  config = TrainConfig(learning_rate=1.0, momentum=0.0, weight_decay=0.0, decay_steps=(), clip_norm=2.0)
+  optimizer = train.make_optimizer(config)
+  params = {"kernel": jnp.zeros((2, 2))}
+  updates, _ = optimizer.update({"kernel": jnp.full((2, 2), 50.0)}, optimizer.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -1.0), rtol=1e-6)
+
+
+def test_a_number_that_is_not_finite_stops_the_run_with_step_and_term():
+  metrics = {"loss": np.float32("nan"), "loss_1": np.float32(0.3), "loss_2": np.float32("inf")}
+  with pytest.raises(FloatingPointError, match=r"step 17: loss = nan, loss_2 = inf\. .*learning_rate"):
+    train.check_finite(17, metrics)
+
+
+def test_finite_numbers_pass():
+  train.check_finite(17, {"loss": np.float32(1.0), "gradient_norm": np.float32(1e30)})
+
+
+def test_a_nan_in_the_weights_reaches_the_metrics():
+  state = tiny_state()
+  params = jax.tree.map(lambda x: x * jnp.nan, state.params["mask_stage"])
+  poisoned = state._replace(params=state.params | {"mask_stage": params})
+  _, metrics = jitted_step(tiny.tiny_config())(poisoned, tiny.make_batch(), train.step_key(0, 0, 0))
+  assert np.isfinite(metrics["loss_1"])
+  assert np.isnan(metrics["loss_2"])
+  assert np.isnan(metrics["gradient_norm"])
