@@ -71,8 +71,8 @@ def test_mask_inside_the_box_lands_on_its_pixels():
 def test_pixels_must_exceed_the_threshold():
   masks = np.full((1, SIZE, SIZE), 0.4, np.float32)
   instances = make_instances([[10, 5, 30, 25]], masks=masks)
-  assert write(instances, make_info(), threshold=0.4) == []
-  record, = write(instances, make_info(), threshold=0.3)
+  assert write(instances, make_info(), threshold=0.41) == []
+  record, = write(instances, make_info(), threshold=0.39)
   assert decode(record).sum() == 400
 
 
