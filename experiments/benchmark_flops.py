@@ -59,7 +59,12 @@ def warp_flops(rois: int, config: ModelConfig) -> int:
 
 
 def mask_stage_flops(rois: int, config: ModelConfig) -> int:
-  """Counts stage 2 (or 4)."""
+  """Counts stage 2 (or 4), of the paper's dense layers or of convolutions."""
+  if config.mask_head == "conv":
+    side, hidden = config.roi_size, config.mask_hidden
+    return rois * (conv_flops(side, side, _CHANNELS, hidden, kernel=3)
+                   + conv_flops(side, side, hidden, hidden, kernel=3)
+                   + conv_flops(side, side, hidden, (config.mask_size // side) ** 2, kernel=1))
   return (dense_flops(rois, config.roi_size**2 * _CHANNELS, config.mask_hidden)
           + dense_flops(rois, config.mask_hidden, config.mask_size**2))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mnc_jax import losses, targets
 from mnc_jax.config import Config
+from mnc_jax.ops.gradients import clip_gradient
 from mnc_jax.ops.roi_warp import roi_pool
 from mnc_jax.stages import box_stage, bridge, category_stage, features, mask_stage
 from mnc_jax.structs import Batch, StageOutput
@@ -74,6 +75,8 @@ def mask_and_classify(params, image_features, boxes, valid, *, config: Config) -
   if not model.box_gradient:
     # The ablation "not end to end" (paper, section 4.1): later stages cannot move a box.
     boxes = jax.lax.stop_gradient(boxes)
+  if model.box_gradient_clip:
+    boxes = clip_gradient(boxes, model.box_gradient_clip)
   roi_features = roi_pool(
       image_features, boxes, size=model.roi_size, pool=model.roi_pool,
       stride=features.feature_stride(model), grid=model.roi_grid, method=model.roi_method,

@@ -138,7 +138,9 @@ def _write_labels(canvas, boxes, texts, colors):
 
 def _text_size(text, scale):
   """Returns the (width, height) of a label, and the rise of its baseline from its bottom."""
-  (width, height), below = cv2.getTextSize(text, _FONT, scale, _stroke(scale))
+  (width, _), _ = cv2.getTextSize(text, _FONT, scale, _stroke(scale))
+  # Of letters high and low, so that all labels are of one height.
+  (_, height), below = cv2.getTextSize("Ag", _FONT, scale, _stroke(scale))
   pad = round(8 * scale)
   return (width + 2 * pad, height + below + pad), below + pad // 2
 

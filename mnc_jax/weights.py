@@ -182,7 +182,8 @@ def _check_is_file(path):
 
 
 def _as_dtype(name, array, dtype):
-  rounded = array.astype(jnp.dtype(dtype))
+  with np.errstate(over="ignore"):
+    rounded = array.astype(jnp.dtype(dtype))
   if np.isinf(rounded).any() and not np.isinf(array).any():
     raise ValueError(f"{name} has values beyond {dtype}")
   return rounded

@@ -46,7 +46,7 @@ BARE_LIBRARIES = {"jax", "flax", "optax", "chex", "numpy"}
 OPTIONAL_LIBRARIES = {"torch", "torchvision"}
 # Where the name to import is not the name to install, and what others import for us.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "tensorflow_datasets": "tensorflow-datasets",
-                 "orbax": "orbax-checkpoint", "PIL": "pillow"}
+                 "absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow"}
 NEEDED_BY_OTHERS = {"jaxlib", "array_record", "importlib_resources"}
 
 

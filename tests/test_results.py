@@ -83,7 +83,8 @@ def test_box_beyond_the_image_is_clipped_and_its_mask_cut():
 
 
 def test_instances_without_a_pixel_give_no_record():
-  instances = make_instances([[100, 100, 120, 120], [3, 3, 3, 9], [10, 5, 30, 25]], labels=[1, 1, 2])
+  instances = make_instances([[100, 100, 120, 120], [3, 3, 3, 9], [10, 5, 30, 25]],
+                             labels=[1, 1, 2])
   record, = write(instances, make_info())
   assert record["category_id"] == 20
 

@@ -20,7 +20,9 @@ def _model():
       # Shapes are 20 to 52 pixels wide.
       anchor_scales=(5.0, 8.0, 12.0), anchor_ratios=(0.5, 1.0, 2.0),
       roi_size=8, roi_method="matmul", roi_chunk=64,
-      mask_hidden=192, mask_size=28, dense_width=256)
+      mask_head="conv", mask_hidden=48, mask_size=24, dense_width=256,
+      # Measured after 250 steps: unclipped, L3 moves stage 1's box deltas 14 times as hard as L1.
+      box_gradient_clip=2.0**-14)
 
 
 def _data():
@@ -31,10 +33,11 @@ def _data():
 
 def _train():
   return TrainConfig(
-      optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=3.0,
-      schedule="cosine", num_steps=900, warmup_steps=50, checkpoint_every=450,
-      anchors_per_image=64, pre_nms=300, num_proposals=64, min_box_size=4.0, rois_per_image=32)
+      optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=10.0,
+      schedule="cosine", num_steps=900, warmup_steps=50, checkpoint_every=300,
+      anchors_per_image=64, pre_nms=1000, num_proposals=64, min_box_size=4.0,
+      rois_per_image=32, roi_positive_fraction=0.5, weight_mask=2.0)
 
 
 def _inference():
-  return InferenceConfig(pre_nms=300, num_proposals=64, min_box_size=4.0, max_instances=20)
+  return InferenceConfig(pre_nms=1000, num_proposals=64, min_box_size=4.0, max_instances=20)

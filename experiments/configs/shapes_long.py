@@ -1,0 +1,19 @@
+"""The demo's cascade, trained longer: the shipped weights are its result.
+
+Paper:     as shapes.py
+Command:   python experiments/train.py --config experiments/configs/shapes_long.py --workdir runs/shapes_long
+Hardware:  2 CPU cores, at most 90 minutes
+"""
+
+import dataclasses
+import pathlib
+import runpy
+
+from mnc_jax.config import Config
+
+
+def get_config() -> Config:
+  """Returns the demo's configuration with more steps."""
+  demo = runpy.run_path(str(pathlib.Path(__file__).with_name("shapes.py")))["get_config"]()
+  return dataclasses.replace(demo, train=dataclasses.replace(
+      demo.train, num_steps=4000, warmup_steps=100, checkpoint_every=500))

@@ -1,0 +1,75 @@
+"""Trunks: stride, padding, frozen layers, channel order."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.ops.padding import cells_inside
+from mnc_jax.stages import features
+
+VGG = ModelConfig(trunk="vgg16")
+SMALL = ModelConfig(trunk="small", trunk_widths=(8, 16, 16, 16))
+
+
+@functools.cache
+def parameters(trunk):
+  return features.init_features(jax.random.key(0), VGG if trunk == "vgg16" else SMALL)
+
+
+def image(height, width, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (1, height, width, 3)), jnp.uint8)
+
+
+def run(config, images, sizes):
+  extract = jax.jit(functools.partial(features.extract_features, config=config))
+  return extract(parameters(config.trunk), images, jnp.asarray(sizes))
+
+
+@pytest.mark.parametrize(("config", "shape"), [(VGG, (1, 4, 5, 512)), (SMALL, (1, 16, 20, 16))])
+def test_feature_maps_have_their_stride(config, shape):
+  assert run(config, image(64, 80), [[64, 80]]).shape == shape
+  assert features.feature_stride(config) == 64 // shape[1]
+
+
+@pytest.mark.parametrize("config", [VGG, SMALL])
+def test_padding_around_an_image_changes_nothing(config):
+  small = image(48, 64)
+  padded = jnp.pad(small, ((0, 0), (0, 32), (0, 16), (0, 0)), constant_values=200)
+  alone, together = run(config, small, [[48, 64]]), run(config, padded, [[48, 64]])
+  rows, columns = alone.shape[1:3]
+  np.testing.assert_allclose(together[:, :rows, :columns], alone, atol=1e-4)
+  assert not together[:, rows:].any()
+  assert not together[:, :, columns:].any()
+  assert float(jnp.abs(alone).max()) > 0.1
+
+
+def test_frozen_blocks_take_no_gradient():
+  def total(params):
+    return features.extract_features(params, image(32, 32), jnp.array([[32, 32]]), config=VGG).sum()
+  gradient = jax.jit(jax.grad(total))(parameters("vgg16"))
+  sizes = {name: float(jnp.abs(layer["kernel"]).max()) for name, layer in gradient.items()}
+  assert {name for name, size in sizes.items() if size == 0} == {
+      "conv1_1", "conv1_2", "conv2_1", "conv2_2"}
+
+
+def test_vgg_sees_blue_first_minus_its_mean():
+  # Weights that copy input channel c to output channel c through conv1_1.
+  images = jnp.zeros((1, 16, 16, 3), jnp.uint8).at[..., 0].set(250)  # pure red
+  module = features.VGG16(VGG)
+  _, state = module.apply(
+      {"params": parameters("vgg16") | {"conv1_1": {
+          "kernel": jnp.zeros((3, 3, 3, 64)).at[1, 1, :, :3].set(jnp.eye(3)),
+          "bias": jnp.zeros(64)}}},
+      images, jnp.array([[16, 16]]), capture_intermediates=True)
+  first = state["intermediates"]["conv1_1"]["__call__"][0][0, 8, 8, :3]
+  np.testing.assert_allclose(first, [-102.9801, -115.9465, 250 - 122.7717], rtol=1e-5)
+
+
+def test_cells_inside_counts_whole_cells():
+  inside = cells_inside(jnp.array([[33, 16], [0, 0]]), 16, 3, 2)
+  np.testing.assert_array_equal(inside[0], [[True, False], [True, False], [False, False]])
+  assert not inside[1].any()
