@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 
-from command_line import load_config, override
 import cv2
 
+from command_line import load_config, override
 from mnc_jax.data import load_source
 from mnc_jax.visualize import grid
 
@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEMO = pathlib.Path("demo")
 SHIPPED = pathlib.Path("mnc_jax/pretrained/shapes.safetensors")
 CONFIG = pathlib.Path("experiments/configs/shapes.py")
+LONG = CONFIG.with_name("shapes_long.py")
 DATA = ("--data.data-dir", str(DEMO / "data"))
 NUM_PICTURES = 12
 
@@ -91,8 +92,9 @@ Look at   {DEMO / 'shipped' / 'overview.png'} and {DEMO / 'trained' / 'overview.
           tensorboard --logdir {DEMO / 'run' / 'logs'}   (pip install tensorboard)
 Try next  python experiments/predict.py --weights {SHIPPED} --output out YOUR_IMAGE.png
           python experiments/train.py --config {CONFIG} --workdir runs/mine --model.no-box-gradient
-          python experiments/train.py --config experiments/configs/shapes_long.py --workdir runs/long
-with .venv/bin/python, or after: source .venv/bin/activate. docs/architecture.md tells how it works.""")
+          python experiments/train.py --config {LONG} --workdir runs/long
+with .venv/bin/python, or after: source .venv/bin/activate.
+docs/architecture.md tells how it works.""")
 
 
 if __name__ == "__main__":

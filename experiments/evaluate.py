@@ -1,4 +1,4 @@
-"""Scores a trained model: evaluate.py --workdir DIR (or --weights FILE) [--section.field VALUE ...].
+"""Scores a model: evaluate.py --workdir DIR (or --weights FILE) [--section.field VALUE ...].
 
 Prints mAP^r (average precision by mask overlap) per category and writes
 DIR/evaluation.json.
@@ -9,9 +9,9 @@ import json
 import pathlib
 import sys
 
-from command_line import end_with_message, load_model, override
 from tqdm import tqdm
 
+from command_line import end_with_message, load_model, override
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source

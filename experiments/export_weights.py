@@ -6,7 +6,6 @@ import pathlib
 import sys
 
 from command_line import end_with_message
-
 from mnc_jax import checkpoint, weights
 from mnc_jax.config import to_json
 

@@ -10,11 +10,11 @@ import json
 import pathlib
 import sys
 
-from command_line import end_with_message, load_model, override
 import cv2
 import jax
 from tqdm import tqdm
 
+from command_line import end_with_message, load_model, override
 from mnc_jax.data import list_images, make_image_batch, read_image
 from mnc_jax.inference import predict
 from mnc_jax.results import instances_to_results

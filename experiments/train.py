@@ -6,11 +6,11 @@ Started again with the same command, it goes on from the last checkpoint.
 import sys
 import time
 
-from command_line import end_with_message, parse_training
 import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from command_line import end_with_message, parse_training
 from mnc_jax import checkpoint, parallel, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, with_categories
@@ -44,7 +44,8 @@ def start_state(config: Config, manager):
   """Returns the state to go on from, and the position in the data (None: from its start)."""
   params = init_params(jax.random.key(config.train.seed), config)
   if manager.latest_step() is not None:
-    state, position = checkpoint.restore(manager, jax.eval_shape(lambda: init_state(params, config)))
+    like = jax.eval_shape(lambda: init_state(params, config))
+    state, position = checkpoint.restore(manager, like)
     print(f"Going on from the checkpoint of step {int(state.step)}.")
     return state, position
   if config.train.init_weights:
@@ -63,13 +64,14 @@ def train(state, batches, config: Config, manager, source, writer):
       batch, _ = next(batches)
       state, metrics = step_fn(state, parallel.shard(batch))
       pending.append(metrics)
-      if is_due(step, options.log_every, options) or is_due(step, options.checkpoint_every, options):
+      save = is_due(step, options.checkpoint_every, options)
+      if save or is_due(step, options.log_every, options):
         # The only place where the host waits for the devices.
         seconds, started = time.perf_counter() - started, time.perf_counter()
         log(writer, step, pending, config.data.batch_size * len(pending) / seconds, progress)
         progress.update(len(pending))
         pending = []
-      if is_due(step, options.checkpoint_every, options):
+      if save:
         checkpoint.save(manager, parallel.unreplicate(state), config, source, batches.get_state())
   return parallel.unreplicate(state)
 

@@ -197,8 +197,8 @@ def with_categories(config: Config, names: typing.Sequence[str]) -> Config:
   count = len(names) + 1
   if config.model.num_categories not in (0, count):
     raise ValueError(
-        f"config.model.num_categories is {config.model.num_categories} (background included), "
-        f"but the data set has {len(names)} categories and background. Leave it 0 to follow the data.")
+        f"config.model.num_categories is {config.model.num_categories} (background included), but "
+        f"the data set has {len(names)} categories and background. Leave it 0 to follow the data.")
   return dataclasses.replace(
       config, model=dataclasses.replace(config.model, num_categories=count))
 

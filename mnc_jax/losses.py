@@ -1,6 +1,5 @@
 """One loss function a stage. All in float32, each a mean over what it is about."""
 
-import jax
 import jax.numpy as jnp
 import optax
 

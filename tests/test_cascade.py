@@ -6,13 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
 from mnc_jax import losses, targets
 from mnc_jax.cascade import (
-    cascade_loss, extract_features, init_params, mask_and_classify, run_cascade, score_anchors)
+  cascade_loss,
+  extract_features,
+  init_params,
+  mask_and_classify,
+  run_cascade,
+  score_anchors,
+)
 from mnc_jax.ops.boxes import clip_boxes, decode_boxes
 from mnc_jax.stages import box_stage, features
+import tiny
 
 
 @functools.cache
@@ -104,6 +110,18 @@ def test_box_gradient_off_cuts_the_box_stage_off(term):
   assert total_size(gradient["mask_stage"]) > 1e-6
 
 
+def test_box_gradient_clip_bounds_what_the_box_stage_takes_from_later_losses():
+  limit = 1e-6
+  clipped = tiny.tiny_config(model={"box_gradient_clip": limit})
+  batch = tiny.make_batch()
+  free = grad_of("loss_3", tiny.tiny_config())(tiny_params(), batch, jax.random.key(1))
+  held = grad_of("loss_3", clipped)(tiny_params(), batch, jax.random.key(1))
+  assert 0 < total_size(held["box_stage"]) < 0.2 * total_size(free["box_stage"])
+  # The later stages' own weights do not notice.
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+               held["category_stage"], free["category_stage"])
+
+
 def test_shared_features_take_gradient_from_every_stage():
   for term in ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5"):
     gradient = grad_of(term, tiny.tiny_config())(
@@ -129,8 +147,10 @@ def test_images_that_fill_up_the_batch_change_neither_loss_nor_gradient():
   config = tiny.sample_everything(tiny.tiny_config())
   batch = tiny.make_batch(2)
   filled = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), batch)
-  value = jax.jit(jax.value_and_grad(lambda p, b: cascade_loss(p, b, jax.random.key(1), config=config)[0]))
-  (loss, gradient), (same, same_gradient) = value(tiny_params(), batch), value(tiny_params(), filled)
+  total = lambda params, batch: cascade_loss(params, batch, jax.random.key(1), config=config)[0]
+  value = jax.jit(jax.value_and_grad(total))
+  loss, gradient = value(tiny_params(), batch)
+  same, same_gradient = value(tiny_params(), filled)
   np.testing.assert_allclose(same, loss, rtol=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient, same_gradient)
 
@@ -166,8 +186,8 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
     truth = jax.tree.map(lambda x: x[0], tiny.make_batch(1))
     shared = extract_features(params, truth.images[None], truth.image_sizes[None], config=config)[0]
     anchors = score_anchors(params, shared, truth.image_sizes, config=config)
-    rows = jnp.argsort(-jnp.max(
-        jax.vmap(lambda b: targets.box_iou(anchors.anchors, b[None])[:, 0])(truth.boxes[:2]), 0))[:6]
+    overlap = targets.box_iou(anchors.anchors, truth.boxes[:2]).max(axis=1)
+    rows = jnp.argsort(-overlap)[:6]
 
     def boxes_of(deltas):
       boxes = decode_boxes(deltas, anchors.anchors[rows].astype(jnp.float64))

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
 from mnc_jax.cascade import init_params
 from mnc_jax.inference import predict, select_instances
 from mnc_jax.structs import Batch, StageOutput
 from mnc_jax.train import init_state, train_step
+import tiny
 
 
 def test_an_empty_image_gives_no_instance_and_no_error():

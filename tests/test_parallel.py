@@ -5,11 +5,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-import tiny
 
 from mnc_jax import parallel, train
 from mnc_jax.cascade import init_params
 from mnc_jax.inference import predict
+import tiny
 
 
 def test_four_devices_take_the_step_of_one():

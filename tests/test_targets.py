@@ -174,5 +174,6 @@ def test_mask_level_label_needs_mask_overlap(columns, label):
 def test_targets_take_no_gradient_from_the_rois():
   image_truth = truth([[0, 0, 40, 40]], [1])
   def deltas(boxes):
-    return targets.roi_targets(boxes, jnp.ones(1, bool), image_truth, config=Config()).box_deltas.sum()
+    goal = targets.roi_targets(boxes, jnp.ones(1, bool), image_truth, config=Config())
+    return goal.box_deltas.sum()
   np.testing.assert_array_equal(jax.grad(deltas)(jnp.array([[1.0, 2, 38, 41]])), np.zeros((1, 4)))

@@ -1,7 +1,8 @@
 """The demo's cascade, trained longer: the shipped weights are its result.
 
 Paper:     as shapes.py
-Command:   python experiments/train.py --config experiments/configs/shapes_long.py --workdir runs/shapes_long
+Command:   python experiments/train.py --config experiments/configs/shapes_long.py \\
+             --workdir runs/shapes_long
 Hardware:  2 CPU cores, at most 90 minutes
 """
 

@@ -26,6 +26,7 @@ class TrainingPlan:
 
   @property
   def batches_per_epoch(self) -> int:
+    """Full batches of all buckets together."""
     return sum(_batch_count(len(rows), self.batch_size) for rows in _by_bucket(self.buckets))
 
 

@@ -85,7 +85,7 @@ def tight_boxes(masks):
   return boxes
 
 
-def crop_masks(masks, boxes, side: int = MASK_SIDE):
+def crop_masks(masks, boxes, *, side: int = MASK_SIDE):
   """Returns [n, side, side] uint8: each mask inside its integer box, resampled, at least .5."""
   crops = np.zeros((len(masks), side, side), np.uint8)
   for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):

@@ -1,5 +1,7 @@
 """Stage 1: class-agnostic boxes by a region proposal network (paper, section 3.1)."""
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,14 +25,13 @@ class BoxStage(nn.Module):
     """Maps [h, w, K] to objectness logits [h, w, A * 2] and box deltas [h, w, A * 4]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     anchors = len(config.anchor_scales) * len(config.anchor_ratios)
-    init = nn.initializers.normal(0.01)
-    x = nn.Conv(config.box_stage_width, (3, 3), dtype=dtype, kernel_init=init, name="conv")(features)
+    conv = functools.partial(nn.Conv, dtype=dtype, kernel_init=nn.initializers.normal(0.01))
+    x = conv(config.box_stage_width, (3, 3), name="conv")(features)
     if config.normalize:
       x = nn.LayerNorm(dtype=dtype, name="norm")(x)
     x = nn.relu(x)
-    objectness = nn.Conv(anchors * 2, (1, 1), dtype=dtype, kernel_init=init, name="objectness")(x)
-    deltas = nn.Conv(anchors * 4, (1, 1), dtype=dtype, kernel_init=init, name="box_deltas")(x)
-    return objectness, deltas
+    return (conv(anchors * 2, (1, 1), name="objectness")(x),
+            conv(anchors * 4, (1, 1), name="box_deltas")(x))
 
 
 def init_box_stage(key, config: ModelConfig, channels: int):

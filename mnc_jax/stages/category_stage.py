@@ -21,7 +21,8 @@ class CategoryStage(nn.Module):
     joined = jnp.concatenate(
         [self._path(masked_features, "_mask"), self._path(roi_features, "")], axis=-1)
     def classify(outputs, std, name):
-      return nn.Dense(outputs, dtype=dtype, kernel_init=nn.initializers.normal(std), name=name)(joined)
+      init = nn.initializers.normal(std)
+      return nn.Dense(outputs, dtype=dtype, kernel_init=init, name=name)(joined)
     categories = config.num_categories
     return (classify(categories, 0.01, "category"),
             classify(categories, 0.01, "box_category"),

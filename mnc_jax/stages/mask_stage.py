@@ -60,7 +60,7 @@ def _module(config):
 
 
 def init_mask_stage(key, config: ModelConfig, channels: int):
-  """Returns freshly initialised parameters of stage 2 (dense mask layer normal(.001), as the release)."""
+  """Returns freshly initialised parameters of stage 2 (dense masks normal(.001): release)."""
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
   return _module(config).init(key, roi_features)["params"]
 

@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
 from mnc_jax.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.structs import AnchorOutput, StageOutput
+import tiny
 
 CONFIG = tiny.tiny_config().model
 
 
 def anchor_output(boxes, scores, valid=None):
   boxes = jnp.asarray(boxes, jnp.float32)
-  logits = jnp.stack([jnp.zeros(len(boxes)), jnp.log(jnp.asarray(scores) / (1 - jnp.asarray(scores)))], 1)
+  scores = jnp.asarray(scores)
+  logits = jnp.stack([jnp.zeros(len(boxes)), jnp.log(scores / (1 - scores))], axis=1)
   return AnchorOutput(boxes, logits, jnp.zeros((len(boxes), 4)),
                       jnp.ones(len(boxes), bool) if valid is None else jnp.asarray(valid))
 
@@ -95,7 +96,8 @@ def test_features_outside_the_mask_do_not_reach_the_mask_path():
   changed = features.at[:, :, 5:].add(3.0)                    # cells wholly in that half
   run = functools.partial(category_stage.predict_categories, params, config=CONFIG)
   np.testing.assert_allclose(run(changed, mask)[0], run(features, mask)[0], atol=1e-5)
-  assert float(jnp.abs(run(features.at[:, :, :3].add(3.0), mask)[0] - run(features, mask)[0]).max()) > 1e-4
+  inside = features.at[:, :, :3].add(3.0)
+  assert float(jnp.abs(run(inside, mask)[0] - run(features, mask)[0]).max()) > 1e-4
 
 
 def test_categories_have_their_shapes_and_a_gradient_in_the_mask():
