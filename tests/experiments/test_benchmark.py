@@ -42,7 +42,6 @@ def test_vgg16_at_full_size_is_what_it_is_known_for():
 
 
 def test_training_costs_three_times_the_forward_pass_but_for_what_is_frozen():
-  forward = {"features": sum(count for _, count in flops.trunk_layers(32, 32))}
   train = TrainConfig(rois_per_image=4, num_stages=3)
   config = Config(model=SMALL, train=train, inference=InferenceConfig(num_proposals=2))
   forward = flops.inference_flops(32, 32, config)
@@ -94,6 +93,15 @@ def test_each_stage_agrees_with_xla():
       lambda p, x: box_stage.BoxStage(wide).apply({"params": p}, x),
       _abstract(box_stage.init_box_stage, wide, 512), jnp.zeros((20, 20, 512)))
   assert flops.box_stage_flops(20, 20, wide) == pytest.approx(counted, rel=0.1)
+
+
+def test_convolutional_masks_agree_with_xla():
+  config = dataclasses.replace(
+      SMALL, mask_head="conv", roi_size=28, mask_size=56, mask_hidden=32)
+  counted = xla_flops(
+      lambda p, x: mask_stage.predict_masks(p, x, config=config),
+      _abstract(mask_stage.init_mask_stage, config, 512), jnp.zeros((2, 28, 28, 512)))
+  assert flops.mask_stage_flops(2, config) == pytest.approx(counted, rel=0.1)
 
 
 @pytest.mark.parametrize("frozen_blocks", [1, 2])
