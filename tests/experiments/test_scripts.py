@@ -1,0 +1,150 @@
+"""train.py, evaluate.py, predict.py and export_weights.py on a small COCO-format set."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
+CONFIG = '''
+import sys
+sys.path.insert(0, {tests!r})
+import tiny
+
+def get_config():
+  return tiny.tiny_config(
+      model={{"num_categories": 0}},
+      train={{"num_steps": 2, "checkpoint_every": 1, "log_every": 1}},
+      data={{"dataset": "coco", "train_annotations": {annotations!r}, "train_images": {images!r},
+            "eval_annotations": {annotations!r}, "eval_images": {images!r}, "flip": False,
+            "batch_size": 4, "eval_batch_size": 4}})
+'''
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  """A folder with four images of one square each, their annotations and a config file."""
+  folder = tmp_path_factory.mktemp("scripts")
+  (folder / "images").mkdir()
+  images, annotations = [], []
+  for number in range(1, 5):
+    picture = np.full((64, 64, 3), 30, np.uint8)
+    picture[10:40, 10 * number:10 * number + 20] = 220
+    cv2.imwrite(str(folder / "images" / f"{number}.png"), picture)
+    images.append({"id": number, "file_name": f"{number}.png", "height": 64, "width": 64})
+    left, right = 10 * number, 10 * number + 20
+    annotations.append({
+        "id": number, "image_id": number, "category_id": 7, "iscrowd": 0, "area": 600,
+        "bbox": [left, 10, 20, 30],
+        "segmentation": [[left, 10, right, 10, right, 40, left, 40]]})
+  (folder / "instances.json").write_text(json.dumps(
+      {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": "square"}]}))
+  (folder / "config.py").write_text(CONFIG.format(
+      tests=str(EXPERIMENTS.parent / "tests"), annotations=str(folder / "instances.json"),
+      images=str(folder / "images")))
+  return folder
+
+
+def run(script, *arguments):
+  """Runs a script; returns its status and all it printed."""
+  finished = subprocess.run([sys.executable, str(EXPERIMENTS / script), *map(str, arguments)],
+                            capture_output=True, text=True, check=False)
+  return finished.returncode, finished.stdout + finished.stderr
+
+
+@pytest.fixture(scope="module")
+def workdir(place):
+  """A run of two steps."""
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", place / "run")
+  assert status == 0, text
+  assert "Done: 2 steps" in text
+  return place / "run"
+
+
+def test_training_writes_checkpoints_config_and_logs(workdir):
+  assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["1", "2"]
+  config = json.loads((workdir / "config.json").read_text())
+  assert config["model"]["num_categories"] == 2
+  log, = (workdir / "logs").iterdir()
+  content = log.read_bytes()
+  for name in (b"loss_1", b"loss_5", b"learning_rate", b"gradient_norm", b"images_per_second"):
+    assert b"train/" + name in content
+
+
+def test_the_same_command_goes_on_from_the_last_checkpoint(place, workdir):
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", workdir,
+                     "--train.num_steps", 3)
+  assert status == 0, text
+  assert "Going on from the checkpoint of step 2" in text
+  assert "Done: 3 steps" in text
+
+
+def test_evaluation_writes_the_scores(workdir):
+  status, text = run("evaluate.py", "--workdir", workdir)
+  assert status == 0, text
+  scores = json.loads((workdir / "evaluation.json").read_text())
+  assert scores["images"] == 4
+  assert 0 <= scores["mean_ap_r_70"] <= scores["mean_ap_r_50"] <= 1
+  assert scores["instances"] == {"square": 4}
+  assert "square" in text
+
+
+def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):
+  status, text = run("export_weights.py", "--workdir", workdir, "--output", place / "w.safetensors")
+  assert status == 0, text
+  found = []
+  for source in (("--workdir", workdir), ("--weights", place / "w.safetensors")):
+    output = place / f"out{source[0]}"
+    status, text = run("predict.py", *source, "--output", output, "--min-score", 0,
+                       place / "images" / "1.png", place / "images" / "3.png")
+    assert status == 0, text
+    found.append(json.loads((output / "instances.json").read_text()))
+    assert sorted(p.name for p in output.glob("*.png")) == ["1.png", "3.png"]
+  assert found[0] == found[1]
+  assert found[0]
+  assert {record["category_id"] for record in found[0]} == {7}
+  assert found[0][0]["segmentation"]["size"] == [64, 64]
+
+
+@pytest.mark.parametrize(("script", "arguments", "message"), [
+    ("evaluate.py", ["--workdir", "{place}/nowhere"], "nowhere"),
+    ("evaluate.py", ["--workdir", "{place}/images"], "no checkpoint"),
+    ("predict.py", ["--weights", "{place}/none.safetensors", "--output", "{place}/o", "x.png"],
+     "none.safetensors: no such file"),
+    ("train.py", ["--config", "{place}/none.py", "--workdir", "{place}/w"],
+     "none.py: no such file"),
+    ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
+                  "--train.no_such_field", "1"], "no_such_field"),
+    ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
+                  "--train.num_steps", "many"], "num"),
+    ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
+                  "--data.train-annotations", "{place}/none.json"], "none.json"),
+])
+def test_mistakes_end_with_one_sentence_that_names_them(place, script, arguments, message):
+  status, text = run(script, *(argument.format(place=place) for argument in arguments))
+  assert status != 0
+  assert message in text
+  assert "Traceback" not in text
+
+
+def test_a_config_that_does_not_fit_the_checkpoint_names_parameter_and_shapes(place, workdir):
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", workdir,
+                     "--model.dense_width", 48, "--train.num_steps", 4)
+  assert status != 0
+  assert "Traceback" not in text
+  assert "category_stage/" in text
+  assert "shape (64, 2)" in text
+  assert "(96, 2)" in text
+
+
+def test_a_missing_or_broken_photograph_is_named(place, workdir):
+  (place / "broken.png").write_bytes(b"not an image")
+  for name in ("missing.png", "broken.png"):
+    status, text = run("predict.py", "--workdir", workdir, "--output", place / "o", place / name)
+    assert status != 0
+    assert name in text
+    assert "Traceback" not in text
