@@ -34,7 +34,7 @@ def _data():
 def _train():
   return TrainConfig(
       optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=10.0,
-      schedule="cosine", num_steps=900, warmup_steps=50, checkpoint_every=300,
+      schedule="cosine", num_steps=700, warmup_steps=50, checkpoint_every=350,
       anchors_per_image=64, pre_nms=1000, num_proposals=64, min_box_size=4.0,
       rois_per_image=32, roi_positive_fraction=0.5, weight_mask=2.0)
 
