@@ -8,9 +8,11 @@ import runpy
 import sys
 from typing import NamedTuple
 
+import jax
 import tyro
 
 from mnc_jax import checkpoint, weights
+from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, from_json
 
 
@@ -23,9 +25,12 @@ def load_config(path: pathlib.Path) -> Config:
   if not path.is_file():
     sys.exit(f"--config {path}: no such file. Those that come along are in experiments/configs/.")
   try:
-    config = runpy.run_path(str(path))["get_config"]()
-  except KeyError:
+    get_config = runpy.run_path(str(path)).get("get_config")
+  except Exception as error:
+    sys.exit(f"--config {path}: {type(error).__name__}: {error}")
+  if get_config is None:
     sys.exit(f"--config {path}: the file defines no function get_config().")
+  config = get_config()
   if not isinstance(config, Config):
     sys.exit(f"--config {path}: get_config() returned {type(config).__name__}, not a Config.")
   return config
@@ -55,15 +60,32 @@ class Model(NamedTuple):
   category_ids: tuple[int, ...]
 
 
-def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None) -> Model:
+def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None, overrides,
+               program: str) -> Model:
   """Loads the last checkpoint of a workdir, or else a `.safetensors` file with its config.
+
+  Args:
+    workdir: of a run, or None.
+    weights_file: if there is no workdir.
+    overrides: `--section.field VALUE ...`; they must fit the weights.
+    program: for the messages of the command line.
 
   Raises:
     FileNotFoundError, ValueError: saying what is missing or does not fit.
   """
-  if workdir is not None:
-    params, config, categories = checkpoint.load_params(workdir)
-    return Model(params, config, *categories)
+  model = _load_checkpoint(workdir) if workdir is not None else _load_file(weights_file)
+  config = override(model.config, overrides, program)
+  like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  checkpoint.check_fit(like, model.params, str(workdir or weights_file))
+  return model._replace(config=config)
+
+
+def _load_checkpoint(workdir):
+  params, config, categories = checkpoint.load_params(workdir)
+  return Model(params, config, *categories)
+
+
+def _load_file(weights_file):
   params, metadata = weights.load_safetensors(weights_file)
   missing = {"config", "category_names", "category_ids"} - set(metadata)
   if missing:
@@ -83,7 +105,7 @@ def end_with_message(main, arguments) -> None:
   """Runs `main(arguments)`; mistakes of the user end with their message, not a traceback."""
   try:
     main(arguments)
-  except (FileNotFoundError, ValueError, FloatingPointError) as error:
+  except (OSError, ValueError, FloatingPointError) as error:
     if os.environ.get("MNC_TRACEBACK"):
       raise
     sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {error}\n"

@@ -11,7 +11,7 @@ import sys
 
 from tqdm import tqdm
 
-from command_line import end_with_message, load_model, override
+from command_line import end_with_message, load_model
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
@@ -21,15 +21,17 @@ from mnc_jax.results import instances_to_results
 
 def main(arguments) -> None:
   """Predicts the evaluation split, scores it, prints and writes the scores."""
-  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = argparse.ArgumentParser(
+      description=__doc__, allow_abbrev=False,
+      epilog="Config fields can be overridden: --inference.max-instances 50 ...")
   place = parser.add_mutually_exclusive_group(required=True)
   place.add_argument("--workdir", type=pathlib.Path, metavar="DIR", help="where train.py wrote")
   place.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="a .safetensors model")
   parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                       help="where evaluation.json goes (default: the workdir)")
   options, overrides = parser.parse_known_args(arguments)
-  model = load_model(options.workdir, options.weights)
-  config = override(model.config, overrides, "evaluate.py --workdir DIR")
+  model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
+  config = model.config
   source = load_source(config.data, "eval")
   if tuple(source.category_names) != model.category_names:
     raise ValueError(f"the model knows {list(model.category_names)}, but the evaluation set has "

@@ -23,8 +23,15 @@ def main(arguments) -> None:
   workdir, config = parse_training(arguments)
   source = load_source(config.data, "train")
   config = with_categories(config, source.category_names)
-  manager = checkpoint.open_checkpoints(workdir)
-  state, position = start_state(config, manager)
+  with checkpoint.open_checkpoints(workdir) as manager:
+    state = train_on(source, config, workdir, manager)
+  print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
+        f"  python experiments/evaluate.py --workdir {workdir}")
+
+
+def train_on(source, config: Config, workdir, manager):
+  """Opens the batches where they were left, and trains; returns the last state."""
+  state, position = start_state(config, manager, source)
   batches = iter(training_batches(
       source, config.data, seed=config.train.seed, batch_size=config.data.batch_size,
       process_index=jax.process_index(), process_count=jax.process_count()))
@@ -34,23 +41,25 @@ def main(arguments) -> None:
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}")
   with SummaryWriter(str(workdir / "logs")) as writer:
-    state = train(state, batches, config, manager, source, writer)
-  manager.wait_until_finished()
-  print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
-        f"  python experiments/evaluate.py --workdir {workdir}")
+    return train(state, batches, config, manager, source, writer)
 
 
-def start_state(config: Config, manager):
+def start_state(config: Config, manager, source):
   """Returns the state to go on from, and the position in the data (None: from its start)."""
-  params = init_params(jax.random.key(config.train.seed), config)
+  # Compiled as one program; op by op it takes longer than the first training step.
+  params = jax.jit(init_params, static_argnums=1)(jax.random.key(config.train.seed), config)
   if manager.latest_step() is not None:
     like = jax.eval_shape(lambda: init_state(params, config))
-    state, position = checkpoint.restore(manager, like)
+    state, position = checkpoint.restore(manager, like, categories=source)
     print(f"Going on from the checkpoint of step {int(state.step)}.")
     return state, position
   if config.train.init_weights:
     params, report = weights.load_pretrained(params, config.train.init_weights)
     print(report)
+  elif config.model.trunk == "vgg16" and config.model.frozen_blocks:
+    raise ValueError(f"{config.model.frozen_blocks} blocks of the VGG-16 trunk are frozen, but it "
+                     "starts from random weights: give --train.init-weights, or set "
+                     "--model.frozen-blocks 0")
   return init_state(params, config), None
 
 
@@ -77,8 +86,8 @@ def train(state, batches, config: Config, manager, source, writer):
 
 
 def is_due(step: int, every: int, options) -> bool:
-  """Says whether something done each `every` steps is due; at the last step all is."""
-  return step % every == 0 or step == options.num_steps
+  """Says whether something done each `every` steps (0: never) is due; at the last step all is."""
+  return step == options.num_steps or (every > 0 and step % every == 0)
 
 
 def log(writer, step: int, pending, images_per_second: float, progress) -> None:

@@ -69,14 +69,9 @@ def mask_and_classify(params, image_features, boxes, valid, *, config: Config) -
 
   Returns:
     `StageOutput`. The gradient of everything in it flows into the weights, the features
-    and, unless `config.model.box_gradient` is off, the box coordinates.
+    and the box coordinates.
   """
   model = config.model
-  if not model.box_gradient:
-    # The ablation "not end to end" (paper, section 4.1): later stages cannot move a box.
-    boxes = jax.lax.stop_gradient(boxes)
-  if model.box_gradient_clip:
-    boxes = clip_gradient(boxes, model.box_gradient_clip)
   roi_features = roi_pool(
       image_features, boxes, size=model.roi_size, pool=model.roi_pool,
       stride=features.feature_stride(model), grid=model.roi_grid, method=model.roi_method,
@@ -85,6 +80,18 @@ def mask_and_classify(params, image_features, boxes, valid, *, config: Config) -
   categories, box_categories, deltas = category_stage.predict_categories(
       params["category_stage"], roi_features, mask_logits, config=model)
   return StageOutput(boxes, valid, mask_logits, categories, box_categories, deltas)
+
+
+def _hand_over(boxes, num_images, *, config: Config):
+  """Returns boxes as the next stage sees them, and says what gradient they pass back."""
+  model = config.model
+  if not model.box_gradient:
+    # The ablation "not end to end" (paper, section 4.1): later stages cannot move a box.
+    return jax.lax.stop_gradient(boxes)
+  if model.box_gradient_clip:
+    # The batch's loss is a mean, so each image's gradient comes back divided by their number.
+    return clip_gradient(boxes, model.box_gradient_clip / num_images)
+  return boxes
 
 
 def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
@@ -96,7 +103,7 @@ def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
           config.train.weight_category * losses.category_stage_loss(output, goal, mask_labels))
 
 
-def _image_losses(params, image_features, truth: Batch, key, *, config: Config):
+def _image_losses(params, image_features, truth: Batch, key, *, num_images, config: Config):
   """Weighted losses {"loss_1": ..., "loss_3" or "loss_5"} of one image, stage by stage."""
   train, image_size = config.train, truth.image_sizes
   key_anchors, key_rois = jax.random.split(key)
@@ -108,11 +115,13 @@ def _image_losses(params, image_features, truth: Batch, key, *, config: Config):
       anchors, image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
       num_proposals=train.num_proposals, min_box_size=train.min_box_size)
   rois = targets.sample_rois(proposals, truth, key_rois, config=train)
-  output = mask_and_classify(params, image_features, rois.boxes, rois.valid, config=config)
+  boxes = _hand_over(rois.boxes, num_images, config=config)
+  output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
 
   if train.num_stages == 5:
     boxes = bridge.refine_boxes(output, image_size, config=config.model)
+    boxes = _hand_over(boxes, num_images, config=config)
     output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
   return terms
@@ -134,11 +143,12 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   """
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
-  one_image = functools.partial(_image_losses, params, config=config)
+  real = batch.image_sizes[:, 0] > 0
+  one_image = functools.partial(
+      _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
   # The pixels are seen; only their ground truth travels on.
   truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
   terms = jax.vmap(one_image)(shared, truth, keys)
-  real = batch.image_sizes[:, 0] > 0
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = sum(metrics.values())
   return metrics["loss"], metrics

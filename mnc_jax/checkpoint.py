@@ -69,23 +69,28 @@ def save(manager, state, config: Config, categories, position) -> None:
     _write_config(pathlib.Path(manager.directory).parent / _CONFIG_FILE, to_json(config))
 
 
-def restore(manager, like):
+def restore(manager, like, *, categories=None):
   """Restores the latest checkpoint, bit by bit as it was saved.
 
   Args:
     manager: from `open_checkpoints`.
     like: a state of the kind that was saved, of arrays or `jax.ShapeDtypeStruct`.
+    categories: anything with `category_names` and `category_ids`; if given, they must be
+      those that were saved.
 
   Returns:
     `(state, position)`, the state as arrays on the default device.
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
-    ValueError: if the saved state has other entries or shapes than `like`, naming the first.
+    ValueError: if the saved state has other entries or shapes than `like`, naming the first,
+      or other categories.
   """
   step = _latest_step(manager, pathlib.Path(manager.directory).parent)
   items = {"params": like.params, "optimizer": {"step": like.step, "opt_state": like.opt_state}}
   restored = _restore_items(manager, step, items)
+  if categories is not None:
+    _check_categories(categories, restored["metadata"], manager.directory.parent)
   optimizer = restored["optimizer"]
   state = type(like)(step=optimizer["step"], params=restored["params"],
                      opt_state=optimizer["opt_state"])
@@ -118,7 +123,7 @@ def load_params(workdir):
 def _restore_items(manager, step, items):
   saved = manager.item_metadata(step)
   for name, like in items.items():
-    _check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
+    check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
   # Without a sharding, leaves are restored as numpy: no device layout of the run that saved.
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
   return manager.restore(step, args=ocp.args.Composite(
@@ -126,8 +131,18 @@ def _restore_items(manager, step, items):
       **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
 
 
-def _check_fit(like, saved, origin):
-  """Compares shapes path by path; Orbax would name neither the path nor both shapes."""
+def check_fit(like, saved, origin) -> None:
+  """Compares two trees of arrays (or shapes) path by path.
+
+  Args:
+    like: what the config asks for.
+    saved: what there is.
+    origin: where `saved` is from, for the message.
+
+  Raises:
+    ValueError: naming the first path that is missing, left over or of another shape. Orbax
+      and Flax would name neither the path nor both shapes.
+  """
   expected, found = _shapes(like), _shapes(saved)
   for path in sorted(expected.keys() | found.keys()):
     if path not in found:
@@ -139,6 +154,14 @@ def _check_fit(like, saved, origin):
     if expected[path] != found[path]:
       raise ValueError(f"{origin} has {path} with shape {found[path]}, but the config asks for "
                        f"{expected[path]}. {_ADVICE}")
+
+
+def _check_categories(categories, metadata, workdir):
+  asked = list(categories.category_names), [int(x) for x in categories.category_ids]
+  saved = metadata["category_names"], metadata["category_ids"]
+  if list(asked) != list(saved):
+    raise ValueError(f"{workdir} was trained on the categories {saved[0]} with ids {saved[1]}, but "
+                     f"the data set has {asked[0]} with ids {asked[1]}: use another --workdir")
 
 
 _ADVICE = "Use the config it was saved with, or another --workdir."

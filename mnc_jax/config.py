@@ -58,8 +58,8 @@ class ModelConfig:
   box_gradient: bool = True
   """False stops the gradient between stages at the box coordinates (the paper's ablation)."""
   box_gradient_clip: float = 0.0
-  """Largest gradient of the batch's loss that a RoI coordinate passes on to the stage before; 0
-  leaves it exact. The release clips at 1/512, on a loss of one image."""
+  """Largest gradient of one image's loss that a RoI coordinate passes on to the stage before; 0
+  leaves it exact (release: 1/512)."""
 
 
 @dataclasses.dataclass(frozen=True)

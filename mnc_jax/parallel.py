@@ -8,6 +8,7 @@ import functools
 
 from flax import jax_utils
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax.config import Config
@@ -23,13 +24,16 @@ def make_train_step(config: Config):
   `state` is replicated and given up to the step (its buffers are reused); `batch` comes
   from `shard`. The key of each device follows from seed, step and device alone.
   """
-  mean = functools.partial(jax.lax.pmean, axis_name=_AXIS)
-
   def step(state, batch):
     key = step_key(config.train.seed, state.step, jax.lax.axis_index(_AXIS))
-    return train_step(state, batch, key, config=config, mean_over_devices=mean)
+    return train_step(state, batch, key, config=config, mean_over_devices=_weighted_mean)
 
   return jax.pmap(step, axis_name=_AXIS, donate_argnums=0)
+
+
+def _weighted_mean(tree, weight):
+  total = jnp.maximum(jax.lax.psum(weight, axis_name=_AXIS), 1)
+  return jax.tree.map(lambda x: jax.lax.psum(x * weight, axis_name=_AXIS) / total, tree)
 
 
 def make_predict(config: Config):

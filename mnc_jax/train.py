@@ -1,5 +1,6 @@
 """One training step as a pure function of state, batch and key."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import optax
 
 from mnc_jax.cascade import cascade_loss
 from mnc_jax.config import Config, TrainConfig
+from mnc_jax.stages.features import frozen_layers
 from mnc_jax.structs import Array, Batch
 
 
@@ -17,7 +19,7 @@ class TrainState(NamedTuple):
   Attributes:
     step: [] int32, steps done.
     params: the weights.
-    opt_state: of `make_optimizer(config.train)`.
+    opt_state: of `make_optimizer(config)`.
   """
   step: Array
   params: dict
@@ -37,26 +39,32 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
-def _decayed(params):
-  # Biases and normalisation scales are not decayed (release).
-  return jax.tree.map(lambda x: x.ndim > 1, params)
+def _decayed(params, *, config: Config):
+  """Which parameters are decayed: not biases and scales (release), not what is frozen."""
+  frozen = frozen_layers(config.model)
+
+  def is_decayed(path, value):
+    return value.ndim > 1 and not any(part.key in frozen for part in path)
+
+  return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+def make_optimizer(config: Config) -> optax.GradientTransformation:
   """Returns SGD with momentum (paper, section 4) or AdamW, with clipping if asked for."""
-  clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-  rate = learning_rate(config)
-  if config.optimizer == "adamw":
-    rule = optax.adamw(rate, weight_decay=config.weight_decay, mask=_decayed)
+  options, rate = config.train, learning_rate(config.train)
+  decayed = functools.partial(_decayed, config=config)
+  clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  if options.optimizer == "adamw":
+    rule = optax.adamw(rate, weight_decay=options.weight_decay, mask=decayed)
   else:
-    rule = optax.chain(optax.add_decayed_weights(config.weight_decay, mask=_decayed),
-                       optax.sgd(rate, momentum=config.momentum))
+    rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=decayed),
+                       optax.sgd(rate, momentum=options.momentum))
   return optax.chain(clip, rule)
 
 
 def init_state(params, config: Config) -> TrainState:
   """Returns the state before the first step."""
-  return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config.train).init(params))
+  return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params))
 
 
 def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_over_devices=None):
@@ -67,7 +75,8 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
     batch: images and ground truth.
     key: of this step's sampling.
     config: static under `jax.jit`.
-    mean_over_devices: averages a tree over devices; `parallel.py` passes it.
+    mean_over_devices: averages a tree over devices, given this device's weight;
+      `parallel.py` passes it.
 
   Returns:
     `(state, metrics)`. Metrics are float32 scalars: `loss`, `loss_1` ... `loss_5`,
@@ -77,10 +86,12 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
   gradient = jax.grad(cascade_loss, has_aux=True)
   gradients, metrics = gradient(state.params, batch, key, config=config)
   if mean_over_devices is not None:
-    gradients, metrics = mean_over_devices((gradients, metrics))
-  metrics["gradient_norm"] = optax.global_norm(gradients)
+    # Images that only fill up the batch may be spread unevenly.
+    real_images = jnp.sum(batch.image_sizes[:, 0] > 0)
+    gradients, metrics = mean_over_devices((gradients, metrics), real_images)
+  metrics["gradient_norm"] = optax.tree.norm(gradients)
   metrics["learning_rate"] = jnp.asarray(learning_rate(config.train)(state.step), jnp.float32)
-  optimizer = make_optimizer(config.train)
+  optimizer = make_optimizer(config)
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   return TrainState(state.step + 1, params, opt_state), metrics

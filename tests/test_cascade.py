@@ -23,16 +23,19 @@ import tiny
 
 @functools.cache
 def tiny_params():
-  return init_params(jax.random.key(0), tiny.tiny_config())
+  return jax.jit(lambda: init_params(jax.random.key(0), tiny.tiny_config()))()
 
 
+@functools.cache
 def loss_fn(config):
   return jax.jit(functools.partial(cascade_loss, config=config))
 
 
-def grad_of(term, config):
-  """Gradient of one entry of the metrics."""
-  return jax.jit(jax.grad(lambda p, b, k: cascade_loss(p, b, k, config=config)[1][term]))
+@functools.cache
+def gradients(config):
+  """Gradient of every entry of the metrics on the same two images: {term: tree}."""
+  terms = lambda params, batch, key: cascade_loss(params, batch, key, config=config)[1]
+  return jax.jit(jax.jacrev(terms))(tiny_params(), tiny.make_batch(), jax.random.key(1))
 
 
 def total_size(tree):
@@ -90,22 +93,21 @@ def test_stages_4_and_5_equal_2_and_3_on_equal_boxes():
 @pytest.mark.parametrize("term", ["loss_2", "loss_3", "loss_4", "loss_5"])
 def test_later_losses_move_the_box_stage_through_the_coordinates(term):
   # The point of the paper, in one assertion.
-  gradient = grad_of(term, tiny.tiny_config())(tiny_params(), tiny.make_batch(), jax.random.key(1))
+  gradient = gradients(tiny.tiny_config())[term]
   assert total_size(gradient["box_stage"]["box_deltas"]) > 1e-6
   # Which boxes are chosen passes no gradient, so the objectness sees none.
   assert total_size(gradient["box_stage"]["objectness"]) == 0
 
 
 def test_category_loss_moves_the_mask_stage():
-  gradient = grad_of("loss_3", tiny.tiny_config())(
-      tiny_params(), tiny.make_batch(), jax.random.key(1))
+  gradient = gradients(tiny.tiny_config())["loss_3"]
   assert total_size(gradient["mask_stage"]) > 1e-6
 
 
 @pytest.mark.parametrize("term", ["loss_3", "loss_5"])
 def test_box_gradient_off_cuts_the_box_stage_off(term):
   config = tiny.tiny_config(model={"box_gradient": False})
-  gradient = grad_of(term, config)(tiny_params(), tiny.make_batch(), jax.random.key(1))
+  gradient = gradients(config)[term]
   assert total_size(gradient["box_stage"]) == 0
   assert total_size(gradient["mask_stage"]) > 1e-6
 
@@ -113,9 +115,7 @@ def test_box_gradient_off_cuts_the_box_stage_off(term):
 def test_box_gradient_clip_bounds_what_the_box_stage_takes_from_later_losses():
   limit = 1e-6
   clipped = tiny.tiny_config(model={"box_gradient_clip": limit})
-  batch = tiny.make_batch()
-  free = grad_of("loss_3", tiny.tiny_config())(tiny_params(), batch, jax.random.key(1))
-  held = grad_of("loss_3", clipped)(tiny_params(), batch, jax.random.key(1))
+  free, held = gradients(tiny.tiny_config())["loss_3"], gradients(clipped)["loss_3"]
   assert 0 < total_size(held["box_stage"]) < 0.2 * total_size(free["box_stage"])
   # The later stages' own weights do not notice.
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -124,8 +124,7 @@ def test_box_gradient_clip_bounds_what_the_box_stage_takes_from_later_losses():
 
 def test_shared_features_take_gradient_from_every_stage():
   for term in ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5"):
-    gradient = grad_of(term, tiny.tiny_config())(
-        tiny_params(), tiny.make_batch(), jax.random.key(1))
+    gradient = gradients(tiny.tiny_config())[term]
     assert total_size(gradient["features"]) > 1e-6, term
 
 
@@ -155,6 +154,12 @@ def test_images_that_fill_up_the_batch_change_neither_loss_nor_gradient():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient, same_gradient)
 
 
+@functools.cache
+def value_and_gradient():
+  total = lambda p, b, k: cascade_loss(p, b, k, config=tiny.tiny_config())[0]
+  return jax.jit(jax.value_and_grad(total))
+
+
 @pytest.mark.parametrize("case", ["no instances", "all crowd", "only padding", "empty boxes"])
 def test_degenerate_ground_truth_gives_finite_loss_and_gradient(case):
   batch = tiny.make_batch()
@@ -166,9 +171,7 @@ def test_degenerate_ground_truth_gives_finite_loss_and_gradient(case):
     batch = jax.tree.map(jnp.zeros_like, batch)
   else:
     batch = batch._replace(boxes=jnp.zeros_like(batch.boxes))
-  config = tiny.tiny_config()
-  value = jax.jit(jax.value_and_grad(lambda p, b, k: cascade_loss(p, b, k, config=config)[0]))
-  loss, gradient = value(tiny_params(), batch, jax.random.key(1))
+  loss, gradient = value_and_gradient()(tiny_params(), batch, jax.random.key(1))
   assert np.isfinite(loss)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
   if case == "only padding":

@@ -14,11 +14,15 @@ from mnc_jax.train import init_state, train_step
 import tiny
 
 
+def find(config):
+  """Compiled `predict` with fresh weights."""
+  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  return jax.jit(functools.partial(predict, params, config=config))
+
+
 def test_an_empty_image_gives_no_instance_and_no_error():
   config = tiny.tiny_config()
-  params = init_params(jax.random.key(0), config)
-  found = predict(params, jnp.zeros((2, 64, 64, 3), jnp.uint8),
-                  jnp.array([[0, 0], [0, 0]]), config=config)
+  found = find(config)(jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[0, 0], [0, 0]]))
   assert not found.valid.any()
   for leaf in found:
     assert not np.asarray(leaf).any()
@@ -26,9 +30,8 @@ def test_an_empty_image_gives_no_instance_and_no_error():
 
 def test_where_all_boxes_are_too_small_nothing_is_found():
   config = tiny.tiny_config(inference={"min_box_size": 1000.0})
-  params = init_params(jax.random.key(0), config)
   batch = tiny.make_batch()
-  assert not predict(params, batch.images, batch.image_sizes, config=config).valid.any()
+  assert not find(config)(batch.images, batch.image_sizes).valid.any()
 
 
 def candidates():

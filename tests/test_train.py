@@ -7,23 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnc_jax import train
+from mnc_jax import checkpoint, train
 from mnc_jax.cascade import init_params
-from mnc_jax.config import TrainConfig
+from mnc_jax.config import Config, ModelConfig, TrainConfig
 from mnc_jax.inference import predict
 from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.masks import paste_masks
 import tiny
 
+CONFIG = tiny.tiny_config(train={"clip_norm": 3.0, "weight_mask": 2.0})
+
 
 @functools.cache
 def tiny_state():
-  config = tiny.tiny_config()
-  return train.init_state(init_params(jax.random.key(0), config), config)
+  return jax.jit(lambda: train.init_state(init_params(jax.random.key(0), CONFIG), CONFIG))()
 
 
-def jitted_step(config):
-  return jax.jit(functools.partial(train.train_step, config=config))
+@functools.cache
+def jitted_step():
+  return jax.jit(functools.partial(train.train_step, config=CONFIG))
 
 
 def assert_trees_equal(a, b):
@@ -31,7 +33,7 @@ def assert_trees_equal(a, b):
 
 
 def test_step_is_a_pure_function_of_state_batch_and_key():
-  step, batch = jitted_step(tiny.tiny_config()), tiny.make_batch()
+  step, batch = jitted_step(), tiny.make_batch()
   once, _ = step(tiny_state(), batch, train.step_key(0, 5, 0))
   again, _ = step(tiny_state(), batch, train.step_key(0, 5, 0))
   other, _ = step(tiny_state(), batch, train.step_key(0, 6, 0))
@@ -46,7 +48,7 @@ def test_one_compilation_serves_all_batches_of_a_bucket():
   @jax.jit
   def step(state, batch, key):
     traces.append(batch.images.shape)
-    return train.train_step(state, batch, key, config=tiny.tiny_config())
+    return train.train_step(state, batch, key, config=CONFIG)
 
   state = tiny_state()
   for seed in range(4):
@@ -57,11 +59,10 @@ def test_one_compilation_serves_all_batches_of_a_bucket():
 
 
 def test_overfits_two_images():
-  config = tiny.tiny_config(train={"clip_norm": 3.0, "weight_mask": 2.0})
-  batch, state, step = tiny.make_batch(), tiny_state(), jitted_step(config)
+  batch, state, step = tiny.make_batch(), tiny_state(), jitted_step()
   for index in range(150):
     state, _ = step(state, batch, train.step_key(0, index, 0))
-  found = jax.jit(functools.partial(predict, config=config))(
+  found = jax.jit(functools.partial(predict, config=CONFIG))(
       state.params, batch.images, batch.image_sizes)
   for image in range(2):
     for instance in range(2):
@@ -83,7 +84,7 @@ def _mask_iou(found, batch, image, best, instance):
 def test_sgd_follows_the_paper_by_hand():
   # v = g + decay * w;  w - rate * v, and the second step adds momentum * v.
   config = TrainConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.5, decay_steps=())
-  optimizer = train.make_optimizer(config)
+  optimizer = train.make_optimizer(Config(train=config))
   params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}
   gradient = jax.tree.map(jnp.ones_like, params)
   state = optimizer.init(params)
@@ -93,6 +94,31 @@ def test_sgd_follows_the_paper_by_hand():
   np.testing.assert_allclose(updates["bias"], [-0.1], rtol=1e-6)
   updates, state = optimizer.update(gradient, state, params)
   np.testing.assert_allclose(updates["kernel"], [[-0.1 * (2 + 0.9 * 2)]], rtol=1e-6)
+
+
+def test_frozen_layers_are_not_decayed_either():
+  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(weight_decay=0.5))
+  params = {"features": {name: {"kernel": jnp.ones((1, 1))}
+                         for name in ("conv1_1", "conv2_2", "conv3_1")}}
+  optimizer = train.make_optimizer(config)
+  nothing = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = optimizer.update(nothing, optimizer.init(params), params)
+  moved = {name: float(layer["kernel"][0, 0]) for name, layer in updates["features"].items()}
+  assert moved["conv1_1"] == moved["conv2_2"] == 0
+  assert moved["conv3_1"] < 0
+
+
+def test_save_restore_step_equals_step_step(tmp_path):
+  step, batch = jitted_step(), tiny.make_batch()
+  categories = checkpoint.Categories(("a", "b"), (1, 2))
+  once, _ = step(tiny_state(), batch, train.step_key(0, 0, 0))
+  twice, _ = step(once, batch, train.step_key(0, 1, 0))
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    checkpoint.save(manager, once, CONFIG, categories, None)
+    manager.wait_until_finished()
+    restored, _ = checkpoint.restore(manager, jax.eval_shape(lambda: once))
+  resumed, _ = step(restored, batch, train.step_key(0, int(restored.step), 0))
+  assert_trees_equal(resumed, twice)
 
 
 def test_schedule_warms_up_and_steps_down():
@@ -110,7 +136,7 @@ def test_cosine_schedule_ends_at_zero():
 def test_clipping_bounds_the_gradient():
   config = TrainConfig(
       learning_rate=1.0, momentum=0.0, weight_decay=0.0, decay_steps=(), clip_norm=2.0)
-  optimizer = train.make_optimizer(config)
+  optimizer = train.make_optimizer(Config(train=config))
   params = {"kernel": jnp.zeros((2, 2))}
   updates, _ = optimizer.update({"kernel": jnp.full((2, 2), 50.0)}, optimizer.init(params), params)
   np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -1.0), rtol=1e-6)
@@ -130,7 +156,7 @@ def test_a_nan_in_the_weights_reaches_the_metrics():
   state = tiny_state()
   params = jax.tree.map(lambda x: x * jnp.nan, state.params["mask_stage"])
   poisoned = state._replace(params=state.params | {"mask_stage": params})
-  _, metrics = jitted_step(tiny.tiny_config())(poisoned, tiny.make_batch(), train.step_key(0, 0, 0))
+  _, metrics = jitted_step()(poisoned, tiny.make_batch(), train.step_key(0, 0, 0))
   assert np.isfinite(metrics["loss_1"])
   assert np.isnan(metrics["loss_2"])
   assert np.isnan(metrics["gradient_norm"])

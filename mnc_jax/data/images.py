@@ -1,6 +1,7 @@
 """Image files to RGB arrays, and back."""
 
 import pathlib
+import re
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from mnc_jax.data.source import BrokenImageError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Markers that end the pixels or begin a segment; the others stand alone or among pixels.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 
 
 def read_image(path) -> np.ndarray:
@@ -40,11 +43,9 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
     BrokenImageError: if the bytes are not an image, or one that was cut off.
   """
   # OpenCV fills the missing part of a cut-off JPEG with grey and says nothing to the caller.
-  if encoded[:2] == _JPEG_START and _JPEG_END not in encoded[-1024:]:
+  if encoded[:2] == _JPEG_START and not _reaches_jpeg_end(encoded):
     raise BrokenImageError(f"image {name} is cut off: a JPEG of {len(encoded)} bytes without end")
-  image = None
-  if encoded:
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+  image = _decode(encoded, name)
   if image is None:
     raise BrokenImageError(f"image {name} cannot be decoded: not an image, or damaged")
   return _to_rgb(_to_uint8(image, name))
@@ -53,6 +54,31 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
 def encode_png(image: np.ndarray) -> bytes:
   """Returns the PNG of an [h, w, 3] uint8 RGB image."""
   return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+def _decode(encoded, name):
+  """Returns the pixels as OpenCV gives them, None if it does not know them."""
+  if not encoded:
+    return None
+  try:
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+  except cv2.error as error:  # Of images of more pixels than OpenCV allows, for one.
+    raise BrokenImageError(f"image {name} cannot be decoded: {str(error).strip()}") from error
+
+
+def _reaches_jpeg_end(encoded):
+  """Returns whether a JPEG's last scan is followed by the end of the image.
+
+  Segments are skipped by their length: a preview in one has an end of its own. What
+  follows the end is not looked at: phones append whole films, which hold any bytes.
+  """
+  position = 0
+  while marker := _JPEG_MARKER.search(encoded, position):
+    if marker[0] == _JPEG_END:
+      return True
+    start = marker.end()
+    position = start + int.from_bytes(encoded[start:start + 2], "big")
+  return False
 
 
 def _to_uint8(image, name):

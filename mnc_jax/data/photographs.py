@@ -1,5 +1,6 @@
 """Photographs without annotations: from paths to what `predict` takes."""
 
+import collections
 import pathlib
 
 import numpy as np
@@ -22,8 +23,8 @@ def list_images(places) -> list[pathlib.Path]:
     ValueError: if two images have the same stem, since each names a picture.
   """
   paths = [path for place in places for path in _list_place(pathlib.Path(place))]
-  stems = [path.stem for path in paths]
-  twice = next((path for path in paths if stems.count(path.stem) > 1), None)
+  counts = collections.Counter(path.stem for path in paths)
+  twice = next((path for path in paths if counts[path.stem] > 1), None)
   if twice is not None:
     raise ValueError(f"{twice}: another image of these is called {twice.stem}, too; "
                      "predict them into different folders")

@@ -1,13 +1,11 @@
 """Operations that change nothing but the gradient."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def clip_gradient(values, limit: float):
+@jax.custom_vjp
+def clip_gradient(values, limit):
   """Returns `values`; the gradient that comes back is clipped to [-limit, limit] per entry.
 
   The authors' RoI warping layer does this to box coordinates, with 1 / 512: a bilinear
@@ -15,19 +13,18 @@ def clip_gradient(values, limit: float):
 
   Args:
     values: array of any shape.
-    limit: largest absolute gradient an entry passes on.
+    limit: largest absolute gradient an entry passes on; it takes none itself.
   """
   del limit
   return values
 
 
 def _forward(values, limit):
-  del limit
-  return values, None
+  return values, limit
 
 
-def _backward(limit, _, gradient):
-  return (jnp.clip(gradient, -limit, limit),)
+def _backward(limit, gradient):
+  return jnp.clip(gradient, -limit, limit), jnp.zeros_like(limit)
 
 
 clip_gradient.defvjp(_forward, _backward)

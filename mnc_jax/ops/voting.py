@@ -25,19 +25,22 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
   masks, 0 outside their own boxes, are averaged in the image frame, weighted by their
   scores of the instance's category. The box then shrinks or grows to the average's bounds.
 
+  Boxes are compared as they are cut at the image. A mask fills its whole box, so it is
+  read there: what lies outside the image is lost, what lies inside is not squeezed.
+
   No image-size canvas is drawn. The average is first taken on a 2M x 2M grid in the hull of
   the voting boxes, where values above `mask_threshold` give the bounds in whole cells; then
   straight from the candidates once more, M x M in the new box.
 
   Args:
     masks: [R, M, M] probabilities inside each box.
-    boxes: [R, 4] pixels.
+    boxes: [R, 4] pixels, may reach outside the image.
     class_scores: [R, C], background first. 0, negative and NaN are never chosen and
       never vote.
     nms_iou: boxes of one category with a higher IoU with a better one go.
     similar_iou: candidates at or above this IoU vote.
     max_instances: int, D.
-    height: pixels of the image, may be traced; boxes are cut at it.
+    height: pixels of the image, may be traced; boxes of instances end there.
     width: likewise.
     valid: [R] bool, False in padding. None: all count.
     mask_threshold: the average above it belongs to the instance.
@@ -45,7 +48,7 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
   Returns:
     `Instances` with D rows, best first, of equal scores the lower category, then the
     lower candidate first; all zero where `valid` is False. Where the average exceeds
-    the threshold nowhere, the suppressed box stays as it was. No gradient flows.
+    the threshold nowhere, the box is the chosen candidate's, cut. No gradient flows.
   """
   chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
   chex.assert_shape(boxes, (masks.shape[0], 4))
@@ -57,9 +60,9 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
   if valid is not None:
     usable &= valid[:, None]
   scores = jnp.where(usable, scores, 0.0)
-  boxes = clip_boxes(boxes, height, width)
-  chosen, labels, found = _choose_instances(boxes, scores, nms_iou, max_instances)
-  vote = functools.partial(_vote_for_one, masks, boxes, scores, similar_iou, mask_threshold)
+  cut = clip_boxes(boxes, height, width)
+  chosen, labels, found = _choose_instances(cut, scores, nms_iou, max_instances)
+  vote = functools.partial(_vote_for_one, masks, boxes, cut, scores, similar_iou, mask_threshold)
   voted_boxes, voted_masks = jax.lax.map(vote, (chosen, labels))
   return Instances(
       boxes=jnp.where(found[:, None], voted_boxes, 0.0),
@@ -80,15 +83,18 @@ def _choose_instances(boxes, scores, nms_iou, max_instances):
   return indices.reshape(-1)[slots], slots // max_instances + 1, found
 
 
-def _vote_for_one(masks, boxes, scores, similar_iou, mask_threshold, instance):
-  """Returns the box [4] and mask [M, M] that the candidates vote for one instance."""
+def _vote_for_one(masks, boxes, cut, scores, similar_iou, mask_threshold, instance):
+  """Returns the box [4] and mask [M, M] that the candidates vote for one instance.
+
+  Masks fill `boxes`; `cut` are the same boxes cut at the image.
+  """
   chosen, label = instance
-  votes = _vote_weights(boxes, scores[:, label], chosen, similar_iou)
+  votes = _vote_weights(cut, scores[:, label], chosen, similar_iou)
   average = functools.partial(_average_masks, masks, boxes, votes)
-  hull = _hull(boxes, votes > 0)
+  hull = _hull(cut, votes > 0)
   size = masks.shape[1]
   above = average(hull, 2 * size) > mask_threshold
-  box = jnp.where(above.any(), _bounds(above, hull), boxes[chosen])
+  box = jnp.where(above.any(), _bounds(above, hull), cut[chosen])
   return box, average(box, size)
 
 

@@ -102,6 +102,15 @@ def feature_stride(config: ModelConfig) -> int:
   return 16 if config.trunk == "vgg16" else 4
 
 
+def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
+  """Returns the names of the trunk's layers that stay as they are loaded."""
+  if config.trunk != "vgg16":
+    return ()
+  return tuple(f"conv{block}_{layer}"
+               for block, (_, depth) in enumerate(_VGG16_BLOCKS[:config.frozen_blocks], start=1)
+               for layer in range(1, depth + 1))
+
+
 def _trunk(config):
   return VGG16(config) if config.trunk == "vgg16" else SmallTrunk(config)
 
@@ -131,8 +140,9 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
   """
   chex.assert_rank([images, image_sizes], [4, 2])
   height, width = images.shape[1:3]
-  if config.trunk == "small" and (height % 16 or width % 16):
+  coarsest = 2 ** len(config.trunk_widths)
+  if config.trunk == "small" and (height % coarsest or width % coarsest):
     raise ValueError(
-        f"the small trunk needs image buckets in multiples of 16 pixels, found {height} x {width}: "
-        "change data.buckets")
+        f"the small trunk needs image buckets in multiples of {coarsest} pixels, found {height} x "
+        f"{width}: change data.buckets")
   return _trunk(config).apply({"params": params}, images, image_sizes)

@@ -1,5 +1,8 @@
 """Image files of every kind to RGB."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +11,9 @@ from mnc_jax.data.images import decode_image, encode_png, read_image
 from mnc_jax.data.source import BrokenImageError
 
 RGB = np.array([[[250, 10, 20], [1, 2, 3]], [[0, 0, 255], [7, 77, 177]]], np.uint8)
+
+
+NOISE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
 
 
 def _png(array):
@@ -38,8 +44,42 @@ def test_unreadable(tmp_path, content):
 def test_missing_and_cut_off(tmp_path):
   with pytest.raises(BrokenImageError, match=r"gone\.png: No such file"):
     read_image(tmp_path / "gone.png")
-  noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-  jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
-  assert decode_image(jpeg, "x").shape == (64, 64, 3)
-  with pytest.raises(BrokenImageError, match="cut off"):
-    decode_image(jpeg[:2000], "x")
+  with pytest.raises(BrokenImageError, match="cannot be decoded"):
+    decode_image(_png(NOISE)[:len(_png(NOISE)) // 2], "x")
+
+
+def _jpeg(progressive, segment=b""):
+  """A JPEG of noise, with an application segment after its start."""
+  jpeg = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+  header = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) if segment else b""
+  return jpeg[:2] + header + segment + jpeg[2:]
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_jpeg_with_data_after_its_end(progressive):
+  jpeg = _jpeg(progressive)
+  pixels = decode_image(jpeg, "x")
+  # As films do, the random bytes hold starts of scans without an end after them.
+  tail = np.random.default_rng(1).bytes(100_000) + b"\xff\xda" + bytes(2000)
+  np.testing.assert_array_equal(decode_image(jpeg + tail, "x"), pixels)
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_jpeg_cut_in_half(progressive):
+  preview = _jpeg(0)
+  for jpeg in (preview, _jpeg(progressive), _jpeg(progressive, preview)):
+    assert decode_image(jpeg, "x").shape == (64, 64, 3)
+    # Counted from the end, so that a whole preview is left before the cut.
+    for missing in (2, len(preview) // 2):
+      with pytest.raises(BrokenImageError, match="cut off"):
+        decode_image(jpeg[:-missing], "x")
+
+
+def test_too_many_pixels():
+  def chunk(kind, content):
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+  header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+  png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
+  with pytest.raises(BrokenImageError, match="image x cannot be decoded"):
+    decode_image(png + chunk(b"IEND", b""), "x")

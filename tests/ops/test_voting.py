@@ -69,6 +69,34 @@ def test_by_hand():
       found.masks[0, 0], 0.75 - 0.45 / 5 * np.array([0, 0, 0.3125, 3.4375]), rtol=1e-4)
 
 
+def test_masks_of_boxes_half_outside_the_image_are_not_squeezed():
+  boxes = jnp.array([[-20, 10, 20, 50], [80, 10, 120, 50], [40, 60, 60, 100]], jnp.float32)
+  left = jnp.zeros((4, 4)).at[:, :2].set(1)
+  lower = jnp.ones((4, 4)).at[0].set(0)
+  found = vote(jnp.stack([left, left, lower]), boxes,
+               jnp.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]]))
+  np.testing.assert_array_equal(found.valid, [True] * 3 + [False] * 5)
+  # All cells are 10 pixels. The first mask falls from 1 at x = -5 to 0 at 5: .375 in the first
+  # of 8 columns, so that nothing is above .4 and the box stays, cut. Likewise the second mask
+  # falls from 1 at 95, to .5 at the image's edge. The third rises from 0 at y = 65 to 1 at 75;
+  # of 8 rows of 2.5 pixels, the one that begins at 70 is the first above .4 (.625).
+  np.testing.assert_allclose(
+      found.boxes[:3], [[0, 10, 20, 50], [80, 10, 100, 50], [40, 70, 60, 80]], rtol=1e-6)
+  columns = [np.tile(row, (4, 1)) for row in ([0.25, 0, 0, 0], [1, 1, 1, 0.75])]
+  rows = np.tile([0.625, 0.875, 1, 1], (4, 1)).T
+  np.testing.assert_allclose(found.masks[:3], [*columns, rows], atol=1e-5)
+
+
+def test_boxes_are_compared_inside_the_image():
+  # Alike as far as the image shows; whole, their IoU is .25 and they would be two instances.
+  boxes = jnp.array([[0, 10, 20, 50], [-60, 10, 20, 50]], jnp.float32)
+  masks = jnp.stack([jnp.ones((4, 4)), jnp.zeros((4, 4))])
+  found = vote(masks, boxes, jnp.array([[0.4, 0.6], [0.8, 0.2]]))
+  assert found.valid.sum() == 1
+  np.testing.assert_allclose(found.boxes[0], [0, 10, 20, 50], rtol=1e-6)
+  np.testing.assert_allclose(found.masks[0], np.full((4, 4), 0.75), rtol=1e-5)
+
+
 def test_nothing_above_the_threshold_keeps_the_box():
   boxes = jnp.array([[10.0, 20.0, 30.0, 40.0]] * 2)
   masks = jnp.stack([jnp.full((4, 4), 0.1), jnp.full((4, 4), 0.3)])
