@@ -14,42 +14,76 @@ import cv2
 import jax
 from tqdm import tqdm
 
-from command_line import end_with_message, load_model, override
-from mnc_jax.data import list_images, make_image_batch, read_image
+from command_line import end_with_message, load_model
+from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
 from mnc_jax.inference import predict
 from mnc_jax.results import instances_to_results
 from mnc_jax.visualize import draw_instances
 
 
 def main(arguments) -> None:
-  """Predicts, draws and writes, one image at a time."""
+  """Predicts, draws and writes, one image at a time; broken ones are told at the end."""
   options, overrides = read_options(arguments)
-  model = load_model(options.workdir, options.weights)
-  config = override(model.config, overrides, "predict.py ... IMAGE_OR_FOLDER ...")
-  find = jax.jit(functools.partial(predict, config=config))
-  names = dict(zip(model.category_ids, model.category_names, strict=True))
+  model = load_model(options.workdir, options.weights, overrides,
+                     "predict.py ... IMAGE_OR_FOLDER ...")
   paths = list_images(options.images)
+  pictures = [options.output / f"{path.stem}.png" for path in paths]
+  check_pictures(pictures, paths)
   options.output.mkdir(parents=True, exist_ok=True)
-  everything = []
+  find = jax.jit(functools.partial(predict, config=model.config))
+  everything, broken = [], []
   for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
-    image = read_image(path)
-    images, sizes, info = make_image_batch(image, config.data, image_id=number)
-    found = jax.device_get(find(model.params, images, sizes))
-    records = instances_to_results(found, info, model.category_ids,
-                                   mask_threshold=config.inference.mask_threshold)
+    try:
+      image = read_image(path)
+    except BrokenImageError as error:
+      broken.append(str(error))
+      continue
+    records = find_instances(find, model, image, number)
     everything += [record | {"file_name": str(path)} for record in records]
-    confident = [record for record in records if record["score"] >= options.min_score]
-    drawing = draw_instances(image, confident, names)
-    cv2.imwrite(str(options.output / f"{path.stem}.png"), drawing[..., ::-1])
-  target = options.output / "instances.json"
-  target.write_text(json.dumps(everything) + "\n")
-  print(f"{len(everything)} instances in {len(paths)} images, written to {target}; the pictures "
-        f"beside it show those of score >= {options.min_score:g}.")
+    draw(pictures[number], image, records, model, options.min_score)
+  write_results(options.output / "instances.json", everything, len(paths) - len(broken),
+                options.min_score)
+  if broken:
+    raise ValueError(f"{len(broken)} of {len(paths)} images could not be read:\n  "
+                     + "\n  ".join(broken))
+
+
+def check_pictures(pictures, paths) -> None:
+  """Refuses to draw over a photograph that is to be read."""
+  taken = {path.resolve() for path in paths}
+  for picture in pictures:
+    if picture.resolve() in taken:
+      raise ValueError(f"{picture} would be overwritten by its own drawing: give another --output")
+
+
+def find_instances(find, model, image, number: int) -> list:
+  """Returns the COCO records of one image; its place in the list is its id."""
+  images, sizes, info = make_image_batch(image, model.config.data, image_id=number)
+  found = jax.device_get(find(model.params, images, sizes))
+  return instances_to_results(found, info, model.category_ids,
+                              mask_threshold=model.config.inference.mask_threshold)
+
+
+def draw(picture: pathlib.Path, image, records, model, min_score: float) -> None:
+  """Writes the image with its confident instances drawn."""
+  names = dict(zip(model.category_ids, model.category_names, strict=True))
+  confident = [record for record in records if record["score"] >= min_score]
+  if not cv2.imwrite(str(picture), draw_instances(image, confident, names)[..., ::-1]):
+    raise OSError(f"{picture}: cannot be written")
+
+
+def write_results(target: pathlib.Path, records, images: int, min_score: float) -> None:
+  """Writes all instances as COCO results."""
+  target.write_text(json.dumps(records) + "\n")
+  print(f"{len(records)} instances in {images} images, written to {target}; the pictures "
+        f"beside it show those of score >= {min_score:g}.")
 
 
 def read_options(arguments):
   """Returns the options and what is left for config overrides."""
-  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = argparse.ArgumentParser(
+      description=__doc__, allow_abbrev=False,
+      epilog="Config fields can be overridden, after the images: --inference.max-instances 50 ...")
   place = parser.add_mutually_exclusive_group(required=True)
   place.add_argument("--workdir", type=pathlib.Path, metavar="DIR", help="where train.py wrote")
   place.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="a .safetensors model")

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -66,17 +67,17 @@ def workdir(place):
 
 
 def test_training_writes_checkpoints_config_and_logs(workdir):
-  assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["1", "2"]
+  assert {"1", "2"} <= {p.name for p in (workdir / "checkpoints").iterdir()}
   config = json.loads((workdir / "config.json").read_text())
   assert config["model"]["num_categories"] == 2
-  log, = (workdir / "logs").iterdir()
-  content = log.read_bytes()
+  content = b"".join(log.read_bytes() for log in (workdir / "logs").iterdir())
   for name in (b"loss_1", b"loss_5", b"learning_rate", b"gradient_norm", b"images_per_second"):
     assert b"train/" + name in content
 
 
 def test_the_same_command_goes_on_from_the_last_checkpoint(place, workdir):
-  status, text = run("train.py", "--config", place / "config.py", "--workdir", workdir,
+  copy = shutil.copytree(workdir, place / "copy")
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", copy,
                      "--train.num_steps", 3)
   assert status == 0, text
   assert "Going on from the checkpoint of step 2" in text
@@ -120,7 +121,7 @@ def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):
     ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
                   "--train.no_such_field", "1"], "no_such_field"),
     ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
-                  "--train.num_steps", "many"], "num"),
+                  "--train.num_steps", "many"], "many"),
     ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
                   "--data.train-annotations", "{place}/none.json"], "none.json"),
 ])
@@ -143,8 +144,39 @@ def test_a_config_that_does_not_fit_the_checkpoint_names_parameter_and_shapes(pl
 
 def test_a_missing_or_broken_photograph_is_named(place, workdir):
   (place / "broken.png").write_bytes(b"not an image")
-  for name in ("missing.png", "broken.png"):
-    status, text = run("predict.py", "--workdir", workdir, "--output", place / "o", place / name)
+  for names in (["missing.png"], ["broken.png", "images/2.png"]):
+    status, text = run("predict.py", "--workdir", workdir, "--output", place / "o",
+                       *(place / name for name in names))
     assert status != 0
-    assert name in text
+    assert names[0] in text
     assert "Traceback" not in text
+  # The other image is not lost.
+  assert (place / "o" / "2.png").is_file()
+  assert json.loads((place / "o" / "instances.json").read_text())
+
+
+def test_a_photograph_is_never_drawn_over(place, workdir):
+  before = (place / "images" / "1.png").read_bytes()
+  status, text = run("predict.py", "--workdir", workdir, "--output", place / "images",
+                     place / "images")
+  assert status != 0
+  assert "1.png would be overwritten" in text
+  assert (place / "images" / "1.png").read_bytes() == before
+
+
+def test_overrides_that_do_not_fit_the_weights_are_refused(workdir):
+  status, text = run("evaluate.py", "--workdir", workdir, "--model.mask_size", 14)
+  assert status != 0
+  assert "Traceback" not in text
+  assert "mask_stage/mask/" in text
+
+
+def test_other_categories_cannot_be_resumed(place, workdir):
+  content = json.loads((place / "instances.json").read_text())
+  content["categories"][0]["name"] = "circle"
+  (place / "other.json").write_text(json.dumps(content))
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", workdir,
+                     "--data.train_annotations", place / "other.json", "--train.num_steps", 9)
+  assert status != 0
+  assert "square" in text
+  assert "circle" in text

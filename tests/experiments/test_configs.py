@@ -1,0 +1,39 @@
+"""The configs that come along fit the library, and the shipped weights fit their config."""
+
+import json
+import pathlib
+import runpy
+
+from flax import traverse_util
+import jax
+import pytest
+
+from mnc_jax import weights
+from mnc_jax.cascade import init_params
+from mnc_jax.config import from_json, to_json, with_categories
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.py"))
+
+
+def shapes_of(config):
+  tree = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_a_model_and_survives_json(path):
+  config = runpy.run_path(str(path))["get_config"]()
+  assert from_json(to_json(config)) == config
+  shapes = shapes_of(with_categories(config, ("a", "b", "c")))
+  assert shapes["category_stage/category/bias"] == (4,)
+  assert "Command:" in path.read_text().split('"""')[1]
+
+
+def test_shipped_weights_are_small_and_fit_their_config():
+  path = ROOT / "mnc_jax" / "pretrained" / "shapes.safetensors"
+  assert path.stat().st_size <= 5e6
+  params, metadata = weights.load_safetensors(path)
+  found = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+  assert found == shapes_of(from_json(metadata["config"]))
+  assert json.loads(metadata["category_names"]) == ["disc", "square", "triangle", "star", "ring"]
