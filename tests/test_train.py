@@ -15,7 +15,9 @@ from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.masks import paste_masks
 import tiny
 
-CONFIG = tiny.tiny_config(train={"clip_norm": 3.0, "weight_mask": 2.0})
+CONFIG = tiny.tiny_config(
+    model={"box_gradient_clip": 2.0**-11},
+    train={"clip_norm": 3.0, "weight_mask": 2.0, "schedule": "cosine", "num_steps": 300})
 
 
 @functools.cache
@@ -60,7 +62,7 @@ def test_one_compilation_serves_all_batches_of_a_bucket():
 
 def test_overfits_two_images():
   batch, state, step = tiny.make_batch(), tiny_state(), jitted_step()
-  for index in range(150):
+  for index in range(CONFIG.train.num_steps):
     state, _ = step(state, batch, train.step_key(0, index, 0))
   found = jax.jit(functools.partial(predict, config=CONFIG))(
       state.params, batch.images, batch.image_sizes)
