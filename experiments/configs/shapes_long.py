@@ -3,7 +3,8 @@
 Paper:     as shapes.py
 Command:   python experiments/train.py --config experiments/configs/shapes_long.py \\
              --workdir runs/shapes_long
-Hardware:  2 CPU cores, at most 90 minutes
+Hardware:  2 CPU cores, 66 minutes beside other work
+Score:     mAP^r .907 at IoU .5, .844 at .7 on the 200 held-out images (2026-11-22)
 """
 
 import dataclasses
