@@ -60,6 +60,13 @@ class Model(NamedTuple):
   category_ids: tuple[int, ...]
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the two ways to name a trained model, of which one must be given."""
+  place = parser.add_mutually_exclusive_group(required=True)
+  place.add_argument("--workdir", type=pathlib.Path, metavar="DIR", help="where train.py wrote")
+  place.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="a .safetensors model")
+
+
 def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None, overrides,
                program: str) -> Model:
   """Loads the last checkpoint of a workdir, or else a `.safetensors` file with its config.

@@ -11,7 +11,7 @@ import sys
 
 from tqdm import tqdm
 
-from command_line import end_with_message, load_model
+from command_line import add_model_options, end_with_message, load_model
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
@@ -24,9 +24,7 @@ def main(arguments) -> None:
   parser = argparse.ArgumentParser(
       description=__doc__, allow_abbrev=False,
       epilog="Config fields can be overridden: --inference.max-instances 50 ...")
-  place = parser.add_mutually_exclusive_group(required=True)
-  place.add_argument("--workdir", type=pathlib.Path, metavar="DIR", help="where train.py wrote")
-  place.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="a .safetensors model")
+  add_model_options(parser)
   parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                       help="where evaluation.json goes (default: the workdir)")
   options, overrides = parser.parse_known_args(arguments)

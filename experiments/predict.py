@@ -14,7 +14,7 @@ import cv2
 import jax
 from tqdm import tqdm
 
-from command_line import end_with_message, load_model
+from command_line import add_model_options, end_with_message, load_model
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
 from mnc_jax.inference import predict
 from mnc_jax.results import instances_to_results
@@ -84,9 +84,7 @@ def read_options(arguments):
   parser = argparse.ArgumentParser(
       description=__doc__, allow_abbrev=False,
       epilog="Config fields can be overridden, after the images: --inference.max-instances 50 ...")
-  place = parser.add_mutually_exclusive_group(required=True)
-  place.add_argument("--workdir", type=pathlib.Path, metavar="DIR", help="where train.py wrote")
-  place.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="a .safetensors model")
+  add_model_options(parser)
   parser.add_argument("--output", type=pathlib.Path, required=True, metavar="OUT")
   parser.add_argument("--min-score", type=float, default=0.5, metavar="S",
                       help="draw instances from this score on; instances.json has all")

@@ -165,6 +165,7 @@ def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:
   Returns:
     `RoiTargets`. RoIs that lie in a crowd and on no object are not valid in it.
   """
+  # Constants, see the top of the file: a mask target seen through the box would move with it.
   boxes = jax.lax.stop_gradient(boxes)
   iou, matched, _ = _match(boxes, truth)
   foreground = valid & (iou >= config.train.roi_positive_iou)
