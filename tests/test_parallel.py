@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +13,19 @@ from mnc_jax.inference import predict
 import tiny
 
 
-def test_four_devices_take_the_step_of_one():
+def count_traces(monkeypatch, name):
+  """Lets parallel.py call its function `name` through a list of its traces."""
+  traces, function = [], getattr(parallel, name)
+
+  def counted(*args, **kwargs):
+    traces.append(jax.tree.map(jnp.shape, args))
+    return function(*args, **kwargs)
+
+  monkeypatch.setattr(parallel, name, counted)
+  return traces
+
+
+def test_four_devices_take_the_step_of_one(monkeypatch):
   # All candidates are sampled, so that the devices' keys do not matter; SGD, so that a
   # gradient that came out four times too large would show (Adam would hide it).
   config = tiny.sample_everything(tiny.tiny_config(
@@ -20,10 +33,11 @@ def test_four_devices_take_the_step_of_one():
       train={"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0}))
   state = jax.jit(lambda: train.init_state(init_params(jax.random.key(0), config), config))()
   # The last image only fills up the batch: its device has nothing to say.
-  batch = jax.tree.map(lambda x: x.at[3].set(0), tiny.make_batch(4))
+  batch = jax.tree.map(lambda x: x.at[3].set(jnp.zeros_like(x[3])), tiny.make_batch(4))
   one, metrics = jax.jit(functools.partial(train.train_step, config=config))(
       state, batch, train.step_key(0, 0, 0))
   assert jax.local_device_count() == 4
+  traces = count_traces(monkeypatch, "train_step")
   step = parallel.make_train_step(config)
   four, metrics_four = step(parallel.replicate(state), parallel.shard(jax.device_get(batch)))
   np.testing.assert_allclose(metrics_four["loss"], np.full(4, metrics["loss"]), rtol=1e-5)
@@ -36,19 +50,43 @@ def test_four_devices_take_the_step_of_one():
   # Every device holds the same copy afterwards.
   for leaf in jax.tree.leaves(jax.device_get(four.params)):
     np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+  # The state that comes out and other images go through what was compiled.
+  other = tiny.make_batch(4, seed=1, instances=3, padding=1)
+  five, _ = step(four, parallel.shard(jax.device_get(other)))
+  assert int(parallel.unreplicate(five).step) == 2
+  assert len(traces) == 1
 
 
-def test_four_devices_predict_what_one_does():
+def test_each_bucket_is_compiled_once(monkeypatch):
+  def mean_pixel(state, batch, key, *, config, mean_over_devices):
+    return state._replace(step=state.step + 1), {"mean": batch.images.mean()}
+
+  monkeypatch.setattr(parallel, "train_step", mean_pixel)
+  traces = count_traces(monkeypatch, "train_step")
+  step = parallel.make_train_step(tiny.tiny_config())
+  state = parallel.replicate(train.TrainState(np.int32(0), {}, ()))
+  for seed, side in enumerate((64, 96, 64, 96, 64)):
+    batch = tiny.make_batch(4, seed=seed, side=side)
+    state, metrics = step(state, parallel.shard(jax.device_get(batch)))
+    np.testing.assert_allclose(metrics["mean"], np.mean(batch.images, axis=(1, 2, 3)), rtol=1e-5)
+  assert [batch.images[1] for _, batch, _ in traces] == [64, 96]
+
+
+def test_four_devices_predict_what_one_does(monkeypatch):
   config = tiny.tiny_config()
   params = jax.jit(lambda: init_params(jax.random.key(0), config))()
   batch = tiny.make_batch(4)
   one = jax.jit(functools.partial(predict, config=config))(
       params, batch.images, batch.image_sizes)
   sharded = parallel.shard((np.asarray(batch.images), np.asarray(batch.image_sizes)))
-  four = parallel.unshard(parallel.make_predict(config)(parallel.replicate(params), *sharded))
+  traces = count_traces(monkeypatch, "predict")
+  predict_on_all, params = parallel.make_predict(config), parallel.replicate(params)
+  four = parallel.unshard(predict_on_all(params, *sharded))
   np.testing.assert_array_equal(four.labels, one.labels)
   np.testing.assert_allclose(four.boxes, one.boxes, atol=1e-3)
   np.testing.assert_allclose(four.masks, one.masks, atol=1e-4)
+  predict_on_all(params, sharded[0][:, :, ::-1], sharded[1])
+  assert len(traces) == 1
 
 
 def test_a_batch_that_cannot_be_cut_says_so():
