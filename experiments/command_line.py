@@ -13,7 +13,8 @@ import tyro
 
 from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config, from_json
+from mnc_jax.config import Config
+from mnc_jax.config_json import from_json
 
 
 def load_config(path: pathlib.Path) -> Config:

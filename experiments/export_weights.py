@@ -7,7 +7,7 @@ import sys
 
 from command_line import end_with_message
 from mnc_jax import checkpoint, weights
-from mnc_jax.config import to_json
+from mnc_jax.config_json import to_json
 
 
 def main(arguments) -> None:

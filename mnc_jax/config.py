@@ -5,7 +5,6 @@ lengths are pixels of the network input unless a comment says otherwise.
 """
 
 import dataclasses
-import json
 import typing
 from typing import Literal
 
@@ -201,36 +200,3 @@ def with_categories(config: Config, names: typing.Sequence[str]) -> Config:
         f"the data set has {len(names)} categories and background. Leave it 0 to follow the data.")
   return dataclasses.replace(
       config, model=dataclasses.replace(config.model, num_categories=count))
-
-
-def to_json(config: Config) -> str:
-  """Returns `config` as indented JSON."""
-  return json.dumps(dataclasses.asdict(config), indent=2)
-
-
-def from_json(text: str) -> Config:
-  """Reads what `to_json` wrote.
-
-  Raises:
-    ValueError: if a section or field is unknown, naming it.
-  """
-  sections = {field.name: field.type for field in dataclasses.fields(Config)}
-  parts = {}
-  for section, values in json.loads(text).items():
-    if section not in sections:
-      raise ValueError(f"unknown config section {section!r}; known are {sorted(sections)}")
-    parts[section] = _section_from_dict(section, sections[section], values)
-  return Config(**parts)
-
-
-def _section_from_dict(section, cls, values):
-  known = {field.name for field in dataclasses.fields(cls)}
-  for name in values:
-    if name not in known:
-      raise ValueError(f"unknown config field {section}.{name}")
-  return cls(**{name: _as_tuple(value) for name, value in values.items()})
-
-
-def _as_tuple(value):
-  # JSON has no tuples; lists would make the config unhashable.
-  return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

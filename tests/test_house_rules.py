@@ -13,9 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each part of mnc_jax and what it may import of mnc_jax. The arrows point one way.
 _STAGES = {"config", "structs", "ops", "stages"}
 _CASCADE = _STAGES | {"targets", "losses", "cascade"}
-_ABOVE = _CASCADE | {"inference", "train", "checkpoint", "weights", "results"}
+_ABOVE = _CASCADE | {"config_json", "inference", "train", "checkpoint", "weights", "results"}
 MAY_IMPORT = {
     "config": set(),
+    "config_json": {"config"},
     "structs": {"config"},
     "ops": {"structs", "ops"},
     "stages": {"config", "structs", "ops"},

@@ -10,7 +10,8 @@ import pytest
 
 from mnc_jax import weights
 from mnc_jax.cascade import init_params
-from mnc_jax.config import from_json, to_json, with_categories
+from mnc_jax.config import with_categories
+from mnc_jax.config_json import from_json, to_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.py"))
