@@ -31,12 +31,11 @@ def main(arguments) -> None:
 
 def train_on(source, config: Config, workdir, manager):
   """Opens the batches where they were left, and trains; returns the last state."""
-  state, position = start_state(config, manager, source)
+  state = start_state(config, manager, source)
   batches = iter(training_batches(
       source, config.data, seed=config.train.seed, batch_size=config.data.batch_size,
-      process_index=jax.process_index(), process_count=jax.process_count()))
-  if position is not None:
-    batches.set_state(position)
+      first_step=int(state.step), process_index=jax.process_index(),
+      process_count=jax.process_count()))
   print(f"{len(source)} images, {len(source.category_names)} categories, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}")
@@ -45,14 +44,14 @@ def train_on(source, config: Config, workdir, manager):
 
 
 def start_state(config: Config, manager, source):
-  """Returns the state to go on from, and the position in the data (None: from its start)."""
+  """Returns the state to go on from: of the last checkpoint, or a fresh one."""
   # Compiled as one program; op by op it takes longer than the first training step.
   params = jax.jit(init_params, static_argnums=1)(jax.random.key(config.train.seed), config)
   if manager.latest_step() is not None:
     like = jax.eval_shape(lambda: init_state(params, config))
-    state, position = checkpoint.restore(manager, like, categories=source)
+    state = checkpoint.restore(manager, like, categories=source)
     print(f"Going on from the checkpoint of step {int(state.step)}.")
-    return state, position
+    return state
   if config.train.init_weights:
     params, report = weights.load_pretrained(params, config.train.init_weights)
     print(report)
@@ -60,7 +59,7 @@ def start_state(config: Config, manager, source):
     raise ValueError(f"{config.model.frozen_blocks} blocks of the VGG-16 trunk are frozen, but it "
                      "starts from random weights: give --train.init-weights, or set "
                      "--model.frozen-blocks 0")
-  return init_state(params, config), None
+  return init_state(params, config)
 
 
 def train(state, batches, config: Config, manager, source, writer):
@@ -81,7 +80,7 @@ def train(state, batches, config: Config, manager, source, writer):
         progress.update(len(pending))
         pending = []
       if save:
-        checkpoint.save(manager, parallel.unreplicate(state), config, source, batches.get_state())
+        checkpoint.save(manager, parallel.unreplicate(state), config, source)
   return parallel.unreplicate(state)
 
 

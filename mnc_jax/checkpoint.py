@@ -3,7 +3,9 @@
     workdir/config.json                     the config of the last save
     workdir/checkpoints/<step>/params       weights
                               /optimizer    step and optimiser state
-                              /metadata     category names and ids, position in the data
+                              /metadata     category names and ids
+
+The position in the data is the step: batches are planned from seed and step alone.
 """
 
 import logging
@@ -15,7 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config, from_json, to_json
+from mnc_jax.config import Config
+from mnc_jax.config_json import from_json, to_json
 
 _FOLDER, _CONFIG_FILE = "checkpoints", "config.json"
 
@@ -48,7 +51,7 @@ def open_checkpoints(workdir, *, keep=3) -> ocp.CheckpointManager:
       ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)))
 
 
-def save(manager, state, config: Config, categories, position) -> None:
+def save(manager, state, config: Config, categories) -> None:
   """Saves a state; returns once it is copied to the host, and writes in the background.
 
   Args:
@@ -56,15 +59,13 @@ def save(manager, state, config: Config, categories, position) -> None:
     state: NamedTuple with `step`, `params`, `opt_state`, one copy (not one a device).
     config: of the run; `config.json` is written anew if it has changed.
     categories: anything with `category_names` and `category_ids`.
-    position: state of the data iterator, of what JSON can hold.
   """
   state = jax.tree.map(np.asarray, jax.device_get(state))
   names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
   manager.save(int(state.step), args=ocp.args.Composite(
       params=ocp.args.StandardSave(state.params),
       optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-      metadata=ocp.args.JsonSave(
-          {"category_names": names, "category_ids": ids, "position": position})))
+      metadata=ocp.args.JsonSave({"category_names": names, "category_ids": ids})))
   if jax.process_index() == 0:
     _write_config(pathlib.Path(manager.directory).parent / _CONFIG_FILE, to_json(config))
 
@@ -79,7 +80,7 @@ def restore(manager, like, *, categories=None):
       those that were saved.
 
   Returns:
-    `(state, position)`, the state as arrays on the default device.
+    The state as arrays on the default device.
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
@@ -94,7 +95,7 @@ def restore(manager, like, *, categories=None):
   optimizer = restored["optimizer"]
   state = type(like)(step=optimizer["step"], params=restored["params"],
                      opt_state=optimizer["opt_state"])
-  return jax.tree.map(jax.numpy.asarray, state), restored["metadata"]["position"]
+  return jax.tree.map(jax.numpy.asarray, state)
 
 
 def load_params(workdir):

@@ -13,7 +13,6 @@ from mnc_jax.train import init_state
 from tiny import override, tiny_config
 
 CATEGORIES = checkpoint.Categories(("disc", "square"), (3, 7))
-POSITION = {"epoch": 2, "rows": [1, 2, 3]}
 
 
 @functools.cache
@@ -32,7 +31,7 @@ def make_state(config, *, step=5):
 def save_one(workdir, config, *, step=5):
   state = make_state(config, step=step)
   with checkpoint.open_checkpoints(workdir) as manager:
-    checkpoint.save(manager, state, config, CATEGORIES, POSITION)
+    checkpoint.save(manager, state, config, CATEGORIES)
     manager.wait_until_finished()
   return state
 
@@ -53,9 +52,8 @@ def assert_bit_equal(found, expected):
 def test_restored_state_is_bit_equal(saved):
   workdir, config, state = saved
   with checkpoint.open_checkpoints(workdir) as manager:
-    restored, position = checkpoint.restore(manager, abstract_state(config))
+    restored = checkpoint.restore(manager, abstract_state(config))
   assert_bit_equal(restored, state)
-  assert position == POSITION
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
 
 
@@ -63,7 +61,7 @@ def test_momentum_of_sgd_is_restored(tmp_path):
   config = tiny_config(train={"optimizer": "sgd", "warmup_steps": 3})
   state = save_one(tmp_path, config)
   with checkpoint.open_checkpoints(tmp_path) as manager:
-    restored, _ = checkpoint.restore(manager, abstract_state(config))
+    restored = checkpoint.restore(manager, abstract_state(config))
   assert_bit_equal(restored, state)
 
 
@@ -81,11 +79,11 @@ def test_saving_does_not_hold_on_to_buffers_given_up(tmp_path):
   state = make_state(config)
   expected = jax.tree.map(np.array, state)
   with checkpoint.open_checkpoints(tmp_path) as manager:
-    checkpoint.save(manager, state, config, CATEGORIES, POSITION)
+    checkpoint.save(manager, state, config, CATEGORIES)
     give_up = jax.jit(lambda s: jax.tree.map(lambda x: x * 0 + 1, s), donate_argnums=0)
     jax.block_until_ready(give_up(state))
     manager.wait_until_finished()
-    restored, _ = checkpoint.restore(manager, abstract_state(config))
+    restored = checkpoint.restore(manager, abstract_state(config))
   chex.assert_trees_all_equal(restored, expected)
 
 
@@ -94,12 +92,11 @@ def test_latest_is_restored_and_only_some_are_kept(tmp_path):
   with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
     assert manager.latest_step() is None
     for step in (1, 2, 3):
-      checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES, {"at": step})
+      checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES)
     manager.wait_until_finished()
-    restored, position = checkpoint.restore(manager, abstract_state(config))
+    restored = checkpoint.restore(manager, abstract_state(config))
     assert manager.all_steps() == [2, 3]
   assert int(restored.step) == 3
-  assert position == {"at": 3}
 
 
 def test_changed_config_is_written_anew(tmp_path):
@@ -107,7 +104,7 @@ def test_changed_config_is_written_anew(tmp_path):
   longer = override(config, train={"num_steps": 4321})
   with checkpoint.open_checkpoints(tmp_path) as manager:
     for step, one in ((1, config), (2, longer)):
-      checkpoint.save(manager, make_state(one, step=step), one, CATEGORIES, None)
+      checkpoint.save(manager, make_state(one, step=step), one, CATEGORIES)
     manager.wait_until_finished()
   assert checkpoint.load_params(tmp_path)[1] == longer
   assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
@@ -173,7 +170,7 @@ def test_going_on_equals_not_stopping(tmp_path):
     return state._replace(step=state.step + 1, params=jax.tree.map(jnp.sin, state.params))
   state = save_one(tmp_path, config)
   with checkpoint.open_checkpoints(tmp_path) as manager:
-    restored, _ = checkpoint.restore(manager, abstract_state(config))
+    restored = checkpoint.restore(manager, abstract_state(config))
   assert_bit_equal(step(restored), step(state))
 
 

@@ -116,9 +116,9 @@ def test_save_restore_step_equals_step_step(tmp_path):
   once, _ = step(tiny_state(), batch, train.step_key(0, 0, 0))
   twice, _ = step(once, batch, train.step_key(0, 1, 0))
   with checkpoint.open_checkpoints(tmp_path) as manager:
-    checkpoint.save(manager, once, CONFIG, categories, None)
+    checkpoint.save(manager, once, CONFIG, categories)
     manager.wait_until_finished()
-    restored, _ = checkpoint.restore(manager, jax.eval_shape(lambda: once))
+    restored = checkpoint.restore(manager, jax.eval_shape(lambda: once))
   resumed, _ = step(restored, batch, train.step_key(0, int(restored.step), 0))
   assert_trees_equal(resumed, twice)
 

@@ -1,8 +1,8 @@
 """From a source to `(Batch, ImageInfo)` of numpy arrays, by grain.
 
 Batches are planned first (`plan.py`) and then loaded, each as one element at random access:
-so their content does not depend on the number of threads, workers or processes, and an
-iterator can be saved with `get_state` and put back with `set_state`.
+so the content of batch n follows from the seed and n alone, whatever the number of threads,
+workers or processes, and a run goes on from any step without a saved position.
 """
 
 import dataclasses
@@ -45,7 +45,8 @@ class _Loader:
 
 
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
-                     process_index: int = 0, process_count: int = 1) -> grain.IterDataset:
+                     first_step: int = 0, process_index: int = 0,
+                     process_count: int = 1) -> grain.IterDataset:
   """Returns endless shuffled batches, flipped by chance if `config.flip`.
 
   An image that cannot be read is skipped with a warning: its place in the batch is invalid
@@ -56,12 +57,12 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
     config: sizes, buckets and number of workers.
     seed: of the order and of the flips. The same seed gives the same batches.
     batch_size: images a batch, over all processes.
+    first_step: batches to leave out at the start: the steps that a resumed run has done.
     process_index: which part of each batch to load.
     process_count: in how many parts batches are divided.
 
   Returns:
     An iterable of (`Batch`, `ImageInfo`); the first axis is batch_size / process_count.
-    Its iterator has `get_state` and `set_state`.
 
   Raises:
     ValueError: if the source is empty, an image fits into no bucket, or the batch cannot be
@@ -69,7 +70,7 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   """
   loader = _make_loader(source, config, batch_size, process_index, process_count)
   plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
-  batches = grain.MapDataset.range(_ENDLESS).map(
+  batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
   return _prefetch(batches, config)
 

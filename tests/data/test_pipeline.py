@@ -72,26 +72,15 @@ def test_processes_divide_the_training_batches(toy_config):
         info.image_ids, np.concatenate([part[step][1].image_ids for part in parts]))
 
 
-def test_state_goes_on(toy_config):
-  iterator = iter(training_batches(make_source(SIZES), toy_config, seed=0, batch_size=2))
-  for _ in range(5):
-    next(iterator)
-  state = iterator.get_state()
-  expected = [next(iterator) for _ in range(4)]
-  other = iter(training_batches(make_source(SIZES), toy_config, seed=0, batch_size=2))
-  other.set_state(state)
-  for batch in expected:
-    _assert_equal(batch, next(other))
-
-
-def test_same_batches_with_workers(toy_config):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_goes_on_from_any_step_whatever_the_workers(toy_config, num_workers):
   source = make_source(SIZES)
-  expected = _take(training_batches(source, toy_config, seed=0, batch_size=2), 6)
-  with_workers = dataclasses.replace(toy_config, num_workers=2)
-  iterator = iter(training_batches(source, with_workers, seed=0, batch_size=2))
-  for batch in expected:
-    _assert_equal(batch, next(iterator))
-  iterator.close()
+  whole = _take(training_batches(source, toy_config, seed=0, batch_size=2), 9)
+  other = dataclasses.replace(toy_config, num_workers=num_workers)
+  rest = iter(training_batches(source, other, seed=0, batch_size=2, first_step=5))
+  for batch in whole[5:]:
+    _assert_equal(batch, next(rest))
+  rest.close()
 
 
 def test_flip_is_an_option(toy_config):
