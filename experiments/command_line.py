@@ -7,6 +7,7 @@ import pathlib
 import runpy
 import sys
 from typing import NamedTuple
+import warnings
 
 import jax
 import tyro
@@ -104,6 +105,15 @@ def _load_file(weights_file):
                tuple(json.loads(metadata["category_ids"])))
 
 
+_format_with_place = warnings.formatwarning
+
+
+def _format_warning(message, category, *place):
+  # Where in the code it was said helps only with the warnings of other libraries.
+  return (f"warning: {message}\n" if category is UserWarning
+          else _format_with_place(message, category, *place))
+
+
 def override(config: Config, overrides, program: str) -> Config:
   """Applies `--section.field VALUE ...`; an unknown field or wrong type ends the program."""
   return tyro.cli(Config, default=config, args=overrides, prog=program)
@@ -111,6 +121,7 @@ def override(config: Config, overrides, program: str) -> Config:
 
 def end_with_message(main, arguments) -> None:
   """Runs `main(arguments)`; mistakes of the user end with their message, not a traceback."""
+  warnings.formatwarning = _format_warning
   try:
     main(arguments)
   except (OSError, ValueError, FloatingPointError) as error:

@@ -45,13 +45,37 @@ def init_params(key, config: Config):
 
 
 def extract_features(params, images, image_sizes, *, config: Config):
-  """Computes the features [B, h, w, K] that all stages share."""
+  """Computes the features that all stages share.
+
+  Args:
+    params: from `init_params`.
+    images: [B, H, W, 3] uint8 RGB, zero outside each image.
+    image_sizes: [B, 2] int32 (height, width).
+    config: the experiment.
+
+  Returns:
+    [B, h, w, K] in `config.model.compute_dtype`; zeros for an image of size (0, 0).
+
+  Raises:
+    ValueError: if the padded size does not fit the trunk.
+  """
   return features.extract_features(
       params["features"], images, image_sizes, config=config.model)
 
 
 def score_anchors(params, image_features, image_size, *, config: Config):
-  """Runs stage 1 on the features [h, w, K] of one image, up to its anchors."""
+  """Runs stage 1 on the features of one image, up to its anchors.
+
+  Args:
+    params: from `init_params`.
+    image_features: [h, w, K].
+    image_size: [2] int32 (height, width) in pixels.
+    config: the experiment.
+
+  Returns:
+    `AnchorOutput`, h * w * A rows, float32; none is valid in an image of size (0, 0). The
+    gradient of logits and deltas flows into the weights and the features.
+  """
   return box_stage.score_anchors(
       params["box_stage"], image_features, image_size,
       stride=features.feature_stride(config.model), config=config.model)

@@ -190,6 +190,10 @@ class Config:
 def with_categories(config: Config, names: typing.Sequence[str]) -> Config:
   """Returns `config` for a data set with these category names, background not among them.
 
+  Args:
+    config: with `config.model.num_categories` 0 or already right.
+    names: of the categories; their number and one make C.
+
   Raises:
     ValueError: if `config.model.num_categories` is set and does not fit.
   """

@@ -21,7 +21,8 @@ def masked_mean(x, mask):
 def smooth_l1(x, *, sigma: float = 1.0):
   """Returns .5 (sigma x)^2 where |x| < 1 / sigma^2, else |x| - .5 / sigma^2.
 
-  Girshick 2015, equation 3, with the sigma of Ren et al.'s code.
+  Girshick 2015, equation 3, with the sigma of Ren et al.'s code. [...] to [...]; the
+  gradient is bounded by 1, and 0 at x = 0.
   """
   square = sigma**2
   size = jnp.abs(x)
@@ -33,6 +34,15 @@ def box_stage_loss(output: AnchorOutput, targets: AnchorTargets):
 
   Both are divided by the number of sampled anchors (Ren et al. 2015, equation 1, with
   the balance of the release).
+
+  Args:
+    output: of stage 1, N anchors of one image.
+    targets: of the same anchors; `sampled` says which count, `positive` which of those have
+      a box to match.
+
+  Returns:
+    [] float32; 0, with gradient 0, where no anchor is sampled. The gradient flows into the
+    logits and deltas of the sampled anchors.
   """
   labels = targets.positive.astype(jnp.int32)
   objectness = optax.softmax_cross_entropy_with_integer_labels(output.objectness_logits, labels)
@@ -42,7 +52,15 @@ def box_stage_loss(output: AnchorOutput, targets: AnchorTargets):
 
 
 def mask_stage_loss(mask_logits, targets: RoiTargets):
-  """L2: binary cross entropy, mean over the pixels of the foreground RoIs (paper, eq. 3)."""
+  """L2: binary cross entropy, mean over the pixels of the foreground RoIs (paper, eq. 3).
+
+  Args:
+    mask_logits: [R, M, M] of stage 2 (or 4).
+    targets: of its RoIs; `masks` [R, M, M] are 0 or 1.
+
+  Returns:
+    [] float32; 0, with gradient 0, where no RoI is foreground.
+  """
   entropy = optax.sigmoid_binary_cross_entropy(mask_logits, targets.masks)
   return masked_mean(entropy, (targets.foreground & targets.valid)[:, None, None])
 
@@ -54,6 +72,10 @@ def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels):
     output: of stage 3.
     targets: of its RoIs.
     mask_labels: [R] int32 from `targets.mask_level_labels`.
+
+  Returns:
+    [] float32, the sum of three means over the valid RoIs (background ones have no box
+    distance); 0, with gradient 0, where no RoI is valid.
   """
   entropy = optax.softmax_cross_entropy_with_integer_labels
   deltas = jnp.take_along_axis(output.box_deltas, targets.labels[:, None, None], axis=1)[:, 0]

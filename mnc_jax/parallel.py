@@ -37,7 +37,11 @@ def _weighted_mean(tree, weight):
 
 
 def make_predict(config: Config):
-  """Returns `predict(params, images, image_sizes)` over all local devices."""
+  """Returns `predict(params, images, image_sizes)` over all local devices.
+
+  `params` is replicated, images and sizes come from `shard`; the `Instances` that come out
+  have leading [devices, b], and `unshard` brings them to the host.
+  """
   return jax.pmap(functools.partial(predict, config=config), axis_name=_AXIS)
 
 

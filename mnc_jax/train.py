@@ -63,7 +63,12 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def init_state(params, config: Config) -> TrainState:
-  """Returns the state before the first step."""
+  """Returns the state before the first step: these weights, and an optimiser that has seen none.
+
+  Args:
+    params: from `init_params`, or pretrained.
+    config: of the run; `config.train` chooses the optimiser.
+  """
   return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params))
 
 

@@ -38,6 +38,12 @@ def gradients(config):
   return jax.jit(jax.jacrev(terms))(tiny_params(), tiny.make_batch(), jax.random.key(1))
 
 
+@functools.cache
+def value_and_gradient(config):
+  total = lambda params, batch, key: cascade_loss(params, batch, key, config=config)[0]
+  return jax.jit(jax.value_and_grad(total))
+
+
 def total_size(tree):
   return sum(float(jnp.abs(x).sum()) for x in jax.tree.leaves(tree))
 
@@ -146,18 +152,11 @@ def test_images_that_fill_up_the_batch_change_neither_loss_nor_gradient():
   config = tiny.sample_everything(tiny.tiny_config())
   batch = tiny.make_batch(2)
   filled = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), batch)
-  total = lambda params, batch: cascade_loss(params, batch, jax.random.key(1), config=config)[0]
-  value = jax.jit(jax.value_and_grad(total))
-  loss, gradient = value(tiny_params(), batch)
-  same, same_gradient = value(tiny_params(), filled)
+  value = value_and_gradient(config)
+  loss, gradient = value(tiny_params(), batch, jax.random.key(1))
+  same, same_gradient = value(tiny_params(), filled, jax.random.key(1))
   np.testing.assert_allclose(same, loss, rtol=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient, same_gradient)
-
-
-@functools.cache
-def value_and_gradient():
-  total = lambda p, b, k: cascade_loss(p, b, k, config=tiny.tiny_config())[0]
-  return jax.jit(jax.value_and_grad(total))
 
 
 @pytest.mark.parametrize("case", ["no instances", "all crowd", "only padding", "empty boxes"])
@@ -171,12 +170,33 @@ def test_degenerate_ground_truth_gives_finite_loss_and_gradient(case):
     batch = jax.tree.map(jnp.zeros_like, batch)
   else:
     batch = batch._replace(boxes=jnp.zeros_like(batch.boxes))
-  loss, gradient = value_and_gradient()(tiny_params(), batch, jax.random.key(1))
+  loss, gradient = value_and_gradient(tiny.tiny_config())(tiny_params(), batch, jax.random.key(1))
   assert np.isfinite(loss)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
   if case == "only padding":
     assert loss == 0
     assert total_size(gradient) == 0
+
+
+def test_bfloat16_moves_loss_and_gradient_a_little_and_stays_inside_the_layers():
+  config = tiny.sample_everything(tiny.tiny_config())
+  half = tiny.override(config, model={"compute_dtype": "bfloat16"})
+  batch, key = tiny.make_batch(2), jax.random.key(1)
+  loss, gradient = value_and_gradient(config)(tiny_params(), batch, key)
+  close, close_gradient = value_and_gradient(half)(tiny_params(), batch, key)
+  assert close.dtype == jnp.float32
+  assert abs(close - loss) < 0.02 * loss
+  # Not the same numbers: the switch does something.
+  assert close != loss
+  for stage in gradient:
+    full, rounded = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree[stage])])
+                     for tree in (gradient, close_gradient))
+    assert rounded.dtype == jnp.float32
+    similarity = full @ rounded / (jnp.linalg.norm(full) * jnp.linalg.norm(rounded))
+    assert similarity > 0.98, stage
+  output = jax.eval_shape(functools.partial(run_cascade, config=half), tiny_params(),
+                          batch.images, batch.image_sizes)
+  assert {x.dtype for x in output} == {jnp.dtype("float32"), jnp.dtype("bool")}
 
 
 def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():

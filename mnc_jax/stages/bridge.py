@@ -19,8 +19,9 @@ def refine_boxes(output: StageOutput, image_size, *, config: ModelConfig):
     config: the model.
 
   Returns:
-    [R, 4] float32 boxes inside the image. The choice of the category takes no
-    gradient; the box flows on from both the RoI and its deltas.
+    [R, 4] float32 boxes inside the image; an empty RoI stays empty, and what becomes of
+    padding is not defined but finite. The choice of the category takes no gradient; the
+    refined box passes it on to both the RoI and its deltas.
   """
   best = 1 + jnp.argmax(output.category_logits[:, 1:], axis=1)
   deltas = jnp.take_along_axis(output.box_deltas, best[:, None, None], axis=1)[:, 0]

@@ -57,7 +57,9 @@ def predict_categories(params, roi_features, mask_logits, *, config: ModelConfig
 
   Returns:
     `(category_logits [R, C], box_category_logits [R, C], box_deltas [R, C, 4])`, float32.
-    The gradient flows into the features and, through the product, into the masks.
+    Rows are independent of each other, so those of empty boxes or padding (one point of the
+    map in every cell) are finite and touch no other. The gradient flows into the features
+    and, through the product, into the masks.
   """
   masks = resize_masks(jax.nn.sigmoid(mask_logits), config.roi_size)
   masked_features = roi_features * masks[..., None].astype(roi_features.dtype)

@@ -1,7 +1,7 @@
 """Shared convolutional features: the image is seen once, all stages read the result.
 
-Every layer keeps the area outside an image at zero, as if the image had been run by
-itself with zero padding. So neither the bucket nor the batch it travels in matters.
+Every layer keeps the cells that are not wholly inside an image at zero, as if the image had
+been run by itself with zero padding. So neither the bucket nor the batch it travels in matters.
 """
 
 import functools

@@ -74,7 +74,12 @@ def predict_masks(params, roi_features, *, config: ModelConfig):
     config: the model.
 
   Returns:
-    Mask logits [R, M, M] float32 on a regular grid inside each box. Differentiable in
-    the features, and through the warp that made them in the box coordinates.
+    Mask logits [R, M, M] float32 on a regular grid inside each box. Rows are independent of
+    each other, so those of empty boxes or padding (one point of the map in every cell) are
+    finite and touch no other. Differentiable in the features, and through the warp that made
+    them in the box coordinates.
+
+  Raises:
+    ValueError: if `config.mask_head` is "conv" and M no multiple of S.
   """
   return as_float(_module(config).apply({"params": params}, roi_features))

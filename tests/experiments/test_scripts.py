@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import cv2
+import jax
 import numpy as np
 import pytest
+
+from mnc_jax import checkpoint, weights
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
 CONFIG = '''
@@ -75,13 +78,44 @@ def test_training_writes_checkpoints_config_and_logs(workdir):
     assert b"train/" + name in content
 
 
-def test_the_same_command_goes_on_from_the_last_checkpoint(place, workdir):
-  copy = shutil.copytree(workdir, place / "copy")
-  status, text = run("train.py", "--config", place / "config.py", "--workdir", copy,
-                     "--train.num_steps", 3)
+def test_going_on_from_the_last_checkpoint_equals_not_stopping(place, workdir):
+  copy, whole = shutil.copytree(workdir, place / "copy"), place / "whole"
+  for folder in (copy, whole):
+    status, text = run("train.py", "--config", place / "config.py", "--workdir", folder,
+                       "--train.num_steps", 3)
+    assert status == 0, text
+    assert "Done: 3 steps" in text
+    assert ("Going on from the checkpoint of step 2" in text) == (folder is copy)
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(copy)[0],
+               checkpoint.load_params(whole)[0])
+
+
+def test_a_broken_image_among_many_is_skipped_and_counted(place):
+  content = json.loads((place / "instances.json").read_text())
+  content["images"].append({"id": 5, "file_name": "5.png", "height": 64, "width": 64})
+  (place / "images" / "5.png").write_bytes(b"not an image")
+  (place / "five.json").write_text(json.dumps(content))
+  # A batch of four a step of five images in all: five steps see the broken one.
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", place / "broken",
+                     "--data.train-annotations", place / "five.json", "--train.num_steps", 5,
+                     "--train.checkpoint-every", 0)
+  (place / "images" / "5.png").unlink()
   assert status == 0, text
-  assert "Going on from the checkpoint of step 2" in text
-  assert "Done: 3 steps" in text
+  assert "Done: 5 steps" in text
+  assert text.count("warning: skipped in training, 1 so far: image") == 1
+  assert "5.png cannot be decoded" in text
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_term(place, workdir):
+  params, config, categories = checkpoint.load_params(workdir)
+  stage = jax.tree.map(lambda x: x * np.nan, params["mask_stage"])
+  weights.save_safetensors(place / "nan.safetensors", params | {"mask_stage": stage}, {})
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", place / "nan",
+                     "--train.init-weights", place / "nan.safetensors")
+  assert status != 0
+  assert "Traceback" not in text
+  assert "training stopped at step 1: gradient_norm = nan, loss = nan, loss_2 = nan" in text
+  assert "loss_1" not in text
 
 
 def test_evaluation_writes_the_scores(workdir):
