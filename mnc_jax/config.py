@@ -89,6 +89,14 @@ class DataConfig:
   """G, ground-truth instances an image is padded to."""
   flip: bool = True
   """Flip half of the training images left to right."""
+  scale_jitter: tuple[float, float] = (1.0, 1.0)
+  """Training images are scaled by a further factor from this range; what then exceeds its
+  bucket is cropped."""
+  crop_share: float = 1.0
+  """Training images are cropped to a random window of at least this share of each side, which
+  keeps an instance; 1 crops nothing."""
+  color_jitter: float = 0.0
+  """Saturation, contrast and brightness change by a factor within 1 -+ this."""
   batch_size: int = 8
   """Images a training step, over all devices (paper, section 4)."""
   eval_batch_size: int = 8

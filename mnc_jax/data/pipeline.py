@@ -15,8 +15,8 @@ import grain
 import numpy as np
 
 from mnc_jax.config import DataConfig
+from mnc_jax.data import augment, transforms
 from mnc_jax.data import plan as planning
-from mnc_jax.data import transforms
 from mnc_jax.data.source import BrokenImageError, Source
 from mnc_jax.structs import Batch, ImageInfo
 
@@ -32,6 +32,7 @@ class _Loader:
     source: the images.
     config: sizes.
     part: the places of a batch that this process loads.
+    scales: [N] network pixels a pixel of the file.
     sizes: [N, 2] (height, width) of each image at network scale.
     buckets: [N] bucket of each image.
     broken: rows of the images that were skipped so far; grows.
@@ -39,6 +40,7 @@ class _Loader:
   source: Source
   config: DataConfig
   part: slice
+  scales: np.ndarray
   sizes: np.ndarray
   buckets: np.ndarray
   broken: set[int] = dataclasses.field(default_factory=set)
@@ -47,7 +49,7 @@ class _Loader:
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
                      first_step: int = 0, process_index: int = 0,
                      process_count: int = 1) -> grain.IterDataset:
-  """Returns endless shuffled batches, flipped by chance if `config.flip`.
+  """Returns endless shuffled batches, flipped and changed by chance as `config` says.
 
   An image that cannot be read is skipped with a warning: its place in the batch is invalid
   (image size (0, 0), image id -1).
@@ -55,7 +57,7 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   Args:
     source: the images.
     config: sizes, buckets and number of workers.
-    seed: of the order and of the flips. The same seed gives the same batches.
+    seed: of the order and of all changes. The same seed gives the same batches.
     batch_size: images a batch, over all processes.
     first_step: batches to leave out at the start: the steps that a resumed run has done.
     process_index: which part of each batch to load.
@@ -63,11 +65,13 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
 
   Returns:
     An iterable of (`Batch`, `ImageInfo`); the first axis is batch_size / process_count.
+    `ImageInfo.scales` are those before `config.scale_jitter`.
 
   Raises:
     ValueError: if the source is empty, an image fits into no bucket, or the batch cannot be
       divided. While iterating: if no image of the source can be read.
   """
+  augment.check_augmentation(config)
   loader = _make_loader(source, config, batch_size, process_index, process_count)
   plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
@@ -94,10 +98,11 @@ def _make_loader(source, config, batch_size, process_index, process_count):
   if not len(source):
     raise ValueError(f"{source.name} has no images")
   part = planning.process_slice(batch_size, process_index, process_count)
+  scales = transforms.scale_factors(source.sizes, config.short_side, config.long_side)
   sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
   buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
   _warn_of_dropped(source, config.max_instances)
-  return _Loader(source, config, part, sizes, buckets)
+  return _Loader(source, config, part, scales, sizes, buckets)
 
 
 def _warn_of_dropped(source, max_instances):
@@ -122,8 +127,10 @@ def _prefetch(batches, config):
 
 def _load_training_batch(loader, plan, step):
   rows, flips = planning.training_rows(plan, step)
+  places = range(len(rows))[loader.part]
   rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
-  examples = [_load_or_skip(loader, row) for row in rows]
+  examples = [_load_or_skip(loader, row, planning.place_rng(plan, step, place))
+              for row, place in zip(rows, places, strict=True)]
   examples = [transforms.flip_example(example) if flip and example else example
               for example, flip in zip(examples, flips, strict=True)]
   return _collate(loader, rows, examples, loader.buckets[rows[0]])
@@ -142,9 +149,13 @@ def _load(loader, row):
   return transforms.keep_largest(example, loader.config.max_instances)
 
 
-def _load_or_skip(loader, row):
+def _load_or_skip(loader, row, rng):
+  config, scale = loader.config, loader.scales[row]
+  bucket = config.buckets[loader.buckets[row]]
   try:
-    return _load(loader, row)
+    example = augment.augment_record(rng, loader.source[int(row)], config, scale=scale,
+                                     bucket=bucket)
+    return transforms.keep_largest(example, config.max_instances)
   except BrokenImageError as error:
     if row not in loader.broken:
       loader.broken.add(int(row))
@@ -168,12 +179,11 @@ def _collate(loader, rows, examples, bucket):
 
 
 def _describe(loader, rows, present):
-  source, config = loader.source, loader.config
-  scales = transforms.scale_factors(source.sizes[rows], config.short_side, config.long_side)
+  source = loader.source
   return ImageInfo(
       image_ids=np.where(present, source.image_ids[rows], -1),
       original_sizes=np.where(present[:, None], source.sizes[rows], 0).astype(np.int32),
-      scales=np.where(present, scales, 0).astype(np.float32))
+      scales=np.where(present, loader.scales[rows], 0).astype(np.float32))
 
 
 _EMPTY = transforms.Example(

@@ -42,6 +42,11 @@ def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray
   return _epoch_rows(plan, epoch)[place], flips
 
 
+def place_rng(plan: TrainingPlan, step: int, place: int) -> np.random.Generator:
+  """Returns the generator of all further chance in one image of a step."""
+  return np.random.default_rng([plan.seed, step, place, 2, 1])
+
+
 @functools.lru_cache(maxsize=4)  # Drawn once an epoch, not once a batch.
 def _epoch_rows(plan: TrainingPlan, epoch: int) -> np.ndarray:
   rng = np.random.default_rng([plan.seed, epoch, 0])

@@ -1,0 +1,124 @@
+"""Random changes of training images: scale, crop, colour. Each is a field of `DataConfig`.
+
+All randomness comes from a generator that the caller makes of seed, step and place in the
+batch, so that the same seed gives the same images whatever the number of workers.
+"""
+
+import cv2
+import numpy as np
+
+from mnc_jax.config import DataConfig
+from mnc_jax.data import transforms
+from mnc_jax.data.source import Record
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
+
+
+def check_augmentation(config: DataConfig) -> None:
+  """Refuses ranges that no image could be drawn from.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  low, high = config.scale_jitter
+  if not 0 < low <= high:
+    raise ValueError(f"data.scale_jitter must be (low, high), 0 < low <= high, found {(low, high)}")
+  if not 0 < config.crop_share <= 1:
+    raise ValueError(f"data.crop_share must be in (0, 1], found {config.crop_share}")
+  if not 0 <= config.color_jitter < 1:
+    raise ValueError(f"data.color_jitter must be in [0, 1), found {config.color_jitter}")
+
+
+def augment_record(rng: np.random.Generator, record: Record, config: DataConfig, *,
+                   scale: float, bucket: tuple[int, int]) -> transforms.Example:
+  """Returns a random view of a record at network scale: cropped, scaled and coloured.
+
+  With every field at its default it is the record at `scale`, unchanged.
+
+  Args:
+    rng: of this image in this step.
+    record: in pixels of the file.
+    config: `scale_jitter`, `crop_share`, `color_jitter`.
+    scale: network pixels a pixel of the file, before jitter.
+    bucket: (height, width) that the view must not exceed; it is cropped where it would.
+  """
+  scale *= draw_scale(rng, config.scale_jitter)
+  # Half a pixel more is rounded away below.
+  most = [max(1, int((side + 0.5) / scale)) for side in bucket]
+  boxes = transforms.tight_boxes(record.masks[~record.crowd])
+  window = draw_window(rng, record.image.shape[:2], boxes, share=config.crop_share, most=most)
+  view = crop_record(record, window)
+  sides = np.array(view.image.shape[:2]) * scale
+  size = np.minimum(np.maximum(np.rint(sides), 1), bucket).astype(int)
+  example = transforms.resize_record(view, tuple(size))
+  if config.color_jitter:
+    example = example._replace(image=jitter_colors(rng, example.image, config.color_jitter))
+  return example
+
+
+def draw_scale(rng, jitter: tuple[float, float]) -> float:
+  """Returns a factor whose logarithm is uniform: half as large is as likely as twice."""
+  low, high = np.log(jitter)
+  return float(np.exp(rng.uniform(low, high)))
+
+
+def draw_window(rng, size, boxes, *, share: float, most) -> tuple[int, int, int, int]:
+  """Draws a part of an image that keeps an instance.
+
+  One instance is drawn; the window contains all of it, or lies in it along the axes on which
+  the instance is longer. Without instances the window may lie anywhere.
+
+  Args:
+    rng: a generator.
+    size: (height, width) of the image.
+    boxes: [n, 4] int `[x1, y1, x2, y2)`; empty ones are passed over.
+    share: the window's sides are drawn between this share of the image's and all of it.
+    most: (height, width) of the largest window allowed.
+
+  Returns:
+    `(x1, y1, x2, y2)`, whole pixels inside the image, at least one.
+  """
+  boxes = boxes[boxes[:, 2] > boxes[:, 0]]
+  spans = np.array([[0, 0, size[1], size[0]]]) if len(boxes) == 0 else boxes
+  x1, y1, x2, y2 = spans[rng.integers(len(spans))]
+  top, bottom = _draw_span(rng, size[0], (y1, y2), share, most[0])
+  left, right = _draw_span(rng, size[1], (x1, x2), share, most[1])
+  return left, top, right, bottom
+
+
+def _draw_span(rng, whole, kept, share, most):
+  length = int(np.clip(round(whole * rng.uniform(share, 1)), 1, min(most, whole)))
+  # Starts that keep all of `kept`, or if it is longer, lie in it.
+  first, last = sorted((kept[1] - length, kept[0]))
+  start = int(rng.integers(max(first, 0), min(last, whole - length) + 1))
+  return start, start + length
+
+
+def crop_record(record: Record, window: tuple[int, int, int, int]) -> Record:
+  """Returns the part of a record inside a window; instances of no pixel there are gone."""
+  x1, y1, x2, y2 = window
+  masks = record.masks[:, y1:y2, x1:x2]
+  seen = masks.any(axis=(1, 2))
+  return record._replace(
+      image=record.image[y1:y2, x1:x2], masks=masks[seen], labels=record.labels[seen],
+      crowd=record.crowd[seen])
+
+
+def jitter_colors(rng, image: np.ndarray, strength: float) -> np.ndarray:
+  """Changes saturation, contrast and brightness, each by a factor in 1 -+ `strength`.
+
+  Args:
+    rng: a generator.
+    image: [h, w, 3] uint8 RGB.
+    strength: in [0, 1).
+
+  Returns:
+    The same shape and type. Saturation pulls each pixel towards its grey, contrast towards
+    the mean grey of the image, brightness towards black.
+  """
+  saturation, contrast, brightness = rng.uniform(1 - strength, 1 + strength, 3)
+  mean = float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+  matrix = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
+  offset = np.full((3, 1), (1 - contrast) * mean)
+  # One affine map of the colours, which OpenCV rounds and cuts off at 0 and 255.
+  return cv2.transform(image, brightness * np.hstack([contrast * matrix, offset]))

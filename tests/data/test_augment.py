@@ -1,0 +1,151 @@
+"""Scale, crop and colour of training images, by hand and by what must never happen."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data.toys import make_source
+from mnc_jax.config import DataConfig
+from mnc_jax.data import augment, training_batches, transforms
+from mnc_jax.data.source import Record
+
+
+def _record(height=40, width=60):
+  masks = np.zeros((3, height, width), np.uint8)
+  masks[0, 4:10, 6:18] = 1
+  masks[1, 30:36, 50:56] = 1
+  masks[2, :, :] = 1  # A crowd region.
+  image = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+  return Record(5, image, masks, np.array([2, 1, 1], np.int32), np.array([False, False, True]))
+
+
+def _config(**fields):
+  return DataConfig(short_side=40, long_side=60, buckets=((40, 60),), **fields)
+
+
+def test_defaults_change_nothing():
+  record = _record()
+  example = augment.augment_record(
+      np.random.default_rng(0), record, _config(), scale=1.0, bucket=(40, 60))
+  for one, other in zip(example, transforms.resize_record(record, (40, 60)), strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (427, 640), (333, 500), (375, 1242), (601, 601)])
+def test_without_jitter_no_pixel_is_cropped(size):
+  # Sides that meet the bucket after rounding only must not lose a row.
+  scale, = transforms.scale_factors([size], 600, 1000)
+  target, = transforms.scaled_sizes([size], 600, 1000)
+  record = Record(1, np.zeros((*size, 3), np.uint8), np.zeros((0, *size), np.uint8),
+                  np.zeros(0, np.int32), np.zeros(0, bool))
+  example = augment.augment_record(np.random.default_rng(0), record, DataConfig(), scale=scale,
+                                   bucket=(600, 1000))
+  assert example.image.shape[:2] == tuple(target)
+
+
+def test_windows_keep_an_instance_and_vary():
+  boxes = np.array([[6, 4, 18, 10], [50, 30, 56, 36], [0, 0, 0, 0]])
+  rng, kept, windows = np.random.default_rng(0), [0, 0], set()
+  for _ in range(300):
+    x1, y1, x2, y2 = window = augment.draw_window(rng, (40, 60), boxes, share=0.4, most=(40, 60))
+    assert 0 <= x1 < x2 <= 60 and 0 <= y1 < y2 <= 40
+    assert x2 - x1 >= 24 and y2 - y1 >= 16
+    inside = [box[0] >= x1 and box[1] >= y1 and box[2] <= x2 and box[3] <= y2 for box in boxes[:2]]
+    assert any(inside)
+    kept = [count + one for count, one in zip(kept, inside, strict=True)]
+    windows.add(window)
+  assert min(kept) > 100
+  assert len(windows) > 250
+
+
+def test_window_lies_in_an_instance_that_is_longer():
+  rng = np.random.default_rng(1)
+  for _ in range(50):
+    x1, y1, x2, y2 = augment.draw_window(rng, (40, 60), np.array([[10, 5, 50, 35]]), share=1.0,
+                                         most=(20, 30))
+    assert (y2 - y1, x2 - x1) == (20, 30)
+    assert x1 >= 10 and x2 <= 50 and y1 >= 5 and y2 <= 35
+
+
+def test_crop_by_hand():
+  record = _record()
+  view = augment.crop_record(record, (10, 2, 40, 22))
+  np.testing.assert_array_equal(view.image, record.image[2:22, 10:40])
+  # The second instance is outside; of the first its right part is left; the crowd fills all.
+  np.testing.assert_array_equal(view.labels, [2, 1])
+  np.testing.assert_array_equal(view.crowd, [False, True])
+  np.testing.assert_array_equal(transforms.tight_boxes(view.masks),
+                                [[0, 2, 8, 8], [0, 0, 30, 20]])
+
+
+def test_scaled_up_is_cropped_to_the_bucket_and_scaled_down_is_whole():
+  for factor, size in ((2.0, (40, 60)), (0.5, (20, 30))):
+    example = augment.augment_record(
+        np.random.default_rng(3), _record(), _config(scale_jitter=(factor, factor)), scale=1.0,
+        bucket=(40, 60))
+    assert example.image.shape[:2] == size
+    sides = example.boxes[0][2:] - example.boxes[0][:2]
+    if factor == 0.5:
+      np.testing.assert_allclose(sides, [6, 3])
+
+
+def test_scale_is_as_often_below_one_as_above():
+  rng = np.random.default_rng(0)
+  factors = np.array([augment.draw_scale(rng, (0.5, 2.0)) for _ in range(2000)])
+  assert 0.5 <= factors.min() < 0.52 and 1.95 < factors.max() <= 2.0
+  assert 0.47 < (factors < 1).mean() < 0.53
+
+
+def test_colors_by_hand():
+  class Fixed:
+    def uniform(self, low, high, count):
+      del low, high, count
+      return 0.5, 0.8, 1.2  # saturation, contrast, brightness
+
+  image = np.array([[[200, 100, 50], [10, 20, 30]]], np.uint8)
+  luma = np.array([0.299, 0.587, 0.114])
+  grey = image @ luma
+  pulled = grey[..., None] + 0.5 * (image - grey[..., None])
+  expected = 1.2 * (grey.mean() + 0.8 * (pulled - grey.mean()))
+  np.testing.assert_allclose(augment.jitter_colors(Fixed(), image, 0.5), np.rint(expected), atol=1)
+
+
+def test_colors_stay_in_range_and_grey_stays_grey():
+  rng = np.random.default_rng(0)
+  image = np.repeat(rng.integers(0, 256, (8, 8, 1)).astype(np.uint8), 3, axis=2)
+  for _ in range(20):
+    changed = augment.jitter_colors(rng, image, 0.6)
+    assert changed.dtype == np.uint8
+    assert np.ptp(changed.astype(int), axis=2).max() <= 1
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"scale_jitter": (0.0, 1.0)}, "data.scale_jitter must be .*found \\(0.0, 1.0\\)"),
+    ({"scale_jitter": (2.0, 1.0)}, "data.scale_jitter"),
+    ({"crop_share": 0.0}, "data.crop_share must be in \\(0, 1\\], found 0.0"),
+    ({"color_jitter": 1.0}, "data.color_jitter must be in \\[0, 1\\), found 1.0"),
+])
+def test_ranges_that_cannot_be_drawn_from_are_named(fields, message):
+  with pytest.raises(ValueError, match=message):
+    training_batches(make_source([(16, 24)]), DataConfig(**fields), seed=0, batch_size=1)
+
+
+def test_batches_follow_from_the_seed_whatever_the_workers(toy_config):
+  config = dataclasses.replace(toy_config, scale_jitter=(0.5, 2.0), crop_share=0.5,
+                               color_jitter=0.4)
+  source = make_source([(16, 24), (24, 16), (16, 32), (16, 20)] * 2, instances=2)
+
+  def take(**options):
+    batches = iter(training_batches(
+        source, dataclasses.replace(config, **options.pop("fields", {})), batch_size=2, **options))
+    return [next(batches)[0] for _ in range(6)]
+
+  first = take(seed=0)
+  for other in (take(seed=0), take(seed=0, fields={"num_workers": 2})):
+    for one, two in zip(first, other, strict=True):
+      for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+  assert not all(np.array_equal(a.images, b.images)
+                 for a, b in zip(first, take(seed=1), strict=True))
+  assert all(batch.valid.any(axis=1).all() for batch in first)
