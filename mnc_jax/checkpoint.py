@@ -3,7 +3,7 @@
     workdir/config.json                     the config of the last save
     workdir/checkpoints/<step>/params       weights
                               /optimizer    step and optimiser state
-                              /metadata     category names and ids
+                              /metadata     category names and ids, scores
 
 The position in the data is the step: batches are planned from seed and step alone.
 """
@@ -51,7 +51,7 @@ def open_checkpoints(workdir, *, keep=3) -> ocp.CheckpointManager:
       ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)))
 
 
-def save(manager, state, config: Config, categories) -> None:
+def save(manager, state, config: Config, categories, *, scores=None) -> None:
   """Saves a state; returns once it is copied to the host, and writes in the background.
 
   Args:
@@ -59,13 +59,15 @@ def save(manager, state, config: Config, categories) -> None:
     state: NamedTuple with `step`, `params`, `opt_state`, one copy (not one a device).
     config: of the run; `config.json` is written anew if it has changed.
     categories: anything with `category_names` and `category_ids`.
+    scores: {name: float} that this state reached, if it was evaluated.
   """
   state = jax.tree.map(np.asarray, jax.device_get(state))
   names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
   manager.save(int(state.step), args=ocp.args.Composite(
       params=ocp.args.StandardSave(state.params),
       optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-      metadata=ocp.args.JsonSave({"category_names": names, "category_ids": ids})))
+      metadata=ocp.args.JsonSave(
+          {"category_names": names, "category_ids": ids, "scores": scores or {}})))
   if jax.process_index() == 0:
     _write_config(pathlib.Path(manager.directory).parent / _CONFIG_FILE, to_json(config))
 
@@ -96,6 +98,15 @@ def restore(manager, like, *, categories=None):
   state = type(like)(step=optimizer["step"], params=restored["params"],
                      opt_state=optimizer["opt_state"])
   return jax.tree.map(jax.numpy.asarray, state)
+
+
+def saved_scores(manager) -> dict:
+  """Returns the scores of the latest checkpoint; empty if there is none, or none were saved."""
+  step = manager.latest_step()
+  if step is None:
+    return {}
+  metadata = manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))
+  return metadata["metadata"].get("scores", {})
 
 
 def load_params(workdir):

@@ -13,7 +13,7 @@ import numpy as np
 
 from mnc_jax.config import Config
 from mnc_jax.inference import predict
-from mnc_jax.train import step_key, train_step
+from mnc_jax.train import eval_step, step_key, train_step
 
 _AXIS = "devices"
 
@@ -29,6 +29,15 @@ def make_train_step(config: Config):
     return train_step(state, batch, key, config=config, mean_over_devices=_weighted_mean)
 
   return jax.pmap(step, axis_name=_AXIS, donate_argnums=0)
+
+
+def make_eval_step(config: Config):
+  """Returns `step(params, batch) -> metrics` over all local devices; see `train.eval_step`."""
+  def step(params, batch):
+    key = step_key(config.train.seed, 0, jax.lax.axis_index(_AXIS))
+    return eval_step(params, batch, key, config=config, mean_over_devices=_weighted_mean)
+
+  return jax.pmap(step, axis_name=_AXIS)
 
 
 def _weighted_mean(tree, weight):

@@ -102,6 +102,18 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
   return TrainState(state.step + 1, params, opt_state), metrics
 
 
+def eval_step(params, batch: Batch, key, *, config: Config, mean_over_devices=None):
+  """Returns the losses of all stages on a batch, without a step.
+
+  Arguments and metrics are those of `train_step`; of the metrics, the losses alone. Anchors
+  and RoIs are sampled as in training, so that the numbers compare.
+  """
+  _, metrics = cascade_loss(params, batch, key, config=config)
+  if mean_over_devices is not None:
+    metrics = mean_over_devices(metrics, jnp.sum(batch.image_sizes[:, 0] > 0))
+  return metrics
+
+
 def step_key(seed: int, step, device):
   """Returns the key of one step on one device: a function of the three, nothing is stored."""
   root = jax.random.key(seed)
