@@ -45,13 +45,14 @@ def train_on(source, config: Config, workdir, manager):
 
 def start_state(config: Config, manager, source):
   """Returns the state to go on from: of the last checkpoint, or a fresh one."""
-  # Compiled as one program; op by op it takes longer than the first training step.
-  params = jax.jit(init_params, static_argnums=1)(jax.random.key(config.train.seed), config)
+  key = jax.random.key(config.train.seed)
   if manager.latest_step() is not None:
-    like = jax.eval_shape(lambda: init_state(params, config))
+    like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
     state = checkpoint.restore(manager, like, categories=source)
     print(f"Going on from the checkpoint of step {int(state.step)}.")
     return state
+  # Compiled as one program; op by op it takes longer than the first training step.
+  params = jax.jit(init_params, static_argnums=1)(key, config)
   if config.train.init_weights:
     params, report = weights.load_pretrained(params, config.train.init_weights)
     print(report)

@@ -95,6 +95,9 @@ class DataConfig:
   crop_share: float = 1.0
   """Training images are cropped to a random window of at least this share of each side, which
   keeps an instance; 1 crops nothing."""
+  crop_size: tuple[int, int] = (0, 0)
+  """Training images are cropped to this (height, width), and padded to it, instead of a bucket;
+  (0, 0) leaves them whole. Evaluation sees whole images."""
   color_jitter: float = 0.0
   """Saturation, contrast and brightness change by a factor within 1 -+ this."""
   batch_size: int = 8

@@ -25,6 +25,9 @@ def check_augmentation(config: DataConfig) -> None:
     raise ValueError(f"data.scale_jitter must be (low, high), 0 < low <= high, found {(low, high)}")
   if not 0 < config.crop_share <= 1:
     raise ValueError(f"data.crop_share must be in (0, 1], found {config.crop_share}")
+  if min(config.crop_size) <= 0 and any(config.crop_size):
+    raise ValueError(f"data.crop_size must be two positive sides or (0, 0), found "
+                     f"{config.crop_size}")
   if not 0 <= config.color_jitter < 1:
     raise ValueError(f"data.color_jitter must be in [0, 1), found {config.color_jitter}")
 
@@ -38,7 +41,7 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   Args:
     rng: of this image in this step.
     record: in pixels of the file.
-    config: `scale_jitter`, `crop_share`, `color_jitter`.
+    config: `scale_jitter`, `crop_share`, `color_jitter`; `crop_size` is in `bucket`.
     scale: network pixels a pixel of the file, before jitter.
     bucket: (height, width) that the view must not exceed; it is cropped where it would.
   """

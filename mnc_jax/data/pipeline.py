@@ -72,7 +72,10 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
       divided. While iterating: if no image of the source can be read.
   """
   augment.check_augmentation(config)
-  loader = _make_loader(source, config, batch_size, process_index, process_count)
+  crop = config.crop_size if any(config.crop_size) else None
+  if crop:
+    config = dataclasses.replace(config, buckets=(crop,))
+  loader = _make_loader(source, config, batch_size, process_index, process_count, crop)
   plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
@@ -94,12 +97,14 @@ def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
   return _prefetch(batches, config)
 
 
-def _make_loader(source, config, batch_size, process_index, process_count):
+def _make_loader(source, config, batch_size, process_index, process_count, crop=None):
   if not len(source):
     raise ValueError(f"{source.name} has no images")
   part = planning.process_slice(batch_size, process_index, process_count)
   scales = transforms.scale_factors(source.sizes, config.short_side, config.long_side)
   sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
+  if crop:
+    sizes = np.minimum(sizes, crop)
   buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
   _warn_of_dropped(source, config.max_instances)
   return _Loader(source, config, part, scales, sizes, buckets)

@@ -7,7 +7,7 @@ import pytest
 
 from data.toys import make_source
 from mnc_jax.config import DataConfig
-from mnc_jax.data import augment, training_batches, transforms
+from mnc_jax.data import augment, evaluation_batches, training_batches, transforms
 from mnc_jax.data.source import Record
 
 
@@ -124,6 +124,7 @@ def test_colors_stay_in_range_and_grey_stays_grey():
     ({"scale_jitter": (0.0, 1.0)}, "data.scale_jitter must be .*found \\(0.0, 1.0\\)"),
     ({"scale_jitter": (2.0, 1.0)}, "data.scale_jitter"),
     ({"crop_share": 0.0}, "data.crop_share must be in \\(0, 1\\], found 0.0"),
+    ({"crop_size": (0, 64)}, "data.crop_size must be two positive sides.*found \\(0, 64\\)"),
     ({"color_jitter": 1.0}, "data.color_jitter must be in \\[0, 1\\), found 1.0"),
 ])
 def test_ranges_that_cannot_be_drawn_from_are_named(fields, message):
@@ -149,3 +150,17 @@ def test_batches_follow_from_the_seed_whatever_the_workers(toy_config):
   assert not all(np.array_equal(a.images, b.images)
                  for a, b in zip(first, take(seed=1), strict=True))
   assert all(batch.valid.any(axis=1).all() for batch in first)
+
+
+def test_images_of_all_shapes_are_cropped_to_one_size_in_training_alone(toy_config):
+  config = dataclasses.replace(toy_config, crop_size=(12, 12), flip=False)
+  source = make_source([(16, 24), (24, 16), (16, 32), (8, 16)], instances=2)
+  batches = iter(training_batches(source, config, seed=0, batch_size=4))
+  for batch, _ in (next(batches) for _ in range(5)):
+    assert batch.images.shape == (4, 12, 12, 3)
+    np.testing.assert_array_equal(batch.image_sizes, np.full((4, 2), 12))
+    assert batch.valid.any(axis=1).all()
+    assert batch.boxes.max() <= 12
+  same = dataclasses.replace(config, buckets=((12, 12),), crop_size=(12, 12))
+  with pytest.raises(ValueError, match="image 100 is 16 x 24 .* fits into none"):
+    evaluation_batches(source, same, batch_size=4)
