@@ -1,7 +1,8 @@
 """Scores a model: evaluate.py --workdir DIR (or --weights FILE) [--section.field VALUE ...].
 
-Prints mAP^r (average precision by mask overlap) per category and writes
-DIR/evaluation.json.
+Scores masks and boxes by the protocols of SDS and COCO, and masks by Boundary AP. Prints a
+table per category and writes it as DIR/evaluation.txt and, with all columns, .csv; .json has
+everything.
 """
 
 import argparse
@@ -9,14 +10,16 @@ import json
 import pathlib
 import sys
 
+import jax
 from tqdm import tqdm
 
 from command_line import add_model_options, end_with_message, load_model
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
-from mnc_jax.metrics import voc
-from mnc_jax.results import instances_to_results
+from mnc_jax.metrics.report import score_results
+from mnc_jax.metrics.tables import format_csv, format_table
+from mnc_jax.results import instances_to_results, merge_shares
 
 
 def main(arguments) -> None:
@@ -26,7 +29,7 @@ def main(arguments) -> None:
       epilog="Config fields can be overridden: --inference.max-instances 50 ...")
   add_model_options(parser)
   parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
-                      help="where evaluation.json goes (default: the workdir)")
+                      help="where evaluation.* go (default: the workdir)")
   options, overrides = parser.parse_known_args(arguments)
   model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
   config = model.config
@@ -34,41 +37,45 @@ def main(arguments) -> None:
   if tuple(source.category_names) != model.category_names:
     raise ValueError(f"the model knows {list(model.category_names)}, but the evaluation set has "
                      f"{list(source.category_names)}")
-  results, images = predict_all(model.params, config, source)
-  score = voc.average_precisions(ground_truth(source), results)
-  print(voc.format_table(score))
-  output = options.output or options.workdir or pathlib.Path("evaluation")
-  write_score(output / "evaluation.json", score, images, results)
+  results = predict_all(model.params, config, source)
+  if jax.process_index() == 0:
+    output = options.output or options.workdir or pathlib.Path("evaluation")
+    write_scores(output, score_results(ground_truth(source), results), len(source), len(results))
 
 
-def predict_all(params, config: Config, source):
-  """Returns COCO-format results of the whole split, and the number of images seen."""
+def predict_all(params, config: Config, source) -> list:
+  """Returns COCO results of the whole split, each image of which is predicted exactly once."""
   find, params = parallel.make_predict(config), parallel.replicate(params)
-  batches = evaluation_batches(source, config.data, batch_size=config.data.eval_batch_size)
+  batches = evaluation_batches(
+      source, config.data, batch_size=config.data.eval_batch_size,
+      process_index=jax.process_index(), process_count=jax.process_count())
   results, seen = [], []
   for batch, info in tqdm(batches, unit="batch", desc="predicting"):
     found = find(params, *parallel.shard((batch.images, batch.image_sizes)))
     results += instances_to_results(parallel.unshard(found), info, source.category_ids,
                                     mask_threshold=config.inference.mask_threshold)
     seen += [int(i) for i in info.image_ids if i >= 0]
-  if sorted(seen) != sorted(int(i) for i in source.image_ids):
-    raise ValueError(f"{len(seen)} images were predicted, the split has {len(source)}: "
-                     "each must be scored exactly once")
-  return results, len(seen)
+  return merge_shares(parallel.gather([seen, results]), source.image_ids)
 
 
-def write_score(path: pathlib.Path, score: voc.Score, images: int, results) -> None:
-  """Writes `evaluation.json`: the two numbers everyone asks for, then the rest."""
-  path.parent.mkdir(parents=True, exist_ok=True)
+def write_scores(folder: pathlib.Path, scores: dict, images: int, instances: int) -> None:
+  """Prints the table, and writes it and `evaluation.json`: the first numbers, then the rest."""
   summary = {
-      "mean_ap_r_50": score.thresholds[0.5].mean_ap_11point,
-      "mean_ap_r_70": score.thresholds[0.7].mean_ap_11point,
+      "mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
+      "mean_ap_r_70": scores["0.7"]["mean_ap_11point"],
+      "mean_ap_b_50": scores["boxes"]["0.5"]["mean_ap_11point"],
+      "mean_ap_b_70": scores["boxes"]["0.7"]["mean_ap_11point"],
       "images": images,
-      "instances_found": len(results),
-  } | voc.to_dict(score)
-  path.write_text(json.dumps(summary, indent=2) + "\n")
-  print(f"mAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: {summary['mean_ap_r_70']:.3f} "
-        f"({images} images). Written to {path}")
+      "instances_found": instances,
+  } | scores
+  folder.mkdir(parents=True, exist_ok=True)
+  table = format_table(scores)
+  for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
+                       ("json", json.dumps(summary, indent=2) + "\n")):
+    (folder / f"evaluation.{suffix}").write_text(text)
+  print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
+        f"{summary['mean_ap_r_70']:.3f} ({images} images). Written to {folder}/evaluation.txt, "
+        ".csv and .json")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ are averaged. So N devices with B images each take the step of one device with N
 """
 
 import functools
+import json
 
 from flax import jax_utils
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
@@ -86,3 +88,21 @@ def shard(tree):
 def unshard(tree):
   """Fetches [devices, b, ...] to the host as [devices * b, ...]; the inverse of `shard`."""
   return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), jax.device_get(tree))
+
+
+def gather(share) -> list:
+  """Returns the shares of all processes, by process index, on each of them.
+
+  All processes must call it equally often.
+
+  Args:
+    share: of this process; anything that JSON can hold, and of any length.
+  """
+  if jax.process_count() == 1:
+    return [share]
+  text = np.frombuffer(json.dumps(share).encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.array(len(text)))
+  padded = np.zeros(lengths.max(), np.uint8)
+  padded[:len(text)] = text
+  rows = multihost_utils.process_allgather(padded)
+  return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]

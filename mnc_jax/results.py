@@ -1,5 +1,6 @@
 """From instances in network pixels to records in COCO's results format."""
 
+import collections
 import functools
 
 import jax
@@ -42,6 +43,32 @@ def instances_to_results(
       records += _image_to_results(one, image_id, (height, width), float(info.scales[place]),
                                    category_ids, mask_threshold)
   return records
+
+
+def merge_shares(shares, image_ids) -> list:
+  """Returns the results of a split that was predicted in parts, in the order of its images.
+
+  So the order, which decides between equal scores, does not depend on who predicted what.
+
+  Args:
+    shares: [(ids of the images that were predicted, their COCO results)], one a process.
+    image_ids: of the split.
+
+  Raises:
+    ValueError: unless each image of the split was predicted exactly once, naming the first
+      that was not.
+  """
+  counts = collections.Counter(image_id for seen, _ in shares for image_id in seen)
+  known = {int(image_id): place for place, image_id in enumerate(image_ids)}
+  stray = sorted(counts.keys() - known.keys())
+  wrong = [image_id for image_id in known if counts[image_id] != 1]
+  if stray:
+    raise ValueError(f"image {stray[0]} was predicted, but is not in the split")
+  if wrong:
+    raise ValueError(f"each of the {len(known)} images must be scored exactly once: {len(wrong)} "
+                     f"were not, image {wrong[0]} was predicted {counts[wrong[0]]} times")
+  return sorted((record for _, records in shares for record in records),
+                key=lambda record: known[record["image_id"]])
 
 
 def _image_to_results(instances, image_id, size, scale, category_ids, mask_threshold):

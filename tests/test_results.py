@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 from pycocotools import mask as coco_mask
+import pytest
 
 from mnc_jax import results
 from mnc_jax.structs import ImageInfo, Instances
@@ -125,3 +126,28 @@ def test_more_instances_than_a_chunk_stay_in_order(monkeypatch):
 def test_device_arrays_are_welcome():
   instances = jax.tree.map(jax.numpy.asarray, make_instances([[10, 5, 30, 25]]))
   assert len(write(instances, make_info())) == 1
+
+
+def records(*image_ids):
+  return [{"image_id": image_id, "score": place} for place, image_id in enumerate(image_ids)]
+
+
+def test_shares_of_a_split_merge_to_the_order_of_its_images():
+  whole = [((5, 3, 9, 4), records(5, 5, 9, 4, 4))]
+  parts = [((9, 3), records(9)), ((), []), ((4, 5), records(4, 4, 5, 5))]
+  def places(shares):
+    return [record["image_id"] for record in results.merge_shares(shares, np.array([3, 4, 5, 9]))]
+  assert places(whole) == places(parts) == [4, 4, 5, 5, 9]
+  merged = results.merge_shares(parts, [3, 4, 5, 9])
+  assert [record["score"] for record in merged] == [0, 1, 2, 3, 0]  # As they were in an image.
+
+
+@pytest.mark.parametrize(("seen", "message"), [
+    ((1, 2), "each of the 3 images must be scored exactly once: 1 were not, image 3 was "
+     "predicted 0 times"),
+    ((1, 2, 3, 2), "image 2 was predicted 2 times"),
+    ((1, 2, 3, 8), "image 8 was predicted, but is not in the split"),
+])
+def test_each_image_must_be_predicted_exactly_once(seen, message):
+  with pytest.raises(ValueError, match=message):
+    results.merge_shares([(seen[:2], []), (seen[2:], [])], [1, 2, 3])

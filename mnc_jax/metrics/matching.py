@@ -1,4 +1,4 @@
-"""Results matched to the ground-truth instance of largest mask IoU (the SDS protocol)."""
+"""Results matched to the ground-truth instance of largest IoU (the VOC and SDS protocols)."""
 
 import collections
 from typing import NamedTuple
@@ -6,48 +6,21 @@ from typing import NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mnc_jax.metrics.geometry import read_shape
+from mnc_jax.metrics.records import is_crowd
+
 
 class Matches(NamedTuple):
   """The N results of a category, best first.
 
   Attributes:
-    overlaps: [N] mask IoU with the closest instance of the image; 0 without one.
+    overlaps: [N] IoU with the closest instance of the image; 0 without one.
     instances: [N] number of that instance, unique in the category; -1 without one.
     crowd_shares: [N] largest part of the result's area that lies in a crowd region.
   """
   overlaps: np.ndarray
   instances: np.ndarray
   crowd_shares: np.ndarray
-
-
-def is_crowd(record) -> bool:
-  """Says whether an annotation is a crowd region."""
-  return bool(record.get("iscrowd", 0))
-
-
-def check_records(annotations, results, names, images) -> None:
-  """Refuses what cannot be scored.
-
-  Args:
-    annotations: of the ground truth.
-    results: to be scored.
-    names: {category id: name}.
-    images: {image id: its record}.
-
-  Raises:
-    ValueError: naming what was found.
-  """
-  if len(set(names.values())) < len(names):
-    raise ValueError(f"category names occur twice: {sorted(names.values())}")
-  for kind, records in (("annotations", annotations), ("results", results)):
-    for field, known in (("image_id", images), ("category_id", names)):
-      unknown = sorted({record[field] for record in records} - set(known), key=str)
-      if unknown:
-        shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        raise ValueError(f"{kind} name {len(unknown)} unknown {field}: {shown}")
-  for record in results:
-    if not np.isfinite(record["score"]):
-      raise ValueError(f"a result of image {record['image_id']} has score {record['score']}")
 
 
 def _group(records):
@@ -58,28 +31,15 @@ def _group(records):
   return groups
 
 
-def _to_rle(record, image):
-  """Returns the record's segmentation, polygons or any RLE, as RLE of pycocotools."""
-  height, width = image["height"], image["width"]
-  segmentation = record["segmentation"]
-  if isinstance(segmentation, list):
-    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-  if tuple(segmentation["size"]) != (height, width):
-    raise ValueError(f"image {image['id']} is {height} x {width} (height x width), but a mask of "
-                     f"category {record['category_id']} is {segmentation['size']}")
-  if isinstance(segmentation["counts"], list):
-    return coco_mask.frPyObjects(segmentation, height, width)
-  return segmentation
-
-
-def match_categories(annotations, results, images, categories) -> dict:
+def match_categories(annotations, results, images, categories, kind: str) -> dict:
   """Matches all results; the IoU of a result and an instance is computed once.
 
   Args:
     annotations: of the ground truth; segmentations are RLE or polygons.
-    results: with RLE.
+    results: with RLE or boxes.
     images: {image id: its record with `height` and `width`}.
     categories: ids to be matched.
+    kind: "segm" for IoU of masks, "bbox" for IoU of boxes.
 
   Returns:
     {category id: Matches}, of equal scores in the order of `results`.
@@ -90,7 +50,8 @@ def match_categories(annotations, results, images, categories) -> dict:
     parts, places, scores, first = [], [], [], 0
     for image, found in results[category].items():
       truth = [record for _, record in annotations[category][image]]
-      parts.append(_match_image(truth, [record for _, record in found], images[image], first))
+      parts.append(_match_image(truth, [record for _, record in found], images[image], first,
+                                kind))
       places += [place for place, _ in found]
       scores += [record["score"] for _, record in found]
       first += len(truth)
@@ -100,14 +61,15 @@ def match_categories(annotations, results, images, categories) -> dict:
   return matches
 
 
-def _match_image(truth, found, image, first):
+def _match_image(truth, found, image, first, kind):
   """Returns `Matches` of one category in one image, whose instances are numbered from `first`."""
   if not truth:
     return Matches(np.zeros(len(found)), np.full(len(found), -1), np.zeros(len(found)))
   crowd = np.array([is_crowd(record) for record in truth])
   # For crowd regions pycocotools divides by the area of the result instead of the union.
-  overlaps = coco_mask.iou([_to_rle(record, image) for record in found],
-                           [_to_rle(record, image) for record in truth], crowd.astype(np.uint8))
+  overlaps = coco_mask.iou([read_shape(record, image, kind) for record in found],
+                           [read_shape(record, image, kind) for record in truth],
+                           crowd.astype(np.uint8))
   of_instances, of_crowds = np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
   return Matches(of_instances.max(1), first + of_instances.argmax(1), of_crowds.max(1))
 

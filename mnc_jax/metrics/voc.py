@@ -1,18 +1,19 @@
-"""mAP^r: average precision of instance masks after PASCAL VOC and SDS.
+"""mAP^r and mAP^b: average precision of instance masks and boxes after PASCAL VOC and SDS.
 
-Results of a category are sorted by score; each is matched to the instance of largest mask
-IoU in its image, and is right if that IoU reaches the threshold and no better result has
-taken the instance (Hariharan et al. 2014, "Simultaneous Detection and Segmentation").
+Results of a category are sorted by score; each is matched to the instance of largest IoU
+in its image, and is right if that IoU reaches the threshold and no better result has taken
+the instance (Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", for
+boxes; Hariharan et al. 2014, "Simultaneous Detection and Segmentation", for masks).
 """
 
-import collections
 from typing import NamedTuple
 
 import numpy as np
 
-from mnc_jax.metrics.matching import check_records, is_crowd, judge, match_categories
+from mnc_jax.metrics.matching import judge, match_categories
+from mnc_jax.metrics.records import check_ground_truth, check_kind, check_results, count_instances
 
-# AP^r_vol is the mean over these (Hariharan et al. 2014).
+# AP_vol is the mean over these (Hariharan et al. 2014).
 _VOLUME_THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
 
@@ -48,18 +49,26 @@ class Score(NamedTuple):
   left_out: tuple
 
 
-def average_precisions(ground_truth, results, *, iou_thresholds=(0.5, 0.7)) -> Score:
+def average_precisions(ground_truth, results, *, kind: str = "segm",
+                       iou_thresholds=(0.5, 0.7)) -> Score:
   """Scores results against ground truth, both in COCO format.
 
   A result whose instance is already taken is a false positive (a duplicate). A result that
   reaches no instance but lies in a crowd region by at least the threshold (its part inside
   over its own area, as COCO has it) is ignored; crowd regions are never positives. Equal
-  scores keep the order of `results`.
+  scores keep the order of `results`. No result at all scores 0.
+
+  Boxes are compared as they are, continuous [x, y, width, height]. VOC's corners are
+  inclusive pixels counted from 1, (x + 1, y + 1, x + width, y + height), and its widths
+  right - left + 1: the same width, and the same IoU, so nothing is converted. VOC's mark
+  "difficult" has no field in COCO format; such instances are to be given as crowd or not at
+  all.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
-      polygons.
-    results: list of {image_id, category_id, score, segmentation: RLE}.
+      polygons. The box of an annotation without `bbox` is the bounds of its mask.
+    results: list of {image_id, category_id, score, segmentation: RLE or bbox, by `kind`}.
+    kind: "segm" for mAP^r, "bbox" for mAP^b.
     iou_thresholds: for each of them the score is told per category.
 
   Returns:
@@ -67,24 +76,25 @@ def average_precisions(ground_truth, results, *, iou_thresholds=(0.5, 0.7)) -> S
 
   Raises:
     ValueError: if a result names an unknown image or category, has a score that is not
-      finite or a mask of another size than its image, or there is no ground truth.
+      finite, no mask (or box), or a mask of another size than its image; or if there is no
+      ground truth.
   """
+  check_ground_truth(ground_truth)
+  check_results(results, ground_truth)
+  check_kind(ground_truth, results, kind)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   images = {image["id"]: image for image in ground_truth["images"]}
-  check_records(ground_truth["annotations"], results, names, images)
-  instances = collections.Counter(
-      record["category_id"] for record in ground_truth["annotations"] if not is_crowd(record))
-  if not instances:
-    raise ValueError("the ground truth has no instance (crowd regions aside): nothing to score")
+  instances, left_out = count_instances(ground_truth)
   matches = match_categories(
-      ground_truth["annotations"], results, images, [c for c in names if instances[c]])
+      ground_truth["annotations"], results, images,
+      [c for c, name in names.items() if name in instances], kind)
+  named = {names[c]: found for c, found in matches.items()}
   def at(threshold):
-    return _score_threshold(matches, instances, names, threshold)
+    return _score_threshold(named, instances, threshold)
   return Score(
       thresholds={threshold: at(threshold) for threshold in iou_thresholds},
       ap_vol_11point=float(np.mean([at(t).mean_ap_11point for t in _VOLUME_THRESHOLDS])),
-      instances={names[c]: instances[c] for c in matches},
-      left_out=tuple(name for c, name in names.items() if not instances[c]))
+      instances=instances, left_out=left_out)
 
 
 def precision_11point(true, positives: int) -> float:
@@ -113,38 +123,13 @@ def precision_area(true, positives: int) -> float:
   return float(np.sum(best_from_here * np.diff(hits, prepend=0)) / positives)
 
 
-def to_dict(score: Score) -> dict:
-  """Returns `score` as plain dicts for JSON; thresholds become strings."""
-  per_threshold = {str(t): part._asdict() for t, part in score.thresholds.items()}
-  return {**per_threshold, "ap_vol_11point": score.ap_vol_11point,
-          "instances": score.instances, "left_out": list(score.left_out)}
-
-
-def format_table(score: Score) -> str:
-  """Returns a text table: one line a category, their mean, and what was left out."""
-  width = max(len(name) for name in [*score.instances, "category"])
-  def line(name, count, cells):
-    return f"{name:<{width}}  {count:>9}" + "".join(f"  {cell:>9}" for cell in cells)
-  parts = score.thresholds
-  head = line("category", "instances", [f"AP^r@{threshold:g}" for threshold in parts])
-  rows = [line(name, count, [f"{part.ap_11point[name]:.3f}" for part in parts.values()])
-          for name, count in score.instances.items()]
-  mean = line("mean", sum(score.instances.values()),
-              [f"{part.mean_ap_11point:.3f}" for part in parts.values()])
-  rule = "-" * len(head)
-  notes = [f"{'AP^r_vol':<{width}}  {'':>9}  {score.ap_vol_11point:>9.3f}"]
-  if score.left_out:
-    notes.append(f"without ground truth, in no mean: {', '.join(score.left_out)}")
-  return "\n".join([head, rule, *rows, rule, mean, *notes])
-
-
-def _score_threshold(matches, instances, names, threshold) -> ThresholdScore:
+def _score_threshold(matches, instances, threshold) -> ThresholdScore:
   by_points, by_area, counts = {}, {}, {}
-  for category, found in matches.items():
+  for name, found in matches.items():
     true, duplicate, ignored = judge(found, threshold)
-    name, judged = names[category], true[~ignored]
-    by_points[name] = precision_11point(judged, instances[category])
-    by_area[name] = precision_area(judged, instances[category])
+    judged = true[~ignored]
+    by_points[name] = precision_11point(judged, instances[name])
+    by_area[name] = precision_area(judged, instances[name])
     counts[name] = {"true": int(true.sum()), "duplicate": int(duplicate.sum()),
                     "false": int((~true & ~duplicate & ~ignored).sum()),
                     "ignored": int(ignored.sum())}

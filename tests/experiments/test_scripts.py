@@ -1,5 +1,6 @@
 """train.py, evaluate.py, predict.py and export_weights.py on a small COCO-format set."""
 
+import csv
 import importlib
 import json
 import pathlib
@@ -148,7 +149,16 @@ def test_evaluation_writes_the_scores(workdir):
   assert scores["images"] == 4
   assert 0 <= scores["mean_ap_r_70"] <= scores["mean_ap_r_50"] <= 1
   assert scores["instances"] == {"square": 4}
-  assert "square" in text
+  for part in (scores["boxes"]["0.5"]["ap_area"], *scores["per_category"].values()):
+    assert list(part) == ["square"]
+  assert {"segm", "bbox", "boundary"} == set(scores["per_category"])
+  table = (workdir / "evaluation.txt").read_text()
+  assert table in text
+  assert table.splitlines()[2].split()[:2] == ["square", "4"]
+  head, square, mean = csv.reader((workdir / "evaluation.csv").open())
+  assert len(head) == len(square) == len(mean) == 2 + 8 + 3 * 12
+  assert square[0] == "square"
+  assert float(mean[head.index("AP^b@0.5 11point")]) == scores["mean_ap_b_50"]
 
 
 def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):

@@ -1,38 +1,19 @@
 import json
 
 import numpy as np
-from pycocotools import mask as coco_mask
 import pytest
 
+from metrics.records_by_hand import (
+    LEFT,
+    RIGHT,
+    TWO_CATS,
+    make_box_result,
+    make_result,
+    make_rle,
+    make_truth,
+    random_records,
+)
 from mnc_jax.metrics import voc
-
-
-def make_rle(rows, columns, *, size=(20, 20)):
-  """RLE of the rectangle rows[0]:rows[1], columns[0]:columns[1]."""
-  mask = np.zeros(size, np.uint8, order="F")
-  mask[slice(*rows), slice(*columns)] = 1
-  rle = coco_mask.encode(mask)
-  return {"size": list(size), "counts": rle["counts"].decode()}
-
-
-def make_truth(annotations, *, images=(1, 2), categories=("cat", "dog")):
-  """Ground truth of (image, category, rows, columns, iscrowd)."""
-  return {
-      "images": [{"id": i, "height": 20, "width": 20} for i in images],
-      "categories": [{"id": i, "name": name} for i, name in enumerate(categories, start=1)],
-      "annotations": [
-          {"id": i, "image_id": image, "category_id": category, "iscrowd": crowd,
-           "segmentation": make_rle(rows, columns)}
-          for i, (image, category, rows, columns, crowd) in enumerate(annotations)]}
-
-
-def make_result(image, category, rows, columns, score):
-  return {"image_id": image, "category_id": category, "score": score,
-          "segmentation": make_rle(rows, columns)}
-
-
-LEFT, RIGHT = ((0, 10), (0, 10)), ((0, 10), (10, 20))
-TWO_CATS = ((1, 1, *LEFT, 0), (1, 1, *RIGHT, 0))
 
 
 def test_average_precision_by_hand():
@@ -149,44 +130,92 @@ def test_no_results_score_zero():
   assert score.ap_vol_11point == 0
 
 
-def test_unknown_ids_are_named():
-  truth = make_truth(TWO_CATS)
-  with pytest.raises(ValueError, match="results name 1 unknown image_id: 77"):
-    voc.average_precisions(truth, [make_result(77, 1, *LEFT, 0.5)])
-  with pytest.raises(ValueError, match="results name 1 unknown category_id: 9"):
-    voc.average_precisions(truth, [make_result(1, 9, *LEFT, 0.5)])
-
-
-def test_other_faults_are_named():
-  truth = make_truth(TWO_CATS)
+def test_a_mask_of_another_size_is_named():
   wrong = dict(make_result(1, 1, *LEFT, 0.5), segmentation=make_rle((0, 5), (0, 5), size=(20, 30)))
   with pytest.raises(ValueError, match=r"image 1 is 20 x 20 .* category 1 is \[20, 30\]"):
-    voc.average_precisions(truth, [wrong])
-  with pytest.raises(ValueError, match="image 1 has score nan"):
-    voc.average_precisions(truth, [make_result(1, 1, *LEFT, float("nan"))])
-  with pytest.raises(ValueError, match="nothing to score"):
-    voc.average_precisions(make_truth(((1, 1, *LEFT, 1),)), [])
+    voc.average_precisions(make_truth(TWO_CATS), [wrong])
 
 
-def test_table_and_json_tell_the_numbers():
-  score = voc.average_precisions(make_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)])
-  lines = voc.format_table(score).splitlines()
-  assert lines[0].split() == ["category", "instances", "AP^r@0.5", "AP^r@0.7"]
-  assert lines[2].split() == ["cat", "2", "0.545", "0.545"]
-  assert lines[-1] == "without ground truth, in no mean: dog"
-  written = json.loads(json.dumps(voc.to_dict(score)))
-  assert written["0.5"]["mean_ap_11point"] == pytest.approx(6 / 11)
-  assert written["left_out"] == ["dog"]
+def test_boxes_by_hand():
+  truth = make_truth(TWO_CATS)  # Boxes of 10 x 10 at x = 0 and x = 10, from the masks.
+  results = [make_box_result(1, 1, (0, 10), (0, 7.5), 0.9),  # IoU .75.
+             make_box_result(1, 1, (0, 10), (12, 18), 0.8)]  # IoU .6.
+  score = voc.average_precisions(truth, results, kind="bbox", iou_thresholds=(0.5, 0.7, 0.8))
+  areas = [part.ap_area["cat"] for part in score.thresholds.values()]
+  assert areas == [1, 0.5, 0]
+  # .1 ... .6 reach both, .7 the first: six of eleven points.
+  assert score.ap_vol_11point == pytest.approx((6 + 6 / 11) / 9, abs=1e-12)
+
+
+def test_the_box_of_an_annotation_comes_before_the_bounds_of_its_mask():
+  truth = make_truth(TWO_CATS[:1])
+  truth["annotations"][0]["bbox"] = [0, 0, 20, 10]
+  score = voc.average_precisions(truth, [make_box_result(1, 1, *LEFT, 0.9)], kind="bbox",
+                                 iou_thresholds=(0.5, 0.51))
+  assert [part.ap_area["cat"] for part in score.thresholds.values()] == [1, 0]
+
+
+def test_boxes_in_a_crowd_are_ignored():
+  truth = make_truth((*TWO_CATS[:1], (2, 1, (0, 20), (0, 20), 1)))
+  results = [make_box_result(2, 1, (3, 6), (3, 6), 0.9), make_box_result(1, 1, *LEFT, 0.5)]
+  score = voc.average_precisions(truth, results, kind="bbox")
+  assert score.thresholds[0.5].counts["cat"] == {
+      "true": 1, "duplicate": 0, "false": 0, "ignored": 1}
+
+
+def test_results_without_what_is_scored_are_named():
+  truth = make_truth(TWO_CATS)
+  with pytest.raises(ValueError, match="the results: result 0 of image 1 has no 'bbox'"):
+    voc.average_precisions(truth, [make_result(1, 1, *LEFT, 0.9)], kind="bbox")
+  with pytest.raises(ValueError, match="the results: result 0 of image 1 has no 'segmentation'"):
+    voc.average_precisions(truth, [make_box_result(1, 1, *LEFT, 0.9)])
+
+
+def inclusive_iou(first, second):
+  """IoU as VOC's devkit has it: corners are the first and last pixel, counted from 1."""
+  (l1, t1, r1, b1), (l2, t2, r2, b2) = (
+      (x + 1, y + 1, x + width, y + height) for x, y, width, height in (first, second))
+  width, height = min(r1, r2) - max(l1, l2) + 1, min(b1, b2) - max(t1, t2) + 1
+  if width <= 0 or height <= 0:
+    return 0
+  union = (r1 - l1 + 1) * (b1 - t1 + 1) + (r2 - l2 + 1) * (b2 - t2 + 1) - width * height
+  return width * height / union
+
+
+def slow_area(truth, results, category, threshold):
+  """The devkit's loop over results and its area under the monotone precision."""
+  instances = [r for r in truth["annotations"] if r["category_id"] == category]
+  taken, hits = set(), []
+  for record in sorted((r for r in results if r["category_id"] == category),
+                       key=lambda r: -r["score"]):
+    overlaps = {a["id"]: inclusive_iou(record["bbox"], a["bbox"]) for a in instances
+                if a["image_id"] == record["image_id"]}
+    best = max(overlaps, key=overlaps.get, default=None)
+    hits.append(best is not None and overlaps[best] >= threshold and best not in taken)
+    taken |= {best} if hits[-1] else set()
+  precision = [sum(hits[:n]) / n for n in range(1, len(hits) + 1)]
+  return sum(max(precision[n:]) for n, hit in enumerate(hits) if hit) / len(instances)
+
+
+def test_box_precision_equals_the_slow_one_with_inclusive_corners():
+  for seed in range(5):
+    truth, results = random_records(np.random.default_rng(seed))
+    score = voc.average_precisions(truth, results, kind="bbox", iou_thresholds=(0.5, 0.7))
+    for threshold, part in score.thresholds.items():
+      expected = {name: slow_area(truth, results, category, threshold)
+                  for category, name in ((1, "cat"), (2, "dog"))}
+      assert part.ap_area == pytest.approx(expected, abs=1e-12)
+      assert 0 < part.mean_ap_area < 1
 
 
 def test_reference_scores_are_reproduced(shared_dir):
   def read(name):
     return json.loads((shared_dir / "reference" / "sds_eval" / name).read_text())
   expected = read("expected.json")
-  found = voc.to_dict(voc.average_precisions(read("ground_truth.json"), read("results.json")))
-  assert found["ap_vol_11point"] == pytest.approx(expected["ap_vol_11point"], abs=1e-9)
-  for threshold in ("0.5", "0.7"):
-    assert found[threshold]["ap_11point"] == pytest.approx(
-        expected[threshold]["ap_11point"], abs=1e-9)
-    for mean in ("mean_ap_11point", "mean_ap_area"):
-      assert found[threshold][mean] == pytest.approx(expected[threshold][mean], abs=1e-9)
+  found = voc.average_precisions(read("ground_truth.json"), read("results.json"))
+  assert found.ap_vol_11point == pytest.approx(expected["ap_vol_11point"], abs=1e-9)
+  for threshold, part in found.thresholds.items():
+    at = expected[str(threshold)]
+    assert part.ap_11point == pytest.approx(at["ap_11point"], abs=1e-9)
+    assert part.mean_ap_11point == pytest.approx(at["mean_ap_11point"], abs=1e-9)
+    assert part.mean_ap_area == pytest.approx(at["mean_ap_area"], abs=1e-9)

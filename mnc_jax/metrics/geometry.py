@@ -1,0 +1,51 @@
+"""Masks and boxes of COCO records, as pycocotools takes them."""
+
+from pycocotools import mask as coco_mask
+
+
+def read_shape(record, image, kind: str):
+  """Returns the record's mask as RLE ("segm"), or its box [x, y, width, height] ("bbox").
+
+  The box of a record without `bbox` is the bounds of its mask.
+
+  Args:
+    record: an annotation or result; its segmentation is polygons or any RLE.
+    image: the record of its image, with `id`, `height` and `width`.
+    kind: "segm" or "bbox".
+
+  Raises:
+    ValueError: if the mask has another size than its image, naming image and category.
+  """
+  if kind == "bbox" and "bbox" in record:
+    return record["bbox"]
+  mask = _read_mask(record, image)
+  return mask if kind == "segm" else coco_mask.toBbox(mask).tolist()
+
+
+def read_area(record, image) -> float:
+  """Returns the annotation's `area`; without one the pixels of its mask, or else of its box.
+
+  It says whether an instance is small, medium or large, for boxes too. COCO's files give
+  the area of the polygons, which is not quite the number of pixels.
+  """
+  if "area" in record:
+    return float(record["area"])
+  return measure_area(read_shape(record, image, "segm" if "segmentation" in record else "bbox"))
+
+
+def measure_area(shape) -> float:
+  """Returns the pixels of an RLE, or the width times height of a box."""
+  return float(coco_mask.area(shape)) if isinstance(shape, dict) else float(shape[2] * shape[3])
+
+
+def _read_mask(record, image):
+  height, width = image["height"], image["width"]
+  segmentation = record["segmentation"]
+  if isinstance(segmentation, list):
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+  if tuple(segmentation["size"]) != (height, width):
+    raise ValueError(f"image {image['id']} is {height} x {width} (height x width), but a mask of "
+                     f"category {record['category_id']} is {segmentation['size']}")
+  if isinstance(segmentation["counts"], list):
+    return coco_mask.frPyObjects(segmentation, height, width)
+  return segmentation
