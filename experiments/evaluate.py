@@ -34,18 +34,30 @@ def main(arguments) -> None:
   model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
   config = model.config
   source = load_source(config.data, "eval")
-  if tuple(source.category_names) != model.category_names:
-    raise ValueError(f"the model knows {list(model.category_names)}, but the evaluation set has "
-                     f"{list(source.category_names)}")
-  results = predict_all(model.params, config, source)
+  check_categories(model.category_names, source)
+  results = predict_all(
+      parallel.make_predict(config), parallel.replicate(model.params), config, source)
   if jax.process_index() == 0:
     output = options.output or options.workdir or pathlib.Path("evaluation")
     write_scores(output, score_results(ground_truth(source), results), len(source), len(results))
 
 
-def predict_all(params, config: Config, source) -> list:
-  """Returns COCO results of the whole split, each image of which is predicted exactly once."""
-  find, params = parallel.make_predict(config), parallel.replicate(params)
+def check_categories(category_names, source) -> None:
+  """Refuses a split of other categories than the model's."""
+  if tuple(source.category_names) != tuple(category_names):
+    raise ValueError(f"the model knows {list(category_names)}, but the evaluation set has "
+                     f"{list(source.category_names)}")
+
+
+def predict_all(find, params, config: Config, source) -> list:
+  """Returns COCO results of the whole split, each image of which is predicted exactly once.
+
+  Args:
+    find: from `parallel.make_predict`.
+    params: replicated.
+    config: of the model.
+    source: the split.
+  """
   batches = evaluation_batches(
       source, config.data, batch_size=config.data.eval_batch_size,
       process_index=jax.process_index(), process_count=jax.process_count())

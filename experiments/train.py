@@ -16,6 +16,7 @@ from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, with_categories
 from mnc_jax.data import load_source, training_batches
 from mnc_jax.train import check_finite, init_state
+from validation import open_validation, validate
 
 
 def main(arguments) -> None:
@@ -39,8 +40,9 @@ def train_on(source, config: Config, workdir, manager):
   print(f"{len(source)} images, {len(source.category_names)} categories, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}")
-  with SummaryWriter(str(workdir / "logs")) as writer:
-    return train(state, batches, config, manager, source, writer)
+  with (SummaryWriter(str(workdir / "logs")) as writer,
+        open_validation(config, workdir, source.category_names) as validation):
+    return train(state, batches, config, manager, source, writer, validation)
 
 
 def start_state(config: Config, manager, source):
@@ -63,7 +65,7 @@ def start_state(config: Config, manager, source):
   return init_state(params, config)
 
 
-def train(state, batches, config: Config, manager, source, writer):
+def train(state, batches, config: Config, manager, source, writer, validation):
   """Runs the steps that are left; returns the last state."""
   options, first = config.train, int(state.step)
   step_fn, state = parallel.make_train_step(config), parallel.replicate(state)
@@ -74,7 +76,8 @@ def train(state, batches, config: Config, manager, source, writer):
       state, metrics = step_fn(state, parallel.shard(batch))
       pending.append(metrics)
       save = is_due(step, options.checkpoint_every, options)
-      if save or is_due(step, options.log_every, options):
+      validates = validation and is_due(step, options.evaluate_every, options)
+      if save or validates or is_due(step, options.log_every, options):
         # The only place where the host waits for the devices.
         seconds, started = time.perf_counter() - started, time.perf_counter()
         log(writer, step, pending, config.data.batch_size * len(pending) / seconds, progress)
@@ -82,6 +85,9 @@ def train(state, batches, config: Config, manager, source, writer):
         pending = []
       if save:
         checkpoint.save(manager, parallel.unreplicate(state), config, source)
+      if validates:
+        validate(validation, state, writer)
+        started = time.perf_counter()
   return parallel.unreplicate(state)
 
 

@@ -167,6 +167,11 @@ class TrainConfig:
   """Pretrained trunk (`.npz`) or whole model (`.safetensors`) to start from."""
   log_every: int = 20
   checkpoint_every: int = 1000
+  evaluate_every: int = 0
+  """Steps from one validation to the next: losses, mAP^r, a panel of pictures, and the best
+  state kept in `workdir/best`. 0: none."""
+  evaluate_images: int = 0
+  """Validate on the first so many images of the evaluation split; 0: on all."""
 
 
 @dataclasses.dataclass(frozen=True)

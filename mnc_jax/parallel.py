@@ -34,10 +34,15 @@ def make_train_step(config: Config):
 
 
 def make_eval_step(config: Config):
-  """Returns `step(params, batch) -> metrics` over all local devices; see `train.eval_step`."""
+  """Returns `step(params, batch) -> metrics` over all devices; see `train.eval_step`.
+
+  The metrics have `images` too: how many they are the mean of.
+  """
   def step(params, batch):
     key = step_key(config.train.seed, 0, jax.lax.axis_index(_AXIS))
-    return eval_step(params, batch, key, config=config, mean_over_devices=_weighted_mean)
+    metrics = eval_step(params, batch, key, config=config, mean_over_devices=_weighted_mean)
+    images = jax.lax.psum(jnp.sum(batch.image_sizes[:, 0] > 0), axis_name=_AXIS)
+    return metrics | {"images": images}
 
   return jax.pmap(step, axis_name=_AXIS)
 

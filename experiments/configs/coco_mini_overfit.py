@@ -21,14 +21,15 @@ def get_config() -> Config:
 
 def _model():
   return ModelConfig(
-      trunk="vgg16", pixel_mean_bgr=(103.939, 116.779, 123.68), frozen_blocks=4,
+      trunk="vgg16", pixel_mean_bgr=(103.939, 116.779, 123.68), frozen_blocks=5,
       # Objects of 30 to 400 pixels on a stride of 16.
       anchor_scales=(2.0, 4.0, 8.0, 16.0), box_stage_width=256,
       mask_hidden=256, mask_size=28, dense_width=512,
       # The new dense layers start from nothing, with a fiftieth of the paper's images.
       normalize=True,
-      # Exact, the later losses drown L1 (.15 after 350 steps, score .48); see docs/architecture.md.
-      box_gradient_clip=2.0**-11)
+      # A box delta moves a coordinate by a box's width, 100 to 300 pixels: at 2^-11, the demo's,
+      # the later losses still drown L1, whose gradient in a delta is about 1 / 256.
+      box_gradient_clip=2.0**-16)
 
 
 def _data():
@@ -42,7 +43,8 @@ def _train():
   return TrainConfig(
       optimizer="adamw", learning_rate=3e-4, weight_decay=1e-4, clip_norm=10.0,
       schedule="cosine", num_steps=400, warmup_steps=20, checkpoint_every=50, log_every=10,
-      pre_nms=1000, num_proposals=100, min_box_size=8.0, rois_per_image=48, weight_mask=2.0)
+      anchors_per_image=64, pre_nms=1000, num_proposals=100, min_box_size=8.0, rois_per_image=48,
+      weight_mask=2.0)
 
 
 def _inference():

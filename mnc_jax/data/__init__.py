@@ -11,3 +11,4 @@ from mnc_jax.data.source import BrokenImageError as BrokenImageError
 from mnc_jax.data.source import Record as Record
 from mnc_jax.data.source import Source as Source
 from mnc_jax.data.source import ground_truth as ground_truth
+from mnc_jax.data.source import restrict as restrict

@@ -87,7 +87,8 @@ def run_here(monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def workdir(place):
   """A run of two steps."""
-  status, text = run("train.py", "--config", place / "config.py", "--workdir", place / "run")
+  status, text = run("train.py", "--config", place / "config.py", "--workdir", place / "run",
+                     "--train.evaluate-every", 2, "--train.evaluate-images", 3)
   assert status == 0, text
   assert "Done: 2 steps" in text
   return place / "run"
@@ -100,6 +101,21 @@ def test_training_writes_checkpoints_config_and_logs(workdir):
   content = b"".join(log.read_bytes() for log in (workdir / "logs").iterdir())
   for name in (b"loss_1", b"loss_5", b"learning_rate", b"gradient_norm", b"images_per_second"):
     assert b"train/" + name in content
+
+
+def test_validation_writes_scores_losses_and_pictures_and_keeps_the_best(workdir):
+  content = b"".join(log.read_bytes() for log in (workdir / "logs").iterdir())
+  for name in (b"mean_ap_r_50", b"mean_ap_r_70", b"loss_1", b"loss_5", b"predictions"):
+    assert b"validation/" + name in content
+  assert [p.name for p in (workdir / "best" / "checkpoints").iterdir()] == ["2"]
+  with checkpoint.open_checkpoints(workdir / "best") as best:
+    scores = checkpoint.saved_scores(best)
+  assert 0 <= scores["mean_ap_r_50"] <= 1
+  parts = sum(scores[f"loss_{stage}"] for stage in range(1, 6))
+  np.testing.assert_allclose(scores["loss"], parts, rtol=1e-5)
+  # It is a workdir of its own.
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(workdir / "best")[0],
+               checkpoint.load_params(workdir)[0])
 
 
 def test_going_on_from_the_last_checkpoint_equals_not_stopping(place, workdir):

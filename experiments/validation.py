@@ -1,0 +1,106 @@
+"""Validation while training: losses, mAP^r, a panel of predictions, and the best checkpoint."""
+
+import collections
+from collections.abc import Callable
+import contextlib
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from evaluate import check_categories, predict_all
+from mnc_jax import checkpoint, parallel, visualize
+from mnc_jax.config import Config
+from mnc_jax.data import Source, evaluation_batches, ground_truth, load_source, restrict
+from mnc_jax.metrics.report import score_results
+
+_PANEL_IMAGES, _PANEL_COLUMNS, _PANEL_SCORE = 8, 4, 0.5
+
+
+class Validation(NamedTuple):
+  """What is opened and compiled once, and used at every validation.
+
+  Attributes:
+    source: the evaluation split, or its first `train.evaluate_images`.
+    config: of the run.
+    find: from `parallel.make_predict`.
+    losses: from `parallel.make_eval_step`.
+    best: the checkpoints in `workdir/best`, of which one is kept.
+  """
+  source: Source
+  config: Config
+  find: Callable
+  losses: Callable
+  best: Any
+
+
+@contextlib.contextmanager
+def open_validation(config: Config, workdir: pathlib.Path, category_names):
+  """Yields a `Validation`, or None if `config.train.evaluate_every` is 0."""
+  if not config.train.evaluate_every:
+    yield None
+    return
+  source = load_source(config.data, "eval")
+  check_categories(category_names, source)
+  if config.train.evaluate_images:
+    source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
+  with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
+    yield Validation(source, config, parallel.make_predict(config),
+                     parallel.make_eval_step(config), best)
+
+
+def validate(validation: Validation, state, writer) -> None:
+  """Writes losses, scores and a panel; saves the state if it is the best by mAP^r so far.
+
+  Args:
+    validation: from `open_validation`.
+    state: replicated, as the training loop has it.
+    writer: of TensorBoard.
+  """
+  step = int(parallel.unreplicate(state.step))
+  results = predict_all(validation.find, state.params, validation.config, validation.source)
+  # One process writes and decides; the others got the same results.
+  scores = summarise(validation.source, results) | mean_losses(validation, state.params)
+  for name, value in scores.items():
+    writer.add_scalar(f"validation/{name}", value, step)
+  writer.add_image("validation/predictions", draw_panel(validation.source, results), step,
+                   dataformats="HWC")
+  reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
+  if scores["mean_ap_r_50"] > reached:
+    checkpoint.save(validation.best, parallel.unreplicate(state), validation.config,
+                    validation.source, scores=scores)
+    # The next comparison reads it.
+    validation.best.wait_until_finished()
+
+
+def summarise(source: Source, results) -> dict:
+  """Returns mAP^r at .5 and .7."""
+  scores = score_results(ground_truth(source), results, protocols=("sds",))
+  return {"mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
+          "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
+
+
+def mean_losses(validation: Validation, params) -> dict:
+  """Returns the mean of each loss over the images of the split."""
+  config, totals, images = validation.config, collections.Counter(), 0
+  for batch, _ in evaluation_batches(
+      validation.source, config.data, batch_size=config.data.eval_batch_size,
+      process_index=jax.process_index(), process_count=jax.process_count()):
+    metrics = parallel.unreplicate(validation.losses(params, parallel.shard(batch)))
+    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    count = metrics.pop("images")
+    totals.update({name: value * count for name, value in metrics.items()})
+    images += count
+  return {name: total / images for name, total in totals.items()}
+
+
+def draw_panel(source: Source, results) -> np.ndarray:
+  """Returns the first images of the split with their confident instances drawn."""
+  names = dict(zip(source.category_ids, source.category_names, strict=True))
+  pictures = []
+  for row in range(min(_PANEL_IMAGES, len(source))):
+    chosen = [record for record in results if record["score"] >= _PANEL_SCORE
+              and record["image_id"] == source.image_ids[row]]
+    pictures.append(visualize.draw_instances(source.read_image(row), chosen, names))
+  return visualize.grid(pictures, _PANEL_COLUMNS)
