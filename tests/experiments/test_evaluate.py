@@ -1,0 +1,90 @@
+"""evaluate.py around the network: a stand-in finds one square in every image."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import command_line
+from data.toys import make_source
+import evaluate
+from mnc_jax.structs import Instances
+import tiny
+
+CONFIG = tiny.tiny_config(data={"eval_batch_size": 4})
+
+
+def find_square(params, images, image_sizes):
+  """The square of `make_source`, exactly, and a worse one in images of even number."""
+  del params, image_sizes
+  def repeat(row):
+    return np.broadcast_to(np.asarray(row), (*images.shape[:2], *np.shape(row)))
+  return Instances(
+      boxes=repeat(np.array([[1, 2, 4, 5], [40, 40, 50, 50]], np.float32)),
+      labels=repeat([1, 1]), scores=repeat(np.array([0.9, 0.3], np.float32)),
+      masks=repeat(np.ones((2, 12, 12), np.float32)),
+      valid=np.stack([np.ones(images.shape[:2], bool), images[:, :, 0, 0, 0] % 2 == 0], -1))
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+  """A function that evaluates a toy set of six images, and returns the folder written."""
+  model = command_line.Model({}, CONFIG, ("cat", "dog"), (3, 7))
+  monkeypatch.setattr(evaluate, "load_model", lambda *arguments: model)
+  monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
+  monkeypatch.setattr(evaluate.parallel, "make_predict", lambda config: find_square)
+  def run_evaluate():
+    evaluate.main(["--workdir", "unused", "--output", str(tmp_path / "out")])
+    return tmp_path / "out"
+  return run_evaluate
+
+
+def test_three_files_tell_the_scores_of_all_protocols(run, capsys):
+  folder = run()
+  scores = json.loads((folder / "evaluation.json").read_text())
+  assert (scores["images"], scores["instances_found"]) == (6, 9)
+  assert scores["instances"] == {"cat": 6}
+  assert scores["left_out"] == ["dog"]
+  for name in ("mean_ap_r_50", "mean_ap_r_70", "mean_ap_b_50", "mean_ap_b_70"):
+    assert scores[name] == 1
+  assert scores["0.5"]["counts"]["cat"]["false"] == 3
+  for name in ("segm", "bbox", "boundary"):
+    assert scores[name]["AP"] == pytest.approx(1, abs=1e-12)
+    assert list(scores["per_category"][name]) == ["cat"]
+  table = (folder / "evaluation.txt").read_text()
+  assert table in capsys.readouterr().out
+  assert table.splitlines()[2].split()[:3] == ["cat", "6", "1.000"]
+  head, cat, mean = csv.reader((folder / "evaluation.csv").open())
+  assert len(head) == len(cat) == len(mean) == 2 + 8 + 3 * 12
+  assert (cat[0], mean[0], cat[head.index("AP^b@0.7 area")]) == ("cat", "mean", "1.0")
+
+
+def test_an_image_left_out_is_an_error(run, monkeypatch):
+  whole = evaluate.evaluation_batches
+  monkeypatch.setattr(evaluate, "evaluation_batches", lambda *arguments, **options:
+                      list(whole(*arguments, **options))[:1])
+  with pytest.raises(ValueError, match="6 images must be scored exactly once: 2 were not, image "
+                     "104 was predicted 0 times"):
+    run()
+
+
+def test_two_processes_score_as_one(run, monkeypatch):
+  expected = (run() / "evaluation.json").read_text()
+  shares, done = [], evaluate.predict_all
+  monkeypatch.setattr(evaluate.jax, "process_count", lambda: 2)
+  monkeypatch.setattr(evaluate.parallel, "shard", lambda tree: [x[None] for x in tree])
+  def gather(share):
+    shares.append(share)
+    return shares if len(shares) == 2 else [*shares, [[], []]]
+  monkeypatch.setattr(evaluate.parallel, "gather", gather)
+  def predict_both(*arguments):
+    # Places 2 and 3 of each batch of four: two images and two fillers.
+    monkeypatch.setattr(evaluate.jax, "process_index", lambda: 1)
+    with pytest.raises(ValueError, match="4 were not, image 100"):
+      done(*arguments)
+    monkeypatch.setattr(evaluate.jax, "process_index", lambda: 0)
+    return done(*arguments)
+  monkeypatch.setattr(evaluate, "predict_all", predict_both)
+  assert (run() / "evaluation.json").read_text() == expected
+  assert [len(seen) for seen, _ in shares] == [2, 4]
