@@ -58,7 +58,7 @@ def _group(records):
   return groups
 
 
-def _to_rle(record, image):
+def to_rle(record, image):
   """Returns the record's segmentation, polygons or any RLE, as RLE of pycocotools."""
   height, width = image["height"], image["width"]
   segmentation = record["segmentation"]
@@ -104,12 +104,24 @@ def _match_image(truth, found, image, first):
   """Returns `Matches` of one category in one image, whose instances are numbered from `first`."""
   if not truth:
     return Matches(np.zeros(len(found)), np.full(len(found), -1), np.zeros(len(found)))
+  overlaps, crowd_shares = measure_overlaps(found, truth, image)
+  return Matches(overlaps.max(1), first + overlaps.argmax(1), crowd_shares.max(1))
+
+
+def measure_overlaps(found, truth, image):
+  """Measures N results against G annotations of an image, whatever their categories.
+
+  Returns:
+    Two [N, G] arrays: mask IoU with each instance, 0 in the columns of crowd regions; and
+    the part of the result's area that lies in each crowd region, 0 in the other columns.
+  """
+  if not found or not truth:
+    return (np.zeros((len(found), len(truth))),) * 2
   crowd = np.array([is_crowd(record) for record in truth])
   # For crowd regions pycocotools divides by the area of the result instead of the union.
-  overlaps = coco_mask.iou([_to_rle(record, image) for record in found],
-                           [_to_rle(record, image) for record in truth], crowd.astype(np.uint8))
-  of_instances, of_crowds = np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
-  return Matches(of_instances.max(1), first + of_instances.argmax(1), of_crowds.max(1))
+  overlaps = coco_mask.iou([to_rle(record, image) for record in found],
+                           [to_rle(record, image) for record in truth], crowd.astype(np.uint8))
+  return np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
 
 
 def judge(found: Matches, threshold: float):
