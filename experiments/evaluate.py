@@ -1,7 +1,7 @@
 """Scores a model: evaluate.py --workdir DIR (or --weights FILE) [--section.field VALUE ...].
 
 Prints mAP^r (average precision by mask overlap) per category and writes
-DIR/evaluation.json.
+DIR/evaluation.json. With --report it also writes a page of the worst images.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
 from mnc_jax.metrics import voc
+from mnc_jax.report import write_report
 from mnc_jax.results import instances_to_results
 
 
@@ -27,6 +28,10 @@ def main(arguments) -> None:
   add_model_options(parser)
   parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                       help="where evaluation.json goes (default: the workdir)")
+  parser.add_argument("--report", type=pathlib.Path, metavar="DIR",
+                      help="write DIR/index.html, which shows the worst images and their errors")
+  parser.add_argument("--report-images", type=positive_int, default=100, metavar="N",
+                      help="how many images the report shows at most (default: 100)")
   options, overrides = parser.parse_known_args(arguments)
   model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
   config = model.config
@@ -39,6 +44,26 @@ def main(arguments) -> None:
   print(voc.format_table(score))
   output = options.output or options.workdir or pathlib.Path("evaluation")
   write_score(output / "evaluation.json", score, images, results)
+  if options.report:
+    report_errors(options.report, source, results, score, options.report_images)
+
+
+def positive_int(text: str) -> int:
+  """Reads a count of at least 1 for argparse, which tells the message to the user."""
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+  return int(text)
+
+
+def report_errors(folder: pathlib.Path, source, results, score: voc.Score, images: int) -> None:
+  """Writes the page of the worst images and tells where it is."""
+  scores = {f"mAP^r at IoU {threshold:g}": part.mean_ap_11point
+            for threshold, part in score.thresholds.items()}
+  columns = {f"AP^r@{threshold:g}": part.ap_11point for threshold, part in score.thresholds.items()}
+  page = write_report(folder, ground_truth(source), results, source.read_image,
+                      title=f"Errors on {source.name}", scores=scores, category_scores=columns,
+                      max_images=images)
+  print(f"The worst images: {page}")
 
 
 def predict_all(params, config: Config, source):
