@@ -88,6 +88,27 @@ def test_labels_stay_inside_the_image(rows, columns):
   visualize.draw_instances(make_image(), [record], NAMES)
 
 
+@pytest.mark.parametrize("factor, width", [(1, 2), (1, 9), (4, 2)])
+@pytest.mark.parametrize("rows, columns", [((30, 50), (40, 60)), ((0, 9), (0, 90)),
+                                           ((50, 60), (85, 90)), ((20, 21), (30, 31))])
+def test_drawing_a_part_equals_drawing_the_whole(rows, columns, factor, width):
+  image = make_image(60, 90)
+  whole, parts = visualize._enlarge(image, factor), visualize._enlarge(image, factor)
+  rle = make_record((60, 90), rows, columns)["segmentation"]
+  mask = visualize._enlarge_mask(coco_mask.decode(rle), factor)
+  visualize._fill_mask(whole, mask, (200, 20, 90), width)
+  visualize._draw_mask(parts, rle, factor, (200, 20, 90), width)
+  np.testing.assert_array_equal(parts, whole)
+  assert (whole != visualize._enlarge(image, factor)).any()
+
+
+def test_an_empty_mask_leaves_the_image():
+  image = make_image()
+  record = make_record(image.shape[:2], (0, 0), (0, 0))
+  drawn = visualize.draw_instances(image, [record], NAMES, labels=[""])
+  np.testing.assert_array_equal(drawn[5:, 5:], image[5:, 5:])
+
+
 def test_labels_of_overlapping_boxes_are_apart():
   taken = []
   for _ in range(4):
