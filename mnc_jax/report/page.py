@@ -99,7 +99,7 @@ def _chart_kinds(shown, total, settings):
   rows = []
   for kind, meaning in describe_kinds(settings.iou_threshold).items():
     count = total[kind]
-    bar = f'<i class="bar {kind}" style="width: {100 * count / max(largest, 1):.1f}%"></i>'
+    bar = _draw_bar(kind, count, largest)
     share = f"{count / max(everything, 1):.0%}"
     rows.append(
         f'<tr><th scope="row"><a href="#images" data-show="{kind}">{badge(kind)}</a></th>'
@@ -156,12 +156,15 @@ def _category_row(category, count, largest, columns, settings):
   cells = [str(count[column]) for column in columns]
   values = [column.get(name) for column in settings.category_scores.values()]
   cells += ["–" if value is None else f"{value:.3f}" for value in values]
-  parts = "".join(
-      f'<i class="bar {kind}" style="width: {100 * count[kind] / max(largest, 1):.1f}%"></i>'
-      for kind in ERROR_KINDS if count[kind])
+  parts = "".join(_draw_bar(kind, count[kind], largest) for kind in ERROR_KINDS)
   return (f'<tr><th scope="row"><a href="#images" data-category="{category}">{escape(name)}</a>'
           f"</th>{''.join(f'<td class=number>{cell}</td>' for cell in cells)}"
           f'<td class="chart stack">{parts}</td></tr>\n')
+
+
+def _draw_bar(kind, count, largest):
+  style = f"width: {100 * count / max(largest, 1):.1f}%"
+  return f'<i class="bar {kind}" style="{style}"></i>' if count else ""
 
 
 def _make_options(counts, names):
@@ -175,6 +178,6 @@ def _tell_left_out(judged, shown):
   if not judged:
     return "The set has no images."
   if not rest:
-    return f"All {plural(len(judged), 'image')} are shown." if shown > 1 else "It has one image."
+    return "The set has one image." if shown == 1 else f"All {shown} images are shown."
   return (f"Shown are the worst {shown} of {len(judged)} images; {len(rest)} of cost "
           f"{rest[0].cost:.2f} or less are left out.")

@@ -14,6 +14,8 @@ KIND_COLORS = {
     "localisation": (60, 150, 230), "background": (213, 80, 30), "missed": (225, 40, 130),
     "ignored": (130, 136, 145)}
 
+# More labels than this would hide the picture if they told more than a number.
+_MANY = 20
 _MAX_SIDE = 1024
 _QUALITY = 88
 
@@ -57,7 +59,7 @@ def _draw_truth(image, errors, names):
     kind = "ignored" if crowd else "missed" if place in missed else "found"
     colors.append(KIND_COLORS[kind])
     labels.append(f"{place + 1} {'crowd of ' if crowd else ''}{name}")
-  return _draw(image, errors.annotations, errors, names, colors, labels)
+  return _draw(image, errors.annotations, errors, colors, labels)
 
 
 def _draw_results(image, errors, names):
@@ -65,12 +67,14 @@ def _draw_results(image, errors, names):
   colors = [KIND_COLORS[judged.kind] for judged in errors.results]
   labels = [f"{number} {names[record['category_id']]} {record['score']:.2f}"
             for number, record in enumerate(records, 1)]
-  return _draw(image, records, errors, names, colors, labels)
+  return _draw(image, records, errors, colors, labels)
 
 
-def _draw(image, records, errors, names, colors, labels):
+def _draw(image, records, errors, colors, labels):
   records = [{**record, "segmentation": to_rle(record, errors.image)} for record in records]
-  return draw_instances(image, records, names, colors=colors, labels=labels)
+  if len(labels) > _MANY:
+    labels = [label.split()[0] for label in labels]
+  return draw_instances(image, records, {}, colors=colors, labels=labels)
 
 
 def _shrink(drawing):

@@ -148,11 +148,29 @@ def test_colors_tell_what_became_of_each_instance_and_result(tmp_path):
   assert drawn[1][140, 7 * 10].max() < 8  # The faint cat is not drawn.
 
 
+def test_with_many_results_labels_are_numbers(tmp_path, monkeypatch):
+  told = []
+  def draw(image, records, names, *, colors, labels):
+    del records, names, colors
+    told.append(labels)
+    return image
+  monkeypatch.setattr(pictures, "draw_instances", draw)
+  truth, _ = sets.make_set()
+  few, many = ([sets.make_record(1, 1, sets.LEFT, score=0.5)] * count for count in (20, 21))
+  for results in (few, many):
+    write_report(tmp_path, truth | {"images": truth["images"][:1],
+                                    "annotations": truth["annotations"][:1]}, results, None)
+  assert told[1][19] == f"20 {sets.CAT} 0.50"
+  assert told[3][19] == "20"
+  assert told[0] == told[2] == [f"1 {sets.CAT}"]
+
+
 def test_large_pictures_are_shrunk(tmp_path):
   image = {"id": 1, "height": 3000, "width": 1500}
   truth = {"images": [image], "annotations": [], "categories": []}
   root = read_page(write_report(tmp_path, truth, [], None))
   assert root.find("img")[0].attributes["height"] == "1024"
+  assert "The set has one image." in root.text()
   assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 512, 3)
 
 
@@ -207,6 +225,9 @@ def test_sets_without_images_instances_or_results(tmp_path):
   none_found = write(tmp_path / "b", truth, [])
   assert [card.find("h3")[0].text()[:9] for card in none_found.find("article")][:2] == [
       "1 Image 2", "2 Image 3"]
+  # What has not happened has no bar.
+  bars = none_found.find("table", class_="kinds")[0].find("i")
+  assert [bar.attributes["class"] for bar in bars] == ["bar missed"]
   none_there = write(tmp_path / "c", truth | {"annotations": []}, results)
   assert none_there.find("dd")[-1].text() == "7 of 7"
 
