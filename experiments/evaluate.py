@@ -2,7 +2,7 @@
 
 Scores masks and boxes by the protocols of SDS and COCO, and masks by Boundary AP. Prints a
 table per category and writes it as DIR/evaluation.txt and, with all columns, .csv; .json has
-everything.
+everything. With --report it also writes a page of the worst images.
 """
 
 import argparse
@@ -17,8 +17,9 @@ from command_line import add_model_options, end_with_message, load_model
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
-from mnc_jax.metrics.report import score_results
+from mnc_jax.metrics.scoring import score_results
 from mnc_jax.metrics.tables import format_csv, format_table
+from mnc_jax.report import write_report
 from mnc_jax.results import instances_to_results, merge_shares
 
 
@@ -30,6 +31,10 @@ def main(arguments) -> None:
   add_model_options(parser)
   parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                       help="where evaluation.* go (default: the workdir)")
+  parser.add_argument("--report", type=pathlib.Path, metavar="DIR",
+                      help="write DIR/index.html, which shows the worst images and their errors")
+  parser.add_argument("--report-images", type=positive_int, default=100, metavar="N",
+                      help="how many images the report shows at most (default: 100)")
   options, overrides = parser.parse_known_args(arguments)
   model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
   config = model.config
@@ -38,8 +43,11 @@ def main(arguments) -> None:
   results = predict_all(
       parallel.make_predict(config), parallel.replicate(model.params), config, source)
   if jax.process_index() == 0:
-    output = options.output or options.workdir or pathlib.Path("evaluation")
-    write_scores(output, score_results(ground_truth(source), results), len(source), len(results))
+    scores = score_results(ground_truth(source), results)
+    write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores,
+                 len(source), len(results))
+    if options.report:
+      report_errors(options.report, source, results, scores, options.report_images)
 
 
 def check_categories(category_names, source) -> None:
@@ -47,6 +55,23 @@ def check_categories(category_names, source) -> None:
   if tuple(source.category_names) != tuple(category_names):
     raise ValueError(f"the model knows {list(category_names)}, but the evaluation set has "
                      f"{list(source.category_names)}")
+
+
+def positive_int(text: str) -> int:
+  """Reads a count of at least 1 for argparse, which tells the message to the user."""
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+  return int(text)
+
+
+def report_errors(folder: pathlib.Path, source, results, scores: dict, images: int) -> None:
+  """Writes the page of the worst images and tells where it is."""
+  head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
+  columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
+  page = write_report(folder, ground_truth(source), results, source.read_image,
+                      title=f"Errors on {source.name}", scores=head, category_scores=columns,
+                      max_images=images)
+  print(f"The worst images: {page}")
 
 
 def predict_all(find, params, config: Config, source) -> list:

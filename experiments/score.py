@@ -16,7 +16,7 @@ from tqdm import tqdm
 from command_line import end_with_message
 from mnc_jax.data.segmentations import read_segmentation
 from mnc_jax.metrics.records import check_ground_truth, check_kind, check_results, kinds_of
-from mnc_jax.metrics.report import PROTOCOLS, score_results
+from mnc_jax.metrics.scoring import PROTOCOLS, score_results
 from mnc_jax.metrics.tables import format_table
 
 _PROGRESS_FROM = 20_000  # Masks; fewer are checked in a few seconds.

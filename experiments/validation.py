@@ -13,7 +13,7 @@ from evaluate import check_categories, predict_all
 from mnc_jax import checkpoint, parallel, visualize
 from mnc_jax.config import Config
 from mnc_jax.data import Source, evaluation_batches, ground_truth, load_source, restrict
-from mnc_jax.metrics.report import score_results
+from mnc_jax.metrics.scoring import score_results
 
 _PANEL_IMAGES, _PANEL_COLUMNS, _PANEL_SCORE = 8, 4, 0.5
 

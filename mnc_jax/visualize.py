@@ -1,4 +1,4 @@
-"""Instances drawn on images: masks, boxes, names and scores, side by side and in sheets."""
+"""Instances drawn on images: masks, boxes, names and scores, alone and in sheets."""
 
 import colorsys
 
@@ -9,7 +9,6 @@ from pycocotools import mask as coco_mask
 _FILL = 0.45  # Share of the instance's colour in its mask.
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BACKGROUND = (24, 26, 30)
-_CAPTION = (235, 236, 238)
 _GOLDEN = 0.618034  # Steps of the golden ratio round the hues keep neighbours far apart.
 
 
@@ -20,7 +19,7 @@ def instance_color(index: int) -> tuple:
   return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.85))
 
 
-def draw_instances(image, records, category_names, *, min_side=400):
+def draw_instances(image, records, category_names, *, min_side=400, colors=None, labels=None):
   """Draws instances on an image, the best on top of the others.
 
   Args:
@@ -29,6 +28,8 @@ def draw_instances(image, records, category_names, *, min_side=400):
       `segmentation`, and if known `bbox` and `score`.
     category_names: {category id: name}.
     min_side: int; a smaller image is enlarged by a whole factor, so that text stays legible.
+    colors: RGB (0 ... 255) of each record; by default the best has the first colour, and so on.
+    labels: text of each record, "" for none; by default name and score.
 
   Returns:
     [f H, f W, 3] uint8 RGB, f = 1 for large images. Without records, the image.
@@ -36,26 +37,20 @@ def draw_instances(image, records, category_names, *, min_side=400):
   factor = max(1, -(-min_side // min(image.shape[:2])))
   canvas = _enlarge(image, factor)
   # Ground truth has no scores: there the smaller come first.
-  ordered = sorted(records, key=lambda record: (
-      -record.get("score", 0.0), int(coco_mask.area(record["segmentation"]))))
-  masks = [_enlarge_mask(coco_mask.decode(record["segmentation"]), factor) for record in ordered]
-  colors = [instance_color(index) for index in range(len(ordered))]
+  order = sorted(range(len(records)), key=lambda place: (
+      -records[place].get("score", 0.0), int(coco_mask.area(records[place]["segmentation"]))))
+  colors = ([instance_color(index) for index in range(len(order))] if colors is None
+            else [colors[place] for place in order])
+  texts = [_label(records[place], category_names) if labels is None else labels[place]
+           for place in order]
+  boxes = [_corners(records[place], factor, canvas.shape) for place in order]
   width = max(2, round(min(canvas.shape[:2]) / 400))
-  for mask, color in reversed(list(zip(masks, colors, strict=True))):
-    _fill_mask(canvas, mask, color, width)
-  boxes = [_corners(record, factor, canvas.shape) for record in ordered]
+  for place, color in reversed(list(zip(order, colors, strict=True))):
+    _draw_mask(canvas, records[place]["segmentation"], factor, color, width)
   for box, color in reversed(list(zip(boxes, colors, strict=True))):
     cv2.rectangle(canvas, box[:2], box[2:], color, width // 2, cv2.LINE_AA)
-  _write_labels(canvas, boxes, [_label(record, category_names) for record in ordered], colors)
+  _write_labels(canvas, boxes, texts, colors)
   return canvas
-
-
-def side_by_side(image, truth_records, predicted_records, category_names):
-  """Returns ground truth left and predictions right, with captions, as uint8 RGB."""
-  panels = [_caption(draw_instances(image, records, category_names), f"{title}: {len(records)}")
-            for title, records in (("ground truth", truth_records),
-                                   ("prediction", predicted_records))]
-  return grid(panels, 2)
 
 
 def grid(images, columns: int, *, gap=8):
@@ -85,6 +80,17 @@ def _enlarge(image, factor):
     return np.array(image, np.uint8)
   return cv2.resize(np.asarray(image, np.uint8), None, fx=factor, fy=factor,
                     interpolation=cv2.INTER_CUBIC)
+
+
+def _draw_mask(canvas, rle, factor, color, width):
+  """Draws a mask, working only where it is: hundreds in a large photograph take no minutes."""
+  x, y, box_width, box_height = coco_mask.toBbox(rle).astype(int)
+  # Room for the smooth edge and for the outline.
+  left, top = max(x - width - 4, 0), max(y - width - 4, 0)
+  right, bottom = x + box_width + width + 4, y + box_height + width + 4
+  mask = coco_mask.decode(rle)[top:bottom, left:right]
+  part = canvas[top * factor:bottom * factor, left * factor:right * factor]
+  _fill_mask(part, _enlarge_mask(mask, factor), color, width)
 
 
 def _enlarge_mask(mask, factor):
@@ -126,13 +132,13 @@ def _label(record, category_names):
 def _write_labels(canvas, boxes, texts, colors):
   """Writes a label at each box, the best instance's first, where it hides no other label."""
   scale = np.clip(min(canvas.shape[:2]) / 1200, 0.42, 3.0)
-  taken, placed = [], []
-  for box, text in zip(boxes, texts, strict=True):
-    size, rise = _text_size(text, scale)
-    area = _place_label(box, size, canvas.shape, taken)
-    taken.append(area)
-    placed.append((area, rise))
-  for (area, rise), text, color in reversed(list(zip(placed, texts, colors, strict=True))):
+  written = []
+  for box, text, color in zip(boxes, texts, colors, strict=True):
+    if text:
+      size, rise = _text_size(text, scale)
+      taken = [area for area, *_ in written]
+      written.append((_place_label(box, size, canvas.shape, taken), rise, text, color))
+  for area, rise, text, color in reversed(written):
     _write_label(canvas, area, rise, text, color, scale)
 
 
@@ -180,12 +186,3 @@ def _write_label(canvas, area, rise, text, color, scale):
   ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
   origin = (area[0] + round(8 * scale), area[3] - rise)
   cv2.putText(canvas, text, origin, _FONT, scale, ink, _stroke(scale), cv2.LINE_AA)
-
-
-def _caption(image, text):
-  """Returns the image with a line of text above it."""
-  scale = np.clip(min(image.shape[:2]) / 900, 0.5, 3.0)
-  (_, height), rise = _text_size(text, scale)
-  strip = np.full((height + 8, image.shape[1], 3), _BACKGROUND, np.uint8)
-  cv2.putText(strip, text, (0, height - rise), _FONT, scale, _CAPTION, _stroke(scale), cv2.LINE_AA)
-  return np.concatenate([strip, image])

@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "data": {"config", "structs", "data"},
     "metrics": {"config", "structs", "metrics"},
     "visualize": {"config", "structs"},
+    "report": {"metrics", "visualize", "report"},
 }
 # Parts that work on the host alone.
-HOST_PARTS = {"data", "metrics", "visualize"}
+HOST_PARTS = {"data", "metrics", "visualize", "report"}
 DEVICE_LIBRARIES = {"jax", "flax", "optax", "chex"}
 # What knows of many devices; parallel.py alone says it.
 DEVICE_NAMES = {"pmap", "pmean", "psum", "all_gather", "shard_map", "axis_name", "axis_index",

@@ -88,6 +88,27 @@ def test_labels_stay_inside_the_image(rows, columns):
   visualize.draw_instances(make_image(), [record], NAMES)
 
 
+@pytest.mark.parametrize("factor, width", [(1, 2), (1, 9), (4, 2)])
+@pytest.mark.parametrize("rows, columns", [((30, 50), (40, 60)), ((0, 9), (0, 90)),
+                                           ((50, 60), (85, 90)), ((20, 21), (30, 31))])
+def test_drawing_a_part_equals_drawing_the_whole(rows, columns, factor, width):
+  image = make_image(60, 90)
+  whole, parts = visualize._enlarge(image, factor), visualize._enlarge(image, factor)
+  rle = make_record((60, 90), rows, columns)["segmentation"]
+  mask = visualize._enlarge_mask(coco_mask.decode(rle), factor)
+  visualize._fill_mask(whole, mask, (200, 20, 90), width)
+  visualize._draw_mask(parts, rle, factor, (200, 20, 90), width)
+  np.testing.assert_array_equal(parts, whole)
+  assert (whole != visualize._enlarge(image, factor)).any()
+
+
+def test_an_empty_mask_leaves_the_image():
+  image = make_image()
+  record = make_record(image.shape[:2], (0, 0), (0, 0))
+  drawn = visualize.draw_instances(image, [record], NAMES, labels=[""])
+  np.testing.assert_array_equal(drawn[5:, 5:], image[5:, 5:])
+
+
 def test_labels_of_overlapping_boxes_are_apart():
   taken = []
   for _ in range(4):
@@ -111,15 +132,20 @@ def test_ground_truth_without_scores_and_boxes_beyond_the_image():
   assert drawn.shape == (420, 500, 3)
 
 
-def test_side_by_side_has_both_panels_at_equal_height():
-  image = make_image()
-  record = make_record(image.shape[:2], (100, 200), (150, 300))
-  both = visualize.side_by_side(image, [], [record], NAMES)
-  assert both.shape[1] == 2 * 500 + 3 * 8
-  assert both.shape[0] > 420 + 2 * 8
-  np.testing.assert_array_equal(both[-428:-8, 8:508], image)
-  np.testing.assert_array_equal(
-      both[-428:-8, 516:1016], visualize.draw_instances(image, [record], NAMES))
+def test_colors_and_labels_go_with_their_records():
+  image = np.zeros((420, 500, 3), np.uint8)
+  records = [make_record((420, 500), (100, 200), columns, score=score)
+             for columns, score in (((20, 120), 0.2), ((220, 320), 0.9))]
+  plain = visualize.draw_instances(
+      image, records, NAMES, colors=[(200, 0, 0), (0, 0, 200)], labels=["", ""])
+  np.testing.assert_array_equal(plain[150, 70], [90, 0, 0])
+  np.testing.assert_array_equal(plain[150, 270], [0, 0, 90])
+  # Without text nothing stands above the boxes; a text stands at its own box.
+  assert not plain[:95].any()
+  labelled = visualize.draw_instances(image, records, NAMES, colors=[(200, 0, 0), (0, 0, 200)],
+                                      labels=["1 here", ""])
+  assert labelled[:95, :200].any()
+  assert not labelled[:95, 200:].any()
 
 
 def test_grid_places_images_row_by_row():

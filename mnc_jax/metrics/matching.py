@@ -65,13 +65,31 @@ def _match_image(truth, found, image, first, kind):
   """Returns `Matches` of one category in one image, whose instances are numbered from `first`."""
   if not truth:
     return Matches(np.zeros(len(found)), np.full(len(found), -1), np.zeros(len(found)))
+  overlaps, crowd_shares = measure_overlaps(found, truth, image, kind)
+  return Matches(overlaps.max(1), first + overlaps.argmax(1), crowd_shares.max(1))
+
+
+def measure_overlaps(found, truth, image, kind: str):
+  """Measures N results against G annotations of an image, whatever their categories.
+
+  Args:
+    found: results.
+    truth: annotations.
+    image: its record.
+    kind: "segm" for IoU of masks, "bbox" for IoU of boxes.
+
+  Returns:
+    Two [N, G] arrays: IoU with each instance, 0 in the columns of crowd regions; and
+    the part of the result's area that lies in each crowd region, 0 in the other columns.
+  """
+  if not found or not truth:
+    return (np.zeros((len(found), len(truth))),) * 2
   crowd = np.array([is_crowd(record) for record in truth])
   # For crowd regions pycocotools divides by the area of the result instead of the union.
   overlaps = coco_mask.iou([read_shape(record, image, kind) for record in found],
                            [read_shape(record, image, kind) for record in truth],
                            crowd.astype(np.uint8))
-  of_instances, of_crowds = np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
-  return Matches(of_instances.max(1), first + of_instances.argmax(1), of_crowds.max(1))
+  return np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
 
 
 def judge(found: Matches, threshold: float):

@@ -158,8 +158,9 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_term(place, workdir):
   assert "loss_1" not in text
 
 
-def test_evaluation_writes_the_scores(workdir):
-  status, text = run("evaluate.py", "--workdir", workdir)
+def test_evaluation_writes_the_scores_and_the_report(place, workdir):
+  status, text = run("evaluate.py", "--workdir", workdir, "--report", place / "report",
+                     "--report-images", 3)
   assert status == 0, text
   scores = json.loads((workdir / "evaluation.json").read_text())
   assert scores["images"] == 4
@@ -175,6 +176,14 @@ def test_evaluation_writes_the_scores(workdir):
   assert len(head) == len(square) == len(mean) == 2 + 8 + 3 * 12
   assert square[0] == "square"
   assert float(mean[head.index("AP^b@0.5 11point")]) == scores["mean_ap_b_50"]
+  assert f"The worst images: {place / 'report' / 'index.html'}" in text
+  page = (place / "report" / "index.html").read_text()
+  assert page.count('<article class="card"') == 3
+  assert "Errors on instances.json" in page
+  assert f"<dd>{scores['mean_ap_r_50']:.3f}</dd>" in page
+  picture = cv2.imread(str(place / "report" / "images" / "0001_truth.jpg"))
+  # The dark ground of the images, not the grey of a missing one.
+  np.testing.assert_allclose(picture[-5:, -5:], 30, atol=3)
 
 
 def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):
@@ -197,6 +206,8 @@ def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):
 @pytest.mark.parametrize(("script", "arguments", "message"), [
     ("evaluate.py", ["--workdir", "{place}/nowhere"], "nowhere"),
     ("evaluate.py", ["--workdir", "{place}/images"], "no checkpoint"),
+    ("evaluate.py", ["--workdir", "{place}/run", "--report", "{place}/r", "--report-images", "0"],
+     "argument --report-images: 0 is not a whole number of at least 1"),
     ("predict.py", ["--weights", "{place}/none.safetensors", "--output", "{place}/o", "x.png"],
      "none.safetensors: no such file"),
     ("train.py", ["--config", "{place}/none.py", "--workdir", "{place}/w"],

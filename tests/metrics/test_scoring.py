@@ -16,7 +16,7 @@ from metrics.records_by_hand import (
     random_records,
 )
 from mnc_jax.metrics import boundary, coco, voc
-from mnc_jax.metrics.report import score_results
+from mnc_jax.metrics.scoring import score_results
 from mnc_jax.metrics.tables import format_csv, format_table
 
 
