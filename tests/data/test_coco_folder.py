@@ -134,6 +134,14 @@ def test_read_directly_the_first_of_them_is_an_error(tmp_path):
     load_coco(tmp_path / "all.json", tmp_path)
 
 
+def test_a_bad_category_is_an_error_also_in_preparation(tmp_path):
+  content = coco_content()
+  content["categories"].append({"id": 20, "name": "bush"})
+  _write(tmp_path / "all.json", content)
+  with pytest.raises(ValueError, match="item 2 of 'categories': id 20 stands there twice"):
+    list_coco(tmp_path, [].append)
+
+
 def test_an_image_of_another_size(tmp_path):
   _write(tmp_path / "all.json", coco_content())
   _write_images(tmp_path, coco_content())

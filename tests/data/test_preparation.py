@@ -90,8 +90,10 @@ def test_many_files(tmp_path, monkeypatch):
   bad = ValueError("bad")
   # All of the second four are bad: the last files are short or empty.
   train = [_entry(i, error=bad if 4 <= i < 8 else None) for i in range(12)]
-  folder = _prepare(tmp_path, train, allow_bad=True)
+  folder = _prepare(tmp_path, train, [_entry(i) for i in range(20, 28)], allow_bad=True)
   assert len(list(folder.glob("*-train.array_record*"))) == 3
+  # Two full files, and nothing left over.
+  assert prepared.open_split(folder, "validation").image_ids.tolist() == list(range(20, 28))
   source = pickle.loads(pickle.dumps(prepared.open_split(folder, "train")))
   assert source.image_ids.tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
   for index, image_id in enumerate(source.image_ids):
@@ -110,16 +112,17 @@ def test_bad_items_are_skipped_and_told(tmp_path):
   train = [_entry(i, annotations=2) for i in range(200)]
   train[3] = _entry(3, error=ValueError("image 3 is cut off"))
   train[5] = _entry(5, annotations=2, bad=1)
+  train[7] = _entry(7, annotations=30)
   train[9] = _entry(8, annotations=2)
   folder = _prepare(tmp_path, train)
   assert prepared.open_split(folder, "train").image_ids.tolist() == [
       i for i in range(200) if i not in (3, 9)]
   lines = summarize(folder).splitlines()
   assert lines[0].split() == ["images", "instances", "per", "image:", "min", "median", "max"]
-  assert lines[1].split() == ["train", "198", "396", "2", "2.0", "2"]
+  assert lines[1].split() == ["train", "198", "424", "2", "2.0", "30"]
   assert lines[2].split() == ["validation", "1", "1", "1", "1.0", "1"]
-  assert lines[5].split() == ["cat", "7", "198", "1"]
-  assert lines[6].split() == ["dog", "11", "198", "0"]
+  assert lines[5].split() == ["cat", "7", "212", "1"]
+  assert lines[6].split() == ["dog", "11", "212", "0"]
   assert lines[8:] == ["Skipped: 2 image(s) and 1 annotation(s).", "  image 3 is cut off",
                        "  annotation 0 of image 5 is bad",
                        "  8.jpg has the image id 8 of 8.jpg"]
@@ -149,7 +152,7 @@ def test_a_split_without_images(tmp_path):
 
 def test_is_prepared_once(tmp_path):
   folder = _prepare(tmp_path, [_entry(1)])
-  _prepare(tmp_path, [_entry(2)])
+  preparation.prepare_set("coco", None, "there", tmp_path)  # The source is not even listed.
   assert prepared.open_split(folder, "train").image_ids.tolist() == [1]
 
 

@@ -89,8 +89,9 @@ def test_instances_that_cannot_be_used(sbd_dir):
 
 
 @pytest.mark.parametrize(("truth", "message"), [
-    ({"GTcls": {"Segmentation": LABELS}}, "2009_000001.mat has no GTinst"),
-    ({"GTinst": np.zeros((0, 0))}, "2009_000001.mat has no GTinst"),
+    ({"GTcls": {"Segmentation": LABELS}}, "2009_000001.mat has no GTinst$"),
+    ({"GTinst": np.zeros((0, 0), [("Segmentation", "O"), ("Categories", "O")])},
+     "2009_000001.mat has no GTinst$"),
     ({"GTinst": {"Segmentation": LABELS}}, "2009_000001.mat has no GTinst.Categories"),
     ({"GTinst": LABELS}, "2009_000001.mat has no GTinst.Segmentation"),
     ({"GTinst": {"Segmentation": LABELS, "Categories": np.array([15])}},
