@@ -119,8 +119,17 @@ def override(config: Config, overrides, program: str) -> Config:
   return tyro.cli(Config, default=config, args=overrides, prog=program)
 
 
-def end_with_message(main, arguments) -> None:
-  """Runs `main(arguments)`; mistakes of the user end with their message, not a traceback."""
+_GOES_ON = "Interrupted. The same command goes on from the last checkpoint."
+
+
+def end_with_message(main, arguments, *, interrupted: str = _GOES_ON) -> None:
+  """Runs `main(arguments)`; mistakes of the user end with their message, not a traceback.
+
+  Args:
+    main: the program.
+    arguments: of the command line.
+    interrupted: what to say when the user stops it.
+  """
   warnings.formatwarning = _format_warning
   try:
     main(arguments)
@@ -130,4 +139,4 @@ def end_with_message(main, arguments) -> None:
     sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {error}\n"
              "(MNC_TRACEBACK=1 shows where in the code this was found.)")
   except KeyboardInterrupt:
-    sys.exit("Interrupted. The same command goes on from the last checkpoint.")
+    sys.exit(interrupted)

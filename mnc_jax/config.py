@@ -65,10 +65,11 @@ class ModelConfig:
 class DataConfig:
   """Which images, at what size, in what order."""
 
-  dataset: Literal["shapes", "coco"] = "coco"
-  """`shapes` is drawn in code; `coco` reads any COCO-format annotation file."""
+  dataset: Literal["shapes", "coco", "sbd", "label_images"] = "coco"
+  """Read from `data_dir`, where experiments/prepare.py puts it; `shapes` is drawn when first
+  needed. `coco` is read from its files instead if one of the four paths below is given."""
   data_dir: str = "data"
-  """Where `shapes` is prepared (TFDS layout)."""
+  """Where data sets are prepared (TFDS layout)."""
   train_annotations: str = ""
   """`instances_*.json` of the training images (dataset `coco`)."""
   train_images: str = ""

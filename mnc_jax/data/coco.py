@@ -1,28 +1,29 @@
-"""Reads any data set in COCO format: `instances_*.json` and a folder of images.
+"""Data sets in COCO format: read as they are, or listed for preparation.
 
-https://cocodataset.org/#format-data. Category ids become labels 1, 2, ... in order of id.
-All annotations are checked and turned into compressed RLE when the file is read, so that a
-fault shows before training; images are opened one at a time, later.
+To read, one needs an annotation file and a folder of images. For preparation a folder has
+```
+[annotations/]instances_train*.json   [annotations/]instances_val*.json   images
+[annotations/]*.json                  (a single file)                     images
+```
+where a single file is split by image, a fifth for validation, chosen by the hash of the file
+name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
+`images/` or beside it all: wherever the first of them are found. Category ids become labels
+1, 2, ... in order of id.
 """
 
 import functools
-import json
 import pathlib
 import warnings
 
 import numpy as np
-from tqdm import tqdm
 
+from mnc_jax.data import listing
+from mnc_jax.data.coco_file import CocoFile, read_coco_file
+from mnc_jax.data.faults import Fault, Report, refuse
 from mnc_jax.data.images import read_image
-from mnc_jax.data.segmentations import read_segmentation
-from mnc_jax.data.source import Source, make_annotation
+from mnc_jax.data.source import Source
 
-_FIELDS = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id", "segmentation"),
-    "categories": ("id", "name"),
-}
-_PROGRESS_FROM = 20_000  # Annotations; fewer are read in a second or two.
+_FIRST = 100  # Images looked for, of a file: one may be missing, but hardly so many.
 
 
 def load_coco(annotations_path, images_dir) -> Source:
@@ -40,139 +41,121 @@ def load_coco(annotations_path, images_dir) -> Source:
     ValueError: if the file is missing or not in COCO format, naming file, id and field.
       `BrokenImageError` later, when an image that cannot be read is asked for.
   """
-  path = pathlib.Path(annotations_path)
-  content = _read_json(path)
-  for section, fields in _FIELDS.items():
-    _check_section(path, content, section, fields)
-  images = content["images"]
-  files = [_image_file(path, pathlib.Path(images_dir), image) for image in images]
-  _check_folder(path, images_dir, files)
-  categories = sorted(content["categories"], key=lambda category: category["id"])
-  annotations = _annotations_by_row(path, content)
-  return Source(
-      name=str(path),
-      image_ids=np.array([image["id"] for image in images], np.int64),
-      sizes=np.array([_image_size(path, image) for image in images], np.int32).reshape(-1, 2),
-      instance_counts=np.array([len(found) for found in annotations], np.int32),
-      category_names=tuple(category["name"] for category in categories),
-      category_ids=tuple(category["id"] for category in categories),
-      read_image=functools.partial(_read_row_image, files),
-      read_annotations=annotations.__getitem__)
-
-
-def _read_json(path):
-  try:
-    content = json.loads(path.read_bytes())
-  except OSError as error:
-    raise ValueError(f"cannot read annotations {path}: {error.strerror}") from error
-  except ValueError as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
-  if not isinstance(content, dict):
-    raise ValueError(f"{path} is not in COCO format: {type(content).__name__} instead of an object")
-  return content
-
-
-def _check_section(path, content, section, fields):
-  """Checks that a section is a list of objects with these fields and ids of their own."""
-  rows = content.get(section)
-  if not isinstance(rows, list):
-    raise ValueError(f"{path} is not in COCO format: no list {section!r}")
-  seen = set()
-  for place, row in enumerate(rows):
-    where = f"{path}: item {place} of {section!r}"
-    _check_fields(where, row, fields)
-    if row["id"] in seen:
-      raise ValueError(f"{where}: id {row['id']} stands there twice")
-    seen.add(row["id"])
-
-
-def _check_fields(where, row, fields):
-  if not isinstance(row, dict):
-    raise ValueError(f"{where} is not an object")
-  for field in fields:
-    if field not in row:
-      raise ValueError(f"{where} (id {row.get('id')}) has no {field!r}")
-    if field.endswith("id") and type(row[field]) is not int:
-      raise ValueError(f"{where} has {field} {row[field]!r}: not an integer")
-
-
-def _image_file(path, folder, image):
-  name = pathlib.PurePosixPath(str(image["file_name"]))
-  if name.is_absolute() or ".." in name.parts:
-    raise ValueError(f"{path}: file_name {image['file_name']!r} of image {image['id']} leaves "
-                     "the folder of images")
-  return folder / name
-
-
-def _check_folder(path, folder, files):
+  coco = read_coco_file(pathlib.Path(annotations_path), refuse)
+  files = [pathlib.Path(images_dir, image["file_name"]) for image in coco.images]
   # One missing image is met when it is asked for; a wrong folder should be said at once.
-  if files and not any(file.is_file() for file in files[:100]):
-    raise ValueError(f"{path}: none of its first images, such as {files[0].name}, is in {folder}")
-
-
-def _image_size(path, image):
-  size = image["height"], image["width"]
-  if not all(isinstance(side, int) and side > 0 for side in size):
-    raise ValueError(f"{path}: image {image['id']} has height {size[0]!r} and width {size[1]!r}")
-  return size
+  if files and not _holds_images(images_dir, coco):
+    raise ValueError(
+        f"{coco.path}: none of its first images, such as {files[0].name}, is in {images_dir}")
+  _warn_of_empty(coco)
+  return Source(
+      name=str(coco.path),
+      image_ids=np.array([image["id"] for image in coco.images], np.int64),
+      sizes=np.array([_size(image) for image in coco.images], np.int32).reshape(-1, 2),
+      instance_counts=np.array([len(found) for found in coco.annotations], np.int32),
+      category_names=tuple(category["name"] for category in coco.categories),
+      category_ids=tuple(category["id"] for category in coco.categories),
+      file_names=tuple(image["file_name"] for image in coco.images),
+      read_image=functools.partial(_read_row_image, files),
+      read_annotations=coco.annotations.__getitem__)
 
 
 def _read_row_image(files, row):
   return read_image(files[row])
 
 
-def _annotations_by_row(path, content):
-  """Returns for each image, in order, its checked annotations with RLE masks."""
-  row_of = {image["id"]: row for row, image in enumerate(content["images"])}
-  category_ids = {category["id"] for category in content["categories"]}
-  kept, dropped = [[] for _ in content["images"]], []
-  rows = content["annotations"]
-  for row in tqdm(rows, "Reading annotations", disable=len(rows) < _PROGRESS_FROM):
-    where = f"{path}: annotation {row['id']} of image {row['image_id']}"
-    if row["image_id"] not in row_of:
-      raise ValueError(f"{where}: image_id is not in 'images'")
-    if row["category_id"] not in category_ids:
-      raise ValueError(f"{where}: category_id {row['category_id']} is not in 'categories'")
-    place = row_of[row["image_id"]]
-    try:
-      annotation = _read_annotation(row, content["images"][place])
-    except ValueError as error:
-      raise ValueError(f"{where}: {error}") from None
-    if annotation:
-      kept[place].append(annotation)
-    else:
-      dropped.append(row["id"])
-  _warn_of_dropped(path, dropped)
-  return kept
+def _size(image):
+  return image["height"], image["width"]
 
 
-def _warn_of_dropped(path, ids):
+def _holds_images(folder, coco):
+  names = [image["file_name"] for image in coco.images[:_FIRST]]
+  return any(pathlib.Path(folder, name).is_file() for name in names)
+
+
+def _warn_of_empty(coco):
+  ids = coco.empty_ids
   if ids:
     first = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
-    warnings.warn(f"{path}: left out {len(ids)} annotations with an empty box or mask: "
-                  f"ids {first}", stacklevel=2)
+    warnings.warn(f"{coco.path}: left out {len(ids)} annotations with an empty box or mask: "
+                  f"ids {first}", stacklevel=3)
 
 
-def _read_annotation(row, image):
-  """Returns the annotation in the form of `make_annotation`; None if there is nothing of it."""
-  rle = read_segmentation(row["segmentation"], image["height"], image["width"])
-  annotation = make_annotation(
-      row["id"], row["image_id"], row["category_id"], rle, bool(row.get("iscrowd", 0)))
-  empty = annotation["area"] == 0
-  # The file's own box and area, where it has them: COCO's scores are defined on these.
-  if "bbox" in row:
-    annotation["bbox"] = _read_numbers("bbox", row["bbox"], 4)
-    empty |= min(annotation["bbox"][2:]) <= 0
-  if "area" in row:
-    annotation["area"], = _read_numbers("area", [row["area"]], 1)
-  return None if empty else annotation
+def list_coco(folder: pathlib.Path, report: Report) -> listing.Listing:
+  """Returns what a folder in the layout above holds.
+
+  Raises:
+    ValueError: if it has not this layout, if a file is not in COCO format, or if the files
+      have different categories.
+  """
+  paths = _find_files(folder)
+  files = {split: read_coco_file(path, report) for split, path in paths.items()}
+  for coco in files.values():
+    for annotation_id in coco.empty_ids:
+      report(Fault("annotation",
+                   f"{coco.path}: annotation {annotation_id} has an empty box or mask"))
+  first = next(iter(files.values()))
+  for coco in files.values():
+    _check_categories(first, coco)
+  splits = {split: _make_entries(folder, coco) for split, coco in files.items()}
+  return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
+                 splits if len(splits) > 1 else _split_entries(*splits.values()))
 
 
-def _read_numbers(field, values, count):
+def _find_files(folder):
+  """Returns {split: file}; a single file under VALIDATION."""
+  found = [path for place in (folder / "annotations", folder) for path in place.glob("*.json")]
+  instances = [path for path in found if path.name.startswith("instances_")]
+  train, val = ([path for path in instances if path.name.startswith(f"instances_{split}")]
+                for split in ("train", "val"))
+  if len(train) == len(val) == 1:
+    return {listing.TRAIN: train[0], listing.VALIDATION: val[0]}
+  single = instances or found
+  if not train and not val and len(single) == 1:
+    return {listing.VALIDATION: single[0]}
+  names = ", ".join(sorted(str(path.relative_to(folder)) for path in found)) or "none"
+  raise ValueError(f"{folder} needs one instances_train*.json and one instances_val*.json, or one "
+                   f"JSON file in all, there or in annotations/; found: {names}")
+
+
+def _check_categories(one, other):
+  pairs = [{(row["id"], row["name"]) for row in coco.categories} for coco in (one, other)]
+  odd = sorted(pairs[0] ^ pairs[1])
+  if odd:
+    raise ValueError(f"{one.path} and {other.path} have different categories: {odd[0][1]!r} with "
+                     f"id {odd[0][0]} is only in one")
+
+
+def _make_entries(folder, coco: CocoFile):
+  images_dir, entries = _find_images(folder, coco), []
+  for image, found in zip(coco.images, coco.annotations, strict=True):
+    path = images_dir / image["file_name"]
+    entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(),
+                                 functools.partial(_read, path, coco.path, image, found)))
+  return entries
+
+
+def _find_images(folder, coco):
+  name = coco.path.stem.removeprefix("instances_")
+  places = [folder / name, folder / "images" / name, folder / "images", folder]
+  for place in places:
+    if _holds_images(place, coco):
+      return place
+  raise ValueError(f"{coco.path}: none of its first images is in "
+                   f"{', '.join(map(str, places))}")
+
+
+def _read(path, annotations_path, image, annotations, report):
+  del report  # The annotations were checked when their file was read.
   try:
-    numbers = [float(value) for value in values]
-  except (TypeError, ValueError):
-    numbers = []
-  if len(numbers) != count or not np.isfinite(numbers).all():
-    raise ValueError(f"{field} {values!r}: {count} finite numbers are needed")
-  return numbers
+    listing.check_image(path, _size(image), annotations_path)
+  except ValueError as error:
+    raise ValueError(f"{error} (image id {image['id']})") from error
+  return listing.Content(path, _size(image), annotations)
+
+
+def _split_entries(entries):
+  names = listing.split_names([entry.file_name for entry in entries])
+  chosen = {split: set(names[split]) for split in names}
+  return {split: [entry for entry in entries if entry.file_name in chosen[split]]
+          for split in chosen}

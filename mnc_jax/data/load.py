@@ -1,33 +1,92 @@
-"""The door to the data: from a config to a source."""
+"""The doors to the data: from a config to a source, and from a folder to a prepared set."""
 
 import pathlib
 from typing import Literal
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data.coco import load_coco
-from mnc_jax.data.shapes import load_shapes
+from mnc_jax.data.coco import list_coco, load_coco
+from mnc_jax.data.label_images import list_label_images
+from mnc_jax.data.listing import TRAIN, VALIDATION
+from mnc_jax.data.preparation import prepare_set
+from mnc_jax.data.prepared import open_split, set_folder
+from mnc_jax.data.sbd import list_sbd
+from mnc_jax.data.shapes import list_shapes, load_shapes
 from mnc_jax.data.source import Source, restrict
+
+_LISTS = {"coco": list_coco, "label_images": list_label_images, "sbd": list_sbd}
+DATASETS = ("shapes", *_LISTS)
+
+
+def prepare(dataset: str, source, data_dir, *, allow_bad: bool = False) -> None:
+  """Prepares a data set in `data_dir`, from where `load_source` reads it.
+
+  Does nothing if it is there. See `prepare_set`; the layouts of a source are told in
+  `coco.py`, `sbd.py` and `label_images.py`.
+
+  Args:
+    dataset: one of `DATASETS`.
+    source: its folder; `shapes` needs none.
+    data_dir: of all prepared sets.
+    allow_bad: prepare also if more than 1 % of the images or annotations are bad.
+
+  Raises:
+    ValueError: if there is no such data set or folder, or the folder cannot be used.
+  """
+  if dataset == "shapes":
+    prepare_set(dataset, list_shapes, "", data_dir)
+  elif dataset not in _LISTS:
+    raise ValueError(f"data set {dataset!r} is not known: {', '.join(DATASETS)}")
+  elif not pathlib.Path(source).is_dir():
+    raise ValueError(f"there is no folder {source}")
+  else:
+    prepare_set(dataset, _LISTS[dataset], source, data_dir, allow_bad=allow_bad)
 
 
 def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
   """Returns the images to train on or to evaluate on.
 
+  A data set `coco` is read from its files if any path of `config` names one, and otherwise
+  as it was prepared.
+
   Raises:
-    ValueError: if a path is not given or does not exist, naming the field; if the
-      annotations or `config.image_ids` do not fit; if the split is empty.
+    ValueError: if a path is not given or does not exist, naming the field; if the set is not
+      prepared; if the annotations or `config.image_ids` do not fit; if the split is empty.
   """
   if split not in ("train", "eval"):
     raise ValueError(f"split {split!r}: 'train' or 'eval'")
-  if config.dataset == "shapes":
-    source = load_shapes(config.data_dir, "train" if split == "train" else "validation")
-  elif config.dataset == "coco":
-    annotations = _existing_path(config, f"{split}_annotations", pathlib.Path.is_file)
-    source = load_coco(annotations, _existing_path(config, f"{split}_images", pathlib.Path.is_dir))
-  else:
-    raise ValueError(f"data.dataset {config.dataset!r} is not known: 'shapes' or 'coco'")
+  source = _open(config, split)
   if not len(source):
     raise ValueError(f"{source.name} has no images")
   return restrict(source, config.image_ids) if config.image_ids else source
+
+
+def _open(config, split):
+  prepared_split = TRAIN if split == "train" else VALIDATION
+  if config.dataset == "shapes":
+    return load_shapes(config.data_dir, prepared_split)
+  if config.dataset == "coco" and _names_files(config):
+    annotations = _existing_path(config, f"{split}_annotations", pathlib.Path.is_file)
+    return load_coco(annotations, _existing_path(config, f"{split}_images", pathlib.Path.is_dir))
+  if config.dataset in _LISTS:
+    return open_split(_prepared_folder(config), prepared_split)
+  raise ValueError(f"data.dataset {config.dataset!r} is not known: {', '.join(DATASETS)}")
+
+
+def _names_files(config):
+  return any((config.train_annotations, config.train_images,
+              config.eval_annotations, config.eval_images))
+
+
+def _prepared_folder(config):
+  folder = set_folder(config.dataset, config.data_dir)
+  if not folder.is_dir():
+    directly = ("; or give data.train_annotations and data.train_images (eval_... likewise) to "
+                "read the files directly" if config.dataset == "coco" else "")
+    raise ValueError(
+        f"the data set {config.dataset!r} is not prepared in {folder}: run python "
+        f"experiments/prepare.py --dataset {config.dataset} --source DIR "
+        f"--data-dir {config.data_dir}{directly}")
+  return folder
 
 
 def _existing_path(config, field, exists):

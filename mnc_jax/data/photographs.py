@@ -9,7 +9,7 @@ from mnc_jax.config import DataConfig
 from mnc_jax.data import transforms
 from mnc_jax.structs import ImageInfo
 
-_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def list_images(places) -> list[pathlib.Path]:
@@ -36,9 +36,9 @@ def _list_place(place):
     return [place]
   if not place.is_dir():
     raise FileNotFoundError(f"{place}: no such image or folder")
-  paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
+  paths = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
   if not paths:
-    raise FileNotFoundError(f"{place}: no image in this folder (of {', '.join(_SUFFIXES)})")
+    raise FileNotFoundError(f"{place}: no image in this folder (of {', '.join(IMAGE_SUFFIXES)})")
   return paths
 
 

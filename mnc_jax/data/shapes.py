@@ -1,55 +1,47 @@
 """The data set `shapes`: images drawn in code, prepared once as array_record files."""
 
-import numpy as np
-import tensorflow_datasets as tfds
+import functools
+import pathlib
 
 from mnc_jax.data import prepared
 from mnc_jax.data.drawing import CATEGORY_NAMES, IMAGE_SIDE, draw_image
+from mnc_jax.data.faults import Report
 from mnc_jax.data.images import encode_png
-from mnc_jax.data.source import Source, encode_mask
+from mnc_jax.data.listing import TRAIN, VALIDATION, Content, Entry, Listing
+from mnc_jax.data.preparation import prepare_set
+from mnc_jax.data.source import Source, encode_mask, make_annotation
 
 NUM_TRAIN, NUM_VALIDATION = 8000, 200
 
 # Seeds of `draw_image`, and the first image id: ids differ between the splits.
-_SPLITS = {"train": (0, 0, NUM_TRAIN), "validation": (1, 1_000_000, NUM_VALIDATION)}
+_SPLITS = {TRAIN: (0, 0, NUM_TRAIN), VALIDATION: (1, 1_000_000, NUM_VALIDATION)}
+_MOST_SHAPES = 10  # More than any image has, so that annotation ids follow from image ids.
 
 
-class Shapes(tfds.core.GeneratorBasedBuilder):
-  """Textured shapes on noisy backgrounds: 8000 training and 200 validation images."""
-
-  VERSION = tfds.core.Version("1.0.0")
-
-  def _info(self):
-    return tfds.core.DatasetInfo(
-        builder=self, description=__doc__, disable_shuffling=True,
-        features=prepared.record_features(CATEGORY_NAMES))
-
-  def _split_generators(self, dl_manager):
-    del dl_manager  # Nothing is downloaded.
-    return {split: self._generate_examples(*numbers) for split, numbers in _SPLITS.items()}
-
-  def _generate_examples(self, split_seed, first_id, count):
-    for index in range(count):
-      yield index, _draw_example(index, split_seed, first_id + index)
+def list_shapes(folder: pathlib.Path, report: Report) -> Listing:
+  """Returns the entries of 8000 training and 200 validation images, not drawn yet."""
+  del folder, report  # Nothing is read.
+  categories = [{"id": place, "name": name} for place, name in enumerate(CATEGORY_NAMES, 1)]
+  return Listing(categories, {
+      split: [_make_entry(index, seed, first_id + index) for index in range(count)]
+      for split, (seed, first_id, count) in _SPLITS.items()})
 
 
-def _draw_example(index, split_seed, image_id):
+def _make_entry(index, split_seed, image_id):
+  return Entry(image_id, "", functools.partial(_draw, index, split_seed, image_id))
+
+
+def _draw(index, split_seed, image_id, report):
+  del report
   drawing = draw_image(index, split_seed)
-  return prepared.encode_example(
-      image_id, encode_png(drawing.image), (IMAGE_SIDE, IMAGE_SIDE), drawing.labels,
-      np.zeros(len(drawing.labels), bool), [encode_mask(mask) for mask in drawing.masks])
-
-
-def prepare_shapes(data_dir: str) -> Shapes:
-  """Draws the set into `data_dir` unless it is there; returns its builder.
-
-  It appears under its final name only when it is complete.
-  """
-  builder = Shapes(data_dir=data_dir, file_format="array_record")
-  builder.download_and_prepare()
-  return builder
+  annotations = [
+      make_annotation(image_id * _MOST_SHAPES + place, image_id, label, encode_mask(mask),
+                      crowd=False)
+      for place, (label, mask) in enumerate(zip(drawing.labels, drawing.masks, strict=True), 1)]
+  return Content(encode_png(drawing.image), (IMAGE_SIDE, IMAGE_SIDE), annotations)
 
 
 def load_shapes(data_dir: str, split: str) -> Source:
   """Returns the split `train` or `validation`, drawing the set first if it is absent."""
-  return prepared.open_split(prepare_shapes(data_dir), split)
+  prepare_set("shapes", list_shapes, "", data_dir)
+  return prepared.open_split(prepared.set_folder("shapes", data_dir), split)

@@ -45,6 +45,7 @@ class Source:
     category_ids: the data set's own id of label i + 1 is item i.
     read_image: i -> [h, w, 3] uint8 RGB. Raises `BrokenImageError`.
     read_annotations: i -> COCO annotations with RLE masks, without decoding the image.
+    file_names: of the N images in the folder they came from; () if they came from no files.
   """
   name: str
   image_ids: np.ndarray
@@ -54,6 +55,7 @@ class Source:
   category_ids: tuple[int, ...]
   read_image: Callable[[int], np.ndarray]
   read_annotations: Callable[[int], list[Annotation]]
+  file_names: tuple[str, ...] = ()
 
   def __len__(self) -> int:
     return len(self.image_ids)
@@ -81,11 +83,14 @@ def _read_record(source: Source, index: int) -> Record:
 def ground_truth(source: Source) -> dict[str, Any]:
   """Returns the whole split in COCO format, in pixels of the files, masks as RLE text.
 
-  It is a dict of `images`, `annotations` and `categories` that `json.dump` can write.
+  It is a dict of `images`, `annotations` and `categories` that `json.dump` can write. Images
+  have a `file_name` if the source knows it.
   """
   images = [
       {"id": int(image_id), "height": int(height), "width": int(width)}
       for image_id, (height, width) in zip(source.image_ids, source.sizes, strict=True)]
+  for image, file_name in zip(images, source.file_names, strict=False):
+    image["file_name"] = file_name
   annotations = [a for index in range(len(source)) for a in source.read_annotations(index)]
   categories = [
       {"id": category_id, "name": name}
@@ -110,6 +115,7 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
   return dataclasses.replace(
       source, image_ids=source.image_ids[rows], sizes=source.sizes[rows],
       instance_counts=source.instance_counts[rows],
+      file_names=tuple(source.file_names[row] for row in rows if source.file_names),
       read_image=functools.partial(_call_row, source.read_image, rows),
       read_annotations=functools.partial(_call_row, source.read_annotations, rows))
 

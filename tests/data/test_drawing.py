@@ -15,7 +15,7 @@ def drawings():
 
 
 def test_same_set_everywhere(drawings):
-  # If this fails, every score on `shapes` has lost its meaning: raise Shapes.VERSION.
+  # If this fails, every score on `shapes` has lost its meaning: raise prepared.VERSION.
   masks = [np.packbits(d.masks).tobytes() + d.labels.tobytes() for d in drawings[:20]]
   assert zlib.crc32(b"".join(masks)) == 2051837982
   sums = [d.image.astype(np.int64).sum() for d in drawings[:4]]

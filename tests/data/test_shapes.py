@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data import evaluation_batches, ground_truth, load_source, shapes, training_batches
+from mnc_jax.data import (
+  evaluation_batches,
+  ground_truth,
+  load_source,
+  prepare,
+  shapes,
+  training_batches,
+)
 from mnc_jax.data.drawing import draw_image
 
 
@@ -17,7 +24,7 @@ def data_dir(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(shapes, "_SPLITS", {"train": (0, 0, 12), "validation": (1, 1_000_000, 5)})
     folder = tmp_path_factory.mktemp("data")
-    shapes.prepare_shapes(str(folder))
+    prepare("shapes", "", folder)
   return str(folder)
 
 
@@ -48,6 +55,7 @@ def test_ground_truth_fits_the_records(config):
   assert areas == [mask.sum() for index in range(5) for mask in source[index].masks]
   assert len({a["id"] for a in truth["annotations"]}) == len(areas)
   assert [c["name"] for c in truth["categories"]] == list(source.category_names)
+  assert "file_name" not in truth["images"][0]
 
 
 def test_splits_and_restriction(config):

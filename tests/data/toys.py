@@ -51,3 +51,12 @@ def coco_content():
            "segmentation": [[-5, -5, 5, -5, 5, 5, -5, 5]]}],
       "categories": [{"id": 20, "name": "tree"}, {"id": 5, "name": "bird"}],
   }
+
+
+def read_listing(list_images, folder):
+  """Returns the listing of a folder, its contents by split, and the faults that were told."""
+  faults = []
+  found = list_images(folder, faults.append)
+  contents = {split: [entry.read(faults.append) for entry in entries]
+              for split, entries in found.splits.items()}
+  return found, contents, faults

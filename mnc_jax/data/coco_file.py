@@ -1,0 +1,171 @@
+"""Reads and checks an annotation file in COCO format (https://cocodataset.org/#format-data).
+
+All annotations are checked and turned into compressed RLE when the file is read, so that a
+fault shows before training.
+"""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mnc_jax.data.faults import Fault, Report, refuse
+from mnc_jax.data.segmentations import read_segmentation
+from mnc_jax.data.source import Annotation, make_annotation
+
+_FIELDS = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "segmentation"),
+    "categories": ("id", "name"),
+}
+_PROGRESS_FROM = 20_000  # Annotations; fewer are read in a second or two.
+
+
+class CocoFile(NamedTuple):
+  """The sound part of an annotation file.
+
+  Attributes:
+    path: of the file.
+    images: N rows of the file, in its order.
+    annotations: N lists, of each image; masks as compressed RLE with text counts, box and
+      area as the file gives them, else of the mask.
+    categories: rows of the file, in order of id.
+    empty_ids: of annotations that were left out because their box or mask is empty.
+  """
+  path: pathlib.Path
+  images: list[dict[str, Any]]
+  annotations: list[list[Annotation]]
+  categories: list[dict[str, Any]]
+  empty_ids: list[int]
+
+
+def read_coco_file(path: pathlib.Path, report: Report) -> CocoFile:
+  """Reads an annotation file; polygons are drawn as COCO's tools draw them.
+
+  Images and annotations that cannot be used are reported and left out; so are, in silence,
+  the annotations of such an image.
+
+  Raises:
+    ValueError: if the file cannot be read, is not in COCO format, or has a bad category.
+  """
+  content = _read_json(path)
+  categories = list(_sound_rows(path, content, "categories", refuse))
+  images = list(_sound_rows(path, content, "images", report))
+  annotations, empty_ids = _annotations_by_image(path, content, images, categories, report)
+  return CocoFile(path, images, annotations, sorted(categories, key=lambda row: row["id"]),
+                  empty_ids)
+
+
+def _read_json(path):
+  try:
+    content = json.loads(path.read_bytes())
+  except OSError as error:
+    raise ValueError(f"cannot read annotations {path}: {error.strerror}") from error
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+  if not isinstance(content, dict):
+    raise ValueError(f"{path} is not in COCO format: {type(content).__name__} instead of an object")
+  for section in _FIELDS:
+    if not isinstance(content.get(section), list):
+      raise ValueError(f"{path} is not in COCO format: no list {section!r}")
+  return content
+
+
+def _sound_rows(path, content, section, report):
+  """Yields the rows of a section that have its fields and an id of their own."""
+  seen = set()
+  for place, row in enumerate(content[section]):
+    try:
+      _check_row(f"{path}: item {place} of {section!r}", row, _FIELDS[section], seen)
+      if section == "images":
+        _check_image_row(path, row)
+    except ValueError as error:
+      report(Fault("image" if section == "images" else "annotation", str(error)))
+    else:
+      seen.add(row["id"])
+      yield row
+
+
+def _check_row(where, row, fields, seen):
+  if not isinstance(row, dict):
+    raise ValueError(f"{where} is not an object")
+  for field in fields:
+    if field not in row:
+      raise ValueError(f"{where} (id {row.get('id')}) has no {field!r}")
+    if field.endswith("id") and type(row[field]) is not int:
+      raise ValueError(f"{where} has {field} {row[field]!r}: not an integer")
+  if row["id"] in seen:
+    raise ValueError(f"{where}: id {row['id']} stands there twice")
+
+
+def _check_image_row(path, row):
+  size = row["height"], row["width"]
+  if not all(isinstance(side, int) and side > 0 for side in size):
+    raise ValueError(f"{path}: image {row['id']} has height {size[0]!r} and width {size[1]!r}")
+  if not isinstance(row["file_name"], str):
+    raise ValueError(f"{path}: image {row['id']} has file_name {row['file_name']!r}: not text")
+  name = pathlib.PurePosixPath(row["file_name"])
+  if name.is_absolute() or ".." in name.parts:
+    raise ValueError(f"{path}: file_name {row['file_name']!r} of image {row['id']} leaves "
+                     "the folder of images")
+
+
+def _annotations_by_image(path, content, images, categories, report):
+  """Returns the checked annotations of each image, in order, and the ids of empty ones."""
+  sound = {image["id"]: image for image in images}
+  category_ids = {category["id"] for category in categories}
+  gone = _image_ids(content) - set(sound)
+  found, empty_ids = {image_id: [] for image_id in sound}, []
+  rows = _sound_rows(path, content, "annotations", report)
+  count = len(content["annotations"])
+  for row in tqdm(rows, "Reading annotations", count, disable=count < _PROGRESS_FROM):
+    if row["image_id"] in gone:
+      continue
+    try:
+      annotation = _read_annotation(row, sound, category_ids)
+    except ValueError as error:
+      report(Fault("annotation",
+                   f"{path}: annotation {row['id']} of image {row['image_id']}: {error}"))
+      continue
+    if annotation:
+      found[row["image_id"]].append(annotation)
+    else:
+      empty_ids.append(row["id"])
+  return list(found.values()), empty_ids
+
+
+def _image_ids(content):
+  rows = [row for row in content["images"] if isinstance(row, dict)]
+  return {row["id"] for row in rows if type(row.get("id")) is int}
+
+
+def _read_annotation(row, images, category_ids):
+  """Returns the annotation in the form of `make_annotation`; None if there is nothing of it."""
+  if row["image_id"] not in images:
+    raise ValueError("image_id is not in 'images'")
+  if row["category_id"] not in category_ids:
+    raise ValueError(f"category_id {row['category_id']} is not in 'categories'")
+  image = images[row["image_id"]]
+  rle = read_segmentation(row["segmentation"], image["height"], image["width"])
+  annotation = make_annotation(
+      row["id"], row["image_id"], row["category_id"], rle, bool(row.get("iscrowd", 0)))
+  empty = annotation["area"] == 0
+  # The file's own box and area, where it has them: COCO's scores are defined on these.
+  if "bbox" in row:
+    annotation["bbox"] = _read_numbers("bbox", row["bbox"], 4)
+    empty |= min(annotation["bbox"][2:]) <= 0
+  if "area" in row:
+    annotation["area"], = _read_numbers("area", [row["area"]], 1)
+  return None if empty else annotation
+
+
+def _read_numbers(field, values, count):
+  try:
+    numbers = [float(value) for value in values]
+  except (TypeError, ValueError):
+    numbers = []
+  if len(numbers) != count or not np.isfinite(numbers).all():
+    raise ValueError(f"{field} {values!r}: {count} finite numbers are needed")
+  return numbers

@@ -1,0 +1,61 @@
+"""Masks that are disjoint, as one image of labels: each pixel says which instance it is of."""
+
+import pathlib
+
+import numpy as np
+import PIL.Image
+from pycocotools import mask as mask_api
+
+# 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
+_LABEL_MODES = ("L", "I;16", "I;16B", "I", "P", "1")
+
+
+def read_label_map(path: pathlib.Path) -> np.ndarray:
+  """Returns the [h, w] integer labels of an image file; of a palette, the indices.
+
+  OpenCV would give the colours of the palette, which nothing can be told from.
+
+  Raises:
+    ValueError: if the file is missing, damaged, or has more than one channel.
+  """
+  try:
+    with PIL.Image.open(path) as image:
+      labels = np.asarray(image)
+  except FileNotFoundError:
+    raise ValueError(f"there is no label image {path}") from None
+  # Pillow says of a damaged PNG that its syntax is wrong.
+  except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+    raise ValueError(f"label image {path} cannot be read: {error}") from error
+  if image.mode not in _LABEL_MODES:
+    raise ValueError(f"label image {path} has colours (mode {image.mode}): one channel of 8 or 16 "
+                     "bits is needed, in which each value is an instance")
+  return labels.astype(np.int32)
+
+
+def encode_labels(labels: np.ndarray) -> dict[int, dict]:
+  """Returns the COCO RLE of each label but 0, counts as text, in order of the labels.
+
+  All are found in one pass: hundreds of masks of a whole image would fill the memory.
+
+  Args:
+    labels: [h, w] int.
+  """
+  flat = labels.ravel(order="F")  # Runs go down the columns.
+  starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+  runs = np.stack([starts, np.append(starts[1:], flat.size)], axis=1)
+  order = np.argsort(flat[starts], kind="stable")
+  values, firsts = np.unique(flat[starts][order], return_index=True)
+  groups = np.split(runs[order], firsts[1:])
+  return {int(value): _encode_runs(group, labels.shape)
+          for value, group in zip(values, groups, strict=True) if value}
+
+
+def _encode_runs(runs, size):
+  """Returns the RLE of pixels runs[:, 0] ... runs[:, 1] - 1, which do not touch."""
+  height, width = size
+  bounds = np.concatenate([[0], runs.ravel(), [height * width]])
+  lengths = np.diff(bounds).tolist()
+  if not lengths[-1]:
+    lengths.pop()
+  rle = mask_api.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
+  return {"size": [height, width], "counts": rle["counts"].decode("ascii")}

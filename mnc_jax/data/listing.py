@@ -1,0 +1,138 @@
+"""What a folder of images holds, as the readers of its layout list it for preparation.
+
+Listing reads names; each image and its annotations are read and checked one at a time, later.
+"""
+
+from collections.abc import Callable, Sequence
+import hashlib
+import pathlib
+from typing import Any, NamedTuple
+
+from mnc_jax.data.faults import Fault, Report
+from mnc_jax.data.images import read_image
+from mnc_jax.data.source import Annotation, BrokenImageError
+
+TRAIN, VALIDATION = "train", "validation"
+
+# Ids from digits lie below, ids from hashes above; both are exact in JSON's double precision.
+_FIRST_HASH = 2 ** 52
+_MOST_DIGITS = 15
+_HELD_OUT = 5  # One in so many images is for validation, where no list says which.
+
+
+class Content(NamedTuple):
+  """An image that was read and checked, with its annotations.
+
+  Attributes:
+    image: path of the image file, or its bytes; they are stored as they are.
+    size: (height, width) in pixels.
+    annotations: in COCO format with RLE masks; none is empty.
+  """
+  image: pathlib.Path | bytes
+  size: tuple[int, int]
+  annotations: list[Annotation]
+
+
+class Entry(NamedTuple):
+  """An image that a list names.
+
+  Attributes:
+    image_id: unique in its split.
+    file_name: relative to the folder of the data set; "" if it has no file.
+    read: gives the content, and hands annotations that cannot be used to the report. Raises
+      ValueError if the image cannot be used at all.
+  """
+  image_id: int
+  file_name: str
+  read: Callable[[Report], Content]
+
+
+class Listing(NamedTuple):
+  """A whole data set: its categories `{"id": int, "name": str}`, and the entries by split."""
+  categories: list[dict[str, Any]]
+  splits: dict[str, list[Entry]]
+
+
+def check_image(path: pathlib.Path, size: tuple[int, int], annotation_path) -> None:
+  """Decodes an image to see that it is whole and as large as it is annotated.
+
+  Raises:
+    BrokenImageError: if not, naming the file.
+  """
+  found = read_image(path).shape[:2]
+  if found != tuple(size):
+    raise BrokenImageError(
+        f"image {path} is {found[0]} x {found[1]} (height x width), but is annotated as "
+        f"{size[0]} x {size[1]} in {annotation_path}")
+
+
+def stable_id(name: str) -> int:
+  """Returns an image id that follows from the name alone.
+
+  A name of digits and underscores gives its digits, "2008_000123" the id 2008000123; any
+  other name a hash, of 2**52 or more.
+  """
+  digits = name.replace("_", "")
+  if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
+    return int(digits)
+  return _FIRST_HASH + int.from_bytes(_hash(name)[:8], "big") % _FIRST_HASH
+
+
+def _hash(name):
+  return hashlib.sha256(name.encode()).digest()
+
+
+def split_names(names: Sequence[str]) -> dict[str, list[str]]:
+  """Returns the names by split, every fifth in the order of their hashes for validation.
+
+  The same names give the same splits, in any order and on any machine. Each split keeps the
+  order of the names. One name alone is for validation.
+  """
+  held_out = set(sorted(names, key=_hash)[:max(len(names) // _HELD_OUT, 1)])
+  return {TRAIN: [name for name in names if name not in held_out],
+          VALIDATION: [name for name in names if name in held_out]}
+
+
+def read_lists(train: pathlib.Path, validation: pathlib.Path, report: Report):
+  """Returns the names by split that two files list, one a line; empty lines do not count.
+
+  A name that is none, or whose id was given before in either list, is reported and left out.
+
+  Raises:
+    ValueError: if a list cannot be read, or names nothing.
+  """
+  given: dict[int, str] = {}
+  return {split: _read_list(path, given, report)
+          for split, path in ((TRAIN, train), (VALIDATION, validation))}
+
+
+def _read_list(path, given, report):
+  names = []
+  for number, line in enumerate(_read_lines(path), 1):
+    name, where = line.strip(), f"{path}, line {number}"
+    fault = _find_fault(name, where, given)
+    if fault:
+      report(Fault("image", fault))
+    elif name:
+      given[stable_id(name)] = f"{name} in {where}"
+      names.append(name)
+  if not names:
+    raise ValueError(f"{path} names no image")
+  return names
+
+
+def _read_lines(path):
+  try:
+    return path.read_text(encoding="utf-8").splitlines()
+  except OSError as error:
+    raise ValueError(f"cannot read list {path}: {error.strerror}") from error
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path} is not text: {error}") from error
+
+
+def _find_fault(name, where, given):
+  if name and pathlib.PurePath(name).name != name:
+    return f"{where}: {name!r} is not the name of a file"
+  if name and stable_id(name) in given:
+    return f"{where}: {name} has the id {stable_id(name)} of {given[stable_id(name)]}"
+  return None

@@ -1,0 +1,86 @@
+"""Lists of names: ids that last, splits that are the same everywhere, faults by line."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mnc_jax.data.faults import Fault, check_share, describe, refuse
+from mnc_jax.data.listing import check_image, read_lists, split_names, stable_id
+from mnc_jax.data.source import BrokenImageError
+
+
+def test_ids_follow_from_names():
+  assert stable_id("2008_000123") == 2008000123
+  assert stable_id("000000000030") == 30
+  # sha256("cell") begins with 39d02b42938b2b75.
+  assert stable_id("cell") == 2 ** 52 + 0x39d02b42938b2b75 % 2 ** 52
+  ids = [stable_id(f"cell_{number}") for number in range(2000)] + [stable_id("9" * 16)]
+  assert len(set(ids)) == 2001
+  assert min(ids) >= 2 ** 52 and max(ids) < 2 ** 53
+
+
+def test_split_does_not_depend_on_the_order():
+  names = [f"cell_{number}" for number in range(23)]
+  splits = split_names(names)
+  assert [len(splits["train"]), len(splits["validation"])] == [19, 4]
+  assert sorted(splits["train"] + splits["validation"]) == sorted(names)
+  again = split_names(names[::-1])
+  assert {split: sorted(found) for split, found in again.items()} == {
+      split: sorted(found) for split, found in splits.items()}
+  assert split_names(["a", "b"]) in ({"train": ["a"], "validation": ["b"]},
+                                     {"train": ["b"], "validation": ["a"]})
+
+
+def _lists(tmp_path, train, val):
+  (tmp_path / "train.txt").write_text(train)
+  (tmp_path / "val.txt").write_text(val)
+  return tmp_path / "train.txt", tmp_path / "val.txt"
+
+
+def test_bad_names_are_reported_by_line_and_left_out(tmp_path):
+  faults = []
+  names = read_lists(*_lists(tmp_path, "a\n\n b \na\n../c\n", "d\nb\n1_2\n12"), faults.append)
+  assert names == {"train": ["a", "b"], "validation": ["d", "1_2"]}
+  assert {fault.item for fault in faults} == {"image"}
+  twice, outside, in_both, same_id = (fault.message for fault in faults)
+  assert "train.txt, line 4: a has the id" in twice and "train.txt, line 1" in twice
+  assert "train.txt, line 5: '../c' is not the name of a file" in outside
+  assert "val.txt, line 2: b has the id" in in_both and "train.txt, line 3" in in_both
+  assert "val.txt, line 4: 12 has the id 12 of 1_2" in same_id
+
+
+def test_lists_that_name_nothing(tmp_path):
+  train, val = _lists(tmp_path, "a\n", " \n")
+  with pytest.raises(ValueError, match="val.txt names no image"):
+    read_lists(train, val, refuse)
+  with pytest.raises(ValueError, match="cannot read list .*gone.txt: No such file"):
+    read_lists(train, tmp_path / "gone.txt", refuse)
+  val.write_bytes(b"\xff\xfe\x00")
+  with pytest.raises(ValueError, match="val.txt is not text"):
+    read_lists(train, val, refuse)
+
+
+def test_images_must_be_whole_and_of_the_right_size(tmp_path):
+  path = tmp_path / "a.jpg"
+  cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8))
+  check_image(path, (9, 12), "a.mat")
+  with pytest.raises(BrokenImageError, match=r"a.jpg is 9 x 12 .* annotated as 12 x 9 in a.mat"):
+    check_image(path, (12, 9), "a.mat")
+  path.write_bytes(path.read_bytes()[:-40])
+  with pytest.raises(BrokenImageError, match="a.jpg is cut off"):
+    check_image(path, (9, 12), "a.mat")
+
+
+def test_one_in_a_hundred_may_be_bad():
+  faults = [Fault("image", "image 7 is cut off")]
+  check_share(faults, images=99, annotations=0)
+  with pytest.raises(ValueError, match=r"1 of 99 images cannot be used, .* 1%:\n  image 7 is"):
+    check_share(faults, images=98, annotations=500)
+  with pytest.raises(ValueError, match="2 of 101 annotations"):
+    check_share([Fault("annotation", "x")] * 2, images=1000, annotations=99)
+
+
+def test_many_faults_are_counted():
+  lines = describe([f"fault {number}" for number in range(25)]).splitlines()
+  assert lines[0] == "  fault 0"
+  assert lines[19:] == ["  fault 19", "  ... and 5 more"]
