@@ -61,8 +61,8 @@ def report_errors(folder: pathlib.Path, source, results, score: voc.Score, image
             for threshold, part in score.thresholds.items()}
   columns = {f"AP^r@{threshold:g}": part.ap_11point for threshold, part in score.thresholds.items()}
   page = write_report(folder, ground_truth(source), results, source.read_image,
-                      title=f"Errors on {source.name}", scores=scores, category_scores=columns,
-                      max_images=images)
+                      title=f"Errors on {pathlib.Path(source.name).name}", scores=scores,
+                      category_scores=columns, max_images=images)
   print(f"The worst images: {page}")
 
 
