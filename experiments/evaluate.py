@@ -69,8 +69,8 @@ def report_errors(folder: pathlib.Path, source, results, scores: dict, images: i
   head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
   columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
   page = write_report(folder, ground_truth(source), results, source.read_image,
-                      title=f"Errors on {source.name}", scores=head, category_scores=columns,
-                      max_images=images)
+                      title=f"Errors on {pathlib.Path(source.name).name}", scores=head,
+                      category_scores=columns, max_images=images)
   print(f"The worst images: {page}")
 
 

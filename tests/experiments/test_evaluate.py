@@ -34,8 +34,8 @@ def run(monkeypatch, tmp_path):
   monkeypatch.setattr(evaluate, "load_model", lambda *arguments: model)
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
   monkeypatch.setattr(evaluate.parallel, "make_predict", lambda config: find_square)
-  def run_evaluate():
-    evaluate.main(["--workdir", "unused", "--output", str(tmp_path / "out")])
+  def run_evaluate(*more):
+    evaluate.main(["--workdir", "unused", "--output", str(tmp_path / "out"), *more])
     return tmp_path / "out"
   return run_evaluate
 
@@ -88,3 +88,14 @@ def test_two_processes_score_as_one(run, monkeypatch):
   monkeypatch.setattr(evaluate, "predict_all", predict_both)
   assert (run() / "evaluation.json").read_text() == expected
   assert [len(seen) for seen, _ in shares] == [2, 4]
+
+
+def test_the_report_shows_the_worst_images(run, tmp_path, capsys):
+  run("--report", str(tmp_path / "report"), "--report-images", "2")
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert f"The worst images: {tmp_path / 'report' / 'index.html'}" in capsys.readouterr().out
+  assert page.count('<article class="card"') == 2
+  # Every instance is found; the false squares of three images score .3.
+  assert "Shown are the worst 2 of 6 images; 4 of cost" in page
+  assert "<dt>mAP^r at IoU 0.5</dt><dd>1.000</dd>" in page
+  assert len(list((tmp_path / "report" / "images").iterdir())) == 4

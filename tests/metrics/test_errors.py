@@ -21,7 +21,8 @@ def make_record(columns, *, category=1, rows=(0, 10), image=1, **fields):
 
 
 def make_truth(annotations, *, images=(1,)):
-  return {"images": [IMAGE | {"id": image} for image in images], "annotations": annotations,
+  return {"images": [IMAGE | {"id": image} for image in images],
+          "annotations": [record | {"id": number} for number, record in enumerate(annotations)],
           "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}
 
 
