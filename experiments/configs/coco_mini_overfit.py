@@ -7,8 +7,10 @@ Data:      any COCO-format set; the ids are the first eight training images of t
            its image.
 Command:   python experiments/train.py --config experiments/configs/coco_mini_overfit.py \\
              --workdir runs/coco_mini_overfit --data.train-annotations COCO/instances_train.json \\
-             --data.train-images COCO/train --train.init-weights vgg16_imagenet_conv.npz
-Hardware:  2 CPU cores
+             --data.train-images COCO/train --data.eval-annotations COCO/instances_train.json \\
+             --data.eval-images COCO/train --train.init-weights vgg16_imagenet_conv.npz
+Hardware:  2 CPU cores, 33 minutes
+Score:     mAP^r .949 at IoU .5, .929 at .7 on the same eight images (2026-11-23)
 """
 
 from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig
