@@ -36,7 +36,7 @@ def main() -> None:
   tell("2. The weights that come with the package: find instances, and score on held-out images")
   shipped = predict_and_evaluate("--weights", SHIPPED, DEMO / "shipped")
 
-  tell("3. Training from scratch: all five stages at once, about seven minutes on two cores")
+  tell("3. Training from scratch: all five stages at once, about ten minutes on two cores")
   run("train.py", "--config", CONFIG, "--workdir", DEMO / "run", *DATA)
   trained = predict_and_evaluate("--workdir", DEMO / "run", DEMO / "trained")
   summarize(shipped, trained, (time.perf_counter() - started) / 60)
