@@ -1,11 +1,13 @@
-"""Measures speed, memory and arithmetic: python experiments/benchmark.py {ops,inference,train}.
+"""Measures speed, memory and arithmetic: benchmark.py {ops,inference,train,data}.
 
     ops        suppression, RoI warping and pooling (forward, with gradient), mask voting
     inference  images in, instances out: VGG-16, five stages
     train      training steps: VGG-16, five stages
+    data       files in, training batches out: images a second and memory; Linux only
 
-Needs jax, flax, optax and numpy, and runs from a source tree on one device. Where torchvision
-can be imported, its operations and its Mask R-CNN stand in the next column.
+Runs from a source tree on one device, and needs jax, flax, optax and numpy; `data` needs all
+that mnc_jax needs. Where torchvision can be imported, its operations and its Mask R-CNN stand
+in the next column.
 """
 
 import argparse
@@ -17,6 +19,9 @@ import pathlib
 import platform
 import sys
 import types
+
+_MODULES = {"ops": "benchmark_ops", "inference": "benchmark_model", "train": "benchmark_model",
+            "data": "benchmark_data"}
 
 
 def prepare_bare_machine() -> None:
@@ -41,10 +46,12 @@ def parse_arguments(arguments) -> argparse.Namespace:
   for name, help_text in (("inference", "images to instances"), ("train", "training steps")):
     _add_model_options(commands.add_parser(name, help=help_text))
   for command in commands.choices.values():
-    command.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     command.add_argument("--repeats", type=int, default=5, help="the median of so many is taken")
     command.add_argument("--no-torchvision", action="store_true", help="leave its column out")
+  _add_data_options(commands.add_parser("data", help="files to training batches"))
+  for command in commands.choices.values():
+    command.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures here")
   return parser.parse_args(arguments)
 
@@ -73,8 +80,21 @@ def _add_model_options(parser):
   parser.add_argument("--roi-chunk", type=int, default=16, help="RoIs pooled at a time")
 
 
+def _add_data_options(parser):
+  parser.add_argument("--annotations", type=pathlib.Path, metavar="FILE",
+                      help="a COCO file; without one 64 images of 384 x 640 are drawn")
+  parser.add_argument("--images", type=pathlib.Path, metavar="DIR", help="its images")
+  parser.add_argument("--batch", type=int, default=8, help="images a batch")
+  parser.add_argument("--batches", type=int, default=200, help="measured, after a tenth as many")
+  parser.add_argument("--workers", type=int, default=2, help="processes that read")
+  parser.add_argument("--height", type=int, default=600)
+  parser.add_argument("--width", type=int, default=1000)
+
+
 def torchvision_column(options):
   """Returns the module that measures torchvision, or None and why."""
+  if options.command == "data":
+    return None, "has no such reader"
   if options.no_torchvision:
     return None, "left out by --no-torchvision"
   try:
@@ -120,8 +140,7 @@ def main(arguments) -> dict:
         f"({machine['platform']}, {machine['cpu_cores']} CPU cores), jax {machine['jax']}",
         flush=True)
   torch_side, reason = torchvision_column(options)
-  name = "benchmark_ops" if options.command == "ops" else "benchmark_model"
-  rows, notes = importlib.import_module(name).measure(options, torch_side)
+  rows, notes = importlib.import_module(_MODULES[options.command]).measure(options, torch_side)
   if torch_side is None:
     notes = [*notes, f"torchvision: {reason}"]
   print(format_table([("", "mnc_jax", "torchvision"),

@@ -35,7 +35,6 @@ class _Loader:
     scales: [N] network pixels a pixel of the file.
     sizes: [N, 2] (height, width) of each image at network scale.
     buckets: [N] bucket of each image.
-    broken: rows of the images that were skipped so far; grows.
   """
   source: Source
   config: DataConfig
@@ -43,7 +42,6 @@ class _Loader:
   scales: np.ndarray
   sizes: np.ndarray
   buckets: np.ndarray
-  broken: set[int] = dataclasses.field(default_factory=set)
 
 
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
@@ -79,7 +77,8 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
-  return _prefetch(batches, config)
+  # Here, in one process, since each worker sees only its own share of the batches.
+  return _prefetch(batches, config).map(functools.partial(_tell_broken, source, set()))
 
 
 def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
@@ -134,11 +133,12 @@ def _load_training_batch(loader, plan, step):
   rows, flips = planning.training_rows(plan, step)
   places = range(len(rows))[loader.part]
   rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
-  examples = [_load_or_skip(loader, row, planning.place_rng(plan, step, place))
+  broken: dict[int, str] = {}
+  examples = [_load_or_skip(loader, row, planning.place_rng(plan, step, place), broken)
               for row, place in zip(rows, places, strict=True)]
   examples = [transforms.flip_example(example) if flip and example else example
               for example, flip in zip(examples, flips, strict=True)]
-  return _collate(loader, rows, examples, loader.buckets[rows[0]])
+  return _collate(loader, rows, examples, loader.buckets[rows[0]]), broken
 
 
 def _load_evaluation_batch(loader, plan_rows, step):
@@ -154,7 +154,8 @@ def _load(loader, row):
   return transforms.keep_largest(example, loader.config.max_instances)
 
 
-def _load_or_skip(loader, row, rng):
+def _load_or_skip(loader, row, rng, broken):
+  """Returns the example, or None and notes why in `broken`, {row: message}."""
   config, scale = loader.config, loader.scales[row]
   bucket = config.buckets[loader.buckets[row]]
   try:
@@ -162,12 +163,19 @@ def _load_or_skip(loader, row, rng):
                                      bucket=bucket)
     return transforms.keep_largest(example, config.max_instances)
   except BrokenImageError as error:
-    if row not in loader.broken:
-      loader.broken.add(int(row))
-      warnings.warn(f"skipped in training, {len(loader.broken)} so far: {error}", stacklevel=2)
-    if len(loader.broken) == len(loader.source):
-      raise ValueError(f"{loader.source.name}: no image can be read, the last: {error}") from error
+    broken[int(row)] = str(error)
     return None
+
+
+def _tell_broken(source, seen, loaded):
+  """Passes a batch on; warns of each broken image once, and stops when all are."""
+  batch, broken = loaded
+  for row in broken.keys() - seen:
+    seen.add(row)
+    warnings.warn(f"skipped in training, {len(seen)} so far: {broken[row]}", stacklevel=2)
+  if len(seen) == len(source):
+    raise ValueError(f"{source.name}: no image can be read, the last: {[*broken.values()][-1]}")
+  return batch
 
 
 def _collate(loader, rows, examples, bucket):

@@ -92,11 +92,13 @@ def test_flip_is_an_option(toy_config):
   assert len(kinds(toy_config)) > len(kinds(plain))
 
 
-def test_broken_image_is_skipped_and_counted(toy_config):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_broken_image_is_skipped_and_counted_once(toy_config, num_workers):
   source = make_source([(16, 24)] * 6, broken=(2, 4))
+  config = dataclasses.replace(toy_config, num_workers=num_workers)
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    batches = _take(training_batches(source, toy_config, seed=0, batch_size=3), 8)
+    batches = _take(training_batches(source, config, seed=0, batch_size=3), 8)
   messages = sorted(str(w.message) for w in caught if "skipped" in str(w.message))
   assert len(messages) == 2
   assert messages[0].startswith("skipped in training, 1 so far: cannot read image toy_")

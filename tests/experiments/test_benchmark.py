@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import multiprocessing
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 import benchmark
+import benchmark_data
 import benchmark_flops as flops
 from benchmark_timing import median_seconds
 from mnc_jax.config import Config, InferenceConfig, ModelConfig, TrainConfig
+from mnc_jax.data.coco_file import read_coco_file
+from mnc_jax.data.faults import refuse
 from mnc_jax.stages import box_stage, category_stage, features, mask_stage
 
 SMALL = ModelConfig(
@@ -162,6 +166,34 @@ def test_inference_writes_its_figures(tmp_path):
   assert counted == pytest.approx(
       sum(value for name, value in figures.items() if name.startswith("GFLOP an image:")))
   assert figures["TFLOP/s"] == pytest.approx(counted / 1e3 / figures["seconds a step"])
+
+
+def test_data_writes_its_figures(tmp_path):
+  file = tmp_path / "data.json"
+  benchmark.main(["data", "--batch", "2", "--batches", "10", "--workers", "0", "--height", "60",
+                  "--width", "100", "--json", str(file)])
+  report = json.loads(file.read_text())
+  assert [row["name"] for row in report["rows"]] == [
+      "images a second", "memory after 1 batches, GB", "memory after 11 batches, GB"]
+  assert all(row["mnc_jax"] > 0 for row in report["rows"])
+  assert report["notes"][0].startswith("64 images, 7.0 instances an image, 0 workers.")
+
+
+def test_data_counts_the_memory_of_its_workers():
+  with multiprocessing.get_context("spawn").Pool(2) as pool:
+    assert pool.apply(abs, (-1,)) == 1  # They run.
+    with_workers = benchmark_data.memory()
+  alone = benchmark_data.memory()
+  # An interpreter takes 10 MB.
+  assert with_workers > alone + 0.005
+
+
+def test_drawn_photographs_are_as_large_as_real_ones(tmp_path):
+  coco = read_coco_file(benchmark_data.draw_set(tmp_path), refuse)
+  assert {len(found) for found in coco.annotations} == {7}
+  bits = [8 * (tmp_path / image["file_name"]).stat().st_size / (image["height"] * image["width"])
+          for image in coco.images]
+  assert min(bits) > 4 and max(bits) < 5
 
 
 def test_an_odd_number_of_nms_sizes_is_refused():
