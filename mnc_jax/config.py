@@ -86,6 +86,9 @@ class DataConfig:
   """... unless the long side would exceed this (release)."""
   buckets: tuple[tuple[int, int], ...] = ((600, 1000), (1000, 600))
   """(height, width) that images are padded to; one compilation each."""
+  stretch_contrast: bool = False
+  """Spread each image's intensities over 0 ... 255, as is usual for microscopes, whose images
+  may fill a small part of that range; see `data.transforms.stretch_contrast`."""
   max_instances: int = 100
   """G, ground-truth instances an image is padded to."""
   flip: bool = True

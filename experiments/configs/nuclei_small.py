@@ -23,7 +23,7 @@ def _model():
   return ModelConfig(
       trunk="small", trunk_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
       # Nuclei are 6 to 60 pixels wide at this scale, and nearly round.
-      anchor_scales=(2.5, 4.5, 8.0, 14.0), anchor_ratios=(1.0,),
+      anchor_scales=(2.0, 3.0, 4.5, 6.5, 10.0, 15.0), anchor_ratios=(1.0,),
       roi_size=8, roi_method="matmul", roi_chunk=64,
       mask_head="conv", mask_hidden=48, mask_size=16, dense_width=128,
       box_gradient_clip=2.0**-11)
@@ -33,6 +33,7 @@ def _data():
   return DataConfig(
       dataset="label_images", short_side=320, long_side=448,
       buckets=((320, 320), (320, 448), (448, 320)), max_instances=400,
+      stretch_contrast=True,
       # Crops bring images of all shapes to one size, and one compilation.
       crop_size=(192, 192), scale_jitter=(0.7, 1.4), color_jitter=0.3,
       batch_size=8, eval_batch_size=2)
@@ -41,8 +42,10 @@ def _data():
 def _train():
   return TrainConfig(
       optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=10.0,
-      schedule="cosine", num_steps=900, warmup_steps=50, checkpoint_every=300,
-      anchors_per_image=128, pre_nms=1500, num_proposals=128, min_box_size=3.0,
+      schedule="cosine", num_steps=1500, warmup_steps=50, checkpoint_every=250,
+      # Few pixels more or less are much of a small box: .7 would leave most with one anchor.
+      anchors_per_image=128, anchor_positive_iou=0.5,
+      pre_nms=1500, num_proposals=128, min_box_size=3.0,
       rois_per_image=48, roi_positive_fraction=0.5, weight_mask=2.0)
 
 

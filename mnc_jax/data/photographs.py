@@ -43,7 +43,7 @@ def _list_place(place):
 
 
 def make_image_batch(image, config: DataConfig, *, image_id: int):
-  """Scales and pads one image to its bucket.
+  """Adapts one image as `config` says, scales it and pads it to its bucket.
 
   Args:
     image: [h, w, 3] uint8 RGB.
@@ -59,7 +59,8 @@ def make_image_batch(image, config: DataConfig, *, image_id: int):
   original = np.array([image.shape[:2]], np.int32)
   sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)
   bucket = transforms.choose_buckets(sizes, config.buckets, np.array([image_id]))[0]
-  scaled = transforms.resize_image(image, tuple(int(side) for side in sizes[0]))
+  scaled = transforms.resize_image(
+      transforms.adapt_image(image, config), tuple(int(side) for side in sizes[0]))
   info = ImageInfo(
       image_ids=np.array([image_id], np.int64), original_sizes=original,
       scales=transforms.scale_factors(original, config.short_side, config.long_side)

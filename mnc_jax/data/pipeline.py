@@ -150,8 +150,13 @@ def _load_evaluation_batch(loader, plan_rows, step):
 
 
 def _load(loader, row):
-  example = transforms.resize_record(loader.source[int(row)], tuple(loader.sizes[row]))
+  example = transforms.resize_record(_read(loader, row), tuple(loader.sizes[row]))
   return transforms.keep_largest(example, loader.config.max_instances)
+
+
+def _read(loader, row):
+  record = loader.source[int(row)]
+  return record._replace(image=transforms.adapt_image(record.image, loader.config))
 
 
 def _load_or_skip(loader, row, rng, broken):
@@ -159,8 +164,7 @@ def _load_or_skip(loader, row, rng, broken):
   config, scale = loader.config, loader.scales[row]
   bucket = config.buckets[loader.buckets[row]]
   try:
-    example = augment.augment_record(rng, loader.source[int(row)], config, scale=scale,
-                                     bucket=bucket)
+    example = augment.augment_record(rng, _read(loader, row), config, scale=scale, bucket=bucket)
     return transforms.keep_largest(example, config.max_instances)
   except BrokenImageError as error:
     broken[int(row)] = str(error)

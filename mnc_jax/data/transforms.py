@@ -1,13 +1,15 @@
-"""One record to the arrays of one row of a `Batch`: resize, box masks, flip, pad."""
+"""One record to the arrays of one row of a `Batch`: contrast, resize, box masks, flip, pad."""
 
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from mnc_jax.config import DataConfig
 from mnc_jax.data.source import Record
 
 MASK_SIDE = 112  # Of the masks in a `Batch`.
+_PERCENTILES = (1.0, 99.8)
 
 
 class Example(NamedTuple):
@@ -47,6 +49,28 @@ def choose_buckets(sizes, buckets, image_ids):
         f"scaling and fits into none of data.buckets {tuple(buckets)}")
   areas = np.where(fits, bounds.prod(axis=1)[None], np.iinfo(np.int64).max)
   return areas.argmin(axis=1).astype(np.int32)
+
+
+def adapt_image(image, config: DataConfig):
+  """Returns the image as the network is to see it, before it is cropped or scaled."""
+  return stretch_contrast(image) if config.stretch_contrast else image
+
+
+def stretch_contrast(image):
+  """Maps the intensities of an image linearly to 0 ... 255, and rounds.
+
+  Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
+  so that colours stay; the limits are those of Schmidt et al. 2018 ("Cell Detection with
+  Star-Convex Polygons"). An image of one intensity stays as it is.
+
+  Args:
+    image: [h, w, 3] uint8 RGB.
+  """
+  low, high = np.percentile(image, _PERCENTILES)
+  if high <= low:
+    return image
+  table = np.rint(np.clip((np.arange(256) - low) * (255 / (high - low)), 0, 255))
+  return cv2.LUT(image, table.astype(np.uint8))
 
 
 def resize_record(record: Record, size: tuple[int, int]) -> Example:
