@@ -119,10 +119,7 @@ def override(config: Config, overrides, program: str) -> Config:
   return tyro.cli(Config, default=config, args=overrides, prog=program)
 
 
-_GOES_ON = "Interrupted. The same command goes on from the last checkpoint."
-
-
-def end_with_message(main, arguments, *, interrupted: str = _GOES_ON) -> None:
+def end_with_message(main, arguments, *, interrupted: str = "Interrupted.") -> None:
   """Runs `main(arguments)`; mistakes of the user end with their message, not a traceback.
 
   Args:

@@ -109,4 +109,5 @@ def log(writer, step: int, pending, images_per_second: float, progress) -> None:
 
 
 if __name__ == "__main__":
-  end_with_message(main, sys.argv[1:])
+  end_with_message(main, sys.argv[1:],
+                   interrupted="Interrupted. The same command goes on from the last checkpoint.")

@@ -56,6 +56,15 @@ def test_batch_of_one_image(turned):
   assert (images.dtype, sizes.dtype, info.scales.dtype) == (np.uint8, np.int32, np.float32)
 
 
+def test_contrast_is_stretched_as_in_training():
+  config = DataConfig(short_side=8, long_side=8, buckets=((8, 8),), stretch_contrast=True)
+  image = np.full((8, 8, 3), 10, np.uint8)
+  image[4:] = 20
+  images, _, _ = make_image_batch(image, config, image_id=7)
+  assert (images[0, :4] == 0).all()
+  assert (images[0, 4:] == 255).all()
+
+
 def test_image_that_fits_no_bucket():
   config = DataConfig(short_side=20, long_side=30, buckets=((20, 32),))
   with pytest.raises(ValueError, match="image 7 is 30 x 15"):

@@ -92,6 +92,21 @@ def test_flip_is_an_option(toy_config):
   assert len(kinds(toy_config)) > len(kinds(plain))
 
 
+@pytest.mark.parametrize("split", ["training", "evaluation"])
+def test_contrast_is_stretched_before_the_image_is_scaled(toy_config, split):
+  def half_and_half(index):
+    return np.repeat(np.uint8([10, 20]), 8 * 24).reshape(16, 24, 1).repeat(3, axis=2)
+
+  source = dataclasses.replace(make_source([(16, 24)] * 2), read_image=half_and_half)
+  config = dataclasses.replace(toy_config, stretch_contrast=True, color_jitter=0.0)
+  batch, _ = next(iter(
+      evaluation_batches(source, config, batch_size=2) if split == "evaluation"
+      else training_batches(source, config, seed=0, batch_size=2)))
+  for image, (height, width) in zip(batch.images, batch.image_sizes, strict=True):
+    assert set(np.unique(image[:height // 2 - 1, :width])) == {0}
+    assert set(np.unique(image[height // 2 + 1:height, :width])) == {255}
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_broken_image_is_skipped_and_counted_once(toy_config, num_workers):
   source = make_source([(16, 24)] * 6, broken=(2, 4))

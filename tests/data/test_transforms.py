@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mnc_jax.config import DataConfig
 from mnc_jax.data import transforms
 from mnc_jax.data.source import Record
 
@@ -31,6 +32,37 @@ def test_buckets():
       transforms.choose_buckets(sizes, buckets, [1, 2, 3, 4]), [0, 1, 2, 1])
   with pytest.raises(ValueError, match="image 8 is 601 x 1000 .* none of data.buckets"):
     transforms.choose_buckets([(600, 1000), (601, 1000)], ((600, 1000),), [7, 8])
+
+
+def test_contrast_by_hand():
+  # Of 2001 sorted values percentile 1 is number 20, of the 7th pixel of three equal channels,
+  # and percentile 99.8 number 1996, of the last pixel but one.
+  ramp = np.linspace(50, 150, 660).round()
+  values = np.concatenate([[10] * 6, ramp, [255]]).astype(np.uint8)
+  image = np.random.default_rng(0).permutation(values).reshape(23, 29, 1).repeat(3, axis=2)
+  found = transforms.stretch_contrast(image)
+  for before, after in ((10, 0), (50, 0), (51, 3), (70, 51), (90, 102), (110, 153), (150, 255),
+                        (255, 255)):
+    assert (image == before).any()
+    assert (found[image == before] == after).all(), before
+  assert found.dtype == np.uint8
+
+
+def test_contrast_keeps_colours_and_flat_images():
+  image = np.zeros((10, 10, 3), np.uint8)
+  image[:5] = [100, 60, 0]
+  # One table for all channels: 100 becomes 255 and 60 six tenths of it.
+  assert transforms.stretch_contrast(image)[0, 0].tolist() == [255, 153, 0]
+  flat = np.full((4, 4, 3), 7, np.uint8)
+  np.testing.assert_array_equal(transforms.stretch_contrast(flat), flat)
+
+
+def test_contrast_is_an_option():
+  image = _record().image // 4
+  np.testing.assert_array_equal(transforms.adapt_image(image, DataConfig()), image)
+  np.testing.assert_array_equal(
+      transforms.adapt_image(image, DataConfig(stretch_contrast=True)),
+      transforms.stretch_contrast(image))
 
 
 def test_resized_boxes_and_areas():
