@@ -35,6 +35,10 @@ def main(arguments) -> None:
                       help="write DIR/index.html, which shows the worst images and their errors")
   parser.add_argument("--report-images", type=positive_int, default=100, metavar="N",
                       help="how many images the report shows at most (default: 100)")
+  parser.add_argument("--report-min-score", type=float, default=0.3, metavar="SCORE",
+                      help="the report shows results from this score on (default: 0.3)")
+  parser.add_argument("--results", type=pathlib.Path, metavar="FILE.json",
+                      help="also write what was found, as COCO results (score.py reads them)")
   options, overrides = parser.parse_known_args(arguments)
   model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
   config = model.config
@@ -47,7 +51,10 @@ def main(arguments) -> None:
     write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores,
                  len(source), len(results))
     if options.report:
-      report_errors(options.report, source, results, scores, options.report_images)
+      report_errors(options, source, results, scores)
+    if options.results:
+      options.results.parent.mkdir(parents=True, exist_ok=True)
+      options.results.write_text(json.dumps(results))
 
 
 def check_categories(category_names, source) -> None:
@@ -64,13 +71,14 @@ def positive_int(text: str) -> int:
   return int(text)
 
 
-def report_errors(folder: pathlib.Path, source, results, scores: dict, images: int) -> None:
+def report_errors(options, source, results, scores: dict) -> None:
   """Writes the page of the worst images and tells where it is."""
   head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
   columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
-  page = write_report(folder, ground_truth(source), results, source.read_image,
+  page = write_report(options.report, ground_truth(source), results, source.read_image,
                       title=f"Errors on {pathlib.Path(source.name).name}", scores=head,
-                      category_scores=columns, max_images=images)
+                      category_scores=columns, max_images=options.report_images,
+                      min_score=options.report_min_score)
   print(f"The worst images: {page}")
 
 

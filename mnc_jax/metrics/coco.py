@@ -15,13 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mnc_jax.metrics.geometry import measure_area, read_area, read_shape
-from mnc_jax.metrics.records import (
-    check_ground_truth,
-    check_kind,
-    check_results,
-    count_instances,
-    is_crowd,
-)
+from mnc_jax.metrics.records import check_records, count_instances, is_crowd
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl",
            "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -65,9 +59,7 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
       finite, no mask (or box), or a mask of another size than its image; or if there is no
       ground truth.
   """
-  check_ground_truth(ground_truth)
-  check_results(results, ground_truth)
-  check_kind(ground_truth, results, kind)
+  check_records(ground_truth, results, kind)
   with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress.
     evaluation = COCOeval(*_index(ground_truth, results, kind), iouType=kind)
     if overlaps is not None:

@@ -89,6 +89,13 @@ def check_results(results, ground_truth, *, place: str = "the results") -> None:
                        f"{record['score']!r}: a finite number is needed")
 
 
+def check_records(ground_truth, results, kind: str) -> None:
+  """Refuses ground truth and results of which `kind`, "segm" or "bbox", cannot be scored."""
+  check_ground_truth(ground_truth)
+  check_results(results, ground_truth)
+  check_kind(ground_truth, results, kind)
+
+
 def check_kind(ground_truth, results, kind: str, *, truth_place: str = "the ground truth",
                results_place: str = "the results") -> None:
   """Refuses records without what is to be scored: masks ("segm") or boxes ("bbox").

@@ -1,4 +1,4 @@
-"""Scores of `report.score_results` as a table per category, in text and as CSV."""
+"""Scores of `scoring.score_results` as a table per category, in text and as CSV."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def format_table(scores: dict) -> str:
   where there is no instance to find.
 
   Args:
-    scores: of `report.score_results`.
+    scores: of `scoring.score_results`.
   """
   columns = _columns(scores, averages=("11point",), numbers=NUMBERS[:3])
   titles = [column.title.removesuffix(" 11point") for column in columns]
@@ -48,7 +48,7 @@ def format_csv(scores: dict) -> str:
   Empty where there is no instance to find.
 
   Args:
-    scores: of `report.score_results`.
+    scores: of `scoring.score_results`.
   """
   columns = _columns(scores, averages=("11point", "area"), numbers=NUMBERS)
   text = io.StringIO()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnc_jax.metrics.matching import judge, match_categories
-from mnc_jax.metrics.records import check_ground_truth, check_kind, check_results, count_instances
+from mnc_jax.metrics.records import check_records, count_instances
 
 # AP_vol is the mean over these (Hariharan et al. 2014).
 _VOLUME_THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
@@ -79,9 +79,7 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
       finite, no mask (or box), or a mask of another size than its image; or if there is no
       ground truth.
   """
-  check_ground_truth(ground_truth)
-  check_results(results, ground_truth)
-  check_kind(ground_truth, results, kind)
+  check_records(ground_truth, results, kind)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   images = {image["id"]: image for image in ground_truth["images"]}
   instances, left_out = count_instances(ground_truth)

@@ -19,6 +19,7 @@ KIND_COLORS = {
 _MANY = 20
 _MAX_SIDE = 1024
 _QUALITY = 88
+_WHAT = ("truth", "results")
 
 
 class Pictures(NamedTuple):
@@ -27,6 +28,14 @@ class Pictures(NamedTuple):
   results: str
   width: int
   height: int
+
+
+def remove_pictures(folder: pathlib.Path) -> None:
+  """Leaves `images/` in the folder of a page without the pictures of an older one."""
+  (folder / "images").mkdir(parents=True, exist_ok=True)
+  for what in _WHAT:
+    for path in (folder / "images").glob(f"[0-9]*_{what}.jpg"):
+      path.unlink()
 
 
 def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pictures:
@@ -41,7 +50,7 @@ def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pic
     errors: `ImageErrors` of it.
     names: {category id: name}.
   """
-  paths = [f"images/{name}_{what}.jpg" for what in ("truth", "results")]
+  paths = [f"images/{name}_{what}.jpg" for what in _WHAT]
   drawings = [_draw_truth(image, errors, names), _draw_results(image, errors, names)]
   for path, drawing in zip(paths, drawings, strict=True):
     drawing = _shrink(drawing)

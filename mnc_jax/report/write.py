@@ -8,7 +8,7 @@ from tqdm import tqdm
 from mnc_jax.metrics.errors import classify_errors
 from mnc_jax.report.cards import make_card
 from mnc_jax.report.page import Settings, make_page
-from mnc_jax.report.pictures import write_pictures
+from mnc_jax.report.pictures import remove_pictures, write_pictures
 
 _GREY = 160
 
@@ -20,7 +20,8 @@ def write_report(folder, ground_truth, results, read_image, *, title="Error repo
   Kinds of errors, and which images are the worst, are those of `metrics.errors`.
 
   Args:
-    folder: where `index.html` and `images/` go; made if absent, an older report is replaced.
+    folder: where `index.html` and `images/` go; made if absent, an older report is replaced,
+      its pictures included.
     ground_truth: dict with `images`, `annotations`, `categories`, in COCO format.
     results: list of {image_id, category_id, score, segmentation: RLE}.
     read_image: place in `ground_truth["images"]` -> [H, W, 3] uint8 RGB; None if only the records
@@ -44,7 +45,7 @@ def write_report(folder, ground_truth, results, read_image, *, title="Error repo
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   places = {image["id"]: place for place, image in enumerate(ground_truth["images"])}
   folder = pathlib.Path(folder)
-  (folder / "images").mkdir(parents=True, exist_ok=True)
+  remove_pictures(folder)
   cards = []
   for rank, errors in enumerate(tqdm(judged[:max_images], unit="image", desc="drawing"), 1):
     image = _blank(errors.image) if read_image is None else read_image(places[errors.image["id"]])

@@ -9,6 +9,8 @@ import pytest
 import command_line
 from data.toys import make_source
 import evaluate
+from mnc_jax.data import ground_truth
+from mnc_jax.metrics.scoring import score_results
 from mnc_jax.structs import Instances
 import tiny
 
@@ -99,3 +101,19 @@ def test_the_report_shows_the_worst_images(run, tmp_path, capsys):
   assert "Shown are the worst 2 of 6 images; 4 of cost" in page
   assert "<dt>mAP^r at IoU 0.5</dt><dd>1.000</dd>" in page
   assert len(list((tmp_path / "report" / "images").iterdir())) == 4
+  assert "9 results scoring 0.3 or more" in page
+
+
+def test_the_report_leaves_out_what_scores_less(run, tmp_path):
+  run("--report", str(tmp_path / "report"), "--report-min-score", "0.5")
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert "6 results scoring 0.5 or more. 3 results below that count as not given" in page
+
+
+def test_results_are_written_for_other_tools(run, tmp_path):
+  scores = json.loads((run("--results", str(tmp_path / "new" / "results.json"))
+                       / "evaluation.json").read_text())
+  results = json.loads((tmp_path / "new" / "results.json").read_text())
+  assert [(r["image_id"], r["category_id"]) for r in results][:3] == [(100, 3), (101, 3), (101, 3)]
+  again = score_results(ground_truth(make_source([(64, 64)] * 6)), results)
+  assert again == {name: scores[name] for name in again}

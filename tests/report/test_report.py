@@ -213,8 +213,11 @@ def test_each_picture_is_of_its_image(tmp_path):
 def test_an_older_report_is_replaced(tmp_path):
   write(tmp_path, *sets.make_set())
   truth, _ = sets.make_set()
-  root = write(tmp_path, truth, [])
+  (tmp_path / "images" / "mine.jpg").touch()
+  root = write(tmp_path, truth, [], max_images=1)
   assert root.find("dd")[-1].text() == "0 of 0"
+  assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [
+      "0001_results.jpg", "0001_truth.jpg", "mine.jpg"]
 
 
 def test_sets_without_images_instances_or_results(tmp_path):
