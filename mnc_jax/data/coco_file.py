@@ -52,6 +52,7 @@ def read_coco_file(path: pathlib.Path, report: Report) -> CocoFile:
   """
   content = _read_json(path)
   categories = list(_sound_rows(path, content, "categories", refuse))
+  _check_names(path, categories)
   images = list(_sound_rows(path, content, "images", report))
   annotations, empty_ids = _annotations_by_image(path, content, images, categories, report)
   return CocoFile(path, images, annotations, sorted(categories, key=lambda row: row["id"]),
@@ -98,6 +99,18 @@ def _check_row(where, row, fields, seen):
       raise ValueError(f"{where} has {field} {row[field]!r}: not an integer")
   if row["id"] in seen:
     raise ValueError(f"{where}: id {row['id']} stands there twice")
+
+
+def _check_names(path, categories):
+  """Scores are told by name: each is a text of its own."""
+  ids = {}
+  for row in categories:
+    if not isinstance(row["name"], str):
+      raise ValueError(f"{path}: category {row['id']} has name {row['name']!r}: not text")
+    if row["name"] in ids:
+      raise ValueError(f"{path}: categories {ids[row['name']]} and {row['id']} are both called "
+                       f"{row['name']!r}")
+    ids[row["name"]] = row["id"]
 
 
 def _check_image_row(path, row):

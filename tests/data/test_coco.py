@@ -80,6 +80,8 @@ def _broken(section, row, field, value):
     (_broken("annotations", 2, "id", 1), "'annotations': id 1 stands there twice"),
     (_broken("images", 2, "id", 9), "'images': id 9 stands there twice"),
     (_broken("categories", 1, "id", 20), "'categories': id 20 stands there twice"),
+    (_broken("categories", 1, "name", "tree"), "categories 20 and 5 are both called 'tree'"),
+    (_broken("categories", 1, "name", 5), "category 5 has name 5: not text"),
     (_broken("images", 1, "id", "9"), "item 1 of 'images' has id '9': not an integer"),
     (_broken("images", 1, "width", 0), "image 9 has height 10 and width 0"),
     (_broken("images", 1, "file_name", "../b.png"), "'../b.png' of image 9 leaves the folder"),
