@@ -1,11 +1,6 @@
 """Four fake devices do what one does."""
 
 import functools
-import os
-import pathlib
-import socket
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +11,7 @@ from mnc_jax import parallel, train
 from mnc_jax.cascade import init_params
 from mnc_jax.inference import predict
 import tiny
+from two_processes import run_two
 
 
 def count_traces(monkeypatch, name):
@@ -106,28 +102,14 @@ def test_unshard_undoes_shard():
 
 # Shares of different lengths, with a letter of two bytes.
 _GATHER = """
-import sys, jax
-jax.distributed.initialize("localhost:" + sys.argv[2], 2, int(sys.argv[1]))
 from mnc_jax import parallel
 print(parallel.gather([[1], "\u00e9" * 9, 1 / 3] if sys.argv[1] == "0" else {"a": [2]}))
 """
 
 
 def test_two_processes_gather_the_shares_of_both():
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = str(free.getsockname()[1])
-  root = pathlib.Path(__file__).resolve().parents[1]
-  environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
-  processes = [subprocess.Popen([sys.executable, "-c", _GATHER, str(index), port], text=True,
-                                stdout=subprocess.PIPE, env=environment) for index in range(2)]
-  try:
-    printed = [process.communicate(timeout=120)[0] for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
   expected = str([[[1], "\u00e9" * 9, 1 / 3], {"a": [2]}])
-  assert [text.splitlines()[-1] for text in printed] == [expected, expected]
+  assert run_two(_GATHER) == [expected, expected]
 
 
 def test_one_process_has_the_only_share():
