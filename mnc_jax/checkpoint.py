@@ -54,6 +54,9 @@ def open_checkpoints(workdir, *, keep=3) -> ocp.CheckpointManager:
 def save(manager, state, config: Config, categories, *, scores=None) -> None:
   """Saves a state; returns once it is copied to the host, and writes in the background.
 
+  What is saved of this step or later ones gives way: it is from before the run was interrupted
+  and went on from an earlier checkpoint, and Orbax would save nothing below its latest step.
+
   Args:
     manager: from `open_checkpoints`.
     state: NamedTuple with `step`, `params`, `opt_state`, one copy (not one a device).
@@ -63,6 +66,9 @@ def save(manager, state, config: Config, categories, *, scores=None) -> None:
   """
   state = jax.tree.map(np.asarray, jax.device_get(state))
   names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
+  for step in manager.all_steps():
+    if step >= state.step:
+      manager.delete(step)
   manager.save(int(state.step), args=ocp.args.Composite(
       params=ocp.args.StandardSave(state.params),
       optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),

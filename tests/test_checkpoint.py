@@ -99,6 +99,21 @@ def test_latest_is_restored_and_only_some_are_kept(tmp_path):
   assert int(restored.step) == 3
 
 
+def test_a_run_that_went_back_replaces_what_it_had_saved(tmp_path):
+  config = tiny_config()
+  with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
+    for step, reached in ((10, 0.4), (20, 0.5)):
+      checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES,
+                      scores={"reached": reached})
+    manager.wait_until_finished()
+  with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
+    checkpoint.save(manager, make_state(config, step=15), config, CATEGORIES,
+                    scores={"reached": 0.9})
+    manager.wait_until_finished()
+    assert manager.all_steps() == [10, 15]
+    assert checkpoint.saved_scores(manager) == {"reached": 0.9}
+
+
 def test_changed_config_is_written_anew(tmp_path):
   config = tiny_config()
   longer = override(config, train={"num_steps": 4321})
