@@ -22,12 +22,12 @@ def main(arguments) -> None:
   """Prepares the set unless it is there, and prints what it holds."""
   options = parse(arguments)
   folder = set_folder(options.dataset, options.data_dir)
-  if folder.is_dir():
-    print(f"{folder} is prepared already: nothing was done. Delete it to prepare it anew.")
-  else:
+  before = folder.is_dir()
+  if not before:
     tell_leftovers(folder)
-    prepare(options.dataset, options.source, options.data_dir, allow_bad=options.allow_bad)
-    print(f"Prepared in {folder}:")
+  prepare(options.dataset, options.source, options.data_dir, allow_bad=options.allow_bad)
+  print(f"{folder} is prepared already: nothing was done. Delete it to prepare it anew." if before
+        else f"Prepared in {folder}:")
   print(summarize(folder))
 
 

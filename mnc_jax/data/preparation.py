@@ -105,14 +105,24 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, Report], Listing
 
   Raises:
     ValueError: if the source has not the layout, a split has no image that can be used, or
-      too many items are bad.
+      too many items are bad; if what is there was prepared from another source.
   """
+  source = str(pathlib.Path(source).resolve()) if source else ""
   if prepared.set_folder(name, data_dir).exists():
+    _check_source(prepared.set_folder(name, data_dir), source)
     return
   faults: list[Fault] = []
   listing = list_images(pathlib.Path(source), faults.append)
-  builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=str(source),
+  builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
                        allow_bad=allow_bad)
   # TFDS prints that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare()
+
+
+def _check_source(folder, source):
+  """Refuses to take the set of one folder for that of another."""
+  prepared_from = tfds.builder_from_directory(folder).info.metadata["source"]
+  if prepared_from != source:
+    raise ValueError(f"{folder} was prepared from {prepared_from}, not from {source}: use another "
+                     "data directory (--data-dir), or delete it")

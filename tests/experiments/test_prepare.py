@@ -1,6 +1,7 @@
 """prepare.py: the summary, faults by name, and that it does its work once."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -55,6 +56,11 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   again = capsys.readouterr().out
   assert "is prepared already: nothing was done" in again
   assert again.splitlines()[1:] == text.splitlines()[2:]
+
+  # Another folder must not be taken for this one.
+  other = [*options[:3], str(shutil.copytree(source, tmp_path / "other")), *options[4:]]
+  with pytest.raises(ValueError, match=f"was prepared from {source}, not from .*other: use"):
+    prepare.main(other)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
