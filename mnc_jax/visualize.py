@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+_LARGEST = 2000  # Pixels of an enlarged image.
 _FILL = 0.45  # Share of the instance's colour in its mask.
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BACKGROUND = (24, 26, 30)
@@ -27,14 +28,15 @@ def draw_instances(image, records, category_names, *, min_side=400, colors=None,
     records: of COCO results or annotations of this image, with `category_id`, RLE
       `segmentation`, and if known `bbox` and `score`.
     category_names: {category id: name}.
-    min_side: int; a smaller image is enlarged by a whole factor, so that text stays legible.
+    min_side: int; a smaller image is enlarged by a whole factor, so that text stays legible,
+      unless its long side would become longer than 2000.
     colors: RGB (0 ... 255) of each record; by default the best has the first colour, and so on.
     labels: text of each record, "" for none; by default name and score.
 
   Returns:
     [f H, f W, 3] uint8 RGB, f = 1 for large images. Without records, the image.
   """
-  factor = max(1, -(-min_side // min(image.shape[:2])))
+  factor = max(1, min(-(-min_side // min(image.shape[:2])), _LARGEST // max(image.shape[:2])))
   canvas = _enlarge(image, factor)
   # Ground truth has no scores: there the smaller come first.
   order = sorted(range(len(records)), key=lambda place: (

@@ -115,7 +115,7 @@ def _warn_of_dropped(source, max_instances):
     warnings.warn(
         f"{source.name}: {np.count_nonzero(excess)} images have more than data.max_instances = "
         f"{max_instances} instances (up to {source.instance_counts.max()}); "
-        f"the {excess.sum()} smallest of them are left out", stacklevel=3)
+        f"the {excess.sum()} smallest of them are left out of the losses", stacklevel=3)
 
 
 def _prefetch(batches, config):

@@ -92,4 +92,5 @@ def _shrink(drawing):
   scale = _MAX_SIDE / max(drawing.shape[:2])
   if scale >= 1:
     return drawing
-  return cv2.resize(drawing, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+  height, width = (max(1, round(side * scale)) for side in drawing.shape[:2])
+  return cv2.resize(drawing, (width, height), interpolation=cv2.INTER_AREA)

@@ -141,7 +141,7 @@ def test_broken_image_stops_evaluation(toy_config):
 def test_too_many_instances_are_counted(toy_config):
   source = make_source([(16, 24)] * 2, instances=5)
   with pytest.warns(UserWarning, match=r"2 images have more than data\.max_instances = 3 .*up to "
-                                       r"5.* 4 smallest"):
+                                       r"5.* 4 smallest of them are left out of the losses"):
     batches = evaluation_batches(source, toy_config, batch_size=2)
   batch, _ = next(iter(batches))
   np.testing.assert_allclose(batch.areas[0], [25, 36, 49])

@@ -172,6 +172,9 @@ def test_large_pictures_are_shrunk(tmp_path):
   assert root.find("img")[0].attributes["height"] == "1024"
   assert "The set has one image." in root.text()
   assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 512, 3)
+  image |= {"height": 5000, "width": 1}  # Of which less than a pixel would be left.
+  write_report(tmp_path, truth, [], None)
+  assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 1, 3)
 
 
 def test_it_is_bounded_and_tells_what_is_left_out(tmp_path):
