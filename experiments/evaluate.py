@@ -47,11 +47,12 @@ def main(arguments) -> None:
   results = predict_all(
       parallel.make_predict(config), parallel.replicate(model.params), config, source)
   if jax.process_index() == 0:
-    scores = score_results(ground_truth(source), results)
+    truth = ground_truth(source)
+    scores = score_results(truth, results)
     write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores,
                  len(source), len(results))
     if options.report:
-      report_errors(options, source, results, scores)
+      report_errors(options, source, truth, results, scores)
     if options.results:
       options.results.parent.mkdir(parents=True, exist_ok=True)
       options.results.write_text(json.dumps(results))
@@ -71,11 +72,11 @@ def positive_int(text: str) -> int:
   return int(text)
 
 
-def report_errors(options, source, results, scores: dict) -> None:
+def report_errors(options, source, truth: dict, results, scores: dict) -> None:
   """Writes the page of the worst images and tells where it is."""
   head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
   columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
-  page = write_report(options.report, ground_truth(source), results, source.read_image,
+  page = write_report(options.report, truth, results, source.read_image,
                       title=f"Errors on {pathlib.Path(source.name).name}", scores=head,
                       category_scores=columns, max_images=options.report_images,
                       min_score=options.report_min_score)

@@ -14,10 +14,10 @@ from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from command_line import end_with_message
-from mnc_jax.data.segmentations import read_segmentation
 from mnc_jax.metrics.records import check_ground_truth, check_kind, check_results, kinds_of
 from mnc_jax.metrics.scoring import PROTOCOLS, score_results
 from mnc_jax.metrics.tables import format_table
+from mnc_jax.segmentations import read_segmentation
 
 _PROGRESS_FROM = 20_000  # Masks; fewer are checked in a few seconds.
 

@@ -29,13 +29,14 @@ MAY_IMPORT = {
     "checkpoint": _ABOVE,
     "weights": _ABOVE,
     "results": _ABOVE | {"metrics"},
-    "data": {"config", "structs", "data"},
-    "metrics": {"config", "structs", "metrics"},
+    "segmentations": set(),
+    "data": {"config", "structs", "segmentations", "data"},
+    "metrics": {"config", "structs", "segmentations", "metrics"},
     "visualize": {"config", "structs"},
     "report": {"metrics", "visualize", "report"},
 }
 # Parts that work on the host alone.
-HOST_PARTS = {"data", "metrics", "visualize", "report"}
+HOST_PARTS = {"segmentations", "data", "metrics", "visualize", "report"}
 DEVICE_LIBRARIES = {"jax", "flax", "optax", "chex"}
 # What knows of many devices; parallel.py alone says it.
 DEVICE_NAMES = {"pmap", "pmean", "psum", "all_gather", "shard_map", "axis_name", "axis_index",

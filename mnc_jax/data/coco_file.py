@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from mnc_jax.data.faults import Fault, Report, refuse
-from mnc_jax.data.segmentations import read_segmentation
 from mnc_jax.data.source import Annotation, make_annotation
+from mnc_jax.segmentations import read_segmentation
 
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),

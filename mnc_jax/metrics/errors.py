@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnc_jax.metrics.matching import Matches, judge, measure_overlaps
-from mnc_jax.metrics.records import check_results, is_crowd
+from mnc_jax.metrics.records import check_records, is_crowd
 
 FALSE_KINDS = ("duplicate", "confusion", "localisation", "background")
 ERROR_KINDS = (*FALSE_KINDS, "missed")
@@ -97,7 +97,7 @@ def classify_errors(ground_truth, results, *, iou_threshold=0.5, min_score=0.0) 
   if not LOCALISATION_IOU < iou_threshold <= 1:
     raise ValueError(f"the IoU threshold is {iou_threshold}; it must lie above "
                      f"{LOCALISATION_IOU} and be at most 1")
-  check_results(results, ground_truth)
+  check_records(ground_truth, results, "segm", allow_empty=True)
   images = {image["id"]: image for image in ground_truth["images"]}
   truth, found = _by_image(ground_truth["annotations"]), _by_image(results)
   judged = [classify_image(image, truth[key], found[key], iou_threshold=iou_threshold,
@@ -169,7 +169,8 @@ def _by_image(records):
 
 def _judge(results, annotations, overlaps, shares, threshold):
   """Returns a `Judged` for each result; `overlaps` and `shares` are those of matching.py."""
-  same = _categories(results)[:, None] == _categories(annotations)[None, :]
+  same = np.array([[result["category_id"] == record["category_id"] for record in annotations]
+                   for result in results], bool).reshape(overlaps.shape)
   # A last column of zeros stands for no annotation: there may be none.
   own, other, crowd = (np.pad(part, ((0, 0), (0, 1))) for part in (
       np.where(same, overlaps, 0.0), np.where(same, 0.0, overlaps), np.where(same, shares, 0.0)))
@@ -180,10 +181,6 @@ def _judge(results, annotations, overlaps, shares, threshold):
   measured = {"confusion": other, "background": own + other, "ignored": crowd}
   return tuple(Judged(record, str(kind), *_largest(measured.get(kind, own)[row]))
                for row, (record, kind) in enumerate(zip(results, kinds, strict=True)))
-
-
-def _categories(records):
-  return np.array([record["category_id"] for record in records], np.int64)
 
 
 def _largest(overlaps):

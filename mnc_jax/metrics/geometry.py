@@ -2,6 +2,8 @@
 
 from pycocotools import mask as coco_mask
 
+from mnc_jax.segmentations import read_segmentation
+
 
 def read_shape(record, image, kind: str):
   """Returns the record's mask as RLE ("segm"), or its box [x, y, width, height] ("bbox").
@@ -14,7 +16,8 @@ def read_shape(record, image, kind: str):
     kind: "segm" or "bbox".
 
   Raises:
-    ValueError: if the mask has another size than its image, naming image and category.
+    ValueError: if it is no mask, or of another size than its image, naming image and
+      category.
   """
   if kind == "bbox" and "bbox" in record:
     return record["bbox"]
@@ -39,13 +42,8 @@ def measure_area(shape) -> float:
 
 
 def _read_mask(record, image):
-  height, width = image["height"], image["width"]
-  segmentation = record["segmentation"]
-  if isinstance(segmentation, list):
-    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-  if tuple(segmentation["size"]) != (height, width):
-    raise ValueError(f"image {image['id']} is {height} x {width} (height x width), but a mask of "
-                     f"category {record['category_id']} is {segmentation['size']}")
-  if isinstance(segmentation["counts"], list):
-    return coco_mask.frPyObjects(segmentation, height, width)
-  return segmentation
+  try:
+    return read_segmentation(record["segmentation"], image["height"], image["width"])
+  except ValueError as error:
+    raise ValueError(f"image {image['id']}: a mask of category {record['category_id']} cannot be "
+                     f"used: {error}") from None

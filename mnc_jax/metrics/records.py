@@ -37,16 +37,19 @@ def count_instances(ground_truth) -> tuple[dict, tuple]:
           tuple(name for c, name in names.items() if not counts[c]))
 
 
-def check_ground_truth(ground_truth, *, place: str = "the ground truth") -> None:
-  """Refuses ground truth that cannot be scored against.
+def check_ground_truth(ground_truth, *, place: str = "the ground truth",
+                       allow_empty: bool = False) -> None:
+  """Refuses ground truth that cannot be scored against. Masks are checked where they are read.
 
   Args:
     ground_truth: dict with `images`, `annotations` and `categories`.
     place: what messages call it, for example a file name.
+    allow_empty: whether there may be no instance at all.
 
   Raises:
     ValueError: if a section, a field or all instances are missing, an id or a category name
-      occurs twice, an id is unknown, or a box or a size is none; naming section and id.
+      occurs twice, an id is unknown, or a name, a box, an area or a size is none; naming
+      section and id.
   """
   if not isinstance(ground_truth, dict):
     raise ValueError(f"{place} is not in COCO format: {type(ground_truth).__name__} instead of an "
@@ -59,10 +62,10 @@ def check_ground_truth(ground_truth, *, place: str = "the ground truth") -> None
     _check_twice(f"{place}: id of {section}", ground_truth[section], "id")
     if len({isinstance(row["id"], str) for row in ground_truth[section]}) > 1:
       raise ValueError(f"{place}: some ids of {section} are numbers and some are text")
-  _check_twice(f"{place}: category name", ground_truth["categories"], "name")
+  _check_names(place, ground_truth["categories"])
   _check_sizes(place, ground_truth["images"])
   _check_known(f"{place}: annotations", ground_truth["annotations"], ground_truth)
-  if all(map(is_crowd, ground_truth["annotations"])):
+  if not allow_empty and all(map(is_crowd, ground_truth["annotations"])):
     raise ValueError(f"{place} has no instance (crowd regions aside): nothing to score")
 
 
@@ -89,9 +92,9 @@ def check_results(results, ground_truth, *, place: str = "the results") -> None:
                        f"{record['score']!r}: a finite number is needed")
 
 
-def check_records(ground_truth, results, kind: str) -> None:
+def check_records(ground_truth, results, kind: str, *, allow_empty: bool = False) -> None:
   """Refuses ground truth and results of which `kind`, "segm" or "bbox", cannot be scored."""
-  check_ground_truth(ground_truth)
+  check_ground_truth(ground_truth, allow_empty=allow_empty)
   check_results(results, ground_truth)
   check_kind(ground_truth, results, kind)
 
@@ -144,6 +147,8 @@ def _check_fields(place, what, rows):
         raise ValueError(f"{where} has {field} {row[field]!r}: not an id")
     if "bbox" in row and not _is_box(row["bbox"]):
       raise ValueError(f"{where} has bbox {row['bbox']!r}: [x, y, width, height] is needed")
+    if "area" in row and not _is_finite(row["area"]):
+      raise ValueError(f"{where} has area {row['area']!r}: a finite number is needed")
 
 
 def _is_finite(value):
@@ -160,6 +165,14 @@ def _check_twice(what, rows, field):
   for value, count in collections.Counter(row[field] for row in rows).items():
     if count > 1:
       raise ValueError(f"{what}: {value!r} occurs {count} times")
+
+
+def _check_names(place, categories):
+  for category in categories:
+    if not isinstance(category["name"], str):
+      raise ValueError(f"{place}: category {category['id']} has name {category['name']!r}: not "
+                       "text")
+  _check_twice(f"{place}: category name", categories, "name")
 
 
 def _check_sizes(place, images):

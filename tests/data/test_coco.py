@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 import pytest
 
@@ -11,7 +10,6 @@ from data.toys import coco_content
 from mnc_jax.config import DataConfig
 from mnc_jax.data import ground_truth, load_source
 from mnc_jax.data.coco import load_coco
-from mnc_jax.data.segmentations import read_segmentation
 from mnc_jax.data.source import BrokenImageError
 
 
@@ -103,32 +101,6 @@ def test_missing_field_is_named(write_coco):
   del content["annotations"][1]["segmentation"]
   with pytest.raises(ValueError, match=r"item 1 of 'annotations' \(id 2\) has no 'segmentation'"):
     load_coco(*write_coco(content))
-
-
-@pytest.mark.parametrize(("segmentation", "message"), [
-    (None, "NoneType: neither polygons nor RLE"),
-    ([[1, 2, 3, 4, 5]], "x, y pairs"),
-    ([["a", 2, 3, 4, 5, 6]], "not a list of numbers"),
-    ([[1, 2, 3, 4, 5, float("inf")]], "not finite"),
-    ({"size": [4, 4], "counts": [3, 5]}, "counts for 8 pixels, its image 16"),
-    ({"size": [4, 4], "counts": [20, -4]}, "counts for 16 pixels"),
-    ({"size": [4, 4], "counts": "zzzz"}, "'z' in its counts"),
-    ({"size": [4, 4], "counts": "Q"}, "cut off"),
-    ({"size": [4, 4]}, "neither text nor"),
-])
-def test_bad_segmentations(segmentation, message):
-  with pytest.raises(ValueError, match=message):
-    read_segmentation(segmentation, 4, 4)
-
-
-def test_compressed_counts_equal_pycocotools():
-  rng = np.random.default_rng(0)
-  for _ in range(30):
-    height, width = rng.integers(1, 90, 2)
-    mask = (rng.random((height, width)) < rng.random()).astype(np.uint8)
-    rle = mask_api.encode(np.asfortranarray(mask))
-    text = {"size": [int(height), int(width)], "counts": rle["counts"].decode()}
-    assert read_segmentation(text, int(height), int(width)) == text
 
 
 def test_missing_image_is_found_when_asked_for(write_coco):

@@ -25,6 +25,9 @@ def changed(section, number, **fields):
     (changed("images", 1, id="1"), "GT: some ids of images are numbers and some are text"),
     (changed("images", 0, height=None), "GT: image 1 has no 'height'"),
     (changed("images", 0, width=-3), "GT: image 1 has height 20 and width -3"),
+    (changed("categories", 1, name=5), "GT: category 2 has name 5: not text"),
+    (changed("annotations", 1, area="x"), "GT: annotation 1 has area 'x': a finite number"),
+    (changed("annotations", 1, area=float("nan")), "GT: annotation 1 has area nan: a finite"),
     (changed("categories", 1, name="cat"), "GT: category name: 'cat' occurs 2 times"),
     (changed("annotations", 1, id=0), "GT: id of annotations: 0 occurs 2 times"),
     (changed("annotations", 1, image_id=9), "GT: annotations name 1 unknown image_id: 9"),
@@ -37,6 +40,10 @@ def test_faults_of_ground_truth_are_named(truth, message):
   with pytest.raises(ValueError) as caught:
     records.check_ground_truth(truth, place="GT")
   assert message in str(caught.value)
+
+
+def test_no_instance_is_fine_where_it_is_allowed():
+  records.check_ground_truth(CROWD_ONLY, allow_empty=True)
 
 
 def result(**fields):

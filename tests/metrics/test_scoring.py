@@ -27,6 +27,20 @@ def random_scores():
   return truth, results, score_results(truth, results)
 
 
+@pytest.mark.parametrize("protocol", ["sds", "coco", "boundary"])
+@pytest.mark.parametrize(("segmentation", "message"), [
+    ({"size": [20, 20], "counts": [5, 5]}, "counts for 10 pixels, its image 400"),
+    ({"size": [20, 20], "counts": [5, 5000]}, "counts for 5005 pixels, its image 400"),
+    ({"size": [20, 20], "counts": "55"}, "counts for 10 pixels, its image 400"),
+    ([[0, 0, 5, 5, 5]], "not a flat list of x, y pairs"),
+    (None, "NoneType: neither polygons nor RLE"),
+])
+def test_masks_that_pycocotools_would_hang_on_are_named(protocol, segmentation, message):
+  wrong = make_result(1, 1, *LEFT, 0.5) | {"segmentation": segmentation}
+  with pytest.raises(ValueError, match=f"image 1: a mask of category 1 cannot be used.*{message}"):
+    score_results(make_truth(TWO_CATS), [wrong], protocols=(protocol,))
+
+
 def test_all_protocols_stand_in_one_dict(random_scores):
   truth, results, scores = random_scores
   assert json.loads(json.dumps(scores)) == scores

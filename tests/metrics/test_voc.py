@@ -132,7 +132,8 @@ def test_no_results_score_zero():
 
 def test_a_mask_of_another_size_is_named():
   wrong = dict(make_result(1, 1, *LEFT, 0.5), segmentation=make_rle((0, 5), (0, 5), size=(20, 30)))
-  with pytest.raises(ValueError, match=r"image 1 is 20 x 20 .* category 1 is \[20, 30\]"):
+  with pytest.raises(ValueError, match=r"image 1: a mask of category 1 .* size \[20, 30\] .* its "
+                                       r"image \[20, 20\]"):
     voc.average_precisions(make_truth(TWO_CATS), [wrong])
 
 

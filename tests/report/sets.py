@@ -22,9 +22,9 @@ def make_set():
   images = [{"id": number, "height": SIZE[0], "width": SIZE[1]} for number in (1, 2, 3, 4, 5)]
   images[2]["file_name"] = "<three> & more.jpg"
   annotations = [
-      make_record(1, 1, LEFT),
-      make_record(2, 1, LEFT), make_record(2, 2, RIGHT),
-      make_record(3, 1, LEFT), make_record(3, 2, MIDDLE), make_record(3, 1, RIGHT, iscrowd=1)]
+      make_record(1, 1, LEFT, id=1),
+      make_record(2, 1, LEFT, id=2), make_record(2, 2, RIGHT, id=3), make_record(3, 1, LEFT, id=4),
+      make_record(3, 2, MIDDLE, id=5), make_record(3, 1, RIGHT, id=6, iscrowd=1)]
   results = [
       make_record(1, 1, LEFT, score=0.9), make_record(1, 1, (0, 18), score=0.5),    # Duplicate.
       make_record(2, 1, (0, 6), score=0.8),                                         # Localisation.

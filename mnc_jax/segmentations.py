@@ -7,6 +7,7 @@ their end, and a polygon of two points would be taken for a box.
 import numpy as np
 from pycocotools import mask as mask_api
 
+_LONGEST_SHIFT = 30  # Bits; pycocotools reads lengths of 32.
 _FARTHEST = 1e6  # Pixels. The rasteriser takes memory by the length of the outline.
 
 
@@ -58,22 +59,21 @@ def _check_polygon(polygon):
 
 def _read_rle(segmentation, height, width):
   size, counts = segmentation.get("size"), segmentation.get("counts")
-  if size != [height, width]:
+  if not isinstance(size, list | tuple) or list(size) != [height, width]:
     raise ValueError(f"segmentation has the size {size} (height, width), its image "
                      f"[{height}, {width}]")
-  lengths = _run_lengths(counts)
-  if sum(lengths) != height * width or min(lengths, default=0) < 0:
-    raise ValueError(f"segmentation has counts for {sum(lengths)} pixels, its image "
+  if isinstance(counts, str | bytes):
+    lengths = _decompress(counts.encode() if isinstance(counts, str) else counts)
+  elif isinstance(counts, list) and all(type(length) is int for length in counts):
+    lengths = np.array(counts, object)  # Of integers of any size.
+  else:
+    raise ValueError("segmentation has counts that are neither text nor a list of integers")
+  if lengths.sum() != height * width or lengths.min(initial=0) < 0:
+    raise ValueError(f"segmentation has counts for {lengths.sum()} pixels, its image "
                      f"{height * width}")
-  return mask_api.frPyObjects({"size": size, "counts": lengths}, height, width)
-
-
-def _run_lengths(counts):
-  if isinstance(counts, str):
-    return _decompress(counts)
-  if isinstance(counts, list) and all(type(length) is int for length in counts):
-    return counts
-  raise ValueError("segmentation has counts that are neither text nor a list of integers")
+  if isinstance(counts, list):
+    return mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+  return {"counts": counts}
 
 
 def _decompress(text):
@@ -82,17 +82,19 @@ def _decompress(text):
   Each character, less 48, holds five bits, the lowest first, and in its sixth bit whether
   more follow; from the fourth on, a number is the difference to the length two before.
   """
-  lengths, number, shift = [], 0, 0
-  for code in text.encode("utf-8"):
-    bits = code - 48
-    if not 0 <= bits < 64:
-      raise ValueError(f"segmentation has the character {chr(code)!r} in its counts")
-    number |= (bits & 31) << shift
-    shift += 5
-    if not bits & 32:
-      number -= (1 << shift) if bits & 16 else 0
-      lengths.append(number + (lengths[-2] if len(lengths) > 2 else 0))
-      number, shift = 0, 0
-  if shift:
+  codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+  if ((codes < 0) | (codes > 63)).any():
+    wrong = text[int(np.argmax((codes < 0) | (codes > 63)))]
+    raise ValueError(f"segmentation has the character {chr(wrong)!r} in its counts")
+  last = codes < 32
+  if not last[-1:].all():
     raise ValueError("segmentation has counts that are cut off")
-  return lengths
+  ends = np.flatnonzero(last)
+  starts = np.append(0, ends[:-1] + 1)[:len(ends)]
+  shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
+  if shifts.max(initial=0) > _LONGEST_SHIFT:
+    raise ValueError("segmentation has a length of more than 32 bits in its counts")
+  numbers = np.add.reduceat((codes & 31) << shifts, starts) if len(codes) else codes
+  numbers -= np.where(codes[ends] & 16, np.int64(32) << shifts[ends], 0)
+  numbers[1::2], numbers[2::2] = np.cumsum(numbers[1::2]), np.cumsum(numbers[2::2])
+  return numbers
