@@ -1,13 +1,14 @@
-"""Measures speed, memory and arithmetic: benchmark.py {ops,inference,train,data}.
+"""Measures speed, memory and arithmetic: benchmark.py {ops,inference,train,data,evaluation}.
 
     ops        suppression, RoI warping and pooling (forward, with gradient), mask voting
     inference  images in, instances out: VGG-16, five stages
     train      training steps: VGG-16, five stages
     data       files in, training batches out: images a second and memory; Linux only
+    evaluation many images with many instances, found by the shipped weights and scored
 
-Runs from a source tree on one device, and needs jax, flax, optax and numpy; `data` needs all
-that mnc_jax needs. Where torchvision can be imported, its operations and its Mask R-CNN stand
-in the next column.
+Runs from a source tree on one device, and needs jax, flax, optax and numpy; `data` and
+`evaluation` need all that mnc_jax needs. Where torchvision can be imported, its operations and
+its Mask R-CNN stand in the next column.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 import types
 
 _MODULES = {"ops": "benchmark_ops", "inference": "benchmark_model", "train": "benchmark_model",
-            "data": "benchmark_data"}
+            "data": "benchmark_data", "evaluation": "benchmark_evaluation"}
 
 
 def prepare_bare_machine() -> None:
@@ -50,6 +51,9 @@ def parse_arguments(arguments) -> argparse.Namespace:
     command.add_argument("--repeats", type=int, default=5, help="the median of so many is taken")
     command.add_argument("--no-torchvision", action="store_true", help="leave its column out")
   _add_data_options(commands.add_parser("data", help="files to training batches"))
+  evaluation = commands.add_parser("evaluation", help="images to scores")
+  evaluation.add_argument("--images", type=int, default=1000)
+  evaluation.add_argument("--instances", type=int, default=100, help="found in each image")
   for command in commands.choices.values():
     command.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures here")
@@ -93,8 +97,8 @@ def _add_data_options(parser):
 
 def torchvision_column(options):
   """Returns the module that measures torchvision, or None and why."""
-  if options.command == "data":
-    return None, "has no such reader"
+  if options.command in ("data", "evaluation"):
+    return None, "has nothing of the kind"
   if options.no_torchvision:
     return None, "left out by --no-torchvision"
   try:

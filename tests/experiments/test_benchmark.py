@@ -6,14 +6,17 @@ import multiprocessing
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import benchmark
 import benchmark_data
+import benchmark_evaluation
 import benchmark_flops as flops
 from benchmark_timing import median_seconds
 from mnc_jax.config import Config, InferenceConfig, ModelConfig, TrainConfig
 from mnc_jax.data.coco_file import read_coco_file
+from mnc_jax.data.drawing import draw_image
 from mnc_jax.data.faults import refuse
 from mnc_jax.stages import box_stage, category_stage, features, mask_stage
 
@@ -206,3 +209,29 @@ def test_a_table_lines_up():
   assert lines.splitlines() == [
       "             a      b", "---------------------", "nms        1.5      -",
       "longer   12346   0.25"]
+
+
+def test_evaluation_counts_images_instances_and_results(tmp_path):
+  file = tmp_path / "evaluation.json"
+  benchmark.main(["evaluation", "--images", "2", "--instances", "10", "--json", str(file)])
+  report = json.loads(file.read_text())
+  assert [row["name"] for row in report["rows"]] == [
+      "predicting, s", "scoring by sds, s", "scoring by coco, s", "scoring by boundary, s",
+      "peak memory, GB"]
+  source = benchmark_evaluation.draw_source(2)
+  count = int(source.instance_counts.sum())
+  assert report["notes"][0] == f"2 images of 640 x 768, {count} instances, 20 results."
+
+
+def test_mosaics_and_their_annotations_belong_together():
+  source = benchmark_evaluation.draw_source(2)
+  annotations = source.read_annotations(1)
+  assert len(annotations) == source.instance_counts[1]
+  assert annotations[0]["id"] == source.instance_counts[0] + 1
+  record = source[1]
+  last = record.masks[-1].astype(bool)
+  rows, columns = np.flatnonzero(last.any(1)), np.flatnonzero(last.any(0))
+  assert rows.min() >= 512 and columns.min() >= 640  # Of the last drawing.
+  number = benchmark_evaluation._numbers(1)[-1]
+  np.testing.assert_array_equal(record.image[512:, 640:],
+                                draw_image(number, benchmark_evaluation._SEED).image)
