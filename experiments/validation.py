@@ -23,12 +23,14 @@ class Validation(NamedTuple):
 
   Attributes:
     source: the evaluation split, or its first `train.evaluate_images`.
+    truth: of it, in COCO format.
     config: of the run.
     find: from `parallel.make_predict`.
     losses: from `parallel.make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
   """
   source: Source
+  truth: dict
   config: Config
   find: Callable
   losses: Callable
@@ -46,7 +48,7 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names):
   if config.train.evaluate_images:
     source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
-    yield Validation(source, config, parallel.make_predict(config),
+    yield Validation(source, ground_truth(source), config, parallel.make_predict(config),
                      parallel.make_eval_step(config), best)
 
 
@@ -61,7 +63,7 @@ def validate(validation: Validation, state, writer) -> None:
   step = int(parallel.unreplicate(state.step))
   results = predict_all(validation.find, state.params, validation.config, validation.source)
   # One process writes and decides; the others got the same results.
-  scores = summarise(validation.source, results) | mean_losses(validation, state.params)
+  scores = summarise(validation.truth, results) | mean_losses(validation, state.params)
   for name, value in scores.items():
     writer.add_scalar(f"validation/{name}", value, step)
   writer.add_image("validation/predictions", draw_panel(validation.source, results), step,
@@ -74,9 +76,9 @@ def validate(validation: Validation, state, writer) -> None:
     validation.best.wait_until_finished()
 
 
-def summarise(source: Source, results) -> dict:
+def summarise(truth: dict, results) -> dict:
   """Returns mAP^r at .5 and .7."""
-  scores = score_results(ground_truth(source), results, protocols=("sds",))
+  scores = score_results(truth, results, protocols=("sds",))
   return {"mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
           "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
 

@@ -10,6 +10,7 @@ Command:   python experiments/train.py --config experiments/configs/coco_mini_ov
              --data.train-images COCO/train --data.eval-annotations COCO/instances_train.json \\
              --data.eval-images COCO/train --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  2 CPU cores, 33 minutes
+Expected:  mAP^r .70 at IoU .5 and more, on what it was trained on.
 Score:     mAP^r .949 at IoU .5, .929 at .7 on the same eight images (2026-11-23)
 """
 

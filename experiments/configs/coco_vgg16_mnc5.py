@@ -7,7 +7,8 @@ Command:   python experiments/train.py --config experiments/configs/coco_vgg16_m
              --workdir runs/coco_vgg16_mnc5 --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 19.5 on test-dev (paper). The schedule is ours: four times VOC's.
-Score:     not yet run.
+Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
+           L1 (docs/architecture.md): --model.box-gradient-clip 1.5e-5 cured coco_mini_overfit.
 """
 
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig

@@ -1,9 +1,11 @@
 """The demo's cascade, trained longer: the shipped weights are its result.
 
 Paper:     as shapes.py
+Data:      as shapes.py
 Command:   python experiments/train.py --config experiments/configs/shapes_long.py \\
              --workdir runs/shapes_long
 Hardware:  2 CPU cores, 66 minutes beside other work
+Expected:  mAP^r .80 at IoU .5, .60 at .7 and more.
 Score:     mAP^r .907 at IoU .5, .844 at .7 on the 200 held-out images (2026-11-22)
 """
 

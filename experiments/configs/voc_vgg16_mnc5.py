@@ -8,7 +8,8 @@ Command:   python experiments/train.py --config experiments/configs/voc_vgg16_mn
              --workdir runs/voc_vgg16_mnc5 --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mAP^r 63.5 at IoU .5, 41.5 at .7 on val (paper).
-Score:     not yet run.
+Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
+           L1 (docs/architecture.md): --model.box-gradient-clip 1.5e-5 cured coco_mini_overfit.
 """
 
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig

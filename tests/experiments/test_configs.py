@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import runpy
 
 from flax import traverse_util
@@ -28,7 +29,10 @@ def test_config_builds_a_model_and_survives_json(path):
   assert from_json(to_json(config)) == config
   shapes = shapes_of(with_categories(config, ("a", "b", "c")))
   assert shapes["category_stage/category/bias"] == (4,)
-  assert "Command:" in path.read_text().split('"""')[1]
+  header = path.read_text().split('"""')[1]
+  told = dict(re.findall(r"^([A-Z][a-z]+): +(.+)", header, re.MULTILINE))
+  assert list(told) == ["Paper", "Data", "Command", "Hardware", "Expected", "Score"]
+  assert re.search(r"not yet run|\.\d{3} .*(\n.*)?\(20\d\d-\d\d-\d\d\)", header)
 
 
 def test_shipped_weights_are_small_and_fit_their_config():
