@@ -6,6 +6,7 @@ Listing reads names; each image and its annotations are read and checked one at 
 from collections.abc import Callable, Sequence
 import hashlib
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 from mnc_jax.data.faults import Fault, Report
@@ -16,7 +17,8 @@ TRAIN, VALIDATION = "train", "validation"
 
 # Ids from digits lie below, ids from hashes above; both are exact in JSON's double precision.
 _FIRST_HASH = 2 ** 52
-_MOST_DIGITS = 15
+# Names that their digits tell: a number as it is written, COCO's of twelve digits, VOC's.
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,14}|[0-9]{12}|[0-9]{4}_[0-9]{6}")
 _HELD_OUT = 5  # One in so many images is for validation, where no list says which.
 
 
@@ -69,12 +71,14 @@ def check_image(path: pathlib.Path, size: tuple[int, int], annotation_path) -> N
 def stable_id(name: str) -> int:
   """Returns an image id that follows from the name alone.
 
-  A name of digits and underscores gives its digits, "2008_000123" the id 2008000123; any
-  other name a hash, of 2**52 or more.
+  A number of at most 15 digits without leading zeros is its own id, and so are the twelve
+  digits of a COCO name, "000000000139" the id 139, and the digits of a VOC name,
+  "2008_000123" the id 2008000123. Any other name gives a hash, of 2**52 or more: "1_12" and
+  "11_2" differ. Names of one of the three forms never share an id; of two forms they may, as
+  "139" and "000000000139" do, which is reported where ids must differ.
   """
-  digits = name.replace("_", "")
-  if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
-    return int(digits)
+  if _DIGITS.fullmatch(name):
+    return int(name.replace("_", ""))
   return _FIRST_HASH + int.from_bytes(_hash(name)[:8], "big") % _FIRST_HASH
 
 
@@ -123,7 +127,7 @@ def _read_list(path, given, report):
 
 def _read_lines(path):
   try:
-    return path.read_text(encoding="utf-8").splitlines()
+    return path.read_text(encoding="utf-8-sig").splitlines()
   except OSError as error:
     raise ValueError(f"cannot read list {path}: {error.strerror}") from error
   except UnicodeDecodeError as error:

@@ -16,7 +16,7 @@ from mnc_jax.data.listing import Content, Entry
 from mnc_jax.data.source import Source
 
 # Of all prepared sets. A change of the records, or of the images of `shapes`, raises it.
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 
 
 def set_folder(name: str, data_dir) -> pathlib.Path:

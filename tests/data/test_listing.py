@@ -12,11 +12,22 @@ from mnc_jax.data.source import BrokenImageError
 def test_ids_follow_from_names():
   assert stable_id("2008_000123") == 2008000123
   assert stable_id("000000000030") == 30
+  assert [stable_id(name) for name in ("0", "7", "9" * 15)] == [0, 7, 10 ** 15 - 1]
   # sha256("cell") begins with 39d02b42938b2b75.
   assert stable_id("cell") == 2 ** 52 + 0x39d02b42938b2b75 % 2 ** 52
-  ids = [stable_id(f"cell_{number}") for number in range(2000)] + [stable_id("9" * 16)]
-  assert len(set(ids)) == 2001
+
+
+def test_different_names_have_different_ids():
+  tiles = [f"{row}_{column}" for row in range(40) for column in range(40)]
+  padded = [f"{number:0{width}}" for number in range(30) for width in (1, 2, 3, 4)]
+  cells = [f"cell_{number}" for number in range(2000)]
+  # Sixteen digits, digits of other scripts, years and numbers of another length, a line's end.
+  odd = ["9" * 16, "\u0661\u0662", "\u00b2", "08_000123", "2008_00123", "7\n", "_7", "7_", "_", ""]
+  hashed = [*tiles, *cells, *odd, *(name for name in padded if name != str(int(name)))]
+  ids = [stable_id(name) for name in dict.fromkeys(hashed)]
+  assert len(set(ids)) == len(ids) == 1600 + 2000 + 10 + 10 * 3 + 20 * 2
   assert min(ids) >= 2 ** 52 and max(ids) < 2 ** 53
+  assert [stable_id(str(number)) for number in range(30)] == list(range(30))
 
 
 def test_split_does_not_depend_on_the_order():
@@ -39,14 +50,26 @@ def _lists(tmp_path, train, val):
 
 def test_bad_names_are_reported_by_line_and_left_out(tmp_path):
   faults = []
-  names = read_lists(*_lists(tmp_path, "a\n\n b \na\n../c\n", "d\nb\n1_2\n12"), faults.append)
-  assert names == {"train": ["a", "b"], "validation": ["d", "1_2"]}
+  lists = _lists(tmp_path, "a\n\n b \na\n../c\n", "d\nb\n7\n000000000007")
+  names = read_lists(*lists, faults.append)
+  assert names == {"train": ["a", "b"], "validation": ["d", "7"]}
   assert {fault.item for fault in faults} == {"image"}
   twice, outside, in_both, same_id = (fault.message for fault in faults)
   assert "train.txt, line 4: a has the id" in twice and "train.txt, line 1" in twice
   assert "train.txt, line 5: '../c' is not the name of a file" in outside
   assert "val.txt, line 2: b has the id" in in_both and "train.txt, line 3" in in_both
-  assert "val.txt, line 4: 12 has the id 12 of 1_2" in same_id
+  assert "val.txt, line 4: 000000000007 has the id 7 of 7" in same_id
+
+
+def test_all_tiles_of_a_list_are_kept(tmp_path):
+  names = read_lists(*_lists(tmp_path, "1_12\n11_2\n112", "01\n1\n001"), refuse)
+  assert names == {"train": ["1_12", "11_2", "112"], "validation": ["01", "1", "001"]}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+  train, val = _lists(tmp_path, "", "b")
+  train.write_bytes(b"\xef\xbb\xbfa\r\nc\r\n")
+  assert read_lists(train, val, refuse) == {"train": ["a", "c"], "validation": ["b"]}
 
 
 def test_lists_that_name_nothing(tmp_path):
