@@ -25,7 +25,10 @@ _LISTS = ("train.txt", "val.txt")
 def list_label_images(folder: pathlib.Path, report: Report) -> listing.Listing:
   """Returns what the folder holds.
 
-  Images of the same name, and images or label images without the other, are reported.
+  Images of the same name are reported; with lists also their bad lines, see
+  `listing.read_lists`; without lists also label images without an image. An image that is
+  listed but missing, or has no label image, is refused when its entry is read. With lists,
+  images and label images that they do not name are passed over.
 
   Raises:
     ValueError: if there is no folder `images` or `labels`, only one of the lists, or a list

@@ -87,10 +87,10 @@ def _hash(name):
 
 
 def split_names(names: Sequence[str]) -> dict[str, list[str]]:
-  """Returns the names by split, every fifth in the order of their hashes for validation.
+  """Returns the names by split, the first fifth in the order of their hashes for validation.
 
-  The same names give the same splits, in any order and on any machine. Each split keeps the
-  order of the names. One name alone is for validation.
+  The fifth is rounded down, but at least one name: one alone is for validation. The same names
+  give the same splits, in any order and on any machine. Each split keeps the order of the names.
   """
   held_out = set(sorted(names, key=_hash)[:max(len(names) // _HELD_OUT, 1)])
   return {TRAIN: [name for name in names if name not in held_out],

@@ -74,6 +74,18 @@ def test_a_list_that_names_a_missing_image(write_labels):
     read_listing(list_label_images, folder)
 
 
+def test_what_lists_do_not_name_is_passed_over(write_labels):
+  folder = write_labels("a.png", "b.png", "c.png", "d.png")
+  (folder / "train.txt").write_text("a")
+  (folder / "val.txt").write_text("b")
+  (folder / "images" / "c.png").unlink()
+  (folder / "labels" / "d.png").unlink()
+  found, _, faults = read_listing(list_label_images, folder)
+  assert not faults
+  assert [e.file_name for split in found.splits.values() for e in split] == [
+      "images/a.png", "images/b.png"]
+
+
 def test_folders_and_lists_that_are_missing(write_labels, tmp_path):
   with pytest.raises(ValueError, match="has no folder 'images'"):
     list_label_images(tmp_path, None)

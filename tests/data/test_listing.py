@@ -1,5 +1,7 @@
 """Lists of names: ids that last, splits that are the same everywhere, faults by line."""
 
+import hashlib
+
 import cv2
 import numpy as np
 import pytest
@@ -34,12 +36,15 @@ def test_split_does_not_depend_on_the_order():
   names = [f"cell_{number}" for number in range(23)]
   splits = split_names(names)
   assert [len(splits["train"]), len(splits["validation"])] == [19, 4]
+  in_order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+  assert set(splits["validation"]) == set(in_order[:4])
   assert sorted(splits["train"] + splits["validation"]) == sorted(names)
   again = split_names(names[::-1])
   assert {split: sorted(found) for split, found in again.items()} == {
       split: sorted(found) for split, found in splits.items()}
   assert split_names(["a", "b"]) in ({"train": ["a"], "validation": ["b"]},
                                      {"train": ["b"], "validation": ["a"]})
+  assert split_names(["a"]) == {"train": [], "validation": ["a"]}
 
 
 def _lists(tmp_path, train, val):
