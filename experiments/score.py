@@ -14,6 +14,7 @@ from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from command_line import end_with_message
+from mnc_jax.data.coco_file import read_json
 from mnc_jax.metrics.records import check_ground_truth, check_kind, check_results, kinds_of
 from mnc_jax.metrics.scoring import PROTOCOLS, score_results
 from mnc_jax.metrics.tables import format_table
@@ -53,16 +54,6 @@ def read_options(arguments):
   parser.add_argument("--results", type=pathlib.Path, required=True, metavar="RES.json")
   parser.add_argument("--json", type=pathlib.Path, metavar="OUT.json")
   return parser.parse_args(arguments)
-
-
-def read_json(path: pathlib.Path):
-  """Returns the content of a JSON file; `ValueError` names the file."""
-  try:
-    return json.loads(path.read_bytes())
-  except OSError as error:
-    raise ValueError(f"cannot read {path}: {error.strerror}") from error
-  except ValueError as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
 
 
 def check_what_is_scored(ground_truth, results, options) -> None:

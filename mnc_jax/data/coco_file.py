@@ -48,9 +48,9 @@ def read_coco_file(path: pathlib.Path, report: Report) -> CocoFile:
   the annotations of such an image.
 
   Raises:
-    ValueError: if the file cannot be read, is not in COCO format, or has a bad category.
+    ValueError: if the file cannot be read, is not in COCO format, or has a bad category or none.
   """
-  content = _read_json(path)
+  content = _read_sections(path)
   categories = list(_sound_rows(path, content, "categories", refuse))
   _check_names(path, categories)
   images = list(_sound_rows(path, content, "images", report))
@@ -59,19 +59,30 @@ def read_coco_file(path: pathlib.Path, report: Report) -> CocoFile:
                   empty_ids)
 
 
-def _read_json(path):
-  try:
-    content = json.loads(path.read_bytes())
-  except OSError as error:
-    raise ValueError(f"cannot read annotations {path}: {error.strerror}") from error
-  except ValueError as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
+def _read_sections(path):
+  content = read_json(path)
   if not isinstance(content, dict):
     raise ValueError(f"{path} is not in COCO format: {type(content).__name__} instead of an object")
   for section in _FIELDS:
     if not isinstance(content.get(section), list):
       raise ValueError(f"{path} is not in COCO format: no list {section!r}")
+  if not content["categories"]:
+    raise ValueError(f"{path}: 'categories' is empty: there is nothing to learn or to score")
   return content
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """Returns the content of a JSON file.
+
+  Raises:
+    ValueError: if it cannot be read or is not JSON, naming the file.
+  """
+  try:
+    return json.loads(path.read_bytes())
+  except OSError as error:
+    raise ValueError(f"cannot read {path}: {error.strerror}") from error
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
 
 
 def _sound_rows(path, content, section, report):

@@ -37,7 +37,7 @@ def _tell_categories(indices, categories):
   counts = {split: dict(zip(index["category_ids"].tolist(), index["category_counts"].tolist(),
                             strict=True))
             for split, index in indices.items()}
-  width = max(len("instances of"), *(len(str(row["name"])) for row in categories)) + 2
+  width = max([len("instances of"), *(len(str(row["name"])) for row in categories)]) + 2
   head = f"{'instances of':{width}}{'id':>6}" + "".join(f"{split:>12}" for split in counts)
   return [head, *(
       f"{row['name']:{width}}{row['id']:6}"

@@ -77,6 +77,7 @@ def _broken(section, row, field, value):
     (_broken("annotations", 2, "image_id", 8), "annotation 3 of image 8: image_id is not in"),
     (_broken("annotations", 2, "id", 1), "'annotations': id 1 stands there twice"),
     (_broken("images", 2, "id", 9), "'images': id 9 stands there twice"),
+    ({"images": [], "annotations": [], "categories": []}, "'categories' is empty: "),
     (_broken("categories", 1, "id", 20), "'categories': id 20 stands there twice"),
     (_broken("categories", 1, "name", "tree"), "categories 20 and 5 are both called 'tree'"),
     (_broken("categories", 1, "name", 5), "category 5 has name 5: not text"),

@@ -128,6 +128,13 @@ def test_bad_items_are_skipped_and_told(tmp_path):
                        "  8.jpg has the image id 8 of 8.jpg"]
 
 
+def test_a_set_without_categories_is_told(tmp_path):
+  listing = Listing([], {"train": [_entry(1, annotations=0)]})
+  preparation.prepare_set("coco", lambda source, report: listing, "there", tmp_path)
+  lines = summarize(set_folder("coco", tmp_path)).splitlines()
+  assert lines[3:] == ["instances of      id       train", "", "Skipped: nothing."]
+
+
 @pytest.mark.parametrize(("images", "annotations", "message"), [
     (2, 0, "2 of 101 images cannot be used"), (0, 2, "2 of 103 annotations cannot be used")])
 def test_more_than_one_in_a_hundred(tmp_path, images, annotations, message):
