@@ -47,7 +47,7 @@ def _draw_polygons(polygons, height, width):
 def _check_polygon(polygon):
   try:
     numbers = np.asarray(polygon, np.float64)
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     raise ValueError("segmentation has a polygon that is not a list of numbers") from None
   if numbers.ndim != 1 or len(numbers) % 2:
     raise ValueError("segmentation has a polygon that is not a flat list of x, y pairs")

@@ -6,6 +6,7 @@ fault shows before training.
 
 import json
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,11 @@ _FIELDS = {
     "annotations": ("id", "image_id", "category_id", "segmentation"),
     "categories": ("id", "name"),
 }
+# Ids are stored in 64 bits. An image id below 0 marks an image that fills up a batch.
+_LARGEST_ID = 2 ** 63 - 1
+_MOST_PIXELS = 2 ** 30  # OpenCV decodes no larger image, and run lengths have 32 bits.
+# NUL, and the halves of a character: JSON can escape them, but no file name can hold them.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _PROGRESS_FROM = 20_000  # Annotations; fewer are read in a second or two.
 
 
@@ -108,6 +114,8 @@ def _check_row(where, row, fields, seen):
       raise ValueError(f"{where} (id {row.get('id')}) has no {field!r}")
     if field.endswith("id") and type(row[field]) is not int:
       raise ValueError(f"{where} has {field} {row[field]!r}: not an integer")
+  if not 0 <= row["id"] <= _LARGEST_ID:
+    raise ValueError(f"{where} has id {row['id']}: 0 ... 2**63 - 1 is needed")
   if row["id"] in seen:
     raise ValueError(f"{where}: id {row['id']} stands there twice")
 
@@ -116,20 +124,28 @@ def _check_names(path, categories):
   """Scores are told by name: each is a text of its own."""
   ids = {}
   for row in categories:
-    if not isinstance(row["name"], str):
-      raise ValueError(f"{path}: category {row['id']} has name {row['name']!r}: not text")
+    _check_text(f"{path}: category {row['id']}", row, "name")
     if row["name"] in ids:
       raise ValueError(f"{path}: categories {ids[row['name']]} and {row['id']} are both called "
                        f"{row['name']!r}")
     ids[row["name"]] = row["id"]
 
 
+def _check_text(where, row, field):
+  if not isinstance(row[field], str):
+    raise ValueError(f"{where} has {field} {row[field]!r}: not text")
+  odd = _UNWRITABLE.search(row[field])
+  if odd:
+    raise ValueError(
+        f"{where} has {field} {row[field]!r}: the character {odd[0]!r} cannot be written")
+
+
 def _check_image_row(path, row):
   size = row["height"], row["width"]
-  if not all(isinstance(side, int) and side > 0 for side in size):
-    raise ValueError(f"{path}: image {row['id']} has height {size[0]!r} and width {size[1]!r}")
-  if not isinstance(row["file_name"], str):
-    raise ValueError(f"{path}: image {row['id']} has file_name {row['file_name']!r}: not text")
+  if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > _MOST_PIXELS:
+    raise ValueError(f"{path}: image {row['id']} has height {size[0]!r} and width {size[1]!r}: "
+                     "integers from 1 on are needed, of at most 2**30 pixels")
+  _check_text(f"{path}: image {row['id']}", row, "file_name")
   name = pathlib.PurePosixPath(row["file_name"])
   if name.is_absolute() or ".." in name.parts:
     raise ValueError(f"{path}: file_name {row['file_name']!r} of image {row['id']} leaves "
@@ -188,7 +204,7 @@ def _read_annotation(row, images, category_ids):
 def _read_numbers(field, values, count):
   try:
     numbers = [float(value) for value in values]
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     numbers = []
   if len(numbers) != count or not np.isfinite(numbers).all():
     raise ValueError(f"{field} {values!r}: {count} finite numbers are needed")

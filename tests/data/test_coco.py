@@ -82,6 +82,22 @@ def _broken(section, row, field, value):
     (_broken("categories", 1, "name", "tree"), "categories 20 and 5 are both called 'tree'"),
     (_broken("categories", 1, "name", 5), "category 5 has name 5: not text"),
     (_broken("images", 1, "id", "9"), "item 1 of 'images' has id '9': not an integer"),
+    (_broken("images", 1, "id", -9), "item 1 of 'images' has id -9: 0 ... 2\\*\\*63 - 1 is needed"),
+    (_broken("images", 0, "id", 2 ** 70), f"item 0 of 'images' has id {2 ** 70}: 0 ... 2"),
+    (_broken("annotations", 2, "id", 2 ** 63), f"item 2 of 'annotations' has id {2 ** 63}: 0 "),
+    (_broken("categories", 1, "id", 2 ** 70), f"item 1 of 'categories' has id {2 ** 70}: 0 "),
+    (_broken("images", 1, "height", 2 ** 70), f"image 9 has height {2 ** 70} and width 10: "),
+    (_broken("images", 1, "width", 2 ** 27), f"image 9 has height 10 and width {2 ** 27}: "),
+    (_broken("images", 1, "width", True), "image 9 has height 10 and width True: "),
+    (_broken("annotations", 0, "area", 10 ** 400), "annotation 1 of image 4: area"),
+    (_broken("annotations", 0, "bbox", [1, 2, 10 ** 400, 1]), "annotation 1 of image 4: bbox"),
+    (_broken("annotations", 0, "segmentation", [[10 ** 400, 2, 3, 4, 5, 6]]),
+     "annotation 1 of image 4: segmentation has a polygon that is not a list of numbers"),
+    (_broken("images", 1, "file_name", "\ud800.png"),
+     r"image 9 has file_name '\\ud800.png': the character '\\ud800' cannot be written"),
+    (_broken("images", 1, "file_name", "b\0.png"),
+     r"image 9 has file_name 'b\\x00.png': the character '\\x00' cannot be written"),
+    (_broken("categories", 1, "name", "\udfff"), r"category 5 has name '\\udfff': the character"),
     (_broken("images", 1, "width", 0), "image 9 has height 10 and width 0"),
     (_broken("images", 1, "file_name", "../b.png"), "'../b.png' of image 9 leaves the folder"),
     (_broken("images", 1, "file_name", "/b.png"), "'/b.png' of image 9 leaves the folder"),
@@ -95,6 +111,20 @@ def test_faults_are_named(write_coco, content, message):
   with pytest.raises(ValueError, match=message) as error:
     load_coco(*write_coco(content))
   assert "instances.json" in str(error.value)
+
+
+@pytest.mark.parametrize("largest", [0, 2 ** 53 + 1, 2 ** 63 - 1])
+def test_ids_of_all_64_bits_are_kept(write_coco, largest):
+  content = coco_content()
+  content["images"][0]["id"] = content["annotations"][1]["id"] = largest
+  content["categories"][1]["id"] = largest
+  for row in content["annotations"]:
+    row["image_id"] = largest if row["image_id"] == 4 else row["image_id"]
+    row["category_id"] = largest if row["category_id"] == 5 else row["category_id"]
+  source = load_coco(*write_coco(content))
+  assert source.image_ids[0] == largest and largest in source.category_ids
+  assert source.read_annotations(0)[1]["id"] == largest
+  assert len(source[0].labels) == 2
 
 
 def test_missing_field_is_named(write_coco):

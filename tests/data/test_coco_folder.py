@@ -113,7 +113,7 @@ def test_bad_items_are_reported_and_left_out(tmp_path):
   kept = [a["id"] for split in contents.values() for c in split for a in c.annotations]
   assert sorted(kept) == [1, 2, 3]
   assert [fault.message.removeprefix(f"{tmp_path / 'all.json'}: ") for fault in faults] == [
-      "image 30 has height 0 and width 16",
+      "image 30 has height 0 and width 16: integers from 1 on are needed, of at most 2**30 pixels",
       "item 4 of 'images': id 9 stands there twice",
       "image 31 has file_name 5: not text",
       "item 3 of 'annotations': id 1 stands there twice",
@@ -125,6 +125,19 @@ def test_bad_items_are_reported_and_left_out(tmp_path):
       "annotation 14 has an empty box or mask",
       "annotation 15 has an empty box or mask"]
   assert [fault.item for fault in faults] == ["image"] * 3 + ["annotation"] * 8
+
+
+def test_a_bad_id_takes_its_annotations_along(tmp_path):
+  content = coco_content()
+  content["images"][0]["id"] = content["annotations"][0]["image_id"] = -4
+  content["annotations"][1]["image_id"] = 2 ** 70
+  _write(tmp_path / "all.json", content)
+  _write_images(tmp_path, content)
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert sorted(e.image_id for entries in found.splits.values() for e in entries) == [2, 9]
+  assert [fault.message.split(": ", 1)[1] for fault in faults] == [
+      "item 0 of 'images' has id -4: 0 ... 2**63 - 1 is needed",
+      f"annotation 2 of image {2 ** 70}: image_id is not in 'images'"]
 
 
 def test_read_directly_the_first_of_them_is_an_error(tmp_path):
