@@ -29,7 +29,9 @@ CATEGORY_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor")
+_FIELDS = ("Segmentation", "Categories")  # Of GTinst.
 _VOID = 255
+_LARGEST = np.iinfo(np.int32).max
 # Where the archives have their folders, from the place where they were unpacked.
 _ROOTS = ("", "dataset", "benchmark_RELEASE/dataset", "VOC2012", "VOCdevkit/VOC2012")
 
@@ -96,14 +98,27 @@ def _read_mat(root, name, report):
   del report  # What one instance can lack shows when its mask is made.
   path = root / "inst" / f"{name}.mat"
   truth = _load_mat(path)
-  labels, categories = truth["Segmentation"], truth["Categories"].ravel()
-  if labels.ndim != 2 or labels.dtype.kind not in "iuf":
-    raise ValueError(f"annotation {path}: GTinst.Segmentation is no matrix of numbers")
-  labels = np.where(labels == _VOID, 0, labels).astype(np.int32)
+  labels, categories = (_whole_numbers(path, field, truth[field]) for field in _FIELDS)
+  labels, categories = np.where(labels == _VOID, 0, labels), categories.ravel().tolist()
   if labels.max(initial=0) > len(categories):
     raise ValueError(f"annotation {path}: GTinst.Segmentation has the instance {labels.max()}, "
                      f"but GTinst.Categories has {len(categories)}")
-  return path, labels, {label: int(category) for label, category in enumerate(categories, 1)}
+  return path, labels, dict(enumerate(categories, 1))
+
+
+def _whole_numbers(path, field, values):
+  """Returns the matrix in a field as int32; MATLAB keeps whole numbers as any type."""
+  full = isinstance(values, np.ndarray)
+  if not full or values.ndim != 2 or values.dtype.kind not in "iuf":
+    found = f"{values.dtype} of shape {values.shape}" if full else type(values).__name__
+    raise ValueError(f"annotation {path}: GTinst.{field} is no full matrix of real numbers, but "
+                     f"{found}")
+  # NaN compares as false.
+  bad = values[~((values >= 0) & (values <= _LARGEST) & (values == np.floor(values)))]
+  if bad.size:
+    raise ValueError(f"annotation {path}: GTinst.{field} has {bad[0]}: a whole number, "
+                     f"0 ... {_LARGEST}, is needed")
+  return values.astype(np.int32)
 
 
 def _load_mat(path):
@@ -116,7 +131,7 @@ def _load_mat(path):
     raise ValueError(f"annotation {path} cannot be read: {error}") from error
   if truth is None or not truth.size:
     raise ValueError(f"annotation {path} has no GTinst")
-  for field in ("Segmentation", "Categories"):
+  for field in _FIELDS:
     if field not in (truth.dtype.names or ()):
       raise ValueError(f"annotation {path} has no GTinst.{field}")
   return truth.flat[0]

@@ -1,10 +1,13 @@
 """The layouts of SBD and of VOC 2012, made in the test and of real photographs."""
 
+import re
+
 import cv2
 import numpy as np
 import PIL.Image
 import pytest
 import scipy.io
+import scipy.sparse
 
 from data.toys import read_listing
 from mnc_jax.data.listing import stable_id
@@ -96,7 +99,8 @@ def test_instances_that_cannot_be_used(sbd_dir):
     ({"GTinst": LABELS}, "2009_000001.mat has no GTinst.Segmentation"),
     ({"GTinst": {"Segmentation": LABELS, "Categories": np.array([15])}},
      "Segmentation has the instance 2, but GTinst.Categories has 1"),
-    ({"GTinst": {"Segmentation": "text", "Categories": np.array([15, 3])}}, "no matrix of numbers"),
+    ({"GTinst": {"Segmentation": "text", "Categories": np.array([15, 3])}},
+     "2009_000001.mat: GTinst.Segmentation is no full matrix of real numbers, but <U4"),
     ({"GTinst": {"Segmentation": LABELS.T, "Categories": np.array([15, 3])}},
      r"2009_000001.jpg is 3 x 4 .* annotated as 4 x 3 in .*2009_000001.mat"),
     (None, "there is no annotation .*2009_000001.mat"),
@@ -112,6 +116,55 @@ def test_annotations_that_cannot_be_used(sbd_dir, truth, message):
     path.write_bytes(truth)
   with pytest.raises(ValueError, match=message):
     read_listing(list_sbd, sbd_dir)
+
+
+def _cell(*values):
+  cell = np.empty((len(values), 1), object)
+  cell[:, 0] = values
+  return cell
+
+
+def _with(value, dtype=np.float64):
+  """LABELS, or two categories, with another first one."""
+  labels = LABELS.astype(dtype)
+  labels[0, 1] = value
+  return labels, np.array([[value], [3]], dtype)
+
+
+_NO_NUMBERS = "is no full matrix of real numbers, but"
+_NOT_WHOLE = "a whole number, 0 ... 2147483647, is needed"
+
+
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("Categories", _cell(15.0, 3.0), f"{_NO_NUMBERS} object"),
+    ("Categories", "cat", f"{_NO_NUMBERS} <U3"),
+    ("Categories", _with(15 + 2j, np.complex128)[1], f"{_NO_NUMBERS} complex128"),
+    ("Categories", scipy.sparse.csc_array([[15.0], [3.0]]), f"{_NO_NUMBERS} csc_"),
+    *(("Categories", _with(value)[1], f"has {value}: {_NOT_WHOLE}")
+      for value in (np.inf, -np.inf, np.nan, 15.7, -15.0, 1e300)),
+    ("Segmentation", _cell(1.0, 2.0), f"{_NO_NUMBERS} object"),
+    ("Segmentation", _with(1 + 2j, np.complex128)[0], f"{_NO_NUMBERS} complex128"),
+    ("Segmentation", scipy.sparse.csc_array(LABELS.astype(float)), f"{_NO_NUMBERS} csc_"),
+    ("Segmentation", np.zeros((3, 4, 2)), f"{_NO_NUMBERS} float64 of shape (3, 4, 2)"),
+    *(("Segmentation", _with(value)[0], f"has {value}: {_NOT_WHOLE}")
+      for value in (np.inf, -np.inf, np.nan, 1.7, -1.0, 1e300, 2.0 ** 31)),
+    ("Segmentation", _with(-2, np.int16)[0], f"has -2: {_NOT_WHOLE}"),
+])
+def test_fields_are_whole_numbers(sbd_dir, field, value, message):
+  truth = {"Segmentation": LABELS, "Categories": np.array([[15.0], [3.0]])} | {field: value}
+  _write_mat(sbd_dir / "inst", NAMES[2], {"GTinst": truth})
+  with pytest.raises(ValueError, match=re.escape(f"2009_000001.mat: GTinst.{field} {message}")):
+    read_listing(list_sbd, sbd_dir)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_whole_numbers_of_any_type_are_read(sbd_dir, dtype):
+  truth = {"Segmentation": LABELS.astype(dtype), "Categories": np.array([[15], [3]], dtype)}
+  _write_mat(sbd_dir / "inst", NAMES[2], {"GTinst": truth})
+  _, contents, faults = read_listing(list_sbd, sbd_dir)
+  assert not faults
+  found = contents["validation"][0].annotations
+  assert [(a["category_id"], a["area"]) for a in found] == [(15, 3), (3, 3)]
 
 
 def test_an_instance_has_one_class(voc_dir):
