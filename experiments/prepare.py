@@ -3,8 +3,9 @@
 Images and annotations are read, checked and written once; training reads them at random from
 there. Layouts that --source may have:
 
-  coco          [annotations/]instances_train*.json, instances_val*.json, or one JSON file;
-                images in a folder train*/ and val*/, images/, or beside the file
+  coco          [annotations/]instances_train*.json and instances_val*.json, or a single file of
+                any name, which is split; images of instances_X.json in X/ or images/X/ (for
+                train2017 also train/, for val2017 also val/), in images/, or in DIR itself
   sbd           img/*.jpg inst/*.mat train.txt val.txt (SBD, SDS), or a VOCdevkit with VOC2012
   label_images  images/* labels/*.png [train.txt val.txt], each value of a label an instance
   shapes        needs no source

@@ -3,12 +3,14 @@
 To read, one needs an annotation file and a folder of images. For preparation a folder has
 ```
 [annotations/]instances_train*.json   [annotations/]instances_val*.json   images
-[annotations/]*.json                  (a single file)                     images
+[annotations/]instances_*.json        (one of them, whatever else)        images
+[annotations/]*.json                  (one file, whatever its name)       images
 ```
 where a single file is split by image, a fifth for validation, chosen by the hash of the file
 name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
-`images/` or beside it all: wherever the first of them are found. Category ids become labels
-1, 2, ... in order of id.
+`train/` or `images/train/` if X begins so (`val` likewise), `images/` or the folder itself:
+the first of these in which any of the first images is found. Category ids become labels 1, 2,
+... in order of id.
 """
 
 import functools
@@ -23,6 +25,7 @@ from mnc_jax.data.faults import Fault, Report, refuse
 from mnc_jax.data.images import read_image
 from mnc_jax.data.source import Source
 
+_SPLITS = ("train", "val")  # As files and folders are called.
 _FIRST = 100  # Images looked for, of a file: one may be missing, but hardly so many.
 
 
@@ -107,15 +110,16 @@ def _find_files(folder):
   found = [path for place in (folder / "annotations", folder) for path in place.glob("*.json")]
   instances = [path for path in found if path.name.startswith("instances_")]
   train, val = ([path for path in instances if path.name.startswith(f"instances_{split}")]
-                for split in ("train", "val"))
+                for split in _SPLITS)
   if len(train) == len(val) == 1:
     return {listing.TRAIN: train[0], listing.VALIDATION: val[0]}
   single = instances or found
-  if not train and not val and len(single) == 1:
+  if len(single) == 1:
     return {listing.VALIDATION: single[0]}
   names = ", ".join(sorted(str(path.relative_to(folder)) for path in found)) or "none"
   raise ValueError(f"{folder} needs one instances_train*.json and one instances_val*.json, or one "
-                   f"JSON file in all, there or in annotations/; found: {names}")
+                   f"instances_*.json in all, or one JSON file in all, there or in annotations/; "
+                   f"found: {names}")
 
 
 def _check_categories(one, other):
@@ -137,7 +141,10 @@ def _make_entries(folder, coco: CocoFile):
 
 def _find_images(folder, coco):
   name = coco.path.stem.removeprefix("instances_")
-  places = [folder / name, folder / "images" / name, folder / "images", folder]
+  # `instances_train2017.json` and `train/` is as common as `train2017/`.
+  names = dict.fromkeys([name, *(split for split in _SPLITS if name.startswith(split))])
+  places = [*(place / name for name in names for place in (folder, folder / "images")),
+            folder / "images", folder]
   for place in places:
     if _holds_images(place, coco):
       return place

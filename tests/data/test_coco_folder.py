@@ -28,6 +28,8 @@ def _write_images(folder, content):
     ("instances_{}.json", "images/{}"),
     ("instances_{}.json", "images"),
     ("annotations/instances_{}.json", "."),
+    ("annotations/instances_{}2017.json", "{}"),
+    ("instances_{}_all.json", "images/{}"),
 ])
 def test_layouts_with_two_files(tmp_path, annotations, images):
   for split in ("train", "val"):
@@ -49,8 +51,26 @@ def test_layouts_with_two_files(tmp_path, annotations, images):
     assert (first["id"], first["category_id"], first["area"]) == (1, 20, 24.5)
 
 
-def test_a_single_file_is_split_by_image(tmp_path):
-  _write(tmp_path / "photographs.json", coco_content())
+def test_the_folder_of_the_files_own_name_comes_first(tmp_path):
+  for split in ("train", "val"):
+    _write(tmp_path / f"instances_{split}2017.json", coco_content())
+    for name in (split, f"{split}2017"):
+      _write_images(tmp_path / name, coco_content())
+  splits = list_coco(tmp_path, None).splits
+  assert [splits[split][0].file_name for split in ("train", "validation")] == [
+      "train2017/a.png", "val2017/a.png"]
+
+
+@pytest.mark.parametrize(("name", "others"), [
+    ("photographs.json", []),
+    ("annotations/instances_all.json", ["annotations/captions_all.json"]),
+    ("instances_train.json", []),
+    ("annotations/instances_val2017.json", ["captions_val2017.json"]),
+])
+def test_a_single_file_is_split_by_image(tmp_path, name, others):
+  _write(tmp_path / name, coco_content())
+  for other in others:
+    _write(tmp_path / other, {})
   _write_images(tmp_path / "images", coco_content())
   found, contents, _ = read_listing(list_coco, tmp_path)
   names = split_names([f"images/{name}.png" for name in ("a", "b", "empty")])
@@ -61,7 +81,8 @@ def test_a_single_file_is_split_by_image(tmp_path):
 
 @pytest.mark.parametrize(("files", "message"), [
     ([], "found: none"),
-    (["instances_train.json"], "one instances_val.*found: instances_train.json"),
+    (["instances_train.json", "instances_all.json"],
+     r"one instances_val\*.json, or one .*; found: instances_all.json, instances_train.json"),
     (["a.json", "annotations/b.json"], "found: a.json, annotations/b.json"),
     (["instances_train2014.json", "instances_train2017.json", "instances_val2017.json"],
      "found: instances_train2014.json, instances_train2017.json, instances_val2017.json"),
