@@ -79,15 +79,24 @@ def test_crop_by_hand():
                                 [[0, 2, 8, 8], [0, 0, 30, 20]])
 
 
+def _scale(factor, seed):
+  """The sides (width, height) by label, crowd as 0, of the toy record at a scale."""
+  example = augment.augment_record(
+      np.random.default_rng(seed), _record(), _config(scale_jitter=(factor, factor)), scale=1.0,
+      bucket=(40, 60))
+  sides = (example.boxes[:, 2:] - example.boxes[:, :2]).tolist()
+  return example.image.shape[:2], dict(zip(np.where(example.crowd, 0, example.labels), sides))
+
+
 def test_scaled_up_is_cropped_to_the_bucket_and_scaled_down_is_whole():
-  for factor, size in ((2.0, (40, 60)), (0.5, (20, 30))):
-    example = augment.augment_record(
-        np.random.default_rng(3), _record(), _config(scale_jitter=(factor, factor)), scale=1.0,
-        bucket=(40, 60))
-    assert example.image.shape[:2] == size
-    sides = example.boxes[0][2:] - example.boxes[0][:2]
-    if factor == 0.5:
-      np.testing.assert_allclose(sides, [6, 3])
+  found = [_scale(2.0, seed) for seed in range(8)]
+  assert all(size == (40, 60) for size, _ in found)
+  # Half of each side is seen: one instance, whole and twice as large, and a part of the crowd.
+  seen = [sides for _, sides in found]
+  assert all(sides in ({2: [24, 12], 0: [60, 40]}, {1: [12, 12], 0: [60, 40]}) for sides in seen)
+  assert {max(sides) for sides in seen} == {1, 2}
+  for seed in range(8):
+    assert _scale(0.5, seed) == ((20, 30), {2: [6, 3], 1: [3, 3], 0: [30, 20]})
 
 
 def test_scale_is_as_often_below_one_as_above():
