@@ -10,6 +10,7 @@ fifth of the images is for validation, chosen by the hash of the name (`listing.
 
 import functools
 import itertools
+import os
 import pathlib
 
 from mnc_jax.data import listing
@@ -25,10 +26,10 @@ _LISTS = ("train.txt", "val.txt")
 def list_label_images(folder: pathlib.Path, report: Report) -> listing.Listing:
   """Returns what the folder holds.
 
-  Images of the same name are reported; with lists also their bad lines, see
-  `listing.read_lists`; without lists also label images without an image. An image that is
-  listed but missing, or has no label image, is refused when its entry is read. With lists,
-  images and label images that they do not name are passed over.
+  Images of the same name are reported, and names that are not UTF-8; with lists also their
+  bad lines, see `listing.read_lists`; without lists also label images without an image. An
+  image that is listed but missing, or has no label image, is refused when its entry is read.
+  With lists, images and label images that they do not name are passed over.
 
   Raises:
     ValueError: if there is no folder `images` or `labels`, only one of the lists, or a list
@@ -49,7 +50,10 @@ def _find_images(folder, report):
   for path in sorted((folder / "images").iterdir()):
     if path.suffix.lower() not in IMAGE_SUFFIXES:
       continue
-    if path.stem in files:
+    if os.fsencode(path.name) != path.name.encode(errors="replace"):
+      report(Fault("image", f"image {path.name!r} in {path.parent} has a name that is not UTF-8: "
+                            "rename it"))
+    elif path.stem in files:
       report(Fault("image", f"image {path} has the name of {files[path.stem].name}"))
     else:
       files[path.stem] = path

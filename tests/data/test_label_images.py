@@ -1,5 +1,7 @@
 """Folders of images and label images."""
 
+import os
+
 import cv2
 import numpy as np
 import PIL.Image
@@ -47,6 +49,17 @@ def test_without_lists_a_fifth_is_held_out(write_labels):
   splits = {split: [e.image_id for e in entries] for split, entries in found.splits.items()}
   assert [len(splits["train"]), len(splits["validation"])] == [9, 2]
   assert sorted(splits["train"] + splits["validation"]) == list(range(10, 21))
+
+
+@pytest.mark.skipif(os.fsencode("\udcff") != b"\xff", reason="names of files are text here")
+def test_names_that_are_no_text(write_labels):
+  folder = write_labels("a.png", "\u00e4 \u3000.png")
+  (folder / "images" / os.fsdecode(b"b\xff.png")).touch()
+  found, _, faults = read_listing(list_label_images, folder)
+  assert sum(map(len, found.splits.values())) == 2
+  fault, = faults
+  assert r"image 'b\udcff.png' in" in fault.message
+  assert "not UTF-8" in fault.message
 
 
 def test_images_and_labels_without_the_other(write_labels):
