@@ -15,6 +15,7 @@ from mnc_jax import checkpoint, parallel, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, with_categories
 from mnc_jax.data import load_source, training_batches
+from mnc_jax.optimizer import describe_groups
 from mnc_jax.train import check_finite, init_state
 from validation import open_validation, validate
 
@@ -40,6 +41,7 @@ def train_on(source, config: Config, workdir, manager):
   print(f"{len(source)} images, {len(source.category_names)} categories, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}")
+  print(describe_groups(state.params, config))
   with (SummaryWriter(str(workdir / "logs")) as writer,
         open_validation(config, workdir, source.category_names) as validation):
     return train(state, batches, config, manager, source, writer, validation)

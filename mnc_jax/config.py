@@ -158,6 +158,9 @@ class TrainConfig:
   learning_rate: float = 1e-3
   momentum: float = 0.9
   weight_decay: float = 5e-4
+  """Of weights; not of biases and scales (release)."""
+  bias_rate: float = 1.0
+  """Biases move at so many times the rate (release: 2)."""
   num_steps: int = 40000
   schedule: Literal["step", "cosine"] = "step"
   """`step` divides the rate by ten at each of `decay_steps`; `cosine` goes to zero."""

@@ -1,6 +1,5 @@
 """One training step as a pure function of state, batch and key."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -8,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from mnc_jax.cascade import cascade_loss
-from mnc_jax.config import Config, TrainConfig
-from mnc_jax.stages.features import frozen_layers
+from mnc_jax.config import Config
+from mnc_jax.optimizer import learning_rate, make_optimizer
 from mnc_jax.structs import Array, Batch
 
 
@@ -24,42 +23,6 @@ class TrainState(NamedTuple):
   step: Array
   params: dict
   opt_state: optax.OptState
-
-
-def learning_rate(config: TrainConfig) -> optax.Schedule:
-  """Returns the rate as a function of the step: warm-up, then steps of ten or a cosine."""
-  if config.schedule == "cosine":
-    after = optax.cosine_decay_schedule(
-        config.learning_rate, max(config.num_steps - config.warmup_steps, 1))
-  else:
-    # Boundaries count from the start of the run, join_schedules from the end of warm-up.
-    after = optax.piecewise_constant_schedule(
-        config.learning_rate, {step - config.warmup_steps: 0.1 for step in config.decay_steps})
-  warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
-  return optax.join_schedules([warmup, after], [config.warmup_steps])
-
-
-def _decayed(params, *, config: Config):
-  """Which parameters are decayed: not biases and scales (release), not what is frozen."""
-  frozen = frozen_layers(config.model)
-
-  def is_decayed(path, value):
-    return value.ndim > 1 and not any(part.key in frozen for part in path)
-
-  return jax.tree_util.tree_map_with_path(is_decayed, params)
-
-
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-  """Returns SGD with momentum (paper, section 4) or AdamW, with clipping if asked for."""
-  options, rate = config.train, learning_rate(config.train)
-  decayed = functools.partial(_decayed, config=config)
-  clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
-  if options.optimizer == "adamw":
-    rule = optax.adamw(rate, weight_decay=options.weight_decay, mask=decayed)
-  else:
-    rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=decayed),
-                       optax.sgd(rate, momentum=options.momentum))
-  return optax.chain(clip, rule)
 
 
 def init_state(params, config: Config) -> TrainState:

@@ -9,7 +9,6 @@ import pytest
 
 from mnc_jax import checkpoint, train
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config, ModelConfig, TrainConfig
 from mnc_jax.inference import predict
 from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.masks import paste_masks
@@ -83,33 +82,6 @@ def _mask_iou(found, batch, image, best, instance):
   return float((predicted & true).sum() / (predicted | true).sum())
 
 
-def test_sgd_follows_the_paper_by_hand():
-  # v = g + decay * w;  w - rate * v, and the second step adds momentum * v.
-  config = TrainConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.5, decay_steps=())
-  optimizer = train.make_optimizer(Config(train=config))
-  params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}
-  gradient = jax.tree.map(jnp.ones_like, params)
-  state = optimizer.init(params)
-  updates, state = optimizer.update(gradient, state, params)
-  np.testing.assert_allclose(updates["kernel"], [[-0.1 * (1 + 0.5 * 2)]], rtol=1e-6)
-  # Biases are not decayed.
-  np.testing.assert_allclose(updates["bias"], [-0.1], rtol=1e-6)
-  updates, state = optimizer.update(gradient, state, params)
-  np.testing.assert_allclose(updates["kernel"], [[-0.1 * (2 + 0.9 * 2)]], rtol=1e-6)
-
-
-def test_frozen_layers_are_not_decayed_either():
-  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(weight_decay=0.5))
-  params = {"features": {name: {"kernel": jnp.ones((1, 1))}
-                         for name in ("conv1_1", "conv2_2", "conv3_1")}}
-  optimizer = train.make_optimizer(config)
-  nothing = jax.tree.map(jnp.zeros_like, params)
-  updates, _ = optimizer.update(nothing, optimizer.init(params), params)
-  moved = {name: float(layer["kernel"][0, 0]) for name, layer in updates["features"].items()}
-  assert moved["conv1_1"] == moved["conv2_2"] == 0
-  assert moved["conv3_1"] < 0
-
-
 def test_save_restore_step_equals_step_step(tmp_path):
   step, batch = jitted_step(), tiny.make_batch()
   categories = checkpoint.Categories(("a", "b"), (1, 2))
@@ -121,27 +93,6 @@ def test_save_restore_step_equals_step_step(tmp_path):
     restored = checkpoint.restore(manager, jax.eval_shape(lambda: once))
   resumed, _ = step(restored, batch, train.step_key(0, int(restored.step), 0))
   assert_trees_equal(resumed, twice)
-
-
-def test_schedule_warms_up_and_steps_down():
-  rate = train.learning_rate(TrainConfig(learning_rate=1.0, warmup_steps=10, decay_steps=(50, 80)))
-  values = [float(rate(step)) for step in (0, 5, 10, 49, 50, 79, 80)]
-  np.testing.assert_allclose(values, [0, 0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
-
-
-def test_cosine_schedule_ends_at_zero():
-  rate = train.learning_rate(
-      TrainConfig(learning_rate=1.0, warmup_steps=10, num_steps=110, schedule="cosine"))
-  np.testing.assert_allclose([float(rate(s)) for s in (10, 60, 110)], [1, 0.5, 0], atol=1e-6)
-
-
-def test_clipping_bounds_the_gradient():
-  config = TrainConfig(
-      learning_rate=1.0, momentum=0.0, weight_decay=0.0, decay_steps=(), clip_norm=2.0)
-  optimizer = train.make_optimizer(Config(train=config))
-  params = {"kernel": jnp.zeros((2, 2))}
-  updates, _ = optimizer.update({"kernel": jnp.full((2, 2), 50.0)}, optimizer.init(params), params)
-  np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -1.0), rtol=1e-6)
 
 
 def test_a_number_that_is_not_finite_stops_the_run_with_step_and_term():
