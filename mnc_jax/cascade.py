@@ -144,9 +144,11 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
 
   if train.num_stages == 5:
-    boxes = bridge.refine_boxes(output, image_size, config=config.model)
+    boxes, valid = bridge.refine_boxes(output, image_size, config=config.model), rois.valid
+    if train.truth_in_stage_4:
+      boxes, valid = targets.join_truth(boxes, valid, truth)
     boxes = _hand_over(boxes, num_images, config=config)
-    output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
+    output = mask_and_classify(params, image_features, boxes, valid, config=config)
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
   return terms
 
@@ -203,6 +205,7 @@ def _run_image(params, image_features, image_size, *, config: Config) -> StageOu
       anchors, image_size, pre_nms=options.pre_nms, nms_iou=options.proposal_nms_iou,
       num_proposals=options.num_proposals, min_box_size=options.min_box_size)
   first = mask_and_classify(params, image_features, rois.boxes, rois.valid, config=config)
-  boxes = bridge.refine_boxes(first, image_size, config=config.model)
+  boxes = bridge.refine_boxes(first, image_size, config=config.model,
+                              with_background=options.release_bridge)
   second = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
   return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

@@ -141,9 +141,13 @@ class TrainConfig:
   """Negatives at or above this IoU are the hard ones."""
   roi_hard_negative_fraction: float = 0.85
   """Share of hard ones among the negatives."""
+  truth_in_stage_4: bool = False
+  """Ground-truth boxes join the refined RoIs that stages 4 and 5 train on (release)."""
   # Stage 2 and 3 targets (release).
   mask_threshold: float = 0.4
   """Binarises mask targets, and predicted masks before their IoU is taken."""
+  binarize_mask_targets: bool = True
+  """False leaves the targets as shares of each pixel that are object, 0 ... 1."""
   mask_label_iou: float = 0.5
   """A mask-level category needs this IoU between predicted and true mask."""
   # Loss weights.
@@ -190,6 +194,9 @@ class InferenceConfig:
   num_proposals: int = 300
   """RoIs after stage 1; five stages make twice as many candidates (paper, section 3.4)."""
   min_box_size: float = 16.0
+  release_bridge: bool = False
+  """Stage 4's boxes follow the best category of all, background included (release), instead of
+  the best foreground category."""
   nms_iou: float = 0.3
   """Per category, between boxes."""
   similar_iou: float = 0.5

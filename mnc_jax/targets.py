@@ -40,7 +40,8 @@ class RoiTargets(NamedTuple):
     valid: [R] bool, the RoIs in the losses.
     foreground: [R] bool, box IoU with an object at or above the threshold.
     labels: [R] int32 category of that object; 0 for background.
-    masks: [R, M, M] float32 0 or 1, the object inside the RoI; 0 for background.
+    masks: [R, M, M] float32 0 or 1 (or between, see `binarize_mask_targets`), the object
+      inside the RoI; 0 for background.
     areas: [R] float32 pixels of the whole object.
     box_deltas: [R, 4] from the RoI to the object, in units of `box_delta_stds`.
   """
@@ -109,6 +110,20 @@ def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
       box_deltas=jnp.where(positive[:, None], deltas, 0.0))
 
 
+def join_truth(boxes, valid, truth: Batch):
+  """Returns `(boxes [R + G, 4], valid [R + G])`: RoIs, then the ground-truth boxes.
+
+  Crowd regions and padding are not valid.
+
+  Args:
+    boxes: [R, 4].
+    valid: [R] bool.
+    truth: one image of a `Batch`.
+  """
+  return (jnp.concatenate([boxes, truth.boxes]),
+          jnp.concatenate([valid, truth.valid & ~truth.crowd]))
+
+
 def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig) -> Proposals:
   """Chooses the RoIs that stages 2 and 3 train on (release's proposal targets).
 
@@ -127,10 +142,8 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
     `Proposals` with R = `rois_per_image`, scores 0 for ground-truth boxes. The gradient
     flows on into the coordinates of the chosen proposals.
   """
-  countable = truth.valid & ~truth.crowd
-  boxes = jnp.concatenate([proposals.boxes, truth.boxes])
+  boxes, candidate = join_truth(proposals.boxes, proposals.valid, truth)
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(truth.boxes[:, 0])])
-  candidate = jnp.concatenate([proposals.valid, countable])
   iou, _, _ = _match(boxes, truth)
   foreground = candidate & (iou >= config.roi_positive_iou)
   background = candidate & ~foreground & ~_in_crowd(boxes, truth)
@@ -172,7 +185,9 @@ def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:
   size = config.model.mask_size
   masks = resample_masks(
       truth.masks[matched].astype(boxes.dtype), truth.boxes[matched], boxes, size)
-  masks = (masks >= config.train.mask_threshold) & foreground[:, None, None]
+  if config.train.binarize_mask_targets:
+    masks = masks >= config.train.mask_threshold
+  masks = jnp.where(foreground[:, None, None], masks, 0)
   deltas = encode_boxes(truth.boxes[matched], boxes, stds=config.model.box_delta_stds)
   return RoiTargets(
       valid=valid & (foreground | ~_in_crowd(boxes, truth)),

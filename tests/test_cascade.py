@@ -73,6 +73,36 @@ def test_three_stages_leave_the_last_two_out():
   assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3"}
 
 
+def test_truth_boxes_join_stages_4_and_5_alone():
+  configs = tiny.tiny_config(), tiny.tiny_config(train={"truth_in_stage_4": True})
+  without, joined = (loss_fn(config)(tiny_params(), tiny.make_batch(), jax.random.key(1))[1]
+                     for config in configs)
+  for term in ("loss_1", "loss_2", "loss_3"):
+    np.testing.assert_allclose(joined[term], without[term], rtol=1e-6)
+  # Untrained masks are nearly the same everywhere.
+  for term, least in (("loss_4", 1e-5), ("loss_5", 1e-3)):
+    assert abs(float(joined[term] - without[term])) > least
+
+
+def test_release_bridge_changes_the_refined_boxes_where_background_wins():
+  params = jax.tree.map(lambda x: x, tiny_params())
+  bias = params["category_stage"]["category"]["bias"]
+  params["category_stage"]["category"]["bias"] = bias.at[0].set(50.0)
+  deltas = params["category_stage"]["box_deltas"]["bias"]
+  params["category_stage"]["box_deltas"]["bias"] = deltas.at[:4].set(jnp.array([0.0, 5, 0, 0]))
+  batch = tiny.make_batch(1)
+  ours, release = (run_tiny(release_bridge=choice)(params, batch.images, batch.image_sizes).boxes[0]
+                   for choice in (False, True))
+  half = ours.shape[0] // 2
+  np.testing.assert_allclose(ours[:half], release[:half], atol=1e-4)
+  assert float(jnp.abs(ours[half:] - release[half:]).max()) > 1
+
+
+def run_tiny(**inference):
+  config = tiny.tiny_config(inference=inference)
+  return jax.jit(functools.partial(run_cascade, config=config))
+
+
 def test_stage_weights_scale_their_losses():
   batch = tiny.make_batch()
   _, one = loss_fn(tiny.tiny_config())(tiny_params(), batch, jax.random.key(1))

@@ -146,6 +146,24 @@ def test_mask_target_is_the_object_seen_through_the_roi():
   np.testing.assert_array_equal(goal.masks[0], [[1, 1, 1, 0]] * 4)
 
 
+def test_mask_target_may_stay_soft():
+  mask = np.zeros((1, 112, 112))
+  mask[:, :, :56] = 1
+  soft = roi_goal([[0, 0, 22.86, 40]], truth([[0, 0, 40, 40]], [1], masks=mask),
+                  binarize_mask_targets=False)
+  # The last cell's centre, x = 20.0025, lies .007 of a mask's pixel beyond the object's end.
+  np.testing.assert_allclose(soft.masks[0, 0], [1, 1, 1, 0.493], atol=1e-3)
+  assert roi_goal([[50, 50, 90, 90]], truth([[0, 0, 40, 40]], [1]),
+                  binarize_mask_targets=False).masks.sum() == 0
+
+
+def test_truth_joins_without_crowds_and_padding():
+  image_truth = truth([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2], crowd=[0, 1])
+  boxes, valid = targets.join_truth(jnp.full((2, 4), 7.0), jnp.array([True, False]), image_truth)
+  np.testing.assert_array_equal(boxes[:3], [[7] * 4, [7] * 4, [0, 0, 40, 40]])
+  np.testing.assert_array_equal(valid, [True, False, True, False, False])
+
+
 def test_mask_target_of_background_is_empty():
   goal = roi_goal([[50, 50, 90, 90]], truth([[0, 0, 40, 40]], [1]))
   assert goal.masks.sum() == 0

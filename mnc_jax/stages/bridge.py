@@ -7,23 +7,24 @@ from mnc_jax.ops.boxes import clip_boxes, decode_boxes
 from mnc_jax.structs import StageOutput
 
 
-def refine_boxes(output: StageOutput, image_size, *, config: ModelConfig):
+def refine_boxes(output: StageOutput, image_size, *, config: ModelConfig,
+                 with_background: bool = False):
   """Moves each RoI by the box deltas of its best foreground category.
-
-  The release takes the arg-max over all categories at test time, background
-  included, whose deltas are never trained; here background is never taken.
 
   Args:
     output: of stage 3.
     image_size: [2] int32 (height, width).
     config: the model.
+    with_background: take the deltas of the best category even if that is the background,
+      whose deltas are never trained, as the release does at test time.
 
   Returns:
     [R, 4] float32 boxes inside the image; an empty RoI stays empty, and what becomes of
     padding is not defined but finite. The choice of the category takes no gradient; the
     refined box passes it on to both the RoI and its deltas.
   """
-  best = 1 + jnp.argmax(output.category_logits[:, 1:], axis=1)
+  first = 0 if with_background else 1
+  best = first + jnp.argmax(output.category_logits[:, first:], axis=1)
   deltas = jnp.take_along_axis(output.box_deltas, best[:, None, None], axis=1)[:, 0]
   boxes = decode_boxes(deltas, output.boxes, stds=config.box_delta_stds)
   return clip_boxes(boxes, image_size[0], image_size[1])

@@ -124,6 +124,15 @@ def test_bridge_takes_the_best_foreground_even_where_background_wins():
   np.testing.assert_allclose(boxes, [[10, 6, 30, 26]], rtol=1e-5)
 
 
+def test_bridge_of_the_release_takes_the_deltas_of_background_where_it_wins():
+  deltas = [[0.0, 2, 0, 0], [1.0, 0, 0, 0], [0.0, -2, 0, 0]]
+  for logits, boxes in (([5.0, 1.0, 2.0], [[10, 14, 30, 34]]),
+                        ([1.0, 1.5, 2.0], [[10, 6, 30, 26]])):
+    found = bridge.refine_boxes(stage_output(logits, deltas), jnp.array([40, 40]), config=CONFIG,
+                                with_background=True)
+    np.testing.assert_allclose(found, boxes, rtol=1e-5)
+
+
 def test_bridge_stays_inside_the_image():
   output = stage_output([0.0, 1.0, 0.0], [[0.0] * 4, [5.0, 0, 0, 0], [0.0] * 4])
   boxes = bridge.refine_boxes(output, jnp.array([40, 40]), config=CONFIG)
