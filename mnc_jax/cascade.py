@@ -132,13 +132,15 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
   train, image_size = config.train, truth.image_sizes
   key_anchors, key_rois = jax.random.split(key)
   anchors = score_anchors(params, image_features, image_size, config=config)
-  anchor_goal = targets.anchor_targets(anchors, truth, image_size, key_anchors, config=train)
-  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, anchor_goal)}
-
   proposals = box_stage.propose_boxes(
       anchors, image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
       num_proposals=train.num_proposals, min_box_size=train.min_box_size)
   rois = targets.sample_rois(proposals, truth, key_rois, config=train)
+  goal = targets.anchor_targets(anchors, truth, image_size, key_anchors, config=train)
+  if train.force_roi_anchors:
+    goal = targets.force_anchors(goal, anchors, rois, truth, image_size, config=train)
+  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
+
   boxes = _hand_over(rois.boxes, num_images, config=config)
   output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)

@@ -127,6 +127,9 @@ class TrainConfig:
   anchor_negative_iou: float = 0.3
   anchor_border: float = 0.0
   """Anchors reaching more than this many pixels outside the image are left out."""
+  force_roi_anchors: bool = False
+  """The anchors that the sampled RoIs came from count too, as foreground or background like
+  their RoI (release)."""
   # Proposals that stage 1 hands on while training (release).
   pre_nms: int = 12000
   proposal_nms_iou: float = 0.7
@@ -215,6 +218,39 @@ class Config:
   data: DataConfig = DataConfig()
   train: TrainConfig = TrainConfig()
   inference: InferenceConfig = InferenceConfig()
+
+
+def paper() -> Config:
+  """Returns the cascade of the CVPR text, VGG-16 on VOC; where it is silent, of Fast R-CNN.
+
+  Images keep their shape up to 600 x 2000. All anchors enter the suppression, and proposals of
+  any size stay. Of the RoIs a quarter is foreground, and the others overlap an object by .1 or
+  more (Girshick 2015, section 2.3).
+  """
+  return Config(
+      model=ModelConfig(frozen_blocks=0, roi_grid="edge", box_delta_stds=(1.0, 1.0, 1.0, 1.0)),
+      data=DataConfig(
+          dataset="sbd", long_side=2000, flip=False,
+          buckets=((600, 1000), (1000, 600), (600, 2000), (2000, 600))),
+      train=TrainConfig(
+          pre_nms=10**6, min_box_size=0.0, roi_positive_fraction=0.25,
+          roi_hard_negative_fraction=1.0, mask_threshold=0.5, binarize_mask_targets=False),
+      inference=InferenceConfig(pre_nms=10**6, min_box_size=0.0, mask_threshold=0.5))
+
+
+def release() -> Config:
+  """Returns the cascade of the authors' published code, whose scores are higher.
+
+  Its smallest proposals have 16 pixels of the original image; here that is 25.6 pixels of the
+  network input, 16 times the scale of VOC's usual 375 x 500.
+  """
+  return Config(
+      model=ModelConfig(roi_grid="caffe", mask_size=21, box_gradient_clip=1 / 512),
+      data=DataConfig(dataset="sbd"),
+      train=TrainConfig(
+          force_roi_anchors=True, min_box_size=25.6, truth_in_stage_4=True, weight_mask=2.0,
+          bias_rate=2.0, num_steps=25000, decay_steps=(20000,)),
+      inference=InferenceConfig(min_box_size=25.6, release_bridge=True))
 
 
 def with_categories(config: Config, names: typing.Sequence[str]) -> Config:

@@ -75,10 +75,13 @@ class Proposals(NamedTuple):
     boxes: [R, 4] inside the image; zero in padding.
     scores: [R] objectness probabilities; zero in padding.
     valid: [R] bool.
+    anchors: [R] int32, the row of `AnchorOutput` that a box came from; -1 for ground truth that
+      joined, and in padding.
   """
   boxes: Array
   scores: Array
   valid: Array
+  anchors: Array
 
 
 class StageOutput(NamedTuple):

@@ -88,10 +88,7 @@ def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
   Returns:
     `AnchorTargets`. Without ground truth all sampled anchors are negative.
   """
-  anchors, border = output.anchors, config.anchor_border
-  limit = jnp.flip(image_size).astype(anchors.dtype) + border
-  inside = jnp.all((anchors[:, :2] >= -border) & (anchors[:, 2:] <= limit[None]), axis=1)
-  usable = inside & output.valid
+  anchors, usable = output.anchors, _usable(output, image_size, config.anchor_border)
   best_iou, matched, iou = _match(anchors, truth)
   iou = jnp.where(usable[:, None], iou, 0.0)
   # Nearly the best counts: compiled, the maximum and what it is of may differ in the last bit.
@@ -103,11 +100,50 @@ def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
   key_positive, key_negative = jax.random.split(key)
   positive = sample_mask(key_positive, positive, config.anchors_per_image // 2)
   negative = sample_mask(key_negative, negative, config.anchors_per_image - positive.sum())
-  deltas = encode_boxes(truth.boxes[matched], anchors)
-  return AnchorTargets(
-      sampled=positive | negative,
-      positive=positive,
-      box_deltas=jnp.where(positive[:, None], deltas, 0.0))
+  return _make_anchor_targets(positive | negative, positive, anchors, truth.boxes[matched])
+
+
+def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, truth: Batch,
+                  image_size, *, config: TrainConfig) -> AnchorTargets:
+  """Lets the anchors that the sampled RoIs came from be what these are (release).
+
+  The anchor of a foreground RoI becomes positive, that of another negative; where both came
+  from one, it is positive. They come on top of the anchors that were sampled.
+
+  Args:
+    goal: from `anchor_targets`.
+    output: of stage 1.
+    rois: from `sample_rois`; the ground truth among them has no anchor.
+    truth: one image of a `Batch`.
+    image_size: [2] int32 (height, width).
+    config: the thresholds.
+
+  Returns:
+    `AnchorTargets`. Anchors that cross the image's border stay out.
+  """
+  iou, _, _ = _match(jax.lax.stop_gradient(rois.boxes), truth)  # Targets are constants.
+  foreground = iou >= config.roi_positive_iou
+  usable, count = _usable(output, image_size, config.anchor_border), len(output.anchors)
+  def anchors_of(chosen):
+    # One row more takes what has no anchor: -1 would count from the end.
+    rows = jnp.where(rois.valid & chosen & (rois.anchors >= 0), rois.anchors, count)
+    return jnp.zeros(count + 1, bool).at[rows].set(True)[:count] & usable
+  forced, denied = anchors_of(foreground), anchors_of(~foreground)
+  _, matched, _ = _match(output.anchors, truth)
+  return _make_anchor_targets(goal.sampled | forced | denied, goal.positive & ~denied | forced,
+                              output.anchors, truth.boxes[matched])
+
+
+def _usable(output, image_size, border):
+  """Returns [N] bool, the anchors of the image's own cells that do not cross its border."""
+  limit = jnp.flip(image_size).astype(output.anchors.dtype) + border
+  low, high = output.anchors[:, :2], output.anchors[:, 2:]
+  return jnp.all((low >= -border) & (high <= limit[None]), axis=1) & output.valid
+
+
+def _make_anchor_targets(sampled, positive, anchors, matched_boxes):
+  deltas = encode_boxes(matched_boxes, anchors)
+  return AnchorTargets(sampled, positive, jnp.where(positive[:, None], deltas, 0.0))
 
 
 def join_truth(boxes, valid, truth: Batch):
@@ -144,6 +180,7 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
   """
   boxes, candidate = join_truth(proposals.boxes, proposals.valid, truth)
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(truth.boxes[:, 0])])
+  anchors = jnp.concatenate([proposals.anchors, jnp.full_like(truth.labels, -1)])
   iou, _, _ = _match(boxes, truth)
   foreground = candidate & (iou >= config.roi_positive_iou)
   background = candidate & ~foreground & ~_in_crowd(boxes, truth)
@@ -163,7 +200,8 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
   return Proposals(
       boxes=jnp.where(valid[:, None], boxes[indices], 0.0),
       scores=jnp.where(valid, scores[indices], 0.0),
-      valid=valid)
+      valid=valid,
+      anchors=jnp.where(valid, anchors[indices], -1))
 
 
 def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:

@@ -84,6 +84,15 @@ def test_truth_boxes_join_stages_4_and_5_alone():
     assert abs(float(joined[term] - without[term])) > least
 
 
+def test_forced_anchors_change_the_first_loss_alone():
+  configs = tiny.tiny_config(), tiny.tiny_config(train={"force_roi_anchors": True})
+  without, forced = (loss_fn(config)(tiny_params(), tiny.make_batch(), jax.random.key(1))[1]
+                     for config in configs)
+  assert abs(float(forced["loss_1"] - without["loss_1"])) > 1e-4
+  for stage in range(2, 6):
+    np.testing.assert_allclose(forced[f"loss_{stage}"], without[f"loss_{stage}"], rtol=1e-6)
+
+
 def test_release_bridge_changes_the_refined_boxes_where_background_wins():
   params = jax.tree.map(lambda x: x, tiny_params())
   bias = params["category_stage"]["category"]["bias"]

@@ -93,7 +93,8 @@ def test_crowd_is_never_a_target_and_hides_its_negatives():
 
 def proposals(boxes):
   boxes = jnp.asarray(boxes, jnp.float32)
-  return Proposals(boxes, jnp.linspace(1, 0.5, len(boxes)), jnp.ones(len(boxes), bool))
+  return Proposals(boxes, jnp.linspace(1, 0.5, len(boxes)), jnp.ones(len(boxes), bool),
+                   jnp.arange(100, 100 + len(boxes)))
 
 
 def test_roi_sampling_keeps_its_quotas():
@@ -115,6 +116,27 @@ def test_ground_truth_boxes_join_the_candidates():
   np.testing.assert_array_equal(rois.valid, [True, True, False, False])
   assert [10, 10, 50, 50] in np.asarray(rois.boxes).tolist()
   np.testing.assert_array_equal(rois.boxes[2:], np.zeros((2, 4)))
+  assert sorted(rois.anchors.tolist()) == [-1, -1, -1, 100]
+
+
+def test_anchors_behind_the_rois_are_forced_to_their_label():
+  image_truth = truth([[10, 10, 50, 50]], [1])
+  # Far, far, on the object, far and across the border, far.
+  output = anchor_output([[60, 60, 90, 90], [60, 60, 80, 80], [10, 10, 50, 49], [60, 60, 101, 90],
+                          [55, 55, 75, 75]])
+  goal = targets.AnchorTargets(jnp.array([0, 0, 1, 0, 1], bool), jnp.array([0, 0, 1, 0, 0], bool),
+                               jnp.zeros((5, 4)))
+  # Foreground from the first anchor and the one that crosses the border, background from the
+  # second and the object's, both kinds from the last; and ground truth, which has none.
+  rois = Proposals(
+      jnp.array([[10.0, 10, 50, 50]] * 3 + [[60.0, 60, 90, 90]] * 3 + [[10.0, 10, 50, 50]] * 2),
+      jnp.ones(8), jnp.array([True] * 7 + [False]), jnp.array([0, 3, 4, 1, 2, 4, -1, 1]))
+  forced = targets.force_anchors(goal, output, rois, image_truth, SIZE, config=TrainConfig())
+  assert forced.sampled.tolist() == [True, True, True, False, True]
+  assert forced.positive.tolist() == [True, False, False, False, True]
+  # From [60, 60, 90, 90] to [10, 10, 50, 50]: -45 of 30 pixels, and log(40 / 30).
+  np.testing.assert_allclose(forced.box_deltas[0], [-1.5, -1.5, *[np.log(4 / 3)] * 2], rtol=1e-5)
+  np.testing.assert_array_equal(forced.box_deltas[2], np.zeros(4))
 
 
 def test_foreground_fills_up_where_negatives_are_short():

@@ -96,4 +96,5 @@ def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: fl
   return Proposals(
       boxes=jnp.where(valid[:, None], boxes[chosen], 0.0),
       scores=jnp.where(valid, scores[chosen], 0.0),
-      valid=valid)
+      valid=valid,
+      anchors=jnp.where(valid, chosen, -1))
