@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax import losses, targets
+from mnc_jax.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.config import Config
 from mnc_jax.ops.gradients import clip_gradient
 from mnc_jax.ops.roi_warp import roi_pool
@@ -136,9 +137,9 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
       anchors, image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
       num_proposals=train.num_proposals, min_box_size=train.min_box_size)
   rois = targets.sample_rois(proposals, truth, key_rois, config=train)
-  goal = targets.anchor_targets(anchors, truth, image_size, key_anchors, config=train)
+  goal = anchor_targets(anchors, truth, image_size, key_anchors, config=train)
   if train.force_roi_anchors:
-    goal = targets.force_anchors(goal, anchors, rois, truth, image_size, config=train)
+    goal = force_anchors(goal, anchors, rois, truth, image_size, config=train)
   terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
 
   boxes = _hand_over(rois.boxes, num_images, config=config)

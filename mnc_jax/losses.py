@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import optax
 
+from mnc_jax.anchor_targets import AnchorTargets
 from mnc_jax.structs import AnchorOutput, StageOutput
-from mnc_jax.targets import AnchorTargets, RoiTargets
+from mnc_jax.targets import RoiTargets
 
 
 def masked_mean(x, mask):

@@ -1,4 +1,4 @@
-"""From ground truth to the targets of each stage, for one image.
+"""From ground truth to the RoIs and targets of stages 2 to 5, for one image.
 
 Targets are constants: no gradient flows into them. A target that moved with the
 prediction could lower the loss by worse boxes.
@@ -13,24 +13,11 @@ from mnc_jax.config import Config, TrainConfig
 from mnc_jax.ops.boxes import box_areas, box_iou, encode_boxes
 from mnc_jax.ops.masks import mask_iou_in_box, resample_masks
 from mnc_jax.ops.sampling import sample_mask, top_indices
-from mnc_jax.structs import AnchorOutput, Array, Batch, Proposals
+from mnc_jax.structs import Array, Batch, Proposals
 
 # A box with more than this share of its area inside a crowd region is ignored. Our choice:
 # COCO's evaluation, too, measures a crowd's overlap against the detection's own area.
 _CROWD_OVERLAP = 0.5
-
-
-class AnchorTargets(NamedTuple):
-  """Targets of stage 1.
-
-  Attributes:
-    sampled: [N] bool, the anchors in the loss.
-    positive: [N] bool, those of them that are an object.
-    box_deltas: [N, 4] from each anchor to its object; 0 where not positive.
-  """
-  sampled: Array
-  positive: Array
-  box_deltas: Array
 
 
 class RoiTargets(NamedTuple):
@@ -53,7 +40,8 @@ class RoiTargets(NamedTuple):
   box_deltas: Array
 
 
-def _in_crowd(boxes, truth: Batch):
+def in_crowd(boxes, truth: Batch):
+  """Returns [N] bool, whether more than half of a box lies in a crowd region."""
   # Intersection over the box's own area: IoU says little against a region.
   low = jnp.maximum(boxes[:, None, :2], truth.boxes[None, :, :2])
   high = jnp.minimum(boxes[:, None, 2:], truth.boxes[None, :, 2:])
@@ -63,87 +51,11 @@ def _in_crowd(boxes, truth: Batch):
   return jnp.any((shared > _CROWD_OVERLAP * own) & crowd, axis=1)
 
 
-def _match(boxes, truth: Batch):
-  """Best IoU [N] of each box with a countable instance, that instance [N], and all IoUs."""
+def match_truth(boxes, truth: Batch):
+  """Returns each box's best IoU [N] with a countable instance, that instance [N], all IoUs."""
   countable = truth.valid & ~truth.crowd
   iou = box_iou(boxes, truth.boxes) * countable[None]
   return iou.max(axis=1), iou.argmax(axis=1), iou
-
-
-def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
-                   config: TrainConfig) -> AnchorTargets:
-  """Labels anchors and samples those that enter the loss (Ren et al. 2015, section 3.1.2).
-
-  Positive: best for an object, or IoU >= `anchor_positive_iou`. Negative: below
-  `anchor_negative_iou` with all. Up to half of `anchors_per_image` are positive, the
-  rest negative. Anchors that cross the image's border or lie in a crowd are left out.
-
-  Args:
-    output: of stage 1; only `anchors` and `valid` are read.
-    truth: one image of a `Batch`.
-    image_size: [2] int32 (height, width).
-    key: of the sampling.
-    config: the thresholds.
-
-  Returns:
-    `AnchorTargets`. Without ground truth all sampled anchors are negative.
-  """
-  anchors, usable = output.anchors, _usable(output, image_size, config.anchor_border)
-  best_iou, matched, iou = _match(anchors, truth)
-  iou = jnp.where(usable[:, None], iou, 0.0)
-  # Nearly the best counts: compiled, the maximum and what it is of may differ in the last bit.
-  best = (1 - 1e-6) * iou.max(axis=0, keepdims=True)
-  best_for_object = jnp.any((iou > 0) & (iou >= best), axis=1)
-  positive = usable & (best_for_object | (best_iou >= config.anchor_positive_iou))
-  negative = (usable & ~positive & (best_iou < config.anchor_negative_iou)
-              & ~_in_crowd(anchors, truth))
-  key_positive, key_negative = jax.random.split(key)
-  positive = sample_mask(key_positive, positive, config.anchors_per_image // 2)
-  negative = sample_mask(key_negative, negative, config.anchors_per_image - positive.sum())
-  return _make_anchor_targets(positive | negative, positive, anchors, truth.boxes[matched])
-
-
-def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, truth: Batch,
-                  image_size, *, config: TrainConfig) -> AnchorTargets:
-  """Lets the anchors that the sampled RoIs came from be what these are (release).
-
-  The anchor of a foreground RoI becomes positive, that of another negative; where both came
-  from one, it is positive. They come on top of the anchors that were sampled.
-
-  Args:
-    goal: from `anchor_targets`.
-    output: of stage 1.
-    rois: from `sample_rois`; the ground truth among them has no anchor.
-    truth: one image of a `Batch`.
-    image_size: [2] int32 (height, width).
-    config: the thresholds.
-
-  Returns:
-    `AnchorTargets`. Anchors that cross the image's border stay out.
-  """
-  iou, _, _ = _match(jax.lax.stop_gradient(rois.boxes), truth)  # Targets are constants.
-  foreground = iou >= config.roi_positive_iou
-  usable, count = _usable(output, image_size, config.anchor_border), len(output.anchors)
-  def anchors_of(chosen):
-    # One row more takes what has no anchor: -1 would count from the end.
-    rows = jnp.where(rois.valid & chosen & (rois.anchors >= 0), rois.anchors, count)
-    return jnp.zeros(count + 1, bool).at[rows].set(True)[:count] & usable
-  forced, denied = anchors_of(foreground), anchors_of(~foreground)
-  _, matched, _ = _match(output.anchors, truth)
-  return _make_anchor_targets(goal.sampled | forced | denied, goal.positive & ~denied | forced,
-                              output.anchors, truth.boxes[matched])
-
-
-def _usable(output, image_size, border):
-  """Returns [N] bool, the anchors of the image's own cells that do not cross its border."""
-  limit = jnp.flip(image_size).astype(output.anchors.dtype) + border
-  low, high = output.anchors[:, :2], output.anchors[:, 2:]
-  return jnp.all((low >= -border) & (high <= limit[None]), axis=1) & output.valid
-
-
-def _make_anchor_targets(sampled, positive, anchors, matched_boxes):
-  deltas = encode_boxes(matched_boxes, anchors)
-  return AnchorTargets(sampled, positive, jnp.where(positive[:, None], deltas, 0.0))
 
 
 def join_truth(boxes, valid, truth: Batch):
@@ -181,9 +93,9 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
   boxes, candidate = join_truth(proposals.boxes, proposals.valid, truth)
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(truth.boxes[:, 0])])
   anchors = jnp.concatenate([proposals.anchors, jnp.full_like(truth.labels, -1)])
-  iou, _, _ = _match(boxes, truth)
+  iou, _, _ = match_truth(boxes, truth)
   foreground = candidate & (iou >= config.roi_positive_iou)
-  background = candidate & ~foreground & ~_in_crowd(boxes, truth)
+  background = candidate & ~foreground & ~in_crowd(boxes, truth)
   hard = background & (iou >= config.roi_hard_negative_iou)
   keys = jax.random.split(key, 4)
   size = config.rois_per_image
@@ -218,7 +130,7 @@ def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:
   """
   # Constants, see the top of the file: a mask target seen through the box would move with it.
   boxes = jax.lax.stop_gradient(boxes)
-  iou, matched, _ = _match(boxes, truth)
+  iou, matched, _ = match_truth(boxes, truth)
   foreground = valid & (iou >= config.train.roi_positive_iou)
   size = config.model.mask_size
   masks = resample_masks(
@@ -228,7 +140,7 @@ def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:
   masks = jnp.where(foreground[:, None, None], masks, 0)
   deltas = encode_boxes(truth.boxes[matched], boxes, stds=config.model.box_delta_stds)
   return RoiTargets(
-      valid=valid & (foreground | ~_in_crowd(boxes, truth)),
+      valid=valid & (foreground | ~in_crowd(boxes, truth)),
       foreground=foreground,
       labels=jnp.where(foreground, truth.labels[matched], 0),
       masks=masks.astype(boxes.dtype),

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Each part of mnc_jax and what it may import of mnc_jax. The arrows point one way.
 _STAGES = {"config", "structs", "ops", "stages"}
-_CASCADE = _STAGES | {"targets", "losses", "cascade"}
+_CASCADE = _STAGES | {"targets", "anchor_targets", "losses", "cascade"}
 _ABOVE = _CASCADE | {"config_json", "inference", "train", "checkpoint", "weights", "results"}
 MAY_IMPORT = {
     "config": set(),
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "ops": {"structs", "ops"},
     "stages": {"config", "structs", "ops"},
     "targets": _STAGES,
-    "losses": _STAGES | {"targets"},
+    "anchor_targets": _STAGES | {"targets"},
+    "losses": _STAGES | {"targets", "anchor_targets"},
     "cascade": _CASCADE,
     "inference": _CASCADE,
     "optimizer": _STAGES,

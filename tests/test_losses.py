@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax import losses
+from mnc_jax.anchor_targets import AnchorTargets
 from mnc_jax.structs import AnchorOutput, StageOutput
-from mnc_jax.targets import AnchorTargets, RoiTargets
+from mnc_jax.targets import RoiTargets
 
 
 def test_masked_mean_ignores_what_the_mask_hides():
