@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python (3.11 or newer) and make; they install the rest in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help install demo test lint clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
@@ -15,10 +15,13 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 1
 
 help:
-	@echo "make demo   predict with the shipped weights, train from scratch on drawn shapes, evaluate"
-	@echo "make test   lint, then all tests"
-	@echo "make lint   lint only"
-	@echo "make clean  remove what these made: $(VENV), caches, demo"
+	@echo "make install  make $(VENV), with the library and what it needs"
+	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
+	@echo "make test     lint, then all tests"
+	@echo "make lint     lint only"
+	@echo "make clean    remove what these made: $(VENV), caches, demo"
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@$(RUN) experiments/demo.py
