@@ -49,19 +49,26 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
   as it was prepared.
 
   Raises:
-    ValueError: if a path is not given or does not exist, naming the field; if the set is not
-      prepared; if the annotations or `config.image_ids` do not fit; if the split is empty.
+    ValueError: if a path is not given, does not exist, or is given to a set that reads none,
+      naming the field; if the set is not prepared; if the annotations or `config.image_ids` do
+      not fit; if the split is empty, or nothing is annotated in what is to be trained on.
   """
   if split not in ("train", "eval"):
     raise ValueError(f"split {split!r}: 'train' or 'eval'")
   source = _open(config, split)
   if not len(source):
     raise ValueError(f"{source.name} has no images")
+  if split == "train" and not source.instance_counts.any():
+    raise ValueError(f"{source.name} has {len(source)} images, but no instance in any of them: "
+                     "there is nothing to learn")
   return restrict(source, config.image_ids) if config.image_ids else source
 
 
 def _open(config, split):
   prepared_split = TRAIN if split == "train" else VALIDATION
+  if config.dataset != "coco" and _names_files(config):
+    raise ValueError(f"data.dataset is {config.dataset!r}, but files of a COCO set are given "
+                     "(data.train_annotations and the like): set data.dataset coco, or leave them")
   if config.dataset == "shapes":
     return load_shapes(config.data_dir, prepared_split)
   if config.dataset == "coco" and _names_files(config):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import contextlib
 import functools
+import hashlib
 import io
 import itertools
 import pathlib
@@ -33,7 +34,8 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     self._listing, self._faults, self._allow_bad = listing, faults, allow_bad
     self._kept = {"images": 0, "annotations": 0}
     super().__init__(data_dir=data_dir, file_format="array_record")
-    self.info.metadata.update(categories=listing.categories, source=source)
+    self.info.metadata.update(categories=listing.categories, source=source,
+                              fingerprint=_fingerprint(source) if source else "")
 
   def _info(self):
     return tfds.core.DatasetInfo(
@@ -105,7 +107,8 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, Report], Listing
 
   Raises:
     ValueError: if the source has not the layout, a split has no image that can be used, or
-      too many items are bad; if what is there was prepared from another source.
+      too many items are bad; if what is there was prepared from another source, or from
+      annotation files and lists that have changed since.
   """
   source = str(pathlib.Path(source).resolve()) if source else ""
   if prepared.set_folder(name, data_dir).exists():
@@ -121,8 +124,22 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, Report], Listing
 
 
 def _check_source(folder, source):
-  """Refuses to take the set of one folder for that of another."""
-  prepared_from = tfds.builder_from_directory(folder).info.metadata["source"]
+  """Refuses to take the set of one folder for that of another, or an old one for a new one."""
+  metadata = tfds.builder_from_directory(folder).info.metadata
+  prepared_from = metadata["source"]
   if prepared_from != source:
     raise ValueError(f"{folder} was prepared from {prepared_from}, not from {source}: use another "
                      "data directory (--data-dir), or delete it")
+  if source and metadata.get("fingerprint") != _fingerprint(source):
+    raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
+                     "prepared: delete it to prepare the set anew")
+
+
+def _fingerprint(source):
+  """Returns a hash of the annotation files and lists that lie in a folder; not of its images."""
+  digest = hashlib.sha256()
+  for place in ("", "annotations", "ImageSets/Segmentation"):
+    for path in sorted((pathlib.Path(source) / place).glob("*.*")):
+      if path.suffix in (".json", ".txt"):
+        digest.update(path.name.encode(errors="replace") + path.read_bytes())
+  return digest.hexdigest()

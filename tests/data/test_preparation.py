@@ -213,7 +213,21 @@ def test_config_chooses_between_prepared_and_direct(tmp_path):
     load_source(DataConfig(dataset="coco", data_dir=config.data_dir, **paths), "train")
 
 
+def test_sets_without_an_instance_are_not_trained_on(tmp_path):
+  folder = _write_coco(tmp_path)
+  content = json.loads((folder / "instances_val.json").read_text()) | {"annotations": []}
+  (folder / "none.json").write_text(json.dumps(content))
+  places = {f"{split}_{what}": str(folder / name) for split in ("train", "eval")
+            for what, name in (("annotations", "none.json"), ("images", ""))}
+  config = DataConfig(dataset="coco", **places)
+  with pytest.raises(ValueError, match="none.json has .* images, but no instance in any of them"):
+    load_source(config, "train")
+  assert not load_source(config, "eval").instance_counts.any()
+
+
 def test_doors_name_what_is_wrong(tmp_path):
+  with pytest.raises(ValueError, match="dataset is 'shapes', but files of a COCO set are"):
+    load_source(DataConfig(dataset="shapes", eval_images="photographs"), "train")
   config = DataConfig(dataset="sbd", data_dir=str(tmp_path))
   with pytest.raises(ValueError, match=f"'sbd' is not prepared .* --data-dir {tmp_path}$"):
     load_source(config, "train")

@@ -57,6 +57,13 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   assert "is prepared already: nothing was done" in again
   assert again.splitlines()[1:] == text.splitlines()[2:]
 
+  # Nor the set of a list that has changed for the set of the new one.
+  (source / "val.txt").write_text("8\n")
+  with pytest.raises(ValueError, match=f"lists in {source} have changed since .* delete it"):
+    prepare.main(options)
+  (source / "val.txt").write_text("8\n9\n")
+  prepare.main(options)
+
   # Another folder must not be taken for this one.
   other = [*options[:3], str(shutil.copytree(source, tmp_path / "other")), *options[4:]]
   with pytest.raises(ValueError, match=f"was prepared from {source}, not from .*other: use"):
