@@ -14,7 +14,7 @@ import tyro
 
 from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config
+from mnc_jax.config import Config, check_values
 from mnc_jax.config_json import from_json
 
 
@@ -115,8 +115,14 @@ def _format_warning(message, category, *place):
 
 
 def override(config: Config, overrides, program: str) -> Config:
-  """Applies `--section.field VALUE ...`; an unknown field or wrong type ends the program."""
-  return tyro.cli(Config, default=config, args=overrides, prog=program)
+  """Applies `--section.field VALUE ...`; an unknown field or wrong type ends the program.
+
+  Raises:
+    ValueError: for a value that no run can have.
+  """
+  config = tyro.cli(Config, default=config, args=overrides, prog=program)
+  check_values(config)
+  return config
 
 
 def end_with_message(main, arguments, *, interrupted: str = "Interrupted.") -> None:

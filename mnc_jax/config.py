@@ -220,6 +220,32 @@ class Config:
   inference: InferenceConfig = InferenceConfig()
 
 
+_AT_LEAST_ONE = (
+    "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
+    "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
+    "train.pre_nms", "train.num_proposals", "train.rois_per_image", "inference.pre_nms",
+    "inference.num_proposals", "inference.max_instances")
+_AT_LEAST_ZERO = (
+    "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
+    "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
+    "train.evaluate_every", "train.evaluate_images", "model.box_gradient_clip",
+    "model.frozen_blocks")
+
+
+def check_values(config: Config) -> None:
+  """Refuses counts below 1 and rates below 0.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  for least, names in ((1, _AT_LEAST_ONE), (0, _AT_LEAST_ZERO)):
+    for name in names:
+      section, field = name.split(".")
+      value = getattr(getattr(config, section), field)
+      if not value >= least:
+        raise ValueError(f"{name} is {value}: it must be {least} or more")
+
+
 def paper() -> Config:
   """Returns the cascade of the CVPR text, VGG-16 on VOC; where it is silent, of Fast R-CNN.
 
