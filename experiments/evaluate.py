@@ -6,6 +6,7 @@ everything. With --report it also writes a page of the worst images.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import sys
@@ -61,8 +62,12 @@ def main(arguments) -> None:
 def check_categories(category_names, source) -> None:
   """Refuses a split of other categories than the model's."""
   if tuple(source.category_names) != tuple(category_names):
-    raise ValueError(f"the model knows {list(category_names)}, but the evaluation set has "
-                     f"{list(source.category_names)}")
+    pairs = itertools.zip_longest(category_names, source.category_names)
+    ours, theirs = next(pair for pair in pairs if pair[0] != pair[1])
+    raise ValueError(
+        f"the model knows {len(category_names)} categories and {source.name} has "
+        f"{len(source.category_names)}, which differ from {ours!r} and {theirs!r} on: evaluate on "
+        "the set it was trained for (data.dataset, data.data_dir), or train on this one")
 
 
 def positive_int(text: str) -> int:

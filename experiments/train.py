@@ -26,9 +26,20 @@ def main(arguments) -> None:
   source = load_source(config.data, "train")
   config = with_categories(config, source.category_names)
   with checkpoint.open_checkpoints(workdir) as manager:
-    state = train_on(source, config, workdir, manager)
+    try:
+      state = train_on(source, config, workdir, manager)
+    except KeyboardInterrupt:
+      sys.exit(describe_interruption(manager.latest_step()))
   print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
         f"  python experiments/evaluate.py --workdir {workdir}")
+
+
+def describe_interruption(saved: int | None) -> str:
+  """Returns what is left of a run that the user stopped, whose last checkpoint is `saved`."""
+  if saved is None:
+    return ("Interrupted before the first checkpoint (train.checkpoint_every): the same command "
+            "begins again.")
+  return f"Interrupted. The same command goes on from the checkpoint of step {saved}."
 
 
 def train_on(source, config: Config, workdir, manager):
@@ -81,6 +92,7 @@ def train(state, batches, config: Config, manager, source, writer, validation):
       validates = validation and is_due(step, options.evaluate_every, options)
       if save or validates or is_due(step, options.log_every, options):
         # The only place where the host waits for the devices.
+        pending = [parallel.unreplicate(jax.device_get(metrics)) for metrics in pending]
         seconds, started = time.perf_counter() - started, time.perf_counter()
         log(writer, step, pending, config.data.batch_size * len(pending) / seconds, progress)
         progress.update(len(pending))
@@ -98,9 +110,8 @@ def is_due(step: int, every: int, options) -> bool:
   return step == options.num_steps or (every > 0 and step % every == 0)
 
 
-def log(writer, step: int, pending, images_per_second: float, progress) -> None:
+def log(writer, step: int, fetched, images_per_second: float, progress) -> None:
   """Checks all steps since the last log and writes the means; stops if one was not finite."""
-  fetched = [parallel.unreplicate(jax.device_get(metrics)) for metrics in pending]
   for offset, metrics in enumerate(fetched, start=step - len(fetched) + 1):
     check_finite(offset, metrics)
   for name in fetched[0]:
@@ -111,5 +122,4 @@ def log(writer, step: int, pending, images_per_second: float, progress) -> None:
 
 
 if __name__ == "__main__":
-  end_with_message(main, sys.argv[1:],
-                   interrupted="Interrupted. The same command goes on from the last checkpoint.")
+  end_with_message(main, sys.argv[1:])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from evaluate import check_categories, predict_all
 from mnc_jax import checkpoint, parallel, visualize
@@ -69,6 +70,9 @@ def validate(validation: Validation, state, writer) -> None:
   writer.add_image("validation/predictions", draw_panel(validation.source, results), step,
                    dataformats="HWC")
   reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
+  tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
+             f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
+             f"{len(validation.source)} images; best at .5 so far: {max(reached, 0):.3f}")
   if scores["mean_ap_r_50"] > reached:
     checkpoint.save(validation.best, parallel.unreplicate(state), validation.config,
                     validation.source, scores=scores)

@@ -92,6 +92,16 @@ def test_two_processes_score_as_one(run, monkeypatch):
   assert [len(seen) for seen, _ in shares] == [2, 4]
 
 
+def test_other_categories_are_named_by_the_first_that_differs():
+  source = make_source([(64, 64)])
+  evaluate.check_categories(("cat", "dog"), source)
+  with pytest.raises(ValueError, match="knows 3 categories and toy has 2, which differ from 'cow' "
+                                       "and 'dog' on"):
+    evaluate.check_categories(("cat", "cow", "dog"), source)
+  with pytest.raises(ValueError, match="from None and 'dog' on"):
+    evaluate.check_categories(("cat",), source)
+
+
 def test_the_report_shows_the_worst_images(run, tmp_path, capsys):
   run("--report", str(tmp_path / "report"), "--report-images", "2")
   page = (tmp_path / "report" / "index.html").read_text()

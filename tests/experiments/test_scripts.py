@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,8 @@ def workdir(place):
                      "--train.evaluate-every", 2, "--train.evaluate-images", 3)
   assert status == 0, text
   assert "Done: 2 steps" in text
+  assert re.search(r"Step 2: mAP\^r at IoU \.5 0\.\d{3}, at \.7 0\.\d{3}, loss \d+\.\d{3} on 3 "
+                   "images", text)
   return place / "run"
 
 
@@ -128,6 +131,19 @@ def test_going_on_from_the_last_checkpoint_equals_not_stopping(place, workdir):
     assert ("Going on from the checkpoint of step 2" in text) == (folder is copy)
   jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(copy)[0],
                checkpoint.load_params(whole)[0])
+
+
+@pytest.mark.parametrize(("step", "message"), [
+    (2, "goes on from the checkpoint of step 2."), (None, "before the first checkpoint")])
+def test_an_interruption_tells_what_is_left(run_here, place, workdir, monkeypatch, step, message):
+  def stop(*arguments):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(importlib.import_module("train"), "train", stop)
+  status, text = run_here("train.py", "--config", place / "config.py", "--train.num-steps", 9,
+                          "--workdir", workdir if step else place / "new")
+  assert status != 0
+  assert "Interrupted" in text
+  assert message in text
 
 
 def test_a_broken_image_among_many_is_skipped_and_counted(place):
@@ -216,6 +232,8 @@ def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):
                   "--train.no_such_field", "1"], "no_such_field"),
     ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
                   "--train.num_steps", "many"], "many"),
+    ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
+                  "--train.num_steps", "-5"], "train.num_steps is -5: it must be 1 or more"),
     ("train.py", ["--config", "{place}/config.py", "--workdir", "{place}/w",
                   "--data.train-annotations", "{place}/none.json"], "none.json"),
 ])
