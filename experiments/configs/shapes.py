@@ -4,7 +4,7 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
            Cascades", CVPR 2016, with a small trunk at stride 4 instead of VGG-16.
 Data:      shapes, drawn and prepared at the first run.
 Command:   python experiments/train.py --config experiments/configs/shapes.py --workdir runs/shapes
-Hardware:  2 CPU cores, 11 minutes (of `make demo`, which does more)
+Hardware:  2 CPU cores, 7 to 11 minutes (of `make demo`, which does more)
 Expected:  mAP^r .50 at IoU .5, .25 at .7 and more on the 200 held-out images.
 Score:     mAP^r .590 at IoU .5, .475 at .7 (2026-11-24); .630 and .513 (2026-11-23)
 """
