@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import pathlib
-import resource
 import time
 
 import jax
 import numpy as np
 
+from benchmark_model import process_peak
 from command_line import load_model
 from evaluate import predict_all
 from mnc_jax import parallel
@@ -38,10 +38,8 @@ def measure(options, torch_side):
     start = time.perf_counter()
     score_results(truth, results, protocols=(protocol,))
     seconds[f"scoring by {protocol}, s"] = time.perf_counter() - start
-  # Kilobytes on Linux.
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
   rows = [{"name": name, "mnc_jax": value, "torchvision": None}
-          for name, value in (seconds | {"peak memory, GB": peak / 1e9}).items()]
+          for name, value in (seconds | {"peak memory, GB": process_peak() / 1e9}).items()]
   return rows, [f"{len(source)} images of {_ROWS * IMAGE_SIDE} x {_COLUMNS * IMAGE_SIDE}, "
                 f"{len(truth['annotations'])} instances, {len(results)} results."]
 

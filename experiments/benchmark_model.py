@@ -134,10 +134,15 @@ def _peak_bytes(needed):
     return statistics["peak_bytes_in_use"], "peak memory: of the device, by its allocator"
   if jax.default_backend() != "cpu":
     return needed, "peak memory: as the compiler plans it; the device reports none"
+  return (process_peak(),
+          "peak memory: the largest resident size of this process, compilation included")
+
+
+def process_peak() -> int:
+  """Returns the largest resident size that this process had, in bytes."""
   # Kilobytes on Linux, bytes on macOS.
-  unit = 1 if sys.platform == "darwin" else 1024
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-  return peak, "peak memory: the largest resident size of this process, compilation included"
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+      1 if sys.platform == "darwin" else 1024)
 
 
 def _arithmetic_rows(options, config, seconds):

@@ -57,7 +57,7 @@ def mask_stage_loss(mask_logits, targets: RoiTargets):
 
   Args:
     mask_logits: [R, M, M] of stage 2 (or 4).
-    targets: of its RoIs; `masks` [R, M, M] are 0 or 1.
+    targets: of its RoIs; `masks` [R, M, M] are 0 or 1, or between if they are not binarised.
 
   Returns:
     [] float32; 0, with gradient 0, where no RoI is foreground.
