@@ -14,7 +14,10 @@ from mnc_jax.config import Config
 from mnc_jax.ops.gradients import clip_gradient
 from mnc_jax.ops.roi_warp import roi_pool
 from mnc_jax.stages import box_stage, bridge, category_stage, features, mask_stage
-from mnc_jax.structs import Batch, StageOutput
+from mnc_jax.structs import Batch, StageFeatures, StageOutput
+
+# Parameters of the trunk that each stage looks through, if they do not share one.
+_TRUNKS = ("features", "mask_features", "category_features")
 
 
 def init_params(key, config: Config):
@@ -25,7 +28,8 @@ def init_params(key, config: Config):
     config: with `config.model.num_categories` set.
 
   Returns:
-    A dict of float32 trees: `features`, `box_stage`, `mask_stage`, `category_stage`.
+    A dict of float32 trees: `features`, `box_stage`, `mask_stage`, `category_stage`; if
+    features are not shared, also `mask_features` and `category_features`.
 
   Raises:
     ValueError: if the number of categories is not set.
@@ -37,16 +41,18 @@ def init_params(key, config: Config):
         f"{model.num_categories}: call `with_categories(config, category_names)` first")
   keys = jax.random.split(key, 4)
   channels = 512 if model.trunk == "vgg16" else model.trunk_widths[1]
+  trunks = ("features",) if model.share_features else _TRUNKS
   return {
-      "features": features.init_features(keys[0], model),
+      **{name: features.init_features(key, model)
+         for name, key in zip(trunks, jax.random.split(keys[0], len(trunks)), strict=True)},
       "box_stage": box_stage.init_box_stage(keys[1], model, channels),
       "mask_stage": mask_stage.init_mask_stage(keys[2], model, channels),
       "category_stage": category_stage.init_category_stage(keys[3], model, channels),
   }
 
 
-def extract_features(params, images, image_sizes, *, config: Config):
-  """Computes the features that all stages share.
+def extract_features(params, images, image_sizes, *, config: Config) -> StageFeatures:
+  """Computes the features that the stages look at: of one trunk, if they share it.
 
   Args:
     params: from `init_params`.
@@ -55,21 +61,25 @@ def extract_features(params, images, image_sizes, *, config: Config):
     config: the experiment.
 
   Returns:
-    [B, h, w, K] in `config.model.compute_dtype`; zeros for an image of size (0, 0).
+    `StageFeatures` with leading B in `config.model.compute_dtype`; zeros for an image of
+    size (0, 0).
 
   Raises:
     ValueError: if the padded size does not fit the trunk.
   """
-  return features.extract_features(
-      params["features"], images, image_sizes, config=config.model)
+  extract = lambda name: features.extract_features(
+      params[name], images, image_sizes, config=config.model)
+  if config.model.share_features:
+    return StageFeatures(*[extract("features")] * len(_TRUNKS))
+  return StageFeatures(*map(extract, _TRUNKS))
 
 
-def score_anchors(params, image_features, image_size, *, config: Config):
+def score_anchors(params, image_features: StageFeatures, image_size, *, config: Config):
   """Runs stage 1 on the features of one image, up to its anchors.
 
   Args:
     params: from `init_params`.
-    image_features: [h, w, K].
+    image_features: of one image.
     image_size: [2] int32 (height, width) in pixels.
     config: the experiment.
 
@@ -78,16 +88,17 @@ def score_anchors(params, image_features, image_size, *, config: Config):
     gradient of logits and deltas flows into the weights and the features.
   """
   return box_stage.score_anchors(
-      params["box_stage"], image_features, image_size,
+      params["box_stage"], image_features.boxes, image_size,
       stride=features.feature_stride(config.model), config=config.model)
 
 
-def mask_and_classify(params, image_features, boxes, valid, *, config: Config) -> StageOutput:
+def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *,
+                      config: Config) -> StageOutput:
   """Runs stages 2 and 3 (equally 4 and 5) on boxes of one image.
 
   Args:
     params: from `init_params`.
-    image_features: [h, w, K].
+    image_features: of one image.
     boxes: [R, 4].
     valid: [R] bool.
     config: the experiment.
@@ -97,26 +108,35 @@ def mask_and_classify(params, image_features, boxes, valid, *, config: Config) -
     and the box coordinates.
   """
   model = config.model
-  roi_features = roi_pool(
-      image_features, boxes, size=model.roi_size, pool=model.roi_pool,
+  pool = lambda stage_features: roi_pool(
+      stage_features, boxes, size=model.roi_size, pool=model.roi_pool,
       stride=features.feature_stride(model), grid=model.roi_grid, method=model.roi_method,
       chunk=model.roi_chunk)
+  roi_features = pool(image_features.masks)
   mask_logits = mask_stage.predict_masks(params["mask_stage"], roi_features, config=model)
+  if not model.share_features:
+    roi_features = pool(image_features.categories)
   categories, box_categories, deltas = category_stage.predict_categories(
       params["category_stage"], roi_features, mask_logits, config=model)
   return StageOutput(boxes, valid, mask_logits, categories, box_categories, deltas)
 
 
-def _hand_over(boxes, num_images, *, config: Config):
-  """Returns boxes as the next stage sees them, and says what gradient they pass back."""
-  model = config.model
-  if not model.box_gradient:
-    # The ablation "not end to end" (paper, section 4.1): later stages cannot move a box.
-    return jax.lax.stop_gradient(boxes)
-  if model.box_gradient_clip:
-    # The batch's loss is a mean, so each image's gradient comes back divided by their number.
-    return clip_gradient(boxes, model.box_gradient_clip / num_images)
-  return boxes
+def _hand_over(boxes, *, config: Config):
+  """Returns boxes as the next stage sees them; exact gradients, but for the ablation."""
+  # "Not end to end" (paper, section 4.1): later stages cannot move a box.
+  return boxes if config.model.box_gradient else jax.lax.stop_gradient(boxes)
+
+
+def _limit_gradient(output, num_images, *, config: Config):
+  """Returns a stage's output whose box deltas take only so much from the stages after it.
+
+  Clipped where the boxes are made from them, so that the stage's own loss is not (release).
+  """
+  limit = config.model.box_gradient_clip
+  if not limit:
+    return output
+  # The batch's loss is a mean, so each image's gradient comes back divided by their number.
+  return output._replace(box_deltas=clip_gradient(output.box_deltas, limit / num_images))
 
 
 def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
@@ -133,8 +153,9 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
   train, image_size = config.train, truth.image_sizes
   key_anchors, key_rois = jax.random.split(key)
   anchors = score_anchors(params, image_features, image_size, config=config)
+  limit = functools.partial(_limit_gradient, num_images=num_images, config=config)
   proposals = box_stage.propose_boxes(
-      anchors, image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
+      limit(anchors), image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
       num_proposals=train.num_proposals, min_box_size=train.min_box_size)
   rois = targets.sample_rois(proposals, truth, key_rois, config=train)
   goal = anchor_targets(anchors, truth, image_size, key_anchors, config=train)
@@ -142,15 +163,15 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
     goal = force_anchors(goal, anchors, rois, truth, image_size, config=train)
   terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
 
-  boxes = _hand_over(rois.boxes, num_images, config=config)
+  boxes = _hand_over(rois.boxes, config=config)
   output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
 
   if train.num_stages == 5:
-    boxes, valid = bridge.refine_boxes(output, image_size, config=config.model), rois.valid
+    boxes, valid = bridge.refine_boxes(limit(output), image_size, config=config.model), rois.valid
     if train.truth_in_stage_4:
       boxes, valid = targets.join_truth(boxes, valid, truth)
-    boxes = _hand_over(boxes, num_images, config=config)
+    boxes = _hand_over(boxes, config=config)
     output = mask_and_classify(params, image_features, boxes, valid, config=config)
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
   return terms

@@ -19,6 +19,8 @@ class ModelConfig:
   """Shared features: VGG-16 to conv5_3 (stride 16), or a small normalised hourglass (stride 4)."""
   trunk_widths: tuple[int, ...] = (32, 64, 96, 128)
   """Channels of the small trunk at strides 2, 4, 8, 16. VGG-16 ignores it."""
+  share_features: bool = True
+  """False gives stages 1, 2 and 3 a trunk each (the paper's ablation)."""
   pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
   """Subtracted from VGG-16's input (release); it belongs to the pretrained weights."""
   frozen_blocks: int = 2
@@ -57,8 +59,8 @@ class ModelConfig:
   box_gradient: bool = True
   """False stops the gradient between stages at the box coordinates (the paper's ablation)."""
   box_gradient_clip: float = 0.0
-  """Largest gradient of one image's loss that a RoI coordinate passes on to the stage before; 0
-  leaves it exact (release: 1/512)."""
+  """Largest gradient that a box delta takes from the later stages' losses on one image; 0 leaves
+  it exact (release: 1/512). Its own stage's loss is never clipped."""
 
 
 @dataclasses.dataclass(frozen=True)

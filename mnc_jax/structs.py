@@ -53,6 +53,19 @@ class ImageInfo(NamedTuple):
   scales: Array
 
 
+class StageFeatures(NamedTuple):
+  """The feature map that each kind of stage looks at: one and the same array if it is shared.
+
+  Attributes:
+    boxes: [h, w, K] for stage 1.
+    masks: [h, w, K] for stages 2 and 4.
+    categories: [h, w, K] for stages 3 and 5.
+  """
+  boxes: Array
+  masks: Array
+  categories: Array
+
+
 class AnchorOutput(NamedTuple):
   """What stage 1 says of each anchor of one image.
 

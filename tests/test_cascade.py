@@ -121,6 +121,12 @@ def test_stage_weights_scale_their_losses():
     np.testing.assert_allclose(other[name], weight * one[name], rtol=1e-5)
 
 
+def features_of(params, images, image_sizes, config):
+  """Returns the features of the first image."""
+  shared = extract_features(params, images, image_sizes, config=config)
+  return jax.tree.map(lambda x: x[0], shared)
+
+
 def zero_box_deltas(params):
   """A stage 3 that moves no box."""
   stage = dict(params["category_stage"])
@@ -157,14 +163,37 @@ def test_box_gradient_off_cuts_the_box_stage_off(term):
   assert total_size(gradient["mask_stage"]) > 1e-6
 
 
-def test_box_gradient_clip_bounds_what_the_box_stage_takes_from_later_losses():
-  limit = 1e-6
+def test_box_gradient_clip_bounds_what_box_deltas_take_from_later_losses():
+  limit = 1e-7
   clipped = tiny.tiny_config(model={"box_gradient_clip": limit})
-  free, held = gradients(tiny.tiny_config())["loss_3"], gradients(clipped)["loss_3"]
-  assert 0 < total_size(held["box_stage"]) < 0.2 * total_size(free["box_stage"])
-  # The later stages' own weights do not notice.
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-               held["category_stage"], free["category_stage"])
+  free, held = gradients(tiny.tiny_config()), gradients(clipped)
+  # A bias collects the deltas of at most 12 RoIs an image; the loss is the mean of two images.
+  most = 12 * limit * 1.001
+  for term, stage in (("loss_3", "box_stage"), ("loss_4", "box_stage"),
+                      ("loss_4", "category_stage")):
+    loose, tight = (jnp.abs(tree[term][stage]["box_deltas"]["bias"]).max() for tree in (free, held))
+    assert most < loose, (term, stage)
+    assert 0 < tight <= most, (term, stage)
+  # Neither stage 1's own loss nor the later stages' weights notice.
+  for term, stage in (("loss_1", "box_stage"), ("loss_3", "category_stage")):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+                 held[term][stage], free[term][stage])
+
+
+def test_unshared_features_take_gradient_from_their_own_stage_alone():
+  config = tiny.tiny_config(model={"share_features": False, "box_gradient": False})
+  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  assert set(params) - set(tiny_params()) == {"mask_features", "category_features"}
+  first, other = (jax.tree.leaves(params[name]) for name in ("features", "mask_features"))
+  assert any((a != b).any() for a, b in zip(first, other))
+  terms = lambda params, batch: cascade_loss(params, batch, jax.random.key(1), config=config)[1]
+  found = jax.jit(jax.jacrev(terms))(params, tiny.make_batch())
+  moved = {term: {name for name in params if "features" in name and total_size(tree[name]) > 1e-6}
+           for term, tree in found.items()}
+  # The category loss reaches the mask's trunk through the masks.
+  assert moved["loss_1"] == {"features"}
+  assert moved["loss_2"] == moved["loss_4"] == {"mask_features"}
+  assert moved["loss_3"] == moved["loss_5"] == {"mask_features", "category_features"}
 
 
 def test_shared_features_take_gradient_from_every_stage():
@@ -247,7 +276,7 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
     # The release's small mask weights would leave a gradient near rounding.
     params["mask_stage"]["mask"]["kernel"] *= 300
     truth = jax.tree.map(lambda x: x[0], tiny.make_batch(1))
-    shared = extract_features(params, truth.images[None], truth.image_sizes[None], config=config)[0]
+    shared = features_of(params, truth.images[None], truth.image_sizes[None], config)
     anchors = score_anchors(params, shared, truth.image_sizes, config=config)
     overlap = targets.box_iou(anchors.anchors, truth.boxes[:2]).max(axis=1)
     rows = jnp.argsort(-overlap)[:6]
@@ -279,7 +308,7 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
 def test_proposals_pass_gradient_to_deltas_and_none_to_scores():
   config = tiny.tiny_config()
   batch = tiny.make_batch(1)
-  shared = extract_features(tiny_params(), batch.images, batch.image_sizes, config=config)[0]
+  shared = features_of(tiny_params(), batch.images, batch.image_sizes, config)
   output = score_anchors(tiny_params(), shared, batch.image_sizes[0], config=config)
 
   def box_sum(deltas, logits):

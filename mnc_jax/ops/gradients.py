@@ -8,7 +8,7 @@ import jax.numpy as jnp
 def clip_gradient(values, limit):
   """Returns `values`; the gradient that comes back is clipped to [-limit, limit] per entry.
 
-  The authors' RoI warping layer does this to box coordinates, with 1 / 512: a bilinear
+  The authors' proposal and bridge layers do this to box deltas, with 1 / 512: a bilinear
   sample has kinks, and a box on one can take a gradient far above all others.
 
   Args:
