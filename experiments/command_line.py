@@ -16,6 +16,7 @@ from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, check_values
 from mnc_jax.config_json import from_json
+from mnc_jax.tree_shapes import check_fit
 
 
 def load_config(path: pathlib.Path) -> Config:
@@ -55,11 +56,12 @@ def parse_training(arguments) -> tuple[pathlib.Path, Config]:
 
 
 class Model(NamedTuple):
-  """A trained model, wherever it came from."""
+  """A trained model, wherever it came from; `notes` tell its source and numbers to check."""
   params: dict
   config: Config
   category_names: tuple[str, ...]
   category_ids: tuple[int, ...]
+  notes: dict
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -85,13 +87,13 @@ def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None, 
   model = _load_checkpoint(workdir) if workdir is not None else _load_file(weights_file)
   config = override(model.config, overrides, program)
   like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
-  checkpoint.check_fit(like, model.params, str(workdir or weights_file))
+  check_fit(like, model.params, str(workdir or weights_file))
   return model._replace(config=config)
 
 
 def _load_checkpoint(workdir):
   params, config, categories = checkpoint.load_params(workdir)
-  return Model(params, config, *categories)
+  return Model(params, config, *categories, checkpoint.load_notes(workdir))
 
 
 def _load_file(weights_file):
@@ -102,7 +104,7 @@ def _load_file(weights_file):
                      "with experiments/export_weights.py")
   return Model(params, from_json(metadata["config"]),
                tuple(json.loads(metadata["category_names"])),
-               tuple(json.loads(metadata["category_ids"])))
+               tuple(json.loads(metadata["category_ids"])), json.loads(metadata.get("notes", "{}")))
 
 
 _format_with_place = warnings.formatwarning

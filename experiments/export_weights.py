@@ -1,13 +1,22 @@
-"""Writes a trained model as one file: export_weights.py --workdir DIR --output FILE.safetensors."""
+"""Writes a trained model as one file: export_weights.py --workdir DIR --output FILE.safetensors.
+
+Beside the weights it holds, as JSON, config, category names, where the model is from, and numbers
+for predict.py --self-check. import_weights.py makes a workdir of it again, bit by bit.
+"""
 
 import argparse
 import json
 import pathlib
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from command_line import end_with_message
 from mnc_jax import checkpoint, weights
 from mnc_jax.config_json import to_json
+from mnc_jax.self_check import record_numbers
 
 
 def main(arguments) -> None:
@@ -23,8 +32,22 @@ def main(arguments) -> None:
       "config": to_json(config),
       "category_names": json.dumps(list(categories.category_names)),
       "category_ids": json.dumps([int(i) for i in categories.category_ids]),
+      "notes": json.dumps({
+          "source": checkpoint.load_notes(options.workdir).get("source") or describe(config),
+          "self_check": record_numbers(rounded(params, options.dtype), config)}),
   }, dtype=options.dtype)
   print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
+
+
+def rounded(params, dtype: str):
+  """Returns the weights as they will be read from the file."""
+  return jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)).astype(np.float32), params)
+
+
+def describe(config) -> str:
+  """Says what a model of train.py is from."""
+  start = pathlib.Path(config.train.init_weights).name
+  return f"trained for {config.train.num_steps} steps" + (f" from {start}" if start else "")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Finds instances in photographs: predict.py --workdir DIR --output OUT IMAGE_OR_FOLDER ...
 
+With --self-check alone it runs a small image that is stored with the weights instead, and compares
+what each stage gives with what it gave where the weights were imported or exported.
+
 For each image OUT gets a PNG with masks, boxes, names and scores drawn, and one
 OUT/instances.json holds all instances as COCO results with RLE masks.
 """
@@ -18,6 +21,7 @@ from command_line import add_model_options, end_with_message, load_model
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
 from mnc_jax.inference import predict
 from mnc_jax.results import instances_to_results
+from mnc_jax.self_check import compare_numbers, tolerance
 from mnc_jax.visualize import draw_instances
 
 
@@ -26,6 +30,9 @@ def main(arguments) -> None:
   options, overrides = read_options(arguments)
   model = load_model(options.workdir, options.weights, overrides,
                      "predict.py ... IMAGE_OR_FOLDER ...")
+  if options.self_check:
+    self_check(model)
+    return
   paths = list_images(options.images)
   pictures = [options.output / f"{path.stem}.png" for path in paths]
   check_pictures(pictures, paths)
@@ -46,6 +53,29 @@ def main(arguments) -> None:
   if broken:
     raise ValueError(f"{len(broken)} of {len(paths)} images could not be read:\n  "
                      + "\n  ".join(broken))
+
+
+def self_check(model) -> None:
+  """Tells whether the stages give the numbers that are stored with the weights.
+
+  Raises:
+    ValueError: if they do not, naming the first that differs, or if none are stored.
+  """
+  stored = model.notes.get("self_check")
+  if stored is None:
+    raise ValueError("no numbers to compare are stored with these weights: import_weights.py and "
+                     "export_weights.py write them")
+  deviations, limit = compare_numbers(model.params, model.config, stored), tolerance(model.config)
+  for name, deviation in deviations.items():
+    print(f"{name:24}{deviation:10.1e}  {'ok' if deviation <= limit else 'DIFFERENT'}")
+  wrong = [name for name, deviation in deviations.items() if not deviation <= limit]
+  device = jax.devices()[0].device_kind
+  if wrong:
+    raise ValueError(
+        f"self-check failed on {device}: {wrong[0]} deviates by {deviations[wrong[0]]:.1e} of its "
+        f"largest number (at most {limit:g} is rounding). The installation of jax is broken, or "
+        "the weights or config were changed: do not trust its predictions")
+  print(f"Self-check passed on {device}. The model: {model.notes.get('source', 'unknown')}")
 
 
 def check_pictures(pictures, paths) -> None:
@@ -85,11 +115,16 @@ def read_options(arguments):
       description=__doc__, allow_abbrev=False,
       epilog="Config fields can be overridden, after the images: --inference.max-instances 50 ...")
   add_model_options(parser)
-  parser.add_argument("--output", type=pathlib.Path, required=True, metavar="OUT")
+  parser.add_argument("--output", type=pathlib.Path, metavar="OUT")
+  parser.add_argument("--self-check", action="store_true",
+                      help="test the installation and the weights; takes no images")
   parser.add_argument("--min-score", type=float, default=0.5, metavar="S",
                       help="draw instances from this score on; instances.json has all")
-  parser.add_argument("images", type=pathlib.Path, nargs="+", metavar="IMAGE_OR_FOLDER")
-  return parser.parse_known_args(arguments)
+  parser.add_argument("images", type=pathlib.Path, nargs="*", metavar="IMAGE_OR_FOLDER")
+  options, overrides = parser.parse_known_args(arguments)
+  if not options.self_check and not (options.output and options.images):
+    parser.error("the following arguments are required: --output, IMAGE_OR_FOLDER")
+  return options, overrides
 
 
 if __name__ == "__main__":

@@ -63,6 +63,10 @@ def start_state(config: Config, manager, source):
   key = jax.random.key(config.train.seed)
   if manager.latest_step() is not None:
     like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
+    if not checkpoint.has_optimizer(manager):
+      print("Starting from the imported weights of the workdir.")
+      params = checkpoint.restore_params(manager, like.params, categories=source)
+      return init_state(params, config)
     state = checkpoint.restore(manager, like, categories=source)
     print(f"Going on from the checkpoint of step {int(state.step)}.")
     return state

@@ -2,8 +2,8 @@
 
     workdir/config.json                     the config of the last save
     workdir/checkpoints/<step>/params       weights
-                              /optimizer    step and optimiser state
-                              /metadata     category names and ids, scores
+                              /optimizer    step and optimiser state; absent if imported
+                              /metadata     category names and ids, scores, notes
 
 The position in the data is the step: batches are planned from seed and step alone.
 """
@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config
 from mnc_jax.config_json import from_json, to_json
+from mnc_jax.tree_shapes import check_fit
 
 _FOLDER, _CONFIG_FILE = "checkpoints", "config.json"
 
@@ -65,15 +66,40 @@ def save(manager, state, config: Config, categories, *, scores=None) -> None:
     scores: {name: float} that this state reached, if it was evaluated.
   """
   state = jax.tree.map(np.asarray, jax.device_get(state))
-  names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
   for step in manager.all_steps():
     if step >= state.step:
       manager.delete(step)
-  manager.save(int(state.step), args=ocp.args.Composite(
-      params=ocp.args.StandardSave(state.params),
-      optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-      metadata=ocp.args.JsonSave(
-          {"category_names": names, "category_ids": ids, "scores": scores or {}})))
+  _save_items(manager, int(state.step), config, categories, {"scores": scores or {}},
+              params=ocp.args.StandardSave(state.params),
+              optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}))
+
+
+def save_model(workdir, params, config: Config, categories, *, notes) -> None:
+  """Saves weights that are not from a run as its checkpoint of step 0, without an optimiser.
+
+  Args:
+    workdir: folder that has no checkpoint yet.
+    params: numpy arrays or others.
+    config: of the model.
+    categories: anything with `category_names` and `category_ids`.
+    notes: JSON values by name, for example of what source the weights are; see `load_notes`.
+
+  Raises:
+    ValueError: if the folder has checkpoints.
+  """
+  with open_checkpoints(workdir) as manager:
+    if manager.latest_step() is not None:
+      raise ValueError(f"{workdir} already has checkpoints, the last of step "
+                       f"{manager.latest_step()}: give another folder")
+    _save_items(manager, 0, config, categories, {"notes": notes},
+                params=ocp.args.StandardSave(params))
+    manager.wait_until_finished()
+
+
+def _save_items(manager, step, config, categories, more, **items):
+  names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
+  manager.save(step, args=ocp.args.Composite(**items, metadata=ocp.args.JsonSave(
+      {"category_names": names, "category_ids": ids, **more})))
   if jax.process_index() == 0:
     _write_config(pathlib.Path(manager.directory).parent / _CONFIG_FILE, to_json(config))
 
@@ -96,6 +122,9 @@ def restore(manager, like, *, categories=None):
       or other categories.
   """
   step = _latest_step(manager, pathlib.Path(manager.directory).parent)
+  if not has_optimizer(manager):
+    raise ValueError(f"checkpoint {step} of {manager.directory.parent} has weights alone, no "
+                     "optimiser to go on with: use restore_params and a fresh state")
   items = {"params": like.params, "optimizer": {"step": like.step, "opt_state": like.opt_state}}
   restored = _restore_items(manager, step, items)
   if categories is not None:
@@ -106,13 +135,44 @@ def restore(manager, like, *, categories=None):
   return jax.tree.map(jax.numpy.asarray, state)
 
 
+def has_optimizer(manager) -> bool:
+  """Says whether the latest checkpoint is of a run; of an imported model it has weights alone."""
+  return manager.item_metadata(manager.latest_step()).get("optimizer") is not None
+
+
+def restore_params(manager, like, *, categories):
+  """Restores the weights of the latest checkpoint.
+
+  Args:
+    manager: from `open_checkpoints`.
+    like: a tree of arrays or `jax.ShapeDtypeStruct`.
+    categories: anything with `category_names` and `category_ids`: those that were saved.
+
+  Raises:
+    ValueError: as `restore`.
+  """
+  step = _latest_step(manager, pathlib.Path(manager.directory).parent)
+  restored = _restore_items(manager, step, {"params": like})
+  _check_categories(categories, restored["metadata"], manager.directory.parent)
+  return jax.tree.map(jax.numpy.asarray, restored["params"])
+
+
+def load_notes(workdir) -> dict:
+  """Returns the notes that `save_model` left in a workdir; empty if its last step is of a run."""
+  with open_checkpoints(workdir) as manager:
+    return _read_metadata(manager).get("notes", {})
+
+
 def saved_scores(manager) -> dict:
   """Returns the scores of the latest checkpoint; empty if there is none, or none were saved."""
+  return _read_metadata(manager).get("scores", {})
+
+
+def _read_metadata(manager):
   step = manager.latest_step()
   if step is None:
     return {}
-  metadata = manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))
-  return metadata["metadata"].get("scores", {})
+  return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 
 def load_params(workdir):
@@ -149,53 +209,12 @@ def _restore_items(manager, step, items):
       **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
 
 
-def check_fit(like, saved, origin) -> None:
-  """Compares two trees of arrays (or shapes) path by path.
-
-  Args:
-    like: what the config asks for.
-    saved: what there is.
-    origin: where `saved` is from, for the message.
-
-  Raises:
-    ValueError: naming the first path that is missing, left over or of another shape. Orbax
-      and Flax would name neither the path nor both shapes.
-  """
-  expected, found = _shapes(like), _shapes(saved)
-  for path in sorted(expected.keys() | found.keys()):
-    if path not in found:
-      raise ValueError(f"{origin} has no {path}, which the config asks for with shape "
-                       f"{expected[path]}. {_ADVICE}")
-    if path not in expected:
-      raise ValueError(f"{origin} has {path} with shape {found[path]}, which the config does not "
-                       f"ask for. {_ADVICE}")
-    if expected[path] != found[path]:
-      raise ValueError(f"{origin} has {path} with shape {found[path]}, but the config asks for "
-                       f"{expected[path]}. {_ADVICE}")
-
-
 def _check_categories(categories, metadata, workdir):
   asked = list(categories.category_names), [int(x) for x in categories.category_ids]
   saved = metadata["category_names"], metadata["category_ids"]
   if list(asked) != list(saved):
     raise ValueError(f"{workdir} was trained on the categories {saved[0]} with ids {saved[1]}, but "
                      f"the data set has {asked[0]} with ids {asked[1]}: use another --workdir")
-
-
-_ADVICE = "Use the config it was saved with, or another --workdir."
-
-
-def _shapes(tree):
-  # Orbax gives tuples and NamedTuples back as dicts or lists, so only the names are compared.
-  paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {"/".join(map(_key_name, path)): tuple(leaf.shape) for path, leaf in paths}
-
-
-def _key_name(key):
-  for field in ("key", "name", "idx"):
-    if hasattr(key, field):
-      return str(getattr(key, field))
-  return str(key)
 
 
 def _latest_step(manager, workdir):

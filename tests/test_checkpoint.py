@@ -194,3 +194,29 @@ def test_saving_prints_nothing(saved, tmp_path, capfd):
   checkpoint.load_params(tmp_path)
   captured = capfd.readouterr()
   assert captured.out + captured.err == ""
+
+
+def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
+  config = tiny_config()
+  state = make_state(config)
+  params = jax.tree.map(np.asarray, state.params)
+  checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={"source": "a file"})
+  found, found_config, categories = checkpoint.load_params(tmp_path)
+  assert_bit_equal(found, state.params)
+  assert (found_config, categories) == (config, CATEGORIES)
+  assert checkpoint.load_notes(tmp_path) == {"source": "a file"}
+  like = abstract_state(config)
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    assert manager.latest_step() == 0
+    assert not checkpoint.has_optimizer(manager)
+    assert_bit_equal(
+        checkpoint.restore_params(manager, like.params, categories=CATEGORIES), state.params)
+    with pytest.raises(ValueError, match="checkpoint 0 of .* has weights alone"):
+      checkpoint.restore(manager, like)
+    # Training goes on from it, and its checkpoints are whole.
+    checkpoint.save(manager, state, config, CATEGORIES)
+    manager.wait_until_finished()
+    assert checkpoint.has_optimizer(manager)
+  assert checkpoint.load_notes(tmp_path) == {}
+  with pytest.raises(ValueError, match="already has checkpoints, the last of step 5"):
+    checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={})

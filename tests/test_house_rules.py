@@ -13,10 +13,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each part of mnc_jax and what it may import of mnc_jax. The arrows point one way.
 _STAGES = {"config", "structs", "ops", "stages"}
 _CASCADE = _STAGES | {"targets", "anchor_targets", "losses", "cascade"}
-_ABOVE = _CASCADE | {"config_json", "inference", "train", "checkpoint", "weights", "results"}
+_ABOVE = _CASCADE | {
+    "config_json", "tree_shapes", "inference", "train", "checkpoint", "weights", "results"}
 MAY_IMPORT = {
     "config": set(),
     "config_json": {"config"},
+    "tree_shapes": set(),
     "structs": {"config"},
     "ops": {"structs", "ops"},
     "stages": {"config", "structs", "ops"},
@@ -30,6 +32,7 @@ MAY_IMPORT = {
     "parallel": _CASCADE | {"inference", "train"},
     "checkpoint": _ABOVE,
     "weights": _ABOVE,
+    "self_check": _CASCADE,
     "results": _ABOVE | {"metrics"},
     "segmentations": set(),
     "data": {"config", "structs", "segmentations", "data"},

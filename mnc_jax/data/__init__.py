@@ -3,6 +3,7 @@
 from mnc_jax.data.images import decode_image as decode_image
 from mnc_jax.data.images import read_image as read_image
 from mnc_jax.data.load import DATASETS as DATASETS
+from mnc_jax.data.load import load_categories as load_categories
 from mnc_jax.data.load import load_source as load_source
 from mnc_jax.data.load import prepare as prepare
 from mnc_jax.data.photographs import list_images as list_images

@@ -19,7 +19,8 @@ from mnc_jax.data.label_maps import encode_labels, read_label_map
 from mnc_jax.data.photographs import IMAGE_SUFFIXES
 from mnc_jax.data.source import make_annotation
 
-_CATEGORIES = [{"id": 1, "name": "object"}]
+CATEGORY_NAMES = ("object",)
+_CATEGORIES = [{"id": 1, "name": CATEGORY_NAMES[0]}]
 _LISTS = ("train.txt", "val.txt")
 
 

@@ -4,6 +4,7 @@ import pathlib
 from typing import Literal
 
 from mnc_jax.config import DataConfig
+from mnc_jax.data import drawing, label_images, sbd
 from mnc_jax.data.coco import list_coco, load_coco
 from mnc_jax.data.label_images import list_label_images
 from mnc_jax.data.listing import TRAIN, VALIDATION
@@ -62,6 +63,20 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
     raise ValueError(f"{source.name} has {len(source)} images, but no instance in any of them: "
                      "there is nothing to learn")
   return restrict(source, config.image_ids) if config.image_ids else source
+
+
+def load_categories(config: DataConfig):
+  """Returns `(names, ids)` of a data set's categories, even if it is not there yet.
+
+  Raises:
+    ValueError: if they stand in files (COCO format), and these cannot be read.
+  """
+  if config.dataset == "coco":
+    source = _open(config, "train")
+    return source.category_names, source.category_ids
+  names = {"shapes": drawing.CATEGORY_NAMES, "sbd": sbd.CATEGORY_NAMES,
+           "label_images": label_images.CATEGORY_NAMES}[config.dataset]
+  return names, tuple(range(1, len(names) + 1))
 
 
 def _open(config, split):

@@ -219,7 +219,29 @@ def test_exported_weights_find_the_same_instances_as_the_run(place, workdir):
   assert found[0][0]["segmentation"]["size"] == [64, 64]
 
 
+def test_the_self_check_passes_where_the_numbers_are_and_fails_where_they_are_not(
+    run_here, place, workdir):
+  path = place / "checked.safetensors"
+  status, text = run_here("export_weights.py", "--workdir", workdir, "--output", path,
+                          "--dtype", "float16")
+  assert status == 0, text
+  status, text = run_here("predict.py", "--weights", path, "--self-check")
+  assert status == 0, text
+  assert text.count(" ok\n") == 6
+  assert "Self-check passed on cpu. The model: trained for 2 steps" in text
+  params, metadata = weights.load_safetensors(path)
+  params["mask_stage"]["mask"]["kernel"] *= -1
+  weights.save_safetensors(path, params, metadata)
+  status, text = run_here("predict.py", "--weights", path, "--self-check")
+  assert status != 0
+  assert "self-check failed on cpu: masks (stage 2) deviates by" in text
+  assert "DIFFERENT" in text
+
+
 @pytest.mark.parametrize(("script", "arguments", "message"), [
+    ("predict.py", ["--workdir", "{place}/run", "--self-check"],
+     "no numbers to compare are stored"),
+    ("predict.py", ["--workdir", "{place}/run"], "required: --output, IMAGE_OR_FOLDER"),
     ("evaluate.py", ["--workdir", "{place}/nowhere"], "nowhere"),
     ("evaluate.py", ["--workdir", "{place}/images"], "no checkpoint"),
     ("evaluate.py", ["--workdir", "{place}/run", "--report", "{place}/r", "--report-images", "0"],

@@ -1,0 +1,96 @@
+"""Makes a checkpoint of others' weights: import_weights.py SOURCE --config FILE --output DIR.
+
+SOURCE may be VGG-16 (.npz, Keras .h5, torchvision or timm .safetensors and .pth, Caffe's
+.caffemodel or .caffemodel.h5), ResNet-50 or -101 (torchvision or timm), the authors' released
+five-stage model, or a model of export_weights.py; what it is, is read from its content. DIR is
+then a --workdir that predict.py, evaluate.py and train.py take. What the source lacks is
+initialised, and told.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import jax
+
+from command_line import end_with_message, load_config, override
+from mnc_jax import checkpoint, weights
+from mnc_jax.cascade import init_params
+from mnc_jax.config import with_categories
+from mnc_jax.data import load_categories
+from mnc_jax.self_check import record_numbers
+
+
+def main(arguments) -> None:
+  """Reads the source, initialises the rest, and writes step 0 of a run."""
+  options, overrides = read_options(arguments)
+  started = time.perf_counter()
+  config = override(load_config(options.config), overrides, "import_weights.py SOURCE ...")
+  categories = choose_categories(options, config)
+  config = with_categories(config, categories.category_names)
+  key = jax.random.key(config.train.seed)
+  params, report = weights.load_pretrained(
+      jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
+      reset_categories=options.reset_categories, only_trunk=options.only_trunk)
+  params = weights.initialise_missing(params, key, config)
+  checkpoint.save_model(options.output, params, config, categories, notes={
+      "source": f"{report.kind}: {options.source.name}",
+      "self_check": record_numbers(params, config)})
+  print(f"{report}\n{options.output}: a checkpoint of step 0, "
+        f"{time.perf_counter() - started:.0f} seconds. Train it further with\n  python "
+        f"experiments/train.py --config {options.config} --workdir {options.output}")
+
+
+def read_options(arguments):
+  """Returns the options and what is left for config overrides."""
+  parser = argparse.ArgumentParser(
+      description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter,
+      epilog="Config fields can be overridden: --model.dense-width 1024 ...")
+  parser.add_argument("source", type=pathlib.Path, metavar="SOURCE")
+  parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
+  parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+  parser.add_argument("--reset-categories", action="store_true",
+                      help="initialise the category layers if the source has other categories")
+  parser.add_argument("--only-trunk", action="store_true",
+                      help="take the shared features alone, not the layers behind them")
+  parser.add_argument("--categories", type=pathlib.Path, metavar="FILE",
+                      help="names, one a line (default: those of the source, or of the data set)")
+  return parser.parse_known_args(arguments)
+
+
+def choose_categories(options, config) -> checkpoint.Categories:
+  """Returns the categories named on the command line, in the source, or by the data set."""
+  if options.categories:
+    return read_names(options.categories)
+  metadata = weights.open_file(options.source).metadata
+  if "category_names" in metadata and not options.reset_categories:
+    return checkpoint.Categories(
+        tuple(json.loads(metadata["category_names"])), tuple(json.loads(metadata["category_ids"])))
+  try:
+    return checkpoint.Categories(*load_categories(config.data))
+  except ValueError as error:
+    raise ValueError(f"what the categories are called is not known ({error}): give --categories "
+                     "FILE with a name a line") from error
+
+
+def read_names(path: pathlib.Path) -> checkpoint.Categories:
+  """Reads a name a line; the ids are 1, 2, ...
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it has no name, or one twice.
+  """
+  if not path.is_file():
+    raise FileNotFoundError(f"--categories {path}: no such file")
+  names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+  twice = [name for place, name in enumerate(names) if name in names[:place]]
+  if twice or not names:
+    raise ValueError(f"--categories {path}: " + (
+        f"the name {twice[0]!r} stands twice" if twice else "there is no name in it"))
+  return checkpoint.Categories(tuple(names), tuple(range(1, len(names) + 1)))
+
+
+if __name__ == "__main__":
+  end_with_message(main, sys.argv[1:])
