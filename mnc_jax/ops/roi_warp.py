@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.bilinear import cell_centers, kappa_matrix, neighbors
-from mnc_jax.ops.boxes import as_float
+from mnc_jax.ops.boxes import as_float, larger, smaller
 
 _GRIDS = ("center", "edge", "caffe")
 _METHODS = ("gather", "matmul")
@@ -24,7 +24,8 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
     center: (x1 + (u + .5) / size * (x2 - x1)) / stride - .5, aligned, not rounded.
     edge:   (x1 + u / size * (x2 - x1)) / stride, the paper's formula.
     caffe:  r(x1 / stride) + u / size * max(r(x2 / stride) - r(x1 / stride), 0), the
-      authors' code; r rounds half away from zero.
+      authors' code; r rounds half away from zero, and passes the gradient straight through,
+      as that code does.
 
   With `center` and `edge` the map is 0 outside. With `caffe` samples outside
   [-.5, n - .5] are 0 and those inside clamp to the border cell.
@@ -39,9 +40,9 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
       dense weight matrices, for accelerators where gathers are slow. Same numbers.
 
   Returns:
-    [R, size, size, K] in the dtype of `features`. Gradients flow into features and, but
-    for `caffe`, whose rounding has none, into boxes. Empty and inverted boxes give
-    finite values and gradients.
+    [R, size, size, K] in the dtype of `features`. Gradients flow into features and into
+    boxes; exact, but for `caffe`, where they are those of the rounded box. Empty and inverted
+    boxes give finite values and gradients.
   """
   chex.assert_rank([features, boxes], [3, 2])
   chex.assert_axis_dimension(boxes, 1, 4)
@@ -111,15 +112,16 @@ def _axis_weights(low, high, cells, size, stride, grid):
   if grid == "edge":
     return neighbors((low[:, None] + steps * (high - low)[:, None]) / stride, cells)
   low, high = _round_half_away(low / stride), _round_half_away(high / stride)
-  positions = low[:, None] + steps * jnp.maximum(high - low, 0.0)[:, None]
+  positions = low[:, None] + steps * larger(high - low, 0.0)[:, None]
   inside = (positions >= -0.5) & (positions <= cells - 0.5)
-  indices, weights = neighbors(jnp.clip(positions, 0, cells - 1), cells)
+  indices, weights = neighbors(smaller(larger(positions, 0.0), cells - 1.0), cells)
   return indices, jnp.where(inside[..., None], weights, 0.0)
 
 
 def _round_half_away(values):
-  # jnp.round rounds half to even.
-  return jnp.sign(values) * jnp.floor(jnp.abs(values) + 0.5)
+  # jnp.round rounds half to even. The difference is exact in floating point, and so is the sum.
+  rounded = jnp.sign(values) * jnp.floor(jnp.abs(values) + 0.5)
+  return values + jax.lax.stop_gradient(rounded - values)  # The gradient goes straight through.
 
 
 def _warp_by_gather(features, rows, columns):

@@ -93,11 +93,19 @@ def test_gradients_against_finite_differences(grid, method):
     check_grads(warp, (features, boxes), order=1, modes=["rev"])
 
 
-def test_rounding_takes_no_gradient_but_features_do():
-  features, box = _column_ramp(), jnp.array([[3.0, 2.0, 7.0, 6.0]])
-  total = lambda f, b: roi_warp(f, b, size=2, stride=2, grid="caffe").sum()
-  by_features, by_boxes = jax.grad(total, argnums=(0, 1))(features, box)
-  assert not by_boxes.any() and by_features.sum() == 4
+@pytest.mark.parametrize("method", METHODS)
+def test_rounding_passes_the_gradient_of_the_rounded_box(method):
+  features = jax.random.normal(jax.random.key(7), (6, 7, 3))
+  weights = jax.random.normal(jax.random.key(8), (2, 3, 3, 3))
+  boxes = jnp.array([[3.3, 2.2, 7.4, 8.6], [1.7, 4.4, 9.1, 6.9]])
+  def total(boxes, grid):
+    warped = roi_warp(features, boxes, size=3, stride=2, grid=grid, method=method)
+    return jnp.sum(weights * warped)
+  gradient = jax.jit(jax.grad(total), static_argnums=1)
+  rounded = 2 * jnp.floor(boxes / 2 + 0.5)
+  np.testing.assert_allclose(total(boxes, "caffe"), total(rounded, "edge"), rtol=1e-6)
+  np.testing.assert_allclose(gradient(boxes, "caffe"), gradient(rounded, "edge"), rtol=1e-5)
+  assert jnp.abs(gradient(boxes, "caffe")).min() > 0.01
 
 
 @pytest.mark.parametrize("method", METHODS)
