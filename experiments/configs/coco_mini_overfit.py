@@ -30,9 +30,8 @@ def _model():
       mask_hidden=256, mask_size=28, dense_width=512,
       # The new dense layers start from nothing, with a fiftieth of the paper's images.
       normalize=True,
-      # A box delta moves a coordinate by a box's width, 100 to 300 pixels: at 2^-11, the demo's,
-      # the later losses still drown L1, whose gradient in a delta is about 1 / 256.
-      box_gradient_clip=2.0**-16)
+      # Exact, the later losses drown L1, whose gradient in a delta is at most 1 / 64.
+      box_gradient_clip=1 / 512)
 
 
 def _data():
