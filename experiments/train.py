@@ -70,16 +70,18 @@ def start_state(config: Config, manager, source):
     state = checkpoint.restore(manager, like, categories=source)
     print(f"Going on from the checkpoint of step {int(state.step)}.")
     return state
-  # Compiled as one program; op by op it takes longer than the first training step.
-  params = jax.jit(init_params, static_argnums=1)(key, config)
+  params = jax.eval_shape(lambda: init_params(key, config))
   if config.train.init_weights:
-    params, report = weights.load_pretrained(params, config.train.init_weights)
+    params, report = weights.load_pretrained(
+        params, config.train.init_weights, config=config.model,
+        reset_categories=config.train.init_reset_categories,
+        only_trunk=config.train.init_only_trunk)
     print(report)
   elif config.model.trunk == "vgg16" and config.model.frozen_blocks:
     raise ValueError(f"{config.model.frozen_blocks} blocks of the VGG-16 trunk are frozen, but it "
                      "starts from random weights: give --train.init-weights, or set "
                      "--model.frozen-blocks 0")
-  return init_state(params, config)
+  return init_state(weights.initialise_missing(params, key, config), config)
 
 
 def train(state, batches, config: Config, manager, source, writer, validation):

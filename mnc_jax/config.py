@@ -22,7 +22,8 @@ class ModelConfig:
   share_features: bool = True
   """False gives stages 1, 2 and 3 a trunk each (the paper's ablation)."""
   pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
-  """Subtracted from VGG-16's input (release); it belongs to the pretrained weights."""
+  """What a fresh VGG-16 subtracts from its input (release). It becomes a parameter,
+  `features/pixel_mean`, and pretrained weights bring their own."""
   frozen_blocks: int = 2
   """VGG-16 blocks that take no gradient; the release freezes conv1_x and conv2_x."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -180,7 +181,13 @@ class TrainConfig:
   """Largest global gradient norm; 0 leaves gradients as they are."""
   # Bookkeeping.
   init_weights: str = ""
-  """Pretrained trunk (`.npz`) or whole model (`.safetensors`) to start from."""
+  """File to start from, known by its content: VGG-16 trained on ImageNet (NumPy, Keras,
+  torchvision, timm or Caffe), with or without its dense layers, or a model of our own; see
+  `weights.load_pretrained`. Empty: all weights are drawn at random."""
+  init_reset_categories: bool = False
+  """Of `init_weights`, leave out the layers that depend on the number of categories."""
+  init_only_trunk: bool = False
+  """Of `init_weights`, take the shared features alone."""
   log_every: int = 20
   checkpoint_every: int = 1000
   evaluate_every: int = 0

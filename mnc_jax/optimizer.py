@@ -9,6 +9,7 @@ import optax
 from mnc_jax.config import Config, TrainConfig
 from mnc_jax.stages.features import frozen_layers
 
+_NEVER_TRAINED = ("pixel_mean",)
 GROUPS = ("weights", "biases", "scales", "frozen")
 
 
@@ -28,14 +29,15 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
 def parameter_groups(params, config: Config):
   """Returns a tree like `params` that names the group of each array.
 
-  `frozen` are the layers of `model.frozen_blocks`, which stay as they are loaded. Of the rest,
+  `frozen` are the layers of `model.frozen_blocks`, which stay as they are loaded, and what no
+  model trains: the mean of the pixels, which belongs to the pretrained weights. Of the rest,
   `biases` move at `train.bias_rate` times the rate and `scales` of normalisations at the rate,
   both without decay; `weights` are decayed (release).
   """
   frozen = frozen_layers(config.model)
 
   def group(path, value):
-    if any(part.key in frozen for part in path):
+    if path[-1].key in _NEVER_TRAINED or any(part.key in frozen for part in path):
       return "frozen"
     if path[-1].key == "bias":
       return "biases"

@@ -31,7 +31,11 @@ def _halve(x):
 
 
 class VGG16(nn.Module):
-  """VGG-16 up to conv5_3 at stride 16; 512 channels."""
+  """VGG-16 up to conv5_3 at stride 16; 512 channels.
+
+  The mean that is subtracted is a parameter, though never trained: weights and the mean they were
+  trained with stay together wherever they go.
+  """
 
   config: ModelConfig
 
@@ -39,7 +43,10 @@ class VGG16(nn.Module):
   def __call__(self, images, image_sizes):
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]."""
     dtype = jnp.dtype(self.config.compute_dtype)
-    mean = jnp.asarray(self.config.pixel_mean_bgr).reshape(1, 1, 1, 3)
+    mean = self.param("pixel_mean", lambda key: jnp.asarray(
+        self.config.pixel_mean_bgr, jnp.float32))
+    # A property of the weights, not something to learn (`optimizer` keeps it still as well).
+    mean = jax.lax.stop_gradient(mean).reshape(1, 1, 1, 3)
     # The Caffe weights want blue first, 0 ... 255, minus their own mean.
     x = (images[..., ::-1].astype(jnp.float32) - mean).astype(dtype)
     x = _clear_outside(x, image_sizes, 1)

@@ -51,6 +51,7 @@ def test_frozen_blocks_take_no_gradient():
   def total(params):
     return features.extract_features(params, image(32, 32), jnp.array([[32, 32]]), config=VGG).sum()
   gradient = jax.jit(jax.grad(total))(parameters("vgg16"))
+  assert not gradient.pop("pixel_mean").any()
   sizes = {name: float(jnp.abs(layer["kernel"]).max()) for name, layer in gradient.items()}
   assert {name for name, size in sizes.items() if size == 0} == {
       "conv1_1", "conv1_2", "conv2_1", "conv2_2"}

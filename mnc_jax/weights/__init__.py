@@ -1,0 +1,25 @@
+"""Weights from elsewhere than a run's checkpoints: ImageNet models, and ours as one file."""
+
+from mnc_jax.weights.files import open_file
+from mnc_jax.weights.lazy import Lazy
+from mnc_jax.weights.lazy import WeightsFile
+from mnc_jax.weights.load import find_source
+from mnc_jax.weights.load import initialise_missing
+from mnc_jax.weights.load import load_pretrained
+from mnc_jax.weights.load import Report
+from mnc_jax.weights.model_file import load_safetensors
+from mnc_jax.weights.model_file import save_safetensors
+from mnc_jax.weights.sources import Source
+
+__all__ = (
+    "Lazy",
+    "Report",
+    "Source",
+    "WeightsFile",
+    "find_source",
+    "initialise_missing",
+    "load_pretrained",
+    "load_safetensors",
+    "open_file",
+    "save_safetensors",
+)

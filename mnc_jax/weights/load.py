@@ -1,0 +1,193 @@
+"""Pretrained weights into the parameter tree, one array at a time, with a report."""
+
+from typing import NamedTuple
+
+from flax import traverse_util
+import jax
+
+from mnc_jax.cascade import init_params
+from mnc_jax.config import Config, ModelConfig
+from mnc_jax.weights import model_file, vgg16
+from mnc_jax.weights.files import WeightsFile, open_file
+from mnc_jax.weights.sources import Source
+
+# Who is asked, in this order, whether a file is of their kind. A model that contains another's
+# layers (a detector with a VGG-16 inside) comes before that.
+_MATCHERS = (model_file.match, vgg16.match)
+# Layers of stage 3 that depend on the number of categories, and outputs a category.
+_CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
+                    for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
+                    for part in ("kernel", "bias")}
+# Models that were saved before it was a parameter have none; the config's is as good.
+_MAY_BE_ABSENT = {"features/pixel_mean"}
+_NAMES_TOLD = 8
+
+
+class Report(NamedTuple):
+  """What became of each parameter, by paths like `features/conv1_1/kernel`.
+
+  Attributes:
+    kind: what the file holds.
+    loaded: taken from the file.
+    initialised: kept as it was, because the file does not have it or it was not wanted.
+    left_over: in the file, but not taken: by the file's own names if the model has no place for
+      it, else by ours.
+  """
+  kind: str
+  loaded: tuple
+  initialised: tuple
+  left_over: tuple
+
+  def __str__(self):
+    return (f"{self.kind}: {len(self.loaded)} arrays loaded, {len(self.initialised)} newly "
+            f"initialised{_in_brackets(self.initialised)}, {len(self.left_over)} of the file left "
+            f"over{_in_brackets(self.left_over)}")
+
+
+def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool = False,
+                    only_trunk: bool = False):
+  """Puts the weights of a file into `params`: an ImageNet model, or one of ours.
+
+  Args:
+    params: from `init_params`, of arrays or of `jax.ShapeDtypeStruct`, so that nothing need be
+      initialised that is replaced.
+    path: of the file; `open_file` says which formats it may have.
+    config: the model that `params` belong to.
+    reset_categories: leave the layers of stage 3 as they are whose shape depends on the number
+      of categories: for other categories than those of the file.
+    only_trunk: take the shared features alone.
+
+  Returns:
+    `(params, Report)`, a new tree. What comes from the file is float32 numpy; what does not is
+    the leaf that was given. fc6 and fc7 of an ImageNet model, which begin both paths of stage 3,
+    are one array at two places of the tree.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it cannot be read, is of another architecture, lacks a layer or has one too
+      many, or one of another shape or for another number of categories; naming file and layer,
+      and both shapes or numbers.
+  """
+  file = open_file(path)
+  source, flat = find_source(file, config), traverse_util.flatten_dict(params, sep="/")
+  wanted = {name: lazy for name, lazy in source.arrays.items()
+            if not (reset_categories and name in _CATEGORY_LAYERS)
+            and (not only_trunk or name.startswith("features/"))}
+  placed = {name: lazy for name, lazy in wanted.items() if _stage(name) in map(_stage, flat)}
+  if not placed:
+    raise ValueError(f"{path} ({source.kind}) has no parameter that was asked for; it holds "
+                     f"{_top_names(source.arrays)}")
+  if source.whole_stages:
+    _check_whole(file, placed, flat, allowed=_CATEGORY_LAYERS if reset_categories else ())
+  _check_places(file, placed, flat)
+  merged = flat | _read_each_once(placed)
+  left_over = source.left_over + tuple(name for name in source.arrays if name not in placed)
+  return traverse_util.unflatten_dict(merged, sep="/"), Report(
+      source.kind, tuple(placed), tuple(name for name in flat if name not in placed), left_over)
+
+
+def find_source(file: WeightsFile, config: ModelConfig) -> Source:
+  """Returns what a file offers to the model.
+
+  Raises:
+    ValueError: if it is of no known architecture, or not of the model's.
+  """
+  for match in _MATCHERS:
+    source = match(file, config)
+    if source is not None:
+      return source
+  if any("layer1.0.conv1.weight" in name or "res2a_branch2a" in name or "conv2_block1" in name
+         for name in file.arrays):
+    raise ValueError(f'{file.path} holds a ResNet, but model.trunk is "{config.trunk}": take '
+                     "weights of that")
+  raise ValueError(f"{file.path} ({file.container}) holds neither an ImageNet model of a kind that "
+                   f"is known nor a model of mnc_jax, but {_top_names(file.arrays)}")
+
+
+def initialise_missing(params, key, config: Config):
+  """Initialises the leaves of `params` that are still `jax.ShapeDtypeStruct`.
+
+  Args:
+    params: from `load_pretrained`.
+    key: of the random initialisation.
+    config: of the whole experiment, that `params` belong to.
+
+  Returns:
+    `params` with the values of `init_params(key, config)` in those places. Nothing else of it is
+    computed: the compiler drops what is not returned.
+  """
+  flat = traverse_util.flatten_dict(params, sep="/")
+  missing = [name for name, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+  if not missing:
+    return params
+
+  @jax.jit
+  def draw(key):
+    fresh = traverse_util.flatten_dict(init_params(key, config), sep="/")
+    return {name: fresh[name] for name in missing}
+
+  return traverse_util.unflatten_dict(flat | draw(key), sep="/")
+
+
+def _check_whole(file, placed, flat, allowed):
+  """Refuses a saved model that lacks an array of a stage that it has others of."""
+  stages = set(map(_stage, placed))
+  missing = sorted(name for name in flat if _stage(name) in stages and name not in placed
+                   and name not in allowed and name not in _MAY_BE_ABSENT)
+  if missing:
+    raise ValueError(f"{file.path} lacks {', '.join(missing[:_NAMES_TOLD])}, which the model has: "
+                     f"use the config that it was trained with. {_TRUNK_ADVICE}")
+
+
+def _check_places(file, placed, flat):
+  """Refuses arrays that the model has not, or in another shape."""
+  extra = sorted(name for name in placed if name not in flat)
+  if extra:
+    raise ValueError(f"{file.path} has {', '.join(extra[:_NAMES_TOLD])}, which the model has not: "
+                     f"use the config that it was trained with. {_TRUNK_ADVICE}")
+  for name, lazy in placed.items():
+    found, expected = lazy.shape, tuple(flat[name].shape)
+    if found != expected and name in _CATEGORY_LAYERS and found[:-1] == expected[:-1]:
+      outputs = _CATEGORY_LAYERS[name]
+      raise ValueError(
+          f"{file.path} has {found[-1] // outputs} categories (background included), but the model "
+          f"has {expected[-1] // outputs}: reset_categories=True (train.init_reset_categories) "
+          "begins the layers that depend on them anew")
+    if found != expected:
+      raise ValueError(f"{file.path} has {name} with shape {found}, but the model's has shape "
+                       f"{expected}{_dense_advice(name)}")
+
+
+_TRUNK_ADVICE = "Or take the trunk alone: only_trunk=True (train.init_only_trunk)."
+
+
+def _dense_advice(name):
+  if not name.startswith(("category_stage/fc6", "category_stage/fc7")):
+    return ""
+  return (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. " + _TRUNK_ADVICE)
+
+
+def _read_each_once(placed):
+  """Returns {path: array}; a `Lazy` that stands at several paths is read once."""
+  paths = {}
+  for name, lazy in placed.items():
+    paths.setdefault(id(lazy), []).append(name)
+  arrays = {}
+  for names in paths.values():
+    arrays |= dict.fromkeys(names, placed[names[0]].read())
+  return arrays
+
+
+def _stage(name):
+  return name.split("/")[0]
+
+
+def _in_brackets(names):
+  return f" ({_top_names(names)})" if names else ""
+
+
+def _top_names(names):
+  """Returns stages, or layers of another library, that arrays belong to; not too many."""
+  tops = sorted({name.split("/")[0].rpartition(".")[0] or name.split("/")[0] for name in names})
+  more = f" and {len(tops) - _NAMES_TOLD} more" if len(tops) > _NAMES_TOLD else ""
+  return ", ".join(tops[:_NAMES_TOLD]) + more

@@ -1,0 +1,98 @@
+"""Our own models as one file: written, read whole, and as a source of weights."""
+
+import json
+import pathlib
+
+from flax import traverse_util
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.weights.lazy import WeightsFile
+from mnc_jax.weights.safetensors_file import read_safetensors
+from mnc_jax.weights.sources import Source
+
+_STAGES = ("features/", "box_stage/", "mask_stage/", "category_stage/")
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def save_safetensors(path, params, metadata, *, dtype="float32") -> None:
+  """Writes a model as one file.
+
+  Args:
+    path: of the file; its folder is made if it is missing.
+    params: nested dict of float32 arrays.
+    metadata: {str: str}, for example the config as JSON.
+    dtype: "float32" keeps every bit; "float16" and "bfloat16" round and halve the file.
+
+  Raises:
+    ValueError: if the dtype is another one, or rounding to it leaves a value infinite.
+  """
+  if dtype not in _DTYPES:
+    raise ValueError(f"dtype {dtype!r} is none of {', '.join(_DTYPES)}")
+  flat = {name: np.ascontiguousarray(_as_dtype(name, np.asarray(leaf), dtype))
+          for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  save_file(flat, path, metadata=dict(metadata))
+
+
+def load_safetensors(path):
+  """Reads what `save_safetensors` wrote.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    `(params, metadata)`: nested dict of float32 numpy arrays, {str: str}.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it cannot be read.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  arrays, metadata = read_safetensors(path)
+  flat = {name: lazy.read() for name, lazy in arrays.items()}
+  return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+def match(file: WeightsFile, config: ModelConfig) -> Source | None:
+  """Finds a model that `save_safetensors` wrote, or some of its stages.
+
+  Args:
+    file: of any format.
+    config: the model.
+
+  Returns:
+    All its arrays, or None if it is no such file. Those of a stage that the model has not are
+    told when they find no place.
+
+  Raises:
+    ValueError: if the file says that its trunk is another than the model's.
+  """
+  if file.container != "safetensors" or not any(
+      name.startswith(_STAGES) for name in file.arrays):
+    return None
+  trunk = _trunk_name(file.metadata)
+  if trunk not in (None, config.trunk):
+    raise ValueError(f'{file.path} holds a model with model.trunk "{trunk}", but here it is '
+                     f'"{config.trunk}": set it to that, or take other weights')
+  return Source("a model of mnc_jax", dict(file.arrays), (), whole_stages=True)
+
+
+def _trunk_name(metadata):
+  """Returns the trunk that the config in the file names; None if there is no such entry."""
+  try:
+    return json.loads(metadata["config"])["model"]["trunk"]
+  except (KeyError, TypeError, json.JSONDecodeError):
+    return None
+
+
+def _as_dtype(name, array, dtype):
+  with np.errstate(over="ignore"):
+    rounded = array.astype(jnp.dtype(dtype))
+  if np.isinf(rounded).any() and not np.isinf(array).any():
+    raise ValueError(f"{name} has values beyond {dtype}")
+  return rounded

@@ -1,0 +1,91 @@
+"""What a file of weights offers to the model, and how kernels of other libraries become ours."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from mnc_jax.weights.lazy import Lazy
+
+# What the Oxford group's VGG-16 was trained with, and so Caffe's and Keras's: 0 ... 255, blue
+# first (Simonyan & Zisserman 2015; gist.github.com/ksimonyan/211839e770f7b538e2d8).
+OXFORD_MEAN_BGR = (103.939, 116.779, 123.68)
+# What torchvision and timm train with: 0 ... 1, red first.
+UNIT_MEAN_RGB = (0.485, 0.456, 0.406)
+UNIT_STD_RGB = (0.229, 0.224, 0.225)
+
+
+class Source(NamedTuple):
+  """The arrays of a file that have a place in the model.
+
+  Attributes:
+    kind: what it is, for the user: "VGG-16 (torchvision)".
+    arrays: {path in the parameter tree, like "features/conv1_1/kernel": `Lazy`}, read as the
+      model holds them. The same `Lazy` at two paths is read once.
+    left_over: names in the file that have no place in the model.
+    whole_stages: the file has all arrays of each stage of which it has one, as a saved model
+      does; if one is missing, that is a fault.
+  """
+  kind: str
+  arrays: dict
+  left_over: tuple
+  whole_stages: bool = False
+
+
+def constant(values) -> Lazy:
+  """Returns numbers that are in no file as an array of one."""
+  return Lazy(np.shape(values), lambda: np.asarray(values, np.float32))
+
+
+def convolution(lazy: Lazy) -> Lazy:
+  """Turns a kernel [out, in, height, width] (Caffe, PyTorch) into [height, width, in, out]."""
+  outputs, inputs, height, width = lazy.shape
+  return Lazy((height, width, inputs, outputs),
+              lambda: np.ascontiguousarray(lazy.read().transpose(2, 3, 1, 0)))
+
+
+def dense(lazy: Lazy) -> Lazy:
+  """Turns a kernel [out, in] or, as a convolution, [out, in, 1, 1] into [in, out]."""
+  outputs = lazy.shape[0]
+  return Lazy((math.prod(lazy.shape[1:]), outputs),
+              lambda: np.ascontiguousarray(lazy.read().reshape(outputs, -1).T))
+
+
+def dense_on_map(lazy: Lazy, channels: int) -> Lazy:
+  """Turns the kernel of a dense layer on a flattened map, channels first there, last here.
+
+  Args:
+    lazy: [out, channels * height * width] (Caffe, PyTorch), or [out, channels, height, width].
+    channels: of the map; they must divide the inputs by the time it is read.
+
+  Returns:
+    [height * width * channels, out].
+  """
+  outputs = lazy.shape[0]
+
+  def read():
+    kernel = lazy.read().reshape(outputs, channels, -1)
+    return np.ascontiguousarray(kernel.transpose(2, 1, 0)).reshape(-1, outputs)
+
+  return Lazy((math.prod(lazy.shape[1:]), outputs), read)
+
+
+def first_kernel_of_unit_rgb(lazy: Lazy) -> Lazy:
+  """Makes a first kernel for (x / 255 - mean) / std in RGB one for x - 255 mean in BGR.
+
+  Convolution is linear, so the scale goes into the kernel; a pixel of padding, 0 after the
+  subtraction, is 0 in both.
+
+  Args:
+    lazy: [height, width, 3, out].
+
+  Returns:
+    The same shape; `unit_mean_bgr` belongs to it.
+  """
+  scale = 1 / (255 * np.array(UNIT_STD_RGB[::-1]))
+  return Lazy(lazy.shape, lambda: (lazy.read()[:, :, ::-1] * scale[:, None]).astype(np.float32))
+
+
+def unit_mean_bgr() -> Lazy:
+  """Returns what is subtracted from BGR pixels of 0 ... 255 before `first_kernel_of_unit_rgb`."""
+  return constant(tuple(255 * mean for mean in UNIT_MEAN_RGB[::-1]))
