@@ -1,13 +1,14 @@
-"""Measures speed, memory and arithmetic: benchmark.py {ops,inference,train,data,evaluation}.
+"""Measures speed, memory and arithmetic: benchmark.py {ops,inference,train,data,evaluation,import}.
 
     ops        suppression, RoI warping and pooling (forward, with gradient), mask voting
     inference  images in, instances out: VGG-16, five stages
     train      training steps: VGG-16, five stages
     data       files in, training batches out: images a second and memory; Linux only
     evaluation many images with many instances, found by the shipped weights and scored
+    import     a VGG-16 with its dense layers from a file (550 MB) into a model, and the memory
 
-Runs from a source tree on one device, and needs jax, flax, optax and numpy; `data` and
-`evaluation` need all that mnc_jax needs. Where torchvision can be imported, its operations and
+Runs from a source tree on one device, and needs jax, flax, optax and numpy; `data`, `evaluation`
+and `import` need all that mnc_jax needs. Where torchvision can be imported, its operations and
 its Mask R-CNN stand in the next column.
 """
 
@@ -22,7 +23,8 @@ import sys
 import types
 
 _MODULES = {"ops": "benchmark_ops", "inference": "benchmark_model", "train": "benchmark_model",
-            "data": "benchmark_data", "evaluation": "benchmark_evaluation"}
+            "data": "benchmark_data", "evaluation": "benchmark_evaluation",
+            "import": "benchmark_import"}
 
 
 def prepare_bare_machine() -> None:
@@ -54,6 +56,8 @@ def parse_arguments(arguments) -> argparse.Namespace:
   evaluation = commands.add_parser("evaluation", help="images to scores")
   evaluation.add_argument("--images", type=int, default=1000)
   evaluation.add_argument("--instances", type=int, default=100, help="found in each image")
+  imports = commands.add_parser("import", help="pretrained weights to a model")
+  imports.add_argument("--dense-width", type=int, default=4096, help="of fc6 and fc7")
   for command in commands.choices.values():
     command.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures here")
@@ -97,7 +101,7 @@ def _add_data_options(parser):
 
 def torchvision_column(options):
   """Returns the module that measures torchvision, or None and why."""
-  if options.command in ("data", "evaluation"):
+  if options.command in ("data", "evaluation", "import"):
     return None, "has nothing of the kind"
   if options.no_torchvision:
     return None, "left out by --no-torchvision"

@@ -59,14 +59,22 @@ def test_clipping_bounds_the_gradient():
 
 # A layer of each kind: frozen, trained, normalisation.
 PARAMS = {
-    "features": {"conv2_2": {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)},
+    "features": {"pixel_mean": jnp.ones(3),
+                 "conv2_2": {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)},
                  "conv3_1": {"kernel": jnp.ones((3, 5)), "bias": jnp.ones(5)}},
     "box_stage": {"norm": {"scale": jnp.ones(5), "bias": jnp.ones(5)}}}
 
 
+def test_the_mean_of_the_pixels_is_frozen_even_where_no_layer_is():
+  groups = parameter_groups(PARAMS, Config(model=ModelConfig(frozen_blocks=0)))
+  assert groups["features"]["pixel_mean"] == "frozen"
+  assert groups["features"]["conv2_2"]["kernel"] == "weights"
+
+
 def test_groups_by_hand():
   assert parameter_groups(PARAMS, Config(model=ModelConfig(frozen_blocks=2))) == {
-      "features": {"conv2_2": {"kernel": "frozen", "bias": "frozen"},
+      "features": {"pixel_mean": "frozen",
+                   "conv2_2": {"kernel": "frozen", "bias": "frozen"},
                    "conv3_1": {"kernel": "weights", "bias": "biases"}},
       "box_stage": {"norm": {"scale": "scales", "bias": "biases"}}}
 
@@ -89,5 +97,5 @@ def test_groups_are_described():
   lines = describe_groups(PARAMS, config).splitlines()
   assert [line.split() for line in lines[1:]] == [
       ["weights", "1", "15", "0.01", "0.0005"], ["biases", "2", "10", "0.02", "0"],
-      ["scales", "1", "5", "0.01", "0"], ["frozen", "2", "12", "0", "0"]]
+      ["scales", "1", "5", "0.01", "0"], ["frozen", "3", "15", "0", "0"]]
   assert len({len(line) for line in lines}) == 1

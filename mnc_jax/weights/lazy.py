@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import pathlib
+import struct
 from typing import NamedTuple
 import zipfile
 import zlib
@@ -9,7 +10,7 @@ import zlib
 import numpy as np
 
 # What libraries raise on a damaged file.
-READ_ERRORS = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError,
+READ_ERRORS = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error,
                zipfile.BadZipFile, zlib.error)
 
 

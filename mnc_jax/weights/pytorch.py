@@ -45,9 +45,9 @@ def _load(path):
     return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
   except pickle.UnpicklingError as error:
     # PyTorch's own message advises to switch the check off.
-    raise ValueError(
-        f"{path} holds more than arrays (a whole module?). Opening that may run any code, so it is "
-        "not opened: save the module's state_dict() with torch.save") from error
+    raise ValueError(f"{path} holds more than arrays (a whole module?), or is cut short. What is "
+                     "no array may run any code, so it is not opened: save the module's "
+                     "state_dict() with torch.save") from error
   except READ_ERRORS as error:
     raise ValueError(f"{path} cannot be read as a file of PyTorch: "
-                     f"{str(error).splitlines()[0]}") from error
+                     f"{type(error).__name__} {error}".split("\n")[0]) from error

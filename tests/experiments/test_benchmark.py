@@ -1,6 +1,7 @@
 """The benchmark: its arithmetic is right, and its tables are complete."""
 
 import dataclasses
+import importlib.util
 import json
 import multiprocessing
 
@@ -221,6 +222,23 @@ def test_evaluation_counts_images_instances_and_results(tmp_path):
   source = benchmark_evaluation.draw_source(2)
   count = int(source.instance_counts.sum())
   assert report["notes"][0] == f"2 images of 640 x 768, {count} instances, 20 results."
+
+
+def test_import_writes_its_figures(tmp_path):
+  file = tmp_path / "import.json"
+  benchmark.main(["import", "--dense-width", "8", "--json", str(file)])
+  report = json.loads(file.read_text())
+  formats = [name for name in ("caffemodel", "safetensors", "pth")
+             if name != "pth" or importlib.util.find_spec("torch")]
+  assert [row["name"] for row in report["rows"]] == [
+      f"{name}: {what}" for name in formats
+      for what in ("whole process, s", "reading, s", "initialising the rest, s",
+                   "peak memory, GB")]
+  figures = {row["name"]: row["mnc_jax"] for row in report["rows"]}
+  assert figures["caffemodel: reading, s"] < figures["caffemodel: whole process, s"]
+  # At least the 59 MB of the convolutions.
+  assert figures["caffemodel: peak memory, GB"] > 0.059
+  assert report["notes"][0] == "caffemodel: 60 MB"
 
 
 def test_mosaics_and_their_annotations_belong_together():

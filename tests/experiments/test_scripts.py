@@ -174,6 +174,27 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_term(place, workdir):
   assert "loss_1" not in text
 
 
+def test_weights_for_other_categories_need_a_word(run_here, place, workdir, monkeypatch):
+  def stop(*arguments):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(importlib.import_module("train"), "train", stop)
+  params = checkpoint.load_params(workdir)[0]
+  layers = {name: {part: np.zeros((*array.shape[:-1], array.shape[-1] * 2), np.float32)
+                   for part, array in params["category_stage"][name].items()}
+            for name in ("category", "box_category", "box_deltas")}
+  file = place / "four.safetensors"
+  weights.save_safetensors(
+      file, params | {"category_stage": params["category_stage"] | layers}, {})
+  arguments = ("train.py", "--config", place / "config.py", "--workdir", place / "four",
+               "--train.init-weights", file)
+  _, text = run_here(*arguments)
+  assert "has 4 categories (background included), but the model has 2" in text
+  assert "train.init_reset_categories" in text
+  _, text = run_here(*arguments, "--train.init-reset-categories")
+  assert "arrays loaded, 6 newly initialised (category_stage)" in text
+  assert "Interrupted" in text
+
+
 def test_evaluation_writes_the_scores_and_the_report(place, workdir):
   status, text = run("evaluate.py", "--workdir", workdir, "--report", place / "report",
                      "--report-images", 3)

@@ -17,7 +17,8 @@ _MESSAGES = {
                        ("blobs", 7, "BlobProto*"), ("loss_weight", 5, "float*")),
     "V0LayerParameter": (("name", 1, "string"), ("blobs", 50, "BlobProto*")),
     "V1LayerParameter": (("layer", 1, "V0LayerParameter"), ("name", 4, "string"),
-                         ("type", 5, "int32"), ("blobs", 6, "BlobProto*"), ("blobs_lr", 7, "float*")),
+                         ("type", 5, "int32"), ("blobs", 6, "BlobProto*"),
+                         ("blobs_lr", 7, "float*")),
     "NetParameter": (("name", 1, "string"), ("layers", 2, "V1LayerParameter*"),
                      ("input", 3, "string*"), ("layer", 100, "LayerParameter*")),
 }

@@ -270,8 +270,8 @@ def wide_file(layers, tmp_path_factory):
 
 
 def test_dense_layers_that_do_not_fit_are_told(wide_file):
-  refused(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has shape "
-          r"\(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* only_trunk=True")
+  refused(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has "
+          r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* only_trunk=True")
 
 
 def test_the_trunk_alone_can_be_taken(wide_file, layers):

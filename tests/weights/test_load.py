@@ -1,0 +1,181 @@
+"""Weights of a file in a model: what is loaded, what stays, what is refused."""
+
+import json
+import operator
+
+from flax import traverse_util
+import jax
+import numpy as np
+import pytest
+
+from mnc_jax import weights
+from mnc_jax.cascade import init_params
+from mnc_jax.weights import load
+from tiny import override, tiny_config
+
+CONFIG = tiny_config()
+CATEGORY_LAYERS = {"category", "box_category", "box_deltas"}
+
+
+def flat(tree):
+  return traverse_util.flatten_dict(tree, sep="/")
+
+
+def shapes(config=CONFIG):
+  return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+
+
+def make_model(config=CONFIG):
+  """The parameters of a whole cascade, as noise."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes(config))
+
+
+@pytest.fixture
+def model_file(tmp_path):
+  weights.save_safetensors(tmp_path / "model", make_model(), {})
+  return tmp_path / "model"
+
+
+def put(path, name, array):
+  """Changes one array of a file, adds it, or with None leaves it out."""
+  params = flat(weights.load_safetensors(path)[0])
+  params.pop(name, None)
+  if array is not None:
+    params[name] = array
+  weights.save_safetensors(path, traverse_util.unflatten_dict(params, sep="/"), {})
+
+
+def read(path, *, config=CONFIG, **options):
+  return weights.load_pretrained(shapes(config), path, config=config.model, **options)
+
+
+def test_a_whole_model_is_loaded_bit_by_bit(model_file):
+  params, report = read(model_file)
+  jax.tree.map(np.testing.assert_array_equal, params, make_model())
+  assert report.initialised == report.left_over == ()
+  assert str(report) == (f"a model of mnc_jax: {len(flat(params))} arrays loaded, 0 newly "
+                         "initialised, 0 of the file left over")
+
+
+def test_stages_that_the_file_has_not_stay_and_others_are_left_over(tmp_path):
+  model = make_model()
+  weights.save_safetensors(tmp_path / "x", {
+      "box_stage": model["box_stage"], "old_stage": {"x": np.zeros(2, np.float32)}}, {})
+  given = jax.tree.map(np.zeros_like, model)
+  params, report = weights.load_pretrained(given, tmp_path / "x", config=CONFIG.model)
+  jax.tree.map(np.testing.assert_array_equal, params["box_stage"], model["box_stage"])
+  assert {name.split("/")[0] for name in report.initialised} == {
+      "features", "mask_stage", "category_stage"}
+  assert report.left_over == ("old_stage/x",)
+  assert "1 of the file left over (old_stage)" in str(report)
+  # What was given is not touched, and is what stays.
+  assert not any(leaf.any() for leaf in jax.tree.leaves(given))
+  assert params["mask_stage"]["mask"]["bias"] is given["mask_stage"]["mask"]["bias"]
+
+
+@pytest.mark.parametrize("name, array, message", [
+    ("mask_stage/mask/bias", None, "model lacks mask_stage/mask/bias, which the model has"),
+    ("mask_stage/conv1/bias", np.zeros(2), "model has mask_stage/conv1/bias, which the model has "
+     "not: use the config that it was trained with"),
+    ("box_stage/conv/bias", np.zeros(5),
+     r"model has box_stage/conv/bias with shape \(5,\), but the model's has shape \(16,\)")])
+def test_other_layers_and_shapes_are_refused(model_file, name, array, message):
+  put(model_file, name, array)
+  with pytest.raises(ValueError, match=message):
+    read(model_file)
+
+
+def test_the_trunk_of_a_model_can_be_taken_alone(model_file):
+  put(model_file, "mask_stage/mask/bias", None)
+  params, report = read(model_file, only_trunk=True)
+  assert {name.split("/")[0] for name in report.loaded} == {"features"}
+  assert "mask_stage/mask/kernel" in report.left_over
+  assert isinstance(params["mask_stage"]["mask"]["kernel"], jax.ShapeDtypeStruct)
+
+
+def test_other_categories_are_refused_with_both_counts(model_file):
+  config = override(CONFIG, model={"num_categories": 5})
+  with pytest.raises(ValueError, match=(
+      r"has 3 categories \(background included\), but the model has 5: reset_categories=True")):
+    read(model_file, config=config)
+  # Where the deltas are all that is looked at.
+  put(model_file, "category_stage/category/kernel", np.zeros((64, 5)))
+  for layer, part, shape in (("category", "bias", 5), ("box_category", "kernel", (64, 5)),
+                             ("box_category", "bias", 5)):
+    put(model_file, f"category_stage/{layer}/{part}", np.zeros(shape))
+  with pytest.raises(ValueError, match="has 3 categories .* the model has 5"):
+    read(model_file, config=config)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_categories_can_be_reset(model_file, count):
+  params, report = read(
+      model_file, config=override(CONFIG, model={"num_categories": count}), reset_categories=True)
+  assert {name.split("/")[1] for name in report.initialised} == CATEGORY_LAYERS
+  assert len(report.initialised) == len(report.left_over) == 6
+  np.testing.assert_array_equal(params["category_stage"]["fc7"]["kernel"],
+                                make_model()["category_stage"]["fc7"]["kernel"])
+
+
+def test_another_trunk_is_refused(tmp_path):
+  weights.save_safetensors(tmp_path / "x", make_model(), {
+      "config": json.dumps({"model": {"trunk": "small"}})})
+  with pytest.raises(ValueError, match='with model.trunk "small", but here it is "vgg16"'):
+    read(tmp_path / "x", config=override(CONFIG, model={"trunk": "vgg16"}))
+
+
+def test_a_model_without_a_mean_keeps_that_of_the_config(tmp_path):
+  config = override(CONFIG, model={"trunk": "vgg16"})
+  model = make_model(config)
+  del model["features"]["pixel_mean"]
+  weights.save_safetensors(tmp_path / "x", model, {})
+  params, report = read(tmp_path / "x", config=config)
+  assert report.initialised == ("features/pixel_mean",)
+  params = weights.initialise_missing(params, jax.random.key(0), config)
+  np.testing.assert_allclose(
+      params["features"]["pixel_mean"], config.model.pixel_mean_bgr, rtol=1e-6)
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+  weights.save_safetensors(tmp_path / "x", {"blocks.0.attn.qkv": np.zeros(2, np.float32)}, {})
+  with pytest.raises(ValueError, match=(
+      r"x \(safetensors\) holds neither an ImageNet model .* but blocks.0.attn")):
+    read(tmp_path / "x")
+
+
+def test_a_file_without_a_trunk_is_refused_if_that_is_asked_for(tmp_path):
+  weights.save_safetensors(tmp_path / "x", {"box_stage": make_model()["box_stage"]}, {})
+  with pytest.raises(ValueError, match="no parameter that was asked for; it holds box_stage"):
+    read(tmp_path / "x", only_trunk=True)
+
+
+def test_an_array_at_two_places_is_read_once():
+  times = []
+  lazy = weights.Lazy((2,), lambda: times.append(1) or np.ones(2, np.float32))
+  found = load._read_each_once({"a": lazy, "b": lazy, "c": lazy._replace(shape=(2,))})
+  assert len(times) == 2
+  assert found["a"] is found["b"]
+  assert found["a"] is not found["c"]
+
+
+def test_missing_leaves_get_the_values_of_init_params():
+  fresh = jax.jit(lambda key: init_params(key, CONFIG))(jax.random.key(3))
+  given = {**shapes(), "mask_stage": jax.tree.map(np.zeros_like, make_model()["mask_stage"])}
+  params = weights.initialise_missing(given, jax.random.key(3), CONFIG)
+  assert not any(leaf.any() for leaf in jax.tree.leaves(params.pop("mask_stage")))
+  del fresh["mask_stage"]
+  jax.tree.map(np.testing.assert_array_equal, params, fresh)
+  assert jax.tree.reduce(operator.or_, jax.tree.map(lambda x: bool(np.any(x)), params))
+
+
+def test_nothing_is_initialised_where_nothing_is_missing(monkeypatch):
+  model = make_model()
+  monkeypatch.setattr(load, "init_params", None)
+  assert weights.initialise_missing(model, jax.random.key(0), CONFIG) is model
+
+
+def test_long_lists_of_names_are_shortened():
+  report = weights.Report("x", (), (), tuple(f"layer{n}.0.weight" for n in range(20)))
+  assert str(report).endswith("20 of the file left over (layer0.0, layer1.0, layer10.0, layer11.0, "
+                              "layer12.0, layer13.0, layer14.0, layer15.0 and 12 more)")
