@@ -26,7 +26,7 @@ _OLDEST_LAYER = 1  # In V1LayerParameter: what a layer was before, V0LayerParame
 # BlobProto: num, channels, height and width are fields 1 to 4.
 _DATA, _SHAPE, _DOUBLE_DATA = 5, 7, 8
 _DTYPES = {_DATA: np.dtype("<f4"), _DOUBLE_DATA: np.dtype("<f8")}
-_CHUNK = 1 << 16  # Records looked at together.
+_CHUNK = 1 << 16  # Numbers with a tag each that are looked at together.
 
 
 class _Run(NamedTuple):
@@ -134,19 +134,18 @@ def _read_run(file, run):
 
 
 def _unpacked_run(file, tag_start, value_start, end, dtype):
-  """Returns the numbers from `tag_start` on that each have their own tag, as before packing."""
+  """Returns numbers from `tag_start` on that each have their own tag, as before packing.
+
+  A run is no longer than a chunk; what follows is the next run.
+  """
   gap = value_start - tag_start
   file.seek(tag_start)
   tag = file.read(gap)
   record = np.dtype([("tag", f"S{gap}"), ("value", dtype)])
   file.seek(tag_start)
-  count, left = 0, (end - tag_start) // record.itemsize
-  while left:
-    found = np.fromfile(file, record, min(left, _CHUNK))
-    same = found["tag"] == tag
-    count += len(found) if same.all() else int(same.argmin())
-    left = left - len(found) if same.all() else 0
-  return _Run(tag_start, count, gap, dtype)
+  found = np.fromfile(file, record, min((end - tag_start) // record.itemsize, _CHUNK))
+  same = found["tag"] == tag
+  return _Run(tag_start, len(found) if same.all() else int(same.argmin()), gap, dtype)
 
 
 def _dimensions(file, start, end):

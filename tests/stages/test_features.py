@@ -1,5 +1,6 @@
 """Trunks: stride, padding, frozen layers, channel order."""
 
+import dataclasses
 import functools
 
 import jax
@@ -51,10 +52,36 @@ def test_frozen_blocks_take_no_gradient():
   def total(params):
     return features.extract_features(params, image(32, 32), jnp.array([[32, 32]]), config=VGG).sum()
   gradient = jax.jit(jax.grad(total))(parameters("vgg16"))
-  assert not gradient.pop("pixel_mean").any()
-  sizes = {name: float(jnp.abs(layer["kernel"]).max()) for name, layer in gradient.items()}
+  sizes = {name: float(jnp.abs(layer["kernel"]).max()) for name, layer in gradient.items()
+           if name != "pixel_mean"}
   assert {name for name, size in sizes.items() if size == 0} == {
       "conv1_1", "conv1_2", "conv2_1", "conv2_2"}
+
+
+def test_the_mean_takes_no_gradient_even_if_all_layers_do():
+  config = ModelConfig(trunk="vgg16", frozen_blocks=0)
+  def total(first, mean):
+    params = parameters("vgg16") | {"pixel_mean": mean, "conv1_1": first}
+    return features.extract_features(
+        params, image(32, 32), jnp.array([[32, 32]]), config=config).sum()
+  given = parameters("vgg16")
+  of_kernel, of_mean = jax.jit(jax.grad(total, argnums=(0, 1)))(
+      given["conv1_1"], given["pixel_mean"])
+  assert float(jnp.abs(of_kernel["kernel"]).max()) > 0
+  assert not of_mean.any()
+
+
+def test_vgg_subtracts_the_mean_of_its_weights_not_of_the_config():
+  shifted = dataclasses.replace(VGG, pixel_mean_bgr=(3.0, 2.0, 1.0))
+  np.testing.assert_array_equal(
+      features.init_features(jax.random.key(0), shifted)["pixel_mean"], [3, 2, 1])
+  params = parameters("vgg16") | {"pixel_mean": jnp.array([3.0, 2.0, 1.0])}
+  arguments = image(16, 16), jnp.array([[16, 16]])
+  run_with = lambda params, config: jax.jit(functools.partial(
+      features.extract_features, config=config))(params, *arguments)
+  found = run_with(params, VGG)
+  np.testing.assert_array_equal(found, run_with(params, shifted))
+  assert float(jnp.abs(found - run_with(parameters("vgg16"), VGG)).max()) > 1e-3
 
 
 def test_vgg_sees_blue_first_minus_its_mean():
