@@ -13,9 +13,10 @@ from tqdm import tqdm
 from command_line import end_with_message, parse_training
 from mnc_jax import checkpoint, parallel, weights
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config, with_categories
+from mnc_jax.config import Config, ModelConfig, with_categories
 from mnc_jax.data import load_source, training_batches
 from mnc_jax.optimizer import describe_groups
+from mnc_jax.resnet import DEPTHS
 from mnc_jax.train import check_finite, init_state
 from validation import open_validation, validate
 
@@ -77,11 +78,25 @@ def start_state(config: Config, manager, source):
         reset_categories=config.train.init_reset_categories,
         only_trunk=config.train.init_only_trunk)
     print(report)
-  elif config.model.trunk == "vgg16" and config.model.frozen_blocks:
-    raise ValueError(f"{config.model.frozen_blocks} blocks of the VGG-16 trunk are frozen, but it "
+  else:
+    check_fresh_start(config.model)
+  return init_state(weights.initialise_missing(params, key, config), config)
+
+
+def check_fresh_start(model: ModelConfig):
+  """Refuses to train on what would stay random for ever.
+
+  Raises:
+    ValueError: if a part that never moves has no weights to load.
+  """
+  if model.trunk in DEPTHS and model.trunk_norm == "frozen_batch":
+    raise ValueError(f"the batch normalisation of the {model.trunk} trunk is frozen, but it starts "
+                     "from random weights: give --train.init-weights, or set --model.trunk-norm "
+                     "group --model.frozen-blocks 0")
+  if model.trunk != "small" and model.frozen_blocks:
+    raise ValueError(f"{model.frozen_blocks} blocks of the {model.trunk} trunk are frozen, but it "
                      "starts from random weights: give --train.init-weights, or set "
                      "--model.frozen-blocks 0")
-  return init_state(weights.initialise_missing(params, key, config), config)
 
 
 def train(state, batches, config: Config, manager, source, writer, validation):

@@ -40,7 +40,7 @@ def init_params(key, config: Config):
         "config.model.num_categories must count background and at least one category, found "
         f"{model.num_categories}: call `with_categories(config, category_names)` first")
   keys = jax.random.split(key, 4)
-  channels = 512 if model.trunk == "vgg16" else model.trunk_widths[1]
+  channels = features.feature_channels(model)
   trunks = ("features",) if model.share_features else _TRUNKS
   return {
       **{name: features.init_features(key, model)

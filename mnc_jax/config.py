@@ -15,17 +15,25 @@ class ModelConfig:
 
   num_categories: int = 0
   """C, background included. 0: `with_categories` fills it in from the data set."""
-  trunk: Literal["vgg16", "small"] = "vgg16"
-  """Shared features: VGG-16 to conv5_3 (stride 16), or a small normalised hourglass (stride 4)."""
+  trunk: Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"] = "vgg16"
+  """Shared features: VGG-16 to conv5_3 (stride 16); a ResNet to conv4_x (stride 16), whose
+  conv5_x then takes the place of stage 3's dense layers; a small normalised hourglass (stride 4).
+  ResNet-26 has two blocks a layer, few enough to learn from scratch."""
+  trunk_norm: Literal["frozen_batch", "group"] = "frozen_batch"
+  """Normalisation of a ResNet: `frozen_batch` belongs to pretrained weights and never moves,
+  `group` learns from scratch."""
+  resnet_width: int = 64
+  """Channels of a ResNet's first convolution and of its conv2_x (He et al. 2016, table 1)."""
   trunk_widths: tuple[int, ...] = (32, 64, 96, 128)
-  """Channels of the small trunk at strides 2, 4, 8, 16. VGG-16 ignores it."""
+  """Channels of the small trunk at strides 2, 4, 8, 16. The others ignore it."""
   share_features: bool = True
   """False gives stages 1, 2 and 3 a trunk each (the paper's ablation)."""
   pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
   """What a fresh VGG-16 subtracts from its input (release). It becomes a parameter,
   `features/pixel_mean`, and pretrained weights bring their own."""
   frozen_blocks: int = 2
-  """VGG-16 blocks that take no gradient; the release freezes conv1_x and conv2_x."""
+  """First blocks of a pretrained trunk, conv1_x, conv2_x and so on, that take no gradient; the
+  release freezes two. The small trunk ignores it."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   """Of convolutions and dense layers. Parameters and geometry stay float32."""
   anchor_scales: tuple[float, ...] = (8.0, 16.0, 32.0)
@@ -52,7 +60,7 @@ class ModelConfig:
   mask_size: int = 28
   """M, side of a predicted mask (paper: 28; release: 21)."""
   dense_width: int = 4096
-  """Width of stage 3's dense layers (fc6, fc7)."""
+  """Width of stage 3's dense layers (fc6, fc7). With a ResNet there are none."""
   normalize: bool = False
   """Layer-normalise the dense layers: needed to learn from scratch, absent in VGG-16."""
   box_delta_stds: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
@@ -233,7 +241,7 @@ _AT_LEAST_ONE = (
     "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
     "train.pre_nms", "train.num_proposals", "train.rois_per_image", "inference.pre_nms",
-    "inference.num_proposals", "inference.max_instances")
+    "inference.num_proposals", "inference.max_instances", "model.resnet_width")
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",

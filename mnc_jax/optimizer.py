@@ -6,10 +6,10 @@ import functools
 import jax
 import optax
 
-from mnc_jax.config import Config, TrainConfig
+from mnc_jax.config import Config, ModelConfig, TrainConfig
+from mnc_jax.resnet import FROZEN_NORMS
 from mnc_jax.stages.features import frozen_layers
 
-_NEVER_TRAINED = ("pixel_mean",)
 GROUPS = ("weights", "biases", "scales", "frozen")
 
 
@@ -29,21 +29,26 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
 def parameter_groups(params, config: Config):
   """Returns a tree like `params` that names the group of each array.
 
-  `frozen` are the layers of `model.frozen_blocks`, which stay as they are loaded, and what no
-  model trains: the mean of the pixels, which belongs to the pretrained weights. Of the rest,
-  `biases` move at `train.bias_rate` times the rate and `scales` of normalisations at the rate,
-  both without decay; `weights` are decayed (release).
+  `frozen` are the layers of `model.frozen_blocks`, frozen batch normalisations and the mean of
+  the pixels, which stay as they are loaded. Of the rest, `biases` move at `train.bias_rate`
+  times the rate and `scales` of normalisations at the rate, both without decay; `weights` are
+  decayed (release).
   """
-  frozen = frozen_layers(config.model)
-
   def group(path, value):
-    if path[-1].key in _NEVER_TRAINED or any(part.key in frozen for part in path):
+    if _is_frozen([part.key for part in path], config.model):
       return "frozen"
     if path[-1].key == "bias":
       return "biases"
     return "weights" if value.ndim > 1 else "scales"
 
   return jax.tree_util.tree_map_with_path(group, params)
+
+
+def _is_frozen(names, config: ModelConfig):
+  if not FROZEN_NORMS.isdisjoint(names):
+    return True
+  # Heads have layers with names of the trunk's, like conv1.
+  return names[0] == "features" and names[1] in frozen_layers(config)
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:

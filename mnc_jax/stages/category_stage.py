@@ -7,10 +7,14 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.masks import resize_masks
+from mnc_jax.resnet import DEPTHS, residual_layer
 
 
 class CategoryStage(nn.Module):
-  """A mask path and a box path of two dense layers each, joined before the classifiers."""
+  """A mask path and a box path, joined before the classifiers.
+
+  Each is two dense layers, or with a ResNet a conv5_x of its own (He et al. 2016, appendix A).
+  """
 
   config: ModelConfig
 
@@ -29,6 +33,8 @@ class CategoryStage(nn.Module):
             classify(categories * 4, 0.001, "box_deltas"))
 
   def _path(self, x, suffix):
+    if self.config.trunk in DEPTHS:
+      return Conv5(self.config, name=f"conv5{suffix}")(x)
     dtype = jnp.dtype(self.config.compute_dtype)
     x = nn.max_pool(x, (2, 2), strides=(2, 2))
     x = x.reshape(x.shape[0], -1)
@@ -38,6 +44,19 @@ class CategoryStage(nn.Module):
         x = nn.LayerNorm(dtype=dtype, name=f"{layer}{suffix}_norm")(x)
       x = nn.relu(x)
     return x
+
+
+class Conv5(nn.Module):
+  """conv5_x of a ResNet on the features of each RoI: 14 x 14 cells, then 7 x 7, then their mean."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, roi_features):
+    """Maps [R, S, S, K] to [R, 32 * `config.resnet_width`]; rows do not know each other."""
+    x = roi_features.astype(jnp.dtype(self.config.compute_dtype))
+    x = residual_layer(x, None, config=self.config, number=4, pixels=1)
+    return x.mean(axis=(1, 2))
 
 
 def init_category_stage(key, config: ModelConfig, channels: int):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.padding import cells_inside
+from mnc_jax.resnet import DEPTHS, EXPANSION, ResNetC4, block_names
 
 # VGG-16: channels of each block and its number of 3 x 3 convolutions
 # (Simonyan & Zisserman 2015, configuration D). The fifth pooling is dropped.
@@ -106,19 +107,39 @@ class SmallTrunk(nn.Module):
 
 def feature_stride(config: ModelConfig) -> int:
   """Pixels of the network input a feature cell."""
-  return 16 if config.trunk == "vgg16" else 4
+  return 4 if config.trunk == "small" else 16
+
+
+def feature_channels(config: ModelConfig) -> int:
+  """K, channels of the shared features."""
+  if config.trunk in DEPTHS:
+    return 4 * EXPANSION * config.resnet_width
+  return config.trunk_widths[1] if config.trunk == "small" else _VGG16_BLOCKS[-1][0]
 
 
 def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
-  """Returns the names of the trunk's layers that stay as they are loaded."""
-  if config.trunk != "vgg16":
-    return ()
-  return tuple(f"conv{block}_{layer}"
-               for block, (_, depth) in enumerate(_VGG16_BLOCKS[:config.frozen_blocks], start=1)
-               for layer in range(1, depth + 1))
+  """Returns the names inside `features` of what stays as it is loaded.
+
+  These are the layers of `config.frozen_blocks` and the mean of the pixels. Frozen batch
+  normalisations, which are all over the model, are `resnet.FROZEN_NORMS`.
+  """
+  return ("pixel_mean", *(name for block in _blocks(config)[:config.frozen_blocks]
+                          for name in block))
+
+
+def _blocks(config):
+  """Returns the names of the layers of each block of a trunk that may be pretrained."""
+  if config.trunk in DEPTHS:
+    return block_names(config)
+  if config.trunk == "vgg16":
+    return tuple(tuple(f"conv{block}_{layer}" for layer in range(1, depth + 1))
+                 for block, (_, depth) in enumerate(_VGG16_BLOCKS, start=1))
+  return ()
 
 
 def _trunk(config):
+  if config.trunk in DEPTHS:
+    return ResNetC4(config)
   return VGG16(config) if config.trunk == "vgg16" else SmallTrunk(config)
 
 
