@@ -98,7 +98,7 @@ def test_resnet_head_of_each_roi_agrees():
   rng = np.random.default_rng(2)
   rois = rng.standard_normal((2, 14, 14, 1024)).clip(0).astype(np.float32)
   mask_logits = rng.standard_normal((2, 14, 14)).astype(np.float32)
-  classifiers = {name: rng.standard_normal((4096, outputs)).astype(np.float32) / 64
+  classifiers = {name: rng.standard_normal((4096, outputs), dtype=np.float32) / 64
                  for name, outputs in (("category", 5), ("box_category", 5), ("box_deltas", 20))}
   heads = {name: {"kernel": kernel, "bias": np.zeros(kernel.shape[1], np.float32)}
            for name, kernel in classifiers.items()}
@@ -120,7 +120,7 @@ def test_vgg16_features_agree():
     x = F.max_pool2d(x, 2) if block > 1 else x
     for layer in range(1, depth + 1):
       # The first layer also brings 0 ... 255 down to numbers near one.
-      spread = np.sqrt(2 / (9 * inputs)) / (64 if inputs == 3 else 1)
+      spread = np.float32(np.sqrt(2 / (9 * inputs)) / (64 if inputs == 3 else 1))
       kernel = spread * rng.standard_normal((channels, inputs, 3, 3), dtype=np.float32)
       bias = rng.uniform(-0.3, 0.3, channels).astype(np.float32)
       params[f"conv{block}_{layer}"] = {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias}

@@ -14,7 +14,7 @@ def resnet_arrays(trunk, *, width=64, seed=0):
   rng, arrays = np.random.default_rng(seed), {}
 
   def conv_norm(conv, norm, outputs, inputs, kernel, gain=1.0):
-    spread = np.sqrt(2 / (inputs * kernel**2))
+    spread = np.float32(np.sqrt(2 / (inputs * kernel**2)))
     arrays[f"{conv}.weight"] = spread * rng.standard_normal(
         (outputs, inputs, kernel, kernel), dtype=np.float32)
     for part, low, high in (("weight", 0.6 * gain, 1.2 * gain), ("bias", -0.3, 0.3),
