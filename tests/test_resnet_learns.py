@@ -28,7 +28,7 @@ def test_five_stages_on_resnet26_learn_two_images_from_scratch():
   for name, first_value in history[0].items():
     if name.startswith("loss"):
       late = np.mean([metrics[name] for metrics in history[-5:]])
-      assert late < (1 / 3 if name == "loss" else 0.8) * first_value, name
+      assert late < (0.4 if name == "loss" else 0.85) * first_value, name
   moved = jax.tree.map(lambda a, b: bool((a != b).any()), first.params, state.params)
   # The mean of the pixels alone stays.
   assert moved["features"].pop("pixel_mean") is False
