@@ -93,7 +93,7 @@ def test_full_size_has_the_published_number_of_parameters(trunk):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_padding_around_an_image_changes_nothing(norm):
-  # 70 is no multiple of a stride; the last of 48 rows is seen by cells inside at every level.
+  # 70 is no multiple of 4; the last of 48 rows is seen by cells inside at every level.
   small = image(48, 70)
   padded = jnp.pad(small, ((0, 1), (0, 48), (0, 26), (0, 0)), constant_values=200)
   alone = run(norm, small, [[48, 70]])
