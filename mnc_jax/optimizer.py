@@ -48,7 +48,7 @@ def _is_frozen(names, config: ModelConfig):
   if not FROZEN_NORMS.isdisjoint(names):
     return True
   # Heads have layers with names of the trunk's, like conv1.
-  return names[0] == "features" and names[1] in frozen_layers(config)
+  return names[0].endswith("features") and names[1] in frozen_layers(config)
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:

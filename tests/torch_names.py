@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mnc_jax.weights_resnet import Lazy
+from mnc_jax.weights import Lazy
 
 DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 

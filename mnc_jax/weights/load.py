@@ -7,13 +7,13 @@ import jax
 
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.weights import model_file, vgg16
+from mnc_jax.weights import model_file, resnet, vgg16
 from mnc_jax.weights.files import WeightsFile, open_file
 from mnc_jax.weights.sources import Source
 
 # Who is asked, in this order, whether a file is of their kind. A model that contains another's
 # layers (a detector with a VGG-16 inside) comes before that.
-_MATCHERS = (model_file.match, vgg16.match)
+_MATCHERS = (model_file.match, resnet.match, vgg16.match)
 # Layers of stage 3 that depend on the number of categories, and outputs a category.
 _CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
                     for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
@@ -70,9 +70,9 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
   """
   file = open_file(path)
   source, flat = find_source(file, config), traverse_util.flatten_dict(params, sep="/")
-  wanted = {name: lazy for name, lazy in source.arrays.items()
+  wanted = {name: lazy for name, lazy in _for_each_trunk(source.arrays, flat).items()
             if not (reset_categories and name in _CATEGORY_LAYERS)
-            and (not only_trunk or name.startswith("features/"))}
+            and (not only_trunk or _stage(name).endswith("features"))}
   placed = {name: lazy for name, lazy in wanted.items() if _stage(name) in map(_stage, flat)}
   if not placed:
     raise ValueError(f"{path} ({source.kind}) has no parameter that was asked for; it holds "
@@ -96,10 +96,9 @@ def find_source(file: WeightsFile, config: ModelConfig) -> Source:
     source = match(file, config)
     if source is not None:
       return source
-  if any("layer1.0.conv1.weight" in name or "res2a_branch2a" in name or "conv2_block1" in name
-         for name in file.arrays):
-    raise ValueError(f'{file.path} holds a ResNet, but model.trunk is "{config.trunk}": take '
-                     "weights of that")
+  if any("res2a_branch2a" in name or "conv2_block1" in name for name in file.arrays):
+    raise ValueError(f"{file.path} holds a ResNet of Caffe or Keras, which cannot be read: take "
+                     "torchvision's or timm's")
   raise ValueError(f"{file.path} ({file.container}) holds neither an ImageNet model of a kind that "
                    f"is known nor a model of mnc_jax, but {_top_names(file.arrays)}")
 
@@ -127,6 +126,13 @@ def initialise_missing(params, key, config: Config):
     return {name: fresh[name] for name in missing}
 
   return traverse_util.unflatten_dict(flat | draw(key), sep="/")
+
+
+def _for_each_trunk(arrays, flat):
+  """Returns arrays with those of the one trunk also for the others of unshared features."""
+  others = {f"{stage}_{name}": lazy for name, lazy in arrays.items() if _stage(name) == "features"
+            for stage in ("mask", "category") if f"{stage}_{name}" in flat}
+  return others | arrays
 
 
 def _check_whole(file, placed, flat, allowed):

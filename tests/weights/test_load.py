@@ -179,3 +179,14 @@ def test_long_lists_of_names_are_shortened():
   report = weights.Report("x", (), (), tuple(f"layer{n}.0.weight" for n in range(20)))
   assert str(report).endswith("20 of the file left over (layer0.0, layer1.0, layer10.0, layer11.0, "
                               "layer12.0, layer13.0, layer14.0, layer15.0 and 12 more)")
+
+
+def test_unshared_trunks_all_begin_with_the_one_of_the_file(tmp_path):
+  shared, unshared = (tiny_config(model={"share_features": choice}) for choice in (True, False))
+  params = jax.jit(lambda: init_params(jax.random.key(0), shared))()
+  weights.save_safetensors(tmp_path / "one", params, {})
+  like = jax.eval_shape(lambda: init_params(jax.random.key(0), unshared))
+  loaded, report = weights.load_pretrained(like, tmp_path / "one", config=unshared.model)
+  assert report.initialised == ()
+  for name in ("features", "mask_features", "category_features"):
+    jax.tree.map(np.testing.assert_array_equal, loaded[name], params["features"])

@@ -256,8 +256,8 @@ def test_another_trunk_is_refused(tmp_path):
 
 def test_a_resnet_is_named(tmp_path):
   save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32),
-             "layer1.0.conv1.weight": np.zeros((64, 64, 1, 1), np.float32)}, tmp_path / "x")
-  refused(tmp_path / "x", 'holds a ResNet, but model.trunk is "vgg16"')
+             "res2a_branch2a.weight": np.zeros((64, 64, 1, 1), np.float32)}, tmp_path / "x")
+  refused(tmp_path / "x", 'holds a ResNet of Caffe or Keras, which cannot be read')
 
 
 @pytest.fixture(scope="module")

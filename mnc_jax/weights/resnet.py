@@ -4,33 +4,16 @@ Batch normalisations are folded into a scale and a bias, and the first kernel ta
 these libraries do to an image before: red first, values 0 ... 1, minus a mean, over a spread.
 """
 
-from collections.abc import Callable
 import re
-from typing import NamedTuple
 
 import numpy as np
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.resnet import DEPTHS
+from mnc_jax.weights import sources
+from mnc_jax.weights.lazy import Lazy, WeightsFile
+from mnc_jax.weights.sources import Source
 
-
-# To be replaced by those of weights/sources.py.
-class Lazy(NamedTuple):
-  """An array of a file, not read yet: its shape, and how to read it as float32."""
-  shape: tuple
-  read: Callable[[], np.ndarray]
-
-
-# To be replaced by that of weights/sources.py.
-class Source(NamedTuple):
-  """What a file holds, arrays by our paths, and the names of the file without a place."""
-  kind: str
-  arrays: dict
-  left_over: tuple
-
-
-# Red, green, blue, as both libraries document them for their ImageNet weights.
-_MEAN, _STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
 _EPSILON = 1e-5
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 # Blocks of layer1 ... layer4, some only to be called by their name.
@@ -39,14 +22,14 @@ _BOTTLENECK = {(2, 2, 2, 2): "ResNet-26", (3, 4, 6, 3): "ResNet-50", (3, 4, 23, 
                (3, 8, 36, 3): "ResNet-152"}
 
 
-def match(file, config: ModelConfig) -> Source | None:
+def match(file: WeightsFile, config: ModelConfig) -> Source | None:
   """Finds the place of each array of a ResNet.
 
   layer4 (conv5_x) goes to both paths of stage 3, as one `Lazy` twice. The classifier is left
   over. Counters of training steps (num_batches_tracked) are not spoken of.
 
   Args:
-    file: with `path` and `arrays`, {name in the file: `Lazy`}.
+    file: of any format.
     config: the model.
 
   Returns:
@@ -65,7 +48,7 @@ def match(file, config: ModelConfig) -> Source | None:
   wanted = {name for conv, norm, _ in _layers(depths)
             for name in (f"{conv}.weight", *(f"{norm}.{part}" for part in _NORM_PARTS))}
   _check_names(file, kind, wanted, names)
-  arrays = {"features/pixel_mean": Lazy((3,), lambda: (255 * _MEAN[::-1]).astype(np.float32))}
+  arrays = {"features/pixel_mean": sources.unit_mean_bgr()}
   for conv, norm, ours in _layers(depths):
     arrays |= _place(_kernel(file, conv), ours, "conv", "kernel")
     for part, array in _fold(file, norm).items():
@@ -148,20 +131,17 @@ def _place(array, ours, module, part):
 
 
 def _kernel(file, conv):
-  """[out, in, height, width] to [height, width, in, out]; the first reads BGR 0 ... 255."""
+  """Returns a kernel as the trunk holds it; the first reads BGR 0 ... 255."""
   name = f"{conv}.weight"
   array = file.arrays[name]
   if len(array.shape) != 4:
     raise ValueError(f"{file.path}: {name} has shape {array.shape}; a kernel has four axes")
-  outputs, inputs, height, width = array.shape
   if conv != "conv1":
-    return Lazy((height, width, inputs, outputs),
-                lambda: np.ascontiguousarray(array.read().transpose(2, 3, 1, 0)))
-  if inputs != 3:
+    return sources.convolution(array)
+  if array.shape[1] != 3:
     raise ValueError(f"{file.path}: {name} has shape {array.shape}; images have 3 channels, "
-                     f"not {inputs}")
-  return Lazy((height, width, inputs, outputs), lambda: np.ascontiguousarray(
-      array.read().transpose(2, 3, 1, 0)[:, :, ::-1] / (255 * _STD[::-1, None])).astype(np.float32))
+                     f"not {array.shape[1]}")
+  return sources.first_kernel_of_unit_rgb(sources.convolution(array))
 
 
 def _fold(file, norm):

@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from mnc_jax import weights_resnet
 from mnc_jax.cascade import init_params
+from mnc_jax.weights import resnet
 import tiny
 import torch_names
 
@@ -19,7 +19,7 @@ def config_of(**fields):
 
 
 def match(arrays, **fields):
-  return weights_resnet.match(torch_names.as_file(arrays), config_of(**fields).model)
+  return resnet.match(torch_names.as_file(arrays), config_of(**fields).model)
 
 
 def arrays_of(trunk="resnet26", *, without="none", **changes):
