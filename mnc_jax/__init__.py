@@ -9,6 +9,7 @@ from mnc_jax.cascade import init_params
 from mnc_jax.config import Config
 from mnc_jax.config import with_categories
 from mnc_jax.inference import predict
+from mnc_jax.inference import predict_ensemble
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.boxes import clip_boxes
@@ -16,6 +17,7 @@ from mnc_jax.ops.boxes import decode_boxes
 from mnc_jax.ops.boxes import encode_boxes
 from mnc_jax.ops.masks import paste_masks
 from mnc_jax.ops.nms import nms
+from mnc_jax.ops.nms import soft_nms
 from mnc_jax.ops.roi_warp import roi_warp
 from mnc_jax.ops.voting import vote_masks
 from mnc_jax.structs import Batch
@@ -40,7 +42,9 @@ __all__ = (
     "nms",
     "paste_masks",
     "predict",
+    "predict_ensemble",
     "roi_warp",
+    "soft_nms",
     "train_step",
     "vote_masks",
     "with_categories",

@@ -209,7 +209,7 @@ def run_cascade(params, images, image_sizes, *, config: Config):
 
   Args:
     params: from `init_params`.
-    images: [B, H, W, 3] uint8 RGB.
+    images: [B, H, W, 3] RGB from 0 to 255, uint8 or float32.
     image_sizes: [B, 2] int32.
     config: the experiment; `config.inference` fixes the counts.
 

@@ -5,6 +5,7 @@ lengths are pixels of the network input unless a comment says otherwise.
 """
 
 import dataclasses
+import math
 import typing
 from typing import Literal
 
@@ -219,12 +220,25 @@ class InferenceConfig:
   the best foreground category."""
   nms_iou: float = 0.3
   """Per category, between boxes."""
+  suppression: Literal["greedy", "soft"] = "greedy"
+  """`soft` lowers the scores of boxes that overlap a better one, instead of dropping those
+  above `nms_iou` (Bodla et al. 2017, "Soft-NMS")."""
+  soft_nms_sigma: float = 0.5
+  """Of soft suppression: the smaller, the more an overlap costs (Bodla et al., section 6)."""
   similar_iou: float = 0.5
   """Candidates at or above this box IoU vote on a mask."""
   mask_threshold: float = 0.4
   """Binarises voted masks (release)."""
   max_instances: int = 100
   """D, instances an image."""
+  min_score: float = 0.0
+  """Instances below it are not given."""
+  # Views of one image whose candidates are merged before voting. Each runs the whole cascade.
+  flip: bool = False
+  """See each image mirrored too (at every scale), as the paper's entry to COCO did."""
+  scales: tuple[float, ...] = (1.0,)
+  """See each image at these factors of the network input. `min_box_size` holds in each view as
+  it is: at factor 2 proposals of half the size count."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,11 +260,11 @@ _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
     "train.evaluate_every", "train.evaluate_images", "model.box_gradient_clip",
-    "model.frozen_blocks")
+    "model.frozen_blocks", "inference.min_score")
 
 
 def check_values(config: Config) -> None:
-  """Refuses counts below 1 and rates below 0.
+  """Refuses counts below 1, rates below 0, and views of no size.
 
   Raises:
     ValueError: naming the field.
@@ -261,6 +275,12 @@ def check_values(config: Config) -> None:
       value = getattr(getattr(config, section), field)
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
+  options = config.inference
+  if not options.soft_nms_sigma > 0:
+    raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")
+  if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
+    raise ValueError(f"inference.scales is {options.scales}: it must have one factor or more, each "
+                     "above 0 (1 is the network input as it is)")
 
 
 def paper() -> Config:

@@ -1,19 +1,24 @@
 """From cascade outputs to instances."""
 
+from collections.abc import Sequence
+
 import jax
+import jax.numpy as jnp
 
 from mnc_jax.cascade import run_cascade
 from mnc_jax.config import Config
 from mnc_jax.ops.voting import vote_masks
-from mnc_jax.structs import Instances, StageOutput
+from mnc_jax.structs import Candidates, Instances
+from mnc_jax.views import make_views, restore_candidates
 
 
 def predict(params, images, image_sizes, *, config: Config) -> Instances:
   """Finds the object instances in each image.
 
   Five stages whatever the training had: R proposals and the same R refined are all
-  candidates; per category non-maximum suppression on their boxes chooses, and similar
-  candidates vote on each chosen mask (paper, section 3.4; Dai et al.'s release).
+  candidates, in every view that `config.inference` asks for; per category non-maximum
+  suppression on their boxes chooses, and similar candidates vote on each chosen mask
+  (paper, section 3.4; Dai et al.'s release).
 
   Args:
     params: from `init_params`.
@@ -25,16 +30,88 @@ def predict(params, images, image_sizes, *, config: Config) -> Instances:
     `Instances` with leading B, D = `config.inference.max_instances`, in pixels of the
     network input. An image in which nothing is found has `valid` False everywhere.
   """
-  output = run_cascade(params, images, image_sizes, config=config)
-  return jax.vmap(lambda one, size: select_instances(one, size, config=config))(
-      output, image_sizes)
+  return predict_ensemble((params,), images, image_sizes, configs=(config,))
 
 
-def select_instances(output: StageOutput, image_size, *, config: Config) -> Instances:
+def predict_ensemble(models, images, image_sizes, *, configs: Sequence[Config]) -> Instances:
+  """Finds the object instances in each image by several models, as `predict` does by one.
+
+  The candidates of all models, each with its own proposals and views, are merged; the
+  suppression and the voting are those of the first config.
+
+  Args:
+    models: sequence of parameter trees from `init_params`.
+    images: [B, H, W, 3] uint8 RGB, padded right and below.
+    image_sizes: [B, 2] int32 (height, width) inside the padding.
+    configs: one of each model, in the same order. Static under `jax.jit`.
+
+  Returns:
+    `Instances` with leading B, as from `predict`.
+
+  Raises:
+    ValueError: if the numbers of models and configs differ or are 0, or two models differ in
+      the number of categories or the mask size, naming both.
+  """
+  check_ensemble(configs)
+  if len(models) != len(configs):
+    raise ValueError(f"{len(models)} models with {len(configs)} configs: give one config a model")
+  found = [find_candidates(params, images, image_sizes, config=config)
+           for params, config in zip(models, configs, strict=True)]
+  vote = lambda candidates, size: select_instances(candidates, size, config=configs[0])
+  return jax.vmap(vote)(_merge(found), image_sizes)
+
+
+def check_ensemble(configs: Sequence[Config]) -> None:
+  """Refuses models whose candidates cannot be merged.
+
+  Args:
+    configs: one of each model.
+
+  Raises:
+    ValueError: if there is none, or two differ in the number of categories or the mask size,
+      naming both.
+  """
+  if not configs:
+    raise ValueError("an ensemble needs one model at least, found none")
+  for field in ("num_categories", "mask_size"):
+    first, *others = (getattr(config.model, field) for config in configs)
+    for number, other in enumerate(others, start=2):
+      if other != first:
+        raise ValueError(
+            f"model.{field} of model {number} of the ensemble is {other}, but that of the first "
+            f"is {first}: only models that agree in it can vote together")
+
+
+def find_candidates(params, images, image_sizes, *, config: Config) -> Candidates:
+  """Runs the cascade on every view of each image.
+
+  Args:
+    params: from `init_params`.
+    images: [B, H, W, 3] uint8 RGB.
+    image_sizes: [B, 2] int32.
+    config: the experiment.
+
+  Returns:
+    `Candidates` with leading [B, V * 2R] in pixels of the network input, V views after each
+    other.
+  """
+  found = []
+  for view in make_views(images, image_sizes, config=config):
+    output = run_cascade(params, view.images, view.image_sizes, config=config)
+    found.append(restore_candidates(output, image_sizes, view))
+  return _merge(found)
+
+
+def _merge(candidates):
+  """Returns the `Candidates` [B, R], [B, S], ... of the same images as one, [B, R + S + ...]."""
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *candidates)
+
+
+def select_instances(candidates: Candidates, image_size, *, config: Config) -> Instances:
   """Chooses and votes on the instances of one image.
 
   Args:
-    output: candidates of all stages, R rows.
+    candidates: of all stages, views and models, R rows.
     image_size: [2] int32 (height, width).
     config: the experiment.
 
@@ -43,8 +120,9 @@ def select_instances(output: StageOutput, image_size, *, config: Config) -> Inst
   """
   options = config.inference
   return vote_masks(
-      jax.nn.sigmoid(output.mask_logits), output.boxes,
-      jax.nn.softmax(output.category_logits), nms_iou=options.nms_iou,
+      jax.nn.sigmoid(candidates.mask_logits), candidates.boxes,
+      jax.nn.softmax(candidates.category_logits), nms_iou=options.nms_iou,
       similar_iou=options.similar_iou, max_instances=options.max_instances,
-      height=image_size[0], width=image_size[1], valid=output.valid,
-      mask_threshold=options.mask_threshold)
+      height=image_size[0], width=image_size[1], valid=candidates.valid,
+      mask_threshold=options.mask_threshold, suppression=options.suppression,
+      soft_nms_sigma=options.soft_nms_sigma, min_score=options.min_score)

@@ -4,6 +4,7 @@ State is replicated, the batch is cut into equal slices along its first axis, gr
 are averaged. So N devices with B images each take the step of one device with N * B.
 """
 
+from collections.abc import Sequence
 import functools
 import json
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax.config import Config
-from mnc_jax.inference import predict
+from mnc_jax.inference import predict, predict_ensemble
 from mnc_jax.train import eval_step, step_key, train_step
 
 _AXIS = "devices"
@@ -59,6 +60,15 @@ def make_predict(config: Config):
   have leading [devices, b], and `unshard` brings them to the host.
   """
   return jax.pmap(functools.partial(predict, config=config), axis_name=_AXIS)
+
+
+def make_predict_ensemble(configs: Sequence[Config]):
+  """Returns `predict(models, images, image_sizes)` over all local devices.
+
+  As `make_predict`, with a sequence of replicated parameter trees, one for each config; see
+  `inference.predict_ensemble`.
+  """
+  return jax.pmap(functools.partial(predict_ensemble, configs=tuple(configs)), axis_name=_AXIS)
 
 
 def replicate(tree):

@@ -116,6 +116,23 @@ class StageOutput(NamedTuple):
   box_deltas: Array
 
 
+class Candidates(NamedTuple):
+  """What votes on the instances of one image: the part of `StageOutput` that voting looks at.
+
+  Those of several views or models follow each other in the frame of the network input.
+
+  Attributes:
+    boxes: [R, 4], may reach outside the image.
+    valid: [R] bool.
+    mask_logits: [R, M, M], class-agnostic, inside each box.
+    category_logits: [R, C].
+  """
+  boxes: Array
+  valid: Array
+  mask_logits: Array
+  category_logits: Array
+
+
 class Instances(NamedTuple):
   """Object instances of one image, best first.
 

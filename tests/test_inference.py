@@ -9,7 +9,7 @@ import pytest
 
 from mnc_jax.cascade import init_params
 from mnc_jax.inference import predict, select_instances
-from mnc_jax.structs import Batch, StageOutput
+from mnc_jax.structs import Batch, Candidates
 from mnc_jax.train import init_state, train_step
 import tiny
 
@@ -38,8 +38,7 @@ def candidates():
   """Three candidates: two of category 1 on the same object, one of category 2 elsewhere."""
   boxes = jnp.array([[10.0, 10, 30, 30], [11, 10, 31, 30], [40, 40, 60, 60]])
   logits = jnp.array([[0.0, 3, 0], [0, 2, 0], [0, 0, 4]])
-  return StageOutput(boxes, jnp.ones(3, bool), jnp.full((3, 12, 12), 8.0), logits,
-                     logits, jnp.zeros((3, 3, 4)))
+  return Candidates(boxes, jnp.ones(3, bool), jnp.full((3, 12, 12), 8.0), logits)
 
 
 def test_instances_come_best_first_with_softmax_scores():

@@ -1,4 +1,4 @@
-"""Exact greedy non-maximum suppression with static shapes."""
+"""Non-maximum suppression with static shapes: exact greedy, and soft."""
 
 import chex
 import jax
@@ -27,28 +27,86 @@ def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
     valid: [max_outputs] bool, False in unused slots.
     A choice takes no gradient; the chosen coordinates do, by `boxes[indices]`.
   """
+  usable = _usable(boxes, scores, valid)
+  drop = lambda left, overlap: jnp.where(overlap > iou_threshold, -jnp.inf, left)
+  indices, chosen = _choose_in_turn(boxes, jnp.where(usable, scores, -jnp.inf), max_outputs, drop)
+  return indices, chosen > -jnp.inf
+
+
+def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
+  """Chooses boxes by falling score, each time lowering the score of what overlaps the chosen one.
+
+  s_i <- s_i exp(-iou(b, b_i)^2 / sigma) for every box i left, where b is the chosen one, and
+  the next choice is the best of the lowered scores (Bodla et al. 2017, "Soft-NMS", the
+  Gaussian penalty of section 3). Where `nms` drops a box that overlaps a better one, here it
+  comes later and with less confidence.
+
+  Args:
+    boxes: [N, 4] pixels.
+    scores: [N], probabilities. Zero, negative, infinite and NaN ones are never chosen and
+      lower none: a product with a number below 1 would not lower them.
+    sigma: above 0; the smaller, the more an overlap costs (Bodla et al.: .5).
+    max_outputs: int, boxes chosen at most.
+    valid: [N] bool; rows with False are never chosen. None: all may be.
+    min_score: boxes whose lowered score is below it are never chosen.
+
+  Returns:
+    indices: [max_outputs] int32 into `boxes`, best lowered score first; of equal ones the
+      lower index comes first. 0 in unused slots.
+    scores: [max_outputs] float32, lowered, falling; 0 in unused slots.
+    valid: [max_outputs] bool, False in unused slots.
+    No gradient flows into indices and scores; the chosen coordinates pass one, by
+    `boxes[indices]`. An empty box overlaps nothing, itself included, and is chosen once.
+  """
+  usable = _usable(boxes, scores, valid) & jnp.isfinite(scores)
+  keep = lambda left: jnp.where((left > 0) & (left >= min_score), left, -jnp.inf)
+  lower = lambda left, overlap: keep(left * jnp.exp(-overlap**2 / sigma))
+  indices, chosen = _choose_in_turn(
+      boxes, jnp.where(usable, keep(as_float(scores)), -jnp.inf), max_outputs, lower)
+  found = chosen > -jnp.inf
+  return indices, jnp.where(found, chosen, 0.0), found
+
+
+def _usable(boxes, scores, valid):
+  """Returns which rows [N] may be chosen, after checking the shapes."""
   chex.assert_rank([boxes, scores], [2, 1])
   chex.assert_shape(boxes, (scores.shape[0], 4))
+  usable = ~jnp.isnan(scores)
+  if valid is None:
+    return usable
+  chex.assert_equal_shape([scores, valid])
+  return usable & valid
+
+
+def _choose_in_turn(boxes, scores, max_outputs, lower):
+  """Takes the best box left `max_outputs` times, and each time lowers the scores of the others.
+
+  Args:
+    boxes: [N, 4].
+    scores: [N], -inf where a row may not be chosen.
+    max_outputs: int.
+    lower: maps scores [N] and overlaps with the chosen box [N] to the scores after it.
+
+  Returns:
+    indices: [max_outputs] int32, 0 in unused slots.
+    scores: [max_outputs] that each had when it was chosen, -inf in unused slots.
+  """
   # The choice is piecewise constant in boxes and scores, and the loop must not be taped.
   boxes, scores = jax.lax.stop_gradient((as_float(boxes), as_float(scores)))
-  usable = ~jnp.isnan(scores)
-  if valid is not None:
-    chex.assert_equal_shape([scores, valid])
-    usable &= valid
+  start = (jnp.zeros(max_outputs, jnp.int32), jnp.full(max_outputs, -jnp.inf, scores.dtype))
   if scores.shape[0] == 0:
-    return jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool)
+    return start
   rows = jnp.arange(scores.shape[0], dtype=jnp.int32)
 
   def choose(step, state):
-    left, indices, found = state
+    left, indices, chosen = state
     best = jnp.argmax(left).astype(jnp.int32)
-    exists = left[best] > -jnp.inf
+    score = left[best]
     overlap = box_iou(boxes[best][None], boxes)[0]
     # An empty box has IoU 0 with itself and must go all the same.
-    left = jnp.where((overlap > iou_threshold) | (rows == best), -jnp.inf, left)
-    return left, indices.at[step].set(jnp.where(exists, best, 0)), found.at[step].set(exists)
+    left = jnp.where(rows == best, -jnp.inf, lower(left, overlap))
+    index = jnp.where(score > -jnp.inf, best, 0)
+    return left, indices.at[step].set(index), chosen.at[step].set(score)
 
-  start = (jnp.where(usable, scores, -jnp.inf),
-           jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool))
-  _, indices, found = jax.lax.fori_loop(0, max_outputs, choose, start)
-  return indices, found
+  _, indices, chosen = jax.lax.fori_loop(0, max_outputs, choose, (scores, *start))
+  return indices, chosen

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mnc_jax.ops.boxes import as_float, box_iou, clip_boxes
 from mnc_jax.ops.masks import resample_masks
-from mnc_jax.ops.nms import nms
+from mnc_jax.ops.nms import nms, soft_nms
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.structs import Instances
 
@@ -17,11 +17,12 @@ _BLOCK = 32
 
 
 def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height, width,
-               valid=None, mask_threshold=0.4):
+               valid=None, mask_threshold=0.4, suppression="greedy", soft_nms_sigma=0.5,
+               min_score=0.0):
   """Turns candidates of all categories into instances.
 
-  Per category, greedy suppression chooses boxes; over all categories the best
-  `max_instances` stay. For each, the candidates of box IoU >= `similar_iou` vote: their
+  Per category, suppression chooses boxes; over all categories the best `max_instances`
+  stay. For each, the candidates of box IoU >= `similar_iou` vote: their
   masks, 0 outside their own boxes, are averaged in the image frame, weighted by their
   scores of the instance's category. The box then shrinks or grows to the average's bounds.
 
@@ -37,18 +38,26 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
     boxes: [R, 4] pixels, may reach outside the image.
     class_scores: [R, C], background first. 0, negative and NaN are never chosen and
       never vote.
-    nms_iou: boxes of one category with a higher IoU with a better one go.
+    nms_iou: boxes of one category with a higher IoU with a better one go; soft
+      suppression has no use for it.
     similar_iou: candidates at or above this IoU vote.
     max_instances: int, D.
     height: pixels of the image, may be traced; boxes of instances end there.
     width: likewise.
     valid: [R] bool, False in padding. None: all count.
     mask_threshold: the average above it belongs to the instance.
+    suppression: "greedy" (`nms`), or "soft" (`soft_nms`): boxes that overlap a better one
+      stay, and their instances have the lowered scores. Votes have the candidates' own.
+    soft_nms_sigma: of soft suppression.
+    min_score: instances below it are not given; their candidates vote all the same.
 
   Returns:
     `Instances` with D rows, best first, of equal scores the lower category, then the
     lower candidate first; all zero where `valid` is False. Where the average exceeds
     the threshold nowhere, the box is the chosen candidate's, cut. No gradient flows.
+
+  Raises:
+    ValueError: for another `suppression`.
   """
   chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
   chex.assert_shape(boxes, (masks.shape[0], 4))
@@ -61,26 +70,41 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
     usable &= valid[:, None]
   scores = jnp.where(usable, scores, 0.0)
   cut = clip_boxes(boxes, height, width)
-  chosen, labels, found = _choose_instances(cut, scores, nms_iou, max_instances)
+  suppress = _suppression(suppression, nms_iou, soft_nms_sigma)
+  chosen, labels, chosen_scores, found = _choose_instances(cut, scores, suppress, max_instances)
+  found &= chosen_scores >= min_score
   vote = functools.partial(_vote_for_one, masks, boxes, cut, scores, similar_iou, mask_threshold)
   voted_boxes, voted_masks = jax.lax.map(vote, (chosen, labels))
   return Instances(
       boxes=jnp.where(found[:, None], voted_boxes, 0.0),
       labels=jnp.where(found, labels, 0),
-      scores=jnp.where(found, scores[chosen, labels], 0.0),
+      scores=jnp.where(found, chosen_scores, 0.0),
       masks=jnp.where(found[:, None, None], voted_masks, 0.0),
       valid=found)
 
 
-def _choose_instances(boxes, scores, nms_iou, max_instances):
-  """Returns candidate, label and whether there is one, [D] each, best first."""
-  suppress = functools.partial(nms, iou_threshold=nms_iou, max_outputs=max_instances)
-  suppress_category = lambda column: suppress(boxes, column, valid=column > 0)
-  indices, kept = jax.vmap(suppress_category, in_axes=1)(scores[:, 1:])
-  kept_scores = jnp.take_along_axis(scores[:, 1:].T, indices, axis=1)
-  slots, found = top_indices(
-      jnp.where(kept, kept_scores, -jnp.inf).reshape(-1), max_instances)
-  return indices.reshape(-1)[slots], slots // max_instances + 1, found
+def _suppression(kind, nms_iou, sigma):
+  """Returns a function that chooses among boxes [R, 4] with scores [R], as `soft_nms` does."""
+  if kind == "soft":
+    return functools.partial(soft_nms, sigma=sigma)
+  if kind != "greedy":
+    raise ValueError(f'suppression is {kind!r}: it must be "greedy" or "soft"')
+
+  def greedy(boxes, scores, **options):
+    indices, kept = nms(boxes, scores, iou_threshold=nms_iou, **options)
+    return indices, scores[indices], kept
+
+  return greedy
+
+
+def _choose_instances(boxes, scores, suppress, max_instances):
+  """Returns candidate, label, score and whether there is one, [D] each, best first."""
+  suppress_category = lambda column: suppress(
+      boxes, column, max_outputs=max_instances, valid=column > 0)
+  indices, kept_scores, kept = jax.vmap(suppress_category, in_axes=1)(scores[:, 1:])
+  kept_scores = kept_scores.reshape(-1)
+  slots, found = top_indices(jnp.where(kept.reshape(-1), kept_scores, -jnp.inf), max_instances)
+  return indices.reshape(-1)[slots], slots // max_instances + 1, kept_scores[slots], found
 
 
 def _vote_for_one(masks, boxes, cut, scores, similar_iou, mask_threshold, instance):

@@ -117,6 +117,11 @@ def feature_channels(config: ModelConfig) -> int:
   return config.trunk_widths[1] if config.trunk == "small" else _VGG16_BLOCKS[-1][0]
 
 
+def coarsest_stride(config: ModelConfig) -> int:
+  """Pixels that height and width of the padded images should be multiples of."""
+  return 16 if config.trunk == "vgg16" else 2 ** len(config.trunk_widths)
+
+
 def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
   """Returns the names inside `features` of what stays as it is loaded.
 
@@ -155,7 +160,7 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
 
   Args:
     params: from `init_features`.
-    images: [B, H, W, 3] uint8 RGB, zero outside each image.
+    images: [B, H, W, 3] RGB from 0 to 255, uint8 or float32, zero outside each image.
     image_sizes: [B, 2] int32 (height, width).
     config: the model.
 
@@ -168,7 +173,7 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
   """
   chex.assert_rank([images, image_sizes], [4, 2])
   height, width = images.shape[1:3]
-  coarsest = 2 ** len(config.trunk_widths)
+  coarsest = coarsest_stride(config)
   if config.trunk == "small" and (height % coarsest or width % coarsest):
     raise ValueError(
         f"the small trunk needs image buckets in multiples of {coarsest} pixels, found {height} x "
