@@ -1,6 +1,7 @@
 """What the scripts share: a config file with typed overrides, and a trained model by its place."""
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -69,6 +70,58 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
   place = parser.add_mutually_exclusive_group(required=True)
   place.add_argument("--workdir", type=pathlib.Path, metavar="DIR", help="where train.py wrote")
   place.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="a .safetensors model")
+
+
+def add_ensemble_option(parser: argparse.ArgumentParser) -> None:
+  """Adds the models that join the first one."""
+  parser.add_argument("--ensemble", type=pathlib.Path, nargs="+", default=[], metavar="PATH",
+                      help="further models, each a workdir or a .safetensors file, whose "
+                      "candidates vote together with the first's; they see the images as it does")
+
+
+def load_models(options, overrides, program: str) -> list[Model]:
+  """Loads the model of `add_model_options`, then those of `add_ensemble_option`.
+
+  Args:
+    options: parsed, with `workdir`, `weights` and `ensemble`.
+    overrides: `--section.field VALUE ...`, applied to all of them.
+    program: for the messages of the command line.
+
+  Returns:
+    One model or more; data, category ids and the voting are those of the first.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_model`, or if a model does not fit the first.
+  """
+  first = load_model(options.workdir, options.weights, overrides, program)
+  models = [first]
+  for path in options.ensemble:
+    is_file = path.suffix == ".safetensors"
+    models.append(load_model(None if is_file else path, path if is_file else None, overrides,
+                             program))
+    _check_member(path, models[-1], options.workdir or options.weights, first)
+  return models
+
+
+def _check_member(path, model, first_path, first):
+  """Refuses a model whose candidates mean something else, or that asks for other pixels."""
+  where = f"{path} cannot join {first_path} in an ensemble"
+  if model.category_names != first.category_names:
+    theirs, ours = first_difference(model.category_names, first.category_names)
+    raise ValueError(
+        f"{where}: it knows {len(model.category_names)} categories and the first model "
+        f"{len(first.category_names)}, which differ from {theirs!r} and {ours!r} on")
+  for section, field in (("model", "mask_size"), ("data", "stretch_contrast")):
+    theirs, ours = (getattr(getattr(one.config, section), field) for one in (model, first))
+    if theirs != ours:
+      raise ValueError(
+          f"{where}: its {section}.{field} is {theirs}, that of the first model {ours}")
+
+
+def first_difference(names, others):
+  """Returns the first pair of entries that differ; None stands where a sequence has ended."""
+  pairs = itertools.zip_longest(names, others)
+  return next(pair for pair in pairs if pair[0] != pair[1])
 
 
 def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None, overrides,

@@ -6,7 +6,6 @@ everything. With --report it also writes a page of the worst images.
 """
 
 import argparse
-import itertools
 import json
 import pathlib
 import sys
@@ -14,7 +13,13 @@ import sys
 import jax
 from tqdm import tqdm
 
-from command_line import add_model_options, end_with_message, load_model
+from command_line import (
+  add_ensemble_option,
+  add_model_options,
+  end_with_message,
+  first_difference,
+  load_models,
+)
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
@@ -30,6 +35,7 @@ def main(arguments) -> None:
       description=__doc__, allow_abbrev=False,
       epilog="Config fields can be overridden: --inference.max-instances 50 ...")
   add_model_options(parser)
+  add_ensemble_option(parser)
   parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                       help="where evaluation.* go (default: the workdir)")
   parser.add_argument("--report", type=pathlib.Path, metavar="DIR",
@@ -41,12 +47,13 @@ def main(arguments) -> None:
   parser.add_argument("--results", type=pathlib.Path, metavar="FILE.json",
                       help="also write what was found, as COCO results (score.py reads them)")
   options, overrides = parser.parse_known_args(arguments)
-  model = load_model(options.workdir, options.weights, overrides, "evaluate.py --workdir DIR")
-  config = model.config
+  models = load_models(options, overrides, "evaluate.py --workdir DIR")
+  config = models[0].config
   source = load_source(config.data, "eval")
-  check_categories(model.category_names, source)
+  check_categories(models[0].category_names, source)
   results = predict_all(
-      parallel.make_predict(config), parallel.replicate(model.params), config, source)
+      parallel.make_predict_ensemble([model.config for model in models]),
+      parallel.replicate([model.params for model in models]), config, source)
   if jax.process_index() == 0:
     truth = ground_truth(source)
     scores = score_results(truth, results)
@@ -62,8 +69,7 @@ def main(arguments) -> None:
 def check_categories(category_names, source) -> None:
   """Refuses a split of other categories than the model's."""
   if tuple(source.category_names) != tuple(category_names):
-    pairs = itertools.zip_longest(category_names, source.category_names)
-    ours, theirs = next(pair for pair in pairs if pair[0] != pair[1])
+    ours, theirs = first_difference(category_names, source.category_names)
     raise ValueError(
         f"the model knows {len(category_names)} categories and {source.name} has "
         f"{len(source.category_names)}, which differ from {ours!r} and {theirs!r} on: evaluate on "
@@ -92,9 +98,9 @@ def predict_all(find, params, config: Config, source) -> list:
   """Returns COCO results of the whole split, each image of which is predicted exactly once.
 
   Args:
-    find: from `parallel.make_predict`.
-    params: replicated.
-    config: of the model.
+    find: from `parallel.make_predict`, or `make_predict_ensemble`.
+    params: replicated; of all models, if there are several.
+    config: of the first model.
     source: the split.
   """
   batches = evaluation_batches(

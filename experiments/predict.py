@@ -17,9 +17,9 @@ import cv2
 import jax
 from tqdm import tqdm
 
-from command_line import add_model_options, end_with_message, load_model
+from command_line import add_ensemble_option, add_model_options, end_with_message, load_models
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
-from mnc_jax.inference import predict
+from mnc_jax.inference import predict_ensemble
 from mnc_jax.results import instances_to_results
 from mnc_jax.self_check import compare_numbers, tolerance
 from mnc_jax.visualize import draw_instances
@@ -28,16 +28,17 @@ from mnc_jax.visualize import draw_instances
 def main(arguments) -> None:
   """Predicts, draws and writes, one image at a time; broken ones are told at the end."""
   options, overrides = read_options(arguments)
-  model = load_model(options.workdir, options.weights, overrides,
-                     "predict.py ... IMAGE_OR_FOLDER ...")
+  models = load_models(options, overrides, "predict.py ... IMAGE_OR_FOLDER ...")
+  model = models[0]
   if options.self_check:
-    self_check(model)
+    for one in models:
+      self_check(one)
     return
   paths = list_images(options.images)
   pictures = [options.output / f"{path.stem}.png" for path in paths]
   check_pictures(pictures, paths)
   options.output.mkdir(parents=True, exist_ok=True)
-  find = jax.jit(functools.partial(predict, config=model.config))
+  find = compile_predict(models)
   everything, broken = [], []
   for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
     try:
@@ -78,6 +79,13 @@ def self_check(model) -> None:
   print(f"Self-check passed on {device}. The model: {model.notes.get('source', 'unknown')}")
 
 
+def compile_predict(models):
+  """Returns `find(images, image_sizes)`, in which all models vote together."""
+  configs = tuple(model.config for model in models)
+  predict = jax.jit(functools.partial(predict_ensemble, configs=configs))
+  return functools.partial(predict, [model.params for model in models])
+
+
 def check_pictures(pictures, paths) -> None:
   """Refuses to draw over a photograph that is to be read."""
   taken = {path.resolve() for path in paths}
@@ -89,7 +97,7 @@ def check_pictures(pictures, paths) -> None:
 def find_instances(find, model, image, number: int) -> list:
   """Returns the COCO records of one image; its place in the list is its id."""
   images, sizes, info = make_image_batch(image, model.config.data, image_id=number)
-  found = jax.device_get(find(model.params, images, sizes))
+  found = jax.device_get(find(images, sizes))
   return instances_to_results(found, info, model.category_ids,
                               mask_threshold=model.config.inference.mask_threshold)
 
@@ -115,11 +123,13 @@ def read_options(arguments):
       description=__doc__, allow_abbrev=False,
       epilog="Config fields can be overridden, after the images: --inference.max-instances 50 ...")
   add_model_options(parser)
+  add_ensemble_option(parser)
   parser.add_argument("--output", type=pathlib.Path, metavar="OUT")
   parser.add_argument("--self-check", action="store_true",
                       help="test the installation and the weights; takes no images")
   parser.add_argument("--min-score", type=float, default=0.5, metavar="S",
-                      help="draw instances from this score on; instances.json has all")
+                      help="draw instances from this score on; instances.json has all (those "
+                      "from --inference.min-score on)")
   parser.add_argument("images", type=pathlib.Path, nargs="*", metavar="IMAGE_OR_FOLDER")
   options, overrides = parser.parse_known_args(arguments)
   if not options.self_check and not (options.output and options.images):

@@ -57,6 +57,22 @@ def greedy_nms(boxes, scores, threshold, max_outputs, valid=None):
   return kept[:max_outputs]
 
 
+def soft_nms(boxes, scores, sigma, max_outputs, valid=None, min_score=0.0):
+  """(index, lowered score) of the boxes chosen by soft suppression, best first, as a list."""
+  valid = np.ones(len(scores), bool) if valid is None else valid
+  left = {i: float(scores[i]) for i in range(len(scores))
+          if valid[i] and np.isfinite(scores[i]) and scores[i] > 0}
+  overlaps, chosen = box_iou(boxes, boxes).astype(np.float64), []
+  while left and len(chosen) < max_outputs:
+    best = max(left, key=lambda i: (left[i], -i))
+    if left[best] < min_score:
+      break
+    chosen.append((best, left.pop(best)))
+    for i in left:
+      left[i] *= math.exp(-overlaps[best, i] ** 2 / sigma)
+  return chosen
+
+
 def kappa(z):
   return np.maximum(0.0, 1.0 - np.abs(z))
 
@@ -110,18 +126,38 @@ def resample_masks(masks, from_boxes, to_boxes, size):
   return np.stack(read)
 
 
-def vote_masks(masks, boxes, class_scores, nms_iou, similar_iou, max_instances, height, width):
+def scale_image(image, factor, height, width):
+  """Rows 0 ... height - 1 and columns 0 ... width - 1 of an image [h, w, K] scaled by a factor.
+
+  A pixel of the result is the weighted mean of pixels under a triangle around its place in
+  the image, as wide as the coarser of the two grids; beyond the border stand edge pixels.
+  """
+  def weights(side, count):
+    reach, matrix = max(1 / factor, 1.0), np.zeros((count, side))
+    for i in range(count):
+      place = (i + 0.5) / factor - 0.5
+      for j in range(math.floor(place - reach), math.ceil(place + reach) + 1):
+        matrix[i, min(max(j, 0), side - 1)] += kappa((j - place) / reach)
+    return matrix / matrix.sum(axis=1, keepdims=True)
+  rows, columns = weights(image.shape[0], height), weights(image.shape[1], width)
+  return np.einsum("yh,xw,hwk->yxk", rows, columns, image.astype(np.float64))
+
+
+def vote_masks(masks, boxes, class_scores, nms_iou, similar_iou, max_instances, height, width,
+               soft_nms_sigma=None):
   """A list of (label, candidate, score, soft mask in the image frame), best first."""
   chosen = []
   for label in range(1, class_scores.shape[1]):
     scores = class_scores[:, label]
     usable = np.nan_to_num(scores) > 0
-    for i in greedy_nms(boxes, scores, nms_iou, max_instances, usable):
-      chosen.append((-scores[i], label, i))
+    kept = ([(i, scores[i]) for i in greedy_nms(boxes, scores, nms_iou, max_instances, usable)]
+            if soft_nms_sigma is None
+            else soft_nms(boxes, scores, soft_nms_sigma, max_instances, usable))
+    chosen += [(-score, label, i) for i, score in kept]
   canvases, instances = paste_masks(masks, boxes, height, width), []
-  for _, label, i in sorted(chosen)[:max_instances]:
+  for score, label, i in sorted(chosen)[:max_instances]:
     similar = (box_iou(boxes[i:i + 1], boxes)[0] >= similar_iou) | (np.arange(len(boxes)) == i)
     votes = np.where(similar, np.maximum(np.nan_to_num(class_scores[:, label]), 0), 0.0)
     soft = np.tensordot(votes / votes.sum(), canvases, axes=1)
-    instances.append((label, i, class_scores[i, label], soft))
+    instances.append((label, i, -score, soft))
   return instances

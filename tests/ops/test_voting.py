@@ -200,3 +200,65 @@ def test_no_gradient_flows():
   value, gradients = jax.value_and_grad(total, argnums=(0, 1, 2))(
       np.ones((6, 4, 4), np.float32), boxes, scores)
   assert value > 1 and not any(g.any() for g in gradients)
+
+
+@pytest.fixture(scope="module")
+def vote_softly():
+  def one(masks, boxes, scores, min_score):
+    return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
+                      height=HEIGHT, width=WIDTH, suppression="soft", soft_nms_sigma=0.4,
+                      min_score=min_score)
+  return jax.jit(one)
+
+
+def test_soft_suppression_against_the_oracle(vote_softly):
+  candidates = _candidates(0)
+  expected = oracles.vote_masks(*candidates, 0.3, 0.5, 8, HEIGHT, WIDTH, soft_nms_sigma=0.4)
+  found = vote_softly(*candidates, 0.0)
+  np.testing.assert_array_equal(found.labels, [label for label, *_ in expected])
+  lowered = np.array([score for _, _, score, _ in expected])
+  np.testing.assert_allclose(found.scores, lowered, rtol=1e-5)
+  own = np.array([candidates[2][i, label] for label, i, _, _ in expected])
+  assert (lowered < own - 0.01).any()
+  # The votes are not lowered: masks are the averages weighted by the candidates' own scores.
+  pasted = np.asarray(paste(found.masks, found.boxes, HEIGHT, WIDTH)) > 0.4
+  for got, (_, _, _, soft) in zip(pasted, expected):
+    assert np.sum(got & (soft > 0.4)) / np.sum(got | (soft > 0.4)) >= 0.9
+
+
+def test_soft_suppression_by_hand(vote_softly):
+  # Two equal boxes: the worse comes last, after one elsewhere. Both masks vote .6 : .2 each time.
+  boxes = jnp.array([[10, 20, 30, 40], [10, 20, 30, 40], [60, 20, 80, 40]], jnp.float32)
+  masks = jnp.stack([jnp.ones((4, 4)), jnp.full((4, 4), 0.2), jnp.ones((4, 4))])
+  scores = jnp.array([[0.4, 0.6], [0.8, 0.2], [0.9, 0.1]])
+  found = vote_softly(masks, boxes, scores, 0.0)
+  np.testing.assert_allclose(found.scores[:4], [0.6, 0.1, 0.2 * np.exp(-2.5), 0], rtol=1e-5)
+  np.testing.assert_array_equal(found.valid, [True] * 3 + [False] * 5)
+  np.testing.assert_allclose(found.boxes[:3], boxes[jnp.array([0, 2, 1])], rtol=1e-6)
+  np.testing.assert_allclose(found.masks[:3, 0, 0], [0.8, 1, 0.8], rtol=1e-5)
+  # .2 e^-2.5 is .0164.
+  for min_score, count in ((0.016, 3), (0.017, 2), (0.11, 1), (0.7, 0)):
+    fewer = vote_softly(masks, boxes, scores, min_score)
+    for a, b in zip(fewer, found):
+      np.testing.assert_array_equal(a[:count], b[:count])
+      assert not np.any(a[count:])
+
+
+def test_the_smallest_score_takes_instances_but_no_votes():
+  masks, boxes, scores = _candidates(1)
+  whole = vote(masks, boxes, scores)
+  limit = float(whole.scores[3])
+  fewer = vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
+                     height=HEIGHT, width=WIDTH, min_score=limit)
+  np.testing.assert_array_equal(fewer.valid, np.arange(8) < 4)
+  # Some that vote are below the limit.
+  assert np.sum(scores[:, 1:] < limit) > np.sum(scores[:, 1:] >= limit)
+  for a, b in zip(fewer, whole):
+    np.testing.assert_allclose(a[:4], b[:4], atol=1e-5)
+    assert not np.any(a[4:])
+
+
+def test_an_unknown_suppression_is_named():
+  with pytest.raises(ValueError, match="suppression is 'hard': it must be \"greedy\" or \"soft\""):
+    vote_masks(jnp.ones((1, 4, 4)), jnp.ones((1, 4)), jnp.ones((1, 2)), nms_iou=0.3,
+               similar_iou=0.5, max_instances=1, height=9, width=9, suppression="hard")
