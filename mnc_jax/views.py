@@ -10,6 +10,7 @@ import numpy as np
 
 from mnc_jax.config import Config
 from mnc_jax.ops.boxes import as_float
+from mnc_jax.ops.padding import cells_inside
 from mnc_jax.stages.features import coarsest_stride
 from mnc_jax.structs import Candidates, StageOutput
 
@@ -68,7 +69,8 @@ def mirror_images(images, image_sizes):
 
   def mirror(image, size):
     inside = columns < size[1]
-    return jnp.where(inside[:, None], image[:, jnp.where(inside, size[1] - 1 - columns, 0)], 0)
+    mirrored = image[:, jnp.where(inside, size[1] - 1 - columns, 0)]
+    return jnp.where(inside[None, :, None], mirrored, jnp.zeros_like(mirrored))
 
   return jax.vmap(mirror)(images, image_sizes)
 
@@ -103,8 +105,7 @@ def scale_images(images, image_sizes, *, factor: float, multiple: int):
     scaled = jax.image.scale_and_translate(
         bordered, (*padded, image.shape[2]), (0, 1), jnp.full(2, factor, jnp.float32),
         jnp.full(2, -margin * factor, jnp.float32), "linear", antialias=True)
-    rows, columns = (jnp.arange(side) < new for side, new in zip(padded, new_size, strict=True))
-    return jnp.where(rows[:, None, None] & columns[:, None], scaled, 0.0)
+    return jnp.where(cells_inside(new_size, 1, *padded)[..., None], scaled, 0.0)
 
   return jax.vmap(scale)(images, image_sizes, sizes), sizes
 
