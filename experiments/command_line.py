@@ -97,6 +97,8 @@ def load_models(options, overrides, program: str) -> list[Model]:
   models = [first]
   for path in options.ensemble:
     is_file = path.suffix == ".safetensors"
+    if path.is_file() and not is_file:
+      raise ValueError(f"--ensemble: {path} is neither a workdir nor a .safetensors file")
     models.append(load_model(None if is_file else path, path if is_file else None, overrides,
                              program))
     _check_member(path, models[-1], options.workdir or options.weights, first)

@@ -133,14 +133,15 @@ def test_models_vote_together_by_hand(monkeypatch):
     return params
   monkeypatch.setattr(inference, "find_candidates", stand_in)
   configs = (PLAIN, tiny.tiny_config(model={"dense_width": 48}, inference={"nms_iou": 0.9}))
-  models = (by_hand(10.0, 9.0, 0.6), by_hand(10.0, -9.0, 0.2))
+  models = (by_hand(10.0, 9.0, 0.6), by_hand(12.0, -9.0, 0.2))
   images, sizes = jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[64, 64], [64, 64]])
   found = jax.jit(functools.partial(predict_ensemble, configs=configs))(models, images, sizes)
   assert seen == list(configs)
-  # One instance, by the first config's nms_iou, with .6 of .8 votes for the object.
+  # IoU .82: one instance, by the first config's nms_iou, with .6 of .8 votes for the object. It
+  # ends with the last of 8 columns of 2.75 pixels whose centre lies left of 30.
   np.testing.assert_array_equal(found.valid, [[True] + [False] * 5] * 2)
   np.testing.assert_allclose(found.scores[0, 0], 0.6, rtol=1e-5)
-  np.testing.assert_allclose(found.boxes[0, 0], [10, 10, 30, 30], rtol=1e-5)
+  np.testing.assert_allclose(found.boxes[0, 0], [10, 10, 29.25, 30], rtol=1e-5)
   np.testing.assert_allclose(found.masks[0, 0], np.full((4, 4), 0.75), rtol=1e-3)
 
 
@@ -171,3 +172,13 @@ def test_models_that_do_not_go_together_are_named(count, model, message):
 def test_an_ensemble_of_none_is_refused():
   with pytest.raises(ValueError, match="needs one model at least, found none"):
     predict_ensemble([], np.zeros((1, 64, 64, 3)), np.array([SIZE]), configs=())
+
+
+def test_all_options_lower_for_accelerators():
+  config = tiny.tiny_config(
+      inference={"flip": True, "scales": (0.5,), "suppression": "soft", "min_score": 0.1})
+  shape = jax.ShapeDtypeStruct
+  traced = jax.jit(functools.partial(predict, config=config)).trace(
+      jax.eval_shape(lambda: init_params(jax.random.key(0), config)),
+      shape((1, 64, 64, 3), jnp.uint8), shape((1, 2), jnp.int32))
+  assert "stablehlo" in traced.lower(lowering_platforms=("tpu", "cuda")).as_text()[:4000]

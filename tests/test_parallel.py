@@ -90,6 +90,21 @@ def test_four_devices_predict_what_one_does(monkeypatch):
   assert len(traces) == 1
 
 
+def test_four_devices_see_all_models_of_an_ensemble(monkeypatch):
+  def weigh(models, images, image_sizes, *, configs):
+    assert [config.model.dense_width for config in configs] == [32, 48]
+    return models[0]["a"] * images[:, 0, 0, 0] + models[1]["b"]["c"] * image_sizes[:, 0]
+
+  monkeypatch.setattr(parallel, "predict_ensemble", weigh)
+  configs = [tiny.tiny_config(), tiny.tiny_config(model={"dense_width": 48})]
+  predict_on_all = parallel.make_predict_ensemble(configs)
+  models = parallel.replicate([{"a": np.int32(2)}, {"b": {"c": np.int32(100)}}])
+  images = np.arange(8, dtype=np.int32).reshape(8, 1, 1, 1)
+  sizes = np.stack([np.arange(8)] * 2, axis=1)
+  got = parallel.unshard(predict_on_all(models, *parallel.shard((images, sizes))))
+  np.testing.assert_array_equal(got, 102 * np.arange(8))
+
+
 def test_a_batch_that_cannot_be_cut_says_so():
   with pytest.raises(ValueError, match="6 images cannot be cut over 4 devices.*batch_size"):
     parallel.shard(np.zeros((6, 2)))
