@@ -119,7 +119,7 @@ def feature_channels(config: ModelConfig) -> int:
 
 def coarsest_stride(config: ModelConfig) -> int:
   """Pixels that height and width of the padded images should be multiples of."""
-  return 16 if config.trunk == "vgg16" else 2 ** len(config.trunk_widths)
+  return 2 ** len(config.trunk_widths) if config.trunk == "small" else 16
 
 
 def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
