@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from mnc_jax import losses, targets
 from mnc_jax.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.config import Config
+from mnc_jax.ops.boxes import corner_pixels
 from mnc_jax.ops.gradients import clip_gradient
+from mnc_jax.ops.padding import count_cells
 from mnc_jax.ops.roi_warp import roi_pool
 from mnc_jax.stages import box_stage, bridge, category_stage, features, mask_stage
 from mnc_jax.structs import Batch, StageFeatures, StageOutput
@@ -92,8 +94,19 @@ def score_anchors(params, image_features: StageFeatures, image_size, *, config: 
       stride=features.feature_stride(config.model), config=config.model)
 
 
-def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *,
-                      config: Config) -> StageOutput:
+def _roi_features(stage_features, boxes, image_size, samples, model):
+  """Warps and pools [h, w, K] features of one image in boxes [R, 4], to [R, S, S, K]."""
+  stride, cells = features.feature_stride(model), None
+  if image_size is not None:
+    cells = count_cells(image_size, stride, partial=model.partial_cells)
+  return roi_pool(
+      stage_features, corner_pixels(boxes) if model.inclusive_corners else boxes,
+      size=model.roi_size, pool=samples or model.roi_pool, stride=stride, grid=model.roi_grid,
+      method=model.roi_method, chunk=model.roi_chunk, cells=cells)
+
+
+def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *, config: Config,
+                      image_size=None, samples: int = 0) -> StageOutput:
   """Runs stages 2 and 3 (equally 4 and 5) on boxes of one image.
 
   Args:
@@ -102,16 +115,16 @@ def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *,
     boxes: [R, 4].
     valid: [R] bool.
     config: the experiment.
+    image_size: [2] int32 (height, width) inside the padding; None: there is no padding.
+    samples: of a RoI cell along each axis; 0: `config.model.roi_pool`.
 
   Returns:
     `StageOutput`. The gradient of everything in it flows into the weights, the features
     and the box coordinates.
   """
   model = config.model
-  pool = lambda stage_features: roi_pool(
-      stage_features, boxes, size=model.roi_size, pool=model.roi_pool,
-      stride=features.feature_stride(model), grid=model.roi_grid, method=model.roi_method,
-      chunk=model.roi_chunk)
+  pool = lambda stage_features: _roi_features(
+      stage_features, boxes, image_size, samples, model)
   roi_features = pool(image_features.masks)
   mask_logits = mask_stage.predict_masks(params["mask_stage"], roi_features, config=model)
   if not model.share_features:
@@ -156,7 +169,8 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
   limit = functools.partial(_limit_gradient, num_images=num_images, config=config)
   proposals = box_stage.propose_boxes(
       limit(anchors), image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
-      num_proposals=train.num_proposals, min_box_size=train.min_box_size)
+      num_proposals=train.num_proposals, min_box_size=train.min_box_size,
+      inclusive_corners=config.model.inclusive_corners)
   rois = targets.sample_rois(proposals, truth, key_rois, config=train)
   goal = anchor_targets(anchors, truth, image_size, key_anchors, config=train)
   if train.force_roi_anchors:
@@ -164,7 +178,9 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
   terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
 
   boxes = _hand_over(rois.boxes, config=config)
-  output = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
+  look = functools.partial(
+      mask_and_classify, params, image_features, config=config, image_size=image_size)
+  output = look(boxes, rois.valid)
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
 
   if train.num_stages == 5:
@@ -172,7 +188,7 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
     if train.truth_in_stage_4:
       boxes, valid = targets.join_truth(boxes, valid, truth)
     boxes = _hand_over(boxes, config=config)
-    output = mask_and_classify(params, image_features, boxes, valid, config=config)
+    output = look(boxes, valid)
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
   return terms
 
@@ -227,9 +243,12 @@ def _run_image(params, image_features, image_size, *, config: Config) -> StageOu
   anchors = score_anchors(params, image_features, image_size, config=config)
   rois = box_stage.propose_boxes(
       anchors, image_size, pre_nms=options.pre_nms, nms_iou=options.proposal_nms_iou,
-      num_proposals=options.num_proposals, min_box_size=options.min_box_size)
-  first = mask_and_classify(params, image_features, rois.boxes, rois.valid, config=config)
+      num_proposals=options.num_proposals, min_box_size=options.min_box_size,
+      inclusive_corners=config.model.inclusive_corners)
+  look = functools.partial(
+      mask_and_classify, params, image_features, config=config, image_size=image_size)
+  first = look(rois.boxes, rois.valid)
   boxes = bridge.refine_boxes(first, image_size, config=config.model,
                               with_background=options.release_bridge)
-  second = mask_and_classify(params, image_features, boxes, rois.valid, config=config)
+  second = look(boxes, rois.valid, samples=options.refined_roi_pool)
   return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

@@ -37,6 +37,9 @@ class ModelConfig:
   release freezes two. The small trunk ignores it."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   """Of convolutions and dense layers. Parameters and geometry stay float32."""
+  partial_cells: bool = False
+  """Feature cells that the image fills only in part count too, as Caffe's pooling rounds sizes
+  up: 600 x 1000 pixels are 38 x 63 cells of stride 16 instead of 37 x 62 (release, VGG-16)."""
   anchor_scales: tuple[float, ...] = (8.0, 16.0, 32.0)
   """Anchor side over stride (paper, section 3.1, after Faster R-CNN)."""
   anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -66,6 +69,9 @@ class ModelConfig:
   """Layer-normalise the dense layers: needed to learn from scratch, absent in VGG-16."""
   box_delta_stds: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
   """Scale of stage 3's class-wise box deltas (release)."""
+  inclusive_corners: bool = False
+  """Regressed boxes are written as their corners' pixels and read back inclusively, so each
+  grows by a pixel to the right and below; RoIs are warped by the corners' pixels (release)."""
   box_gradient: bool = True
   """False stops the gradient between stages at the box coordinates (the paper's ablation)."""
   box_gradient_clip: float = 0.0
@@ -218,6 +224,9 @@ class InferenceConfig:
   release_bridge: bool = False
   """Stage 4's boxes follow the best category of all, background included (release), instead of
   the best foreground category."""
+  refined_roi_pool: int = 0
+  """Samples a RoI cell per axis in stages 4 and 5; 0: `model.roi_pool`, as in training. The
+  release trains with 2 and tests with 1: there 14 x 14 samples are not pooled."""
   nms_iou: float = 0.3
   """Per category, between boxes."""
   suppression: Literal["greedy", "soft"] = "greedy"
@@ -260,7 +269,7 @@ _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
     "train.evaluate_every", "train.evaluate_images", "model.box_gradient_clip",
-    "model.frozen_blocks", "inference.min_score")
+    "model.frozen_blocks", "inference.min_score", "inference.refined_roi_pool")
 
 
 def check_values(config: Config) -> None:
@@ -308,12 +317,14 @@ def release() -> Config:
   network input, 16 times the scale of VOC's usual 375 x 500.
   """
   return Config(
-      model=ModelConfig(roi_grid="caffe", mask_size=21, box_gradient_clip=1 / 512),
+      model=ModelConfig(
+          partial_cells=True, roi_grid="caffe", mask_size=21, inclusive_corners=True,
+          box_gradient_clip=1 / 512),
       data=DataConfig(dataset="sbd"),
       train=TrainConfig(
           force_roi_anchors=True, min_box_size=25.6, truth_in_stage_4=True, weight_mask=2.0,
           bias_rate=2.0, num_steps=25000, decay_steps=(20000,)),
-      inference=InferenceConfig(min_box_size=25.6, release_bridge=True))
+      inference=InferenceConfig(min_box_size=25.6, release_bridge=True, refined_roi_pool=1))
 
 
 def with_categories(config: Config, names: typing.Sequence[str]) -> Config:

@@ -135,5 +135,27 @@ def clip_boxes(boxes, height, width):
       [smaller(larger(boxes[..., i], 0.0), side) for i, side in enumerate(sides)], axis=-1)
 
 
+def clip_corners(boxes, height, width):
+  """Returns boxes [..., 4] that were cut at an image and re-read as inclusive corners.
+
+  The release writes a regressed box as x2 = centre + w / 2, cuts it at the last pixels,
+  width - 1 and height - 1, and reads what it wrote inclusively, as x2 - x1 + 1 pixels. So a
+  box grows by a pixel to the right and below. Gradients are those of `clip_boxes`.
+  """
+  clipped = clip_boxes(boxes, height - 1, width - 1)
+  return clipped + _far_corner(clipped)
+
+
+def corner_pixels(boxes):
+  """Returns boxes [..., 4] as inclusive corners: their first and last pixels."""
+  boxes = as_float(boxes)
+  return boxes - _far_corner(boxes)
+
+
+def _far_corner(boxes):
+  corner = jnp.asarray((0.0, 0.0, 1.0, 1.0), boxes.dtype)
+  return corner.reshape((1,) * (boxes.ndim - 1) + (4,))
+
+
 def _centers_and_sizes(boxes):
   return 0.5 * (boxes[..., :2] + boxes[..., 2:]), boxes[..., 2:] - boxes[..., :2]

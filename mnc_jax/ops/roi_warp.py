@@ -16,7 +16,7 @@ _GRIDS = ("center", "edge", "caffe")
 _METHODS = ("gather", "matmul")
 
 
-def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
+def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", cells=None):
   """Samples size x size features in each box.
 
   Sampling positions along x, in feature cells, u = 0 ... size - 1 (y likewise):
@@ -28,7 +28,7 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
       as that code does.
 
   With `center` and `edge` the map is 0 outside. With `caffe` samples outside
-  [-.5, n - .5] are 0 and those inside clamp to the border cell.
+  [-.5, n - .5] are 0 and those inside clamp to the border cell; n counts the image's cells.
 
   Args:
     features: [H, W, K], any float dtype; products are taken in it.
@@ -38,6 +38,8 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
     grid: where to sample, see above.
     method: "gather" reads the four neighbours of each sample; "matmul" multiplies by two
       dense weight matrices, for accelerators where gathers are slow. Same numbers.
+    cells: [2] int (rows, columns) of the map that belong to the image, may be traced; the
+      map must be 0 in the others. None: all do. Only `caffe` looks at it.
 
   Returns:
     [R, size, size, K] in the dtype of `features`. Gradients flow into features and into
@@ -49,14 +51,16 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather"):
   _check_choice("grid", grid, _GRIDS)
   _check_choice("method", method, _METHODS)
   height, width = features.shape[:2]
+  own = (height, width) if cells is None else cells
   boxes = as_float(boxes)
-  rows = _axis_weights(boxes[:, 1], boxes[:, 3], height, size, stride, grid)
-  columns = _axis_weights(boxes[:, 0], boxes[:, 2], width, size, stride, grid)
+  rows = _axis_weights(boxes[:, 1], boxes[:, 3], height, own[0], size, stride, grid)
+  columns = _axis_weights(boxes[:, 0], boxes[:, 2], width, own[1], size, stride, grid)
   warp = _warp_by_gather if method == "gather" else _warp_by_matmul
   return warp(features, rows, columns)
 
 
-def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gather", chunk=16):
+def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gather", chunk=16,
+             cells=None):
   """Warps size * pool samples a side and max-pools them pool x pool.
 
   `chunk` RoIs are warped at a time and warped again in the backward pass, so that
@@ -71,6 +75,7 @@ def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gath
     grid: as in `roi_warp`.
     method: as in `roi_warp`.
     chunk: int, RoIs at a time. It changes memory and time, not the result.
+    cells: as in `roi_warp`.
 
   Returns:
     [R, size, size, K] in the dtype of `features`.
@@ -81,7 +86,7 @@ def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gath
   @jax.checkpoint
   def warp_and_pool(features, boxes):
     samples = roi_warp(
-        features, boxes, size=size * pool, stride=stride, grid=grid, method=method)
+        features, boxes, size=size * pool, stride=stride, grid=grid, method=method, cells=cells)
     return _max_pool(samples, pool)
 
   if count <= chunk:
@@ -104,8 +109,11 @@ def _max_pool(samples, pool):
   return pooled
 
 
-def _axis_weights(low, high, cells, size, stride, grid):
-  """Returns neighbour indices and weights [R, size, 2] of the samples along one axis."""
+def _axis_weights(low, high, cells, own, size, stride, grid):
+  """Returns neighbour indices and weights [R, size, 2] of the samples along one axis.
+
+  Of its `cells` the first `own` belong to the image.
+  """
   if grid == "center":
     return neighbors(cell_centers(low, high, size) / stride - 0.5, cells)
   steps = (jnp.arange(size) / size).astype(low.dtype)[None]
@@ -113,8 +121,8 @@ def _axis_weights(low, high, cells, size, stride, grid):
     return neighbors((low[:, None] + steps * (high - low)[:, None]) / stride, cells)
   low, high = _round_half_away(low / stride), _round_half_away(high / stride)
   positions = low[:, None] + steps * larger(high - low, 0.0)[:, None]
-  inside = (positions >= -0.5) & (positions <= cells - 0.5)
-  indices, weights = neighbors(smaller(larger(positions, 0.0), cells - 1.0), cells)
+  inside = (positions >= -0.5) & (positions <= own - 0.5)
+  indices, weights = neighbors(smaller(larger(positions, 0.0), own - 1.0), cells)
   return indices, jnp.where(inside[..., None], weights, 0.0)
 
 

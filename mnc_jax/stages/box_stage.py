@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.anchors import make_anchors
-from mnc_jax.ops.boxes import as_float, clip_boxes, decode_boxes
+from mnc_jax.ops.boxes import as_float, clip_boxes, clip_corners, decode_boxes
 from mnc_jax.ops.nms import nms
 from mnc_jax.ops.padding import cells_inside
 from mnc_jax.ops.sampling import top_indices
@@ -57,7 +57,7 @@ def score_anchors(params, features, image_size, *, stride: int,
   objectness, deltas = BoxStage(config).apply({"params": params}, features)
   anchors = make_anchors(
       height, width, stride=stride, scales=config.anchor_scales, ratios=config.anchor_ratios)
-  inside = cells_inside(image_size, stride, height, width)
+  inside = cells_inside(image_size, stride, height, width, partial=config.partial_cells)
   return AnchorOutput(
       anchors=anchors.reshape(-1, 4),
       objectness_logits=as_float(objectness.reshape(-1, 2)),
@@ -66,7 +66,8 @@ def score_anchors(params, features, image_size, *, stride: int,
 
 
 def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: float,
-                  num_proposals: int, min_box_size: float) -> Proposals:
+                  num_proposals: int, min_box_size: float,
+                  inclusive_corners: bool = False) -> Proposals:
   """Turns scored anchors into the boxes that stage 2 works on.
 
   Decodes, clips, drops sides below `min_box_size`, takes the `pre_nms` best, and
@@ -79,13 +80,15 @@ def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: fl
     nms_iou: boxes above this IoU with a better one go.
     num_proposals: R.
     min_box_size: pixels.
+    inclusive_corners: see `ModelConfig`.
 
   Returns:
     `Proposals`, all invalid where nothing was found. The choice takes no gradient; the
     coordinates of the chosen boxes pass it on to `output.box_deltas`.
   """
   boxes = decode_boxes(output.box_deltas, output.anchors)
-  boxes = clip_boxes(boxes, image_size[0], image_size[1])
+  clip = clip_corners if inclusive_corners else clip_boxes
+  boxes = clip(boxes, image_size[0], image_size[1])
   scores = jax.nn.softmax(output.objectness_logits)[:, 1]
   sides = jnp.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
   usable = output.valid & (sides >= min_box_size) & (sides > 0)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
-from mnc_jax.ops.boxes import clip_boxes, decode_boxes
+from mnc_jax.ops.boxes import clip_boxes, clip_corners, decode_boxes
 from mnc_jax.structs import StageOutput
 
 
@@ -27,4 +27,5 @@ def refine_boxes(output: StageOutput, image_size, *, config: ModelConfig,
   best = first + jnp.argmax(output.category_logits[:, first:], axis=1)
   deltas = jnp.take_along_axis(output.box_deltas, best[:, None, None], axis=1)[:, 0]
   boxes = decode_boxes(deltas, output.boxes, stds=config.box_delta_stds)
-  return clip_boxes(boxes, image_size[0], image_size[1])
+  clip = clip_corners if config.inclusive_corners else clip_boxes
+  return clip(boxes, image_size[0], image_size[1])

@@ -1,7 +1,8 @@
 """Shared convolutional features: the image is seen once, all stages read the result.
 
-Every layer keeps the cells that are not wholly inside an image at zero, as if the image had
-been run by itself with zero padding. So neither the bucket nor the batch it travels in matters.
+Every layer keeps the cells that are not wholly inside an image (with `partial_cells`: that are
+wholly outside) at zero, as if the image had been run by itself with zero padding. So neither the
+bucket nor the batch it travels in matters.
 """
 
 import functools
@@ -22,13 +23,13 @@ _VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 _PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
 
 
-def _clear_outside(x, image_sizes, stride):
-  inside = cells_inside(image_sizes, stride, x.shape[1], x.shape[2])
+def _clear_outside(x, image_sizes, stride, *, partial=False):
+  inside = cells_inside(image_sizes, stride, x.shape[1], x.shape[2], partial=partial)
   return jnp.where(inside[..., None], x, jnp.zeros_like(x))
 
 
-def _halve(x):
-  return nn.max_pool(x, (2, 2), strides=(2, 2))
+def _halve(x, *, partial):
+  return nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME" if partial else "VALID")
 
 
 class VGG16(nn.Module):
@@ -42,7 +43,8 @@ class VGG16(nn.Module):
 
   @nn.compact
   def __call__(self, images, image_sizes):
-    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]."""
+    """Maps [B, H, W, 3] uint8 RGB to [B, H / 16, W / 16, 512], up with `partial_cells`."""
+    partial = self.config.partial_cells
     dtype = jnp.dtype(self.config.compute_dtype)
     mean = self.param("pixel_mean", lambda key: jnp.asarray(
         self.config.pixel_mean_bgr, jnp.float32))
@@ -53,10 +55,10 @@ class VGG16(nn.Module):
     x = _clear_outside(x, image_sizes, 1)
     for block, (channels, depth) in enumerate(_VGG16_BLOCKS, start=1):
       if block > 1:
-        x = _halve(x)
+        x = _halve(x, partial=partial)
       for layer in range(1, depth + 1):
         x = nn.relu(nn.Conv(channels, (3, 3), dtype=dtype, name=f"conv{block}_{layer}")(x))
-        x = _clear_outside(x, image_sizes, 2 ** (block - 1))
+        x = _clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
       if block == self.config.frozen_blocks:
         # Early layers are general and cost most of the memory; the release freezes them.
         x = jax.lax.stop_gradient(x)
@@ -166,10 +168,11 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
 
   Returns:
     [B, h, w, K] in `config.compute_dtype`, zero in cells that are not wholly inside the
-    image. An image of size (0, 0) gives zeros.
+    image, with `config.partial_cells` in those wholly outside. An image of size (0, 0) gives
+    zeros.
 
   Raises:
-    ValueError: if the padded size does not fit the trunk.
+    ValueError: if the padded size, or `config.partial_cells`, does not fit the trunk.
   """
   chex.assert_rank([images, image_sizes], [4, 2])
   height, width = images.shape[1:3]
@@ -178,4 +181,6 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
     raise ValueError(
         f"the small trunk needs image buckets in multiples of {coarsest} pixels, found {height} x "
         f"{width}: change data.buckets")
+  if config.partial_cells and config.trunk != "vgg16":
+    raise ValueError(f"model.partial_cells is for model.trunk 'vgg16', found {config.trunk!r}")
   return _trunk(config).apply({"params": params}, images, image_sizes)
