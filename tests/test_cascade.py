@@ -112,6 +112,28 @@ def run_tiny(**inference):
   return jax.jit(functools.partial(run_cascade, config=config))
 
 
+def test_samples_of_refined_rois_change_stages_4_and_5_alone():
+  batch = tiny.make_batch(1)
+  pooled, once = (run_tiny(refined_roi_pool=samples)(
+      tiny_params(), batch.images, batch.image_sizes) for samples in (0, 1))
+  np.testing.assert_array_equal(pooled.boxes, once.boxes)
+  moved = jnp.abs(pooled.mask_logits - once.mask_logits).max(axis=(0, 2, 3))
+  assert not moved[:16].any() and moved[16:].max() > 1e-4
+
+
+def test_rois_with_inclusive_corners_are_warped_by_their_corner_pixels():
+  config, batch = tiny.tiny_config(), tiny.make_batch(1)
+  shared = features_of(tiny_params(), batch.images, batch.image_sizes, config)
+  boxes, valid = jnp.array([[4.0, 6, 31, 41]]), jnp.ones(1, bool)
+  look = functools.partial(mask_and_classify, tiny_params(), shared, valid=valid)
+  release = tiny.override(config, model={"inclusive_corners": True})
+  found, corners = look(boxes=boxes, config=release), look(
+      boxes=jnp.array([[4.0, 6, 30, 40]]), config=config)
+  np.testing.assert_array_equal(found.boxes, boxes)
+  np.testing.assert_allclose(found.mask_logits, corners.mask_logits, atol=1e-6)
+  assert jnp.abs(found.mask_logits - look(boxes=boxes, config=config).mask_logits).max() > 1e-4
+
+
 def test_stage_weights_scale_their_losses():
   batch = tiny.make_batch()
   _, one = loss_fn(tiny.tiny_config())(tiny_params(), batch, jax.random.key(1))
@@ -207,8 +229,9 @@ def widen(batch, extra):
   return batch._replace(images=jnp.pad(batch.images, ((0, 0), (0, extra), (0, 2 * extra), (0, 0))))
 
 
-def test_larger_buckets_and_more_empty_instances_change_nothing():
-  config = tiny.sample_everything(tiny.tiny_config())
+@pytest.mark.parametrize("model", [{}, {"roi_grid": "caffe", "inclusive_corners": True}])
+def test_larger_buckets_and_more_empty_instances_change_nothing(model):
+  config = tiny.sample_everything(tiny.tiny_config(model=model))
   params = tiny_params()
   _, metrics = loss_fn(config)(params, tiny.make_batch(), jax.random.key(1))
   _, padded = loss_fn(config)(params, widen(tiny.make_batch(padding=5), 32), jax.random.key(1))

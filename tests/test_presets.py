@@ -10,9 +10,11 @@ from mnc_jax.config_json import from_json, to_json
 # Field: the paper's value, the release's.
 DIFFERENCES = {
     "model.frozen_blocks": (0, 2),
+    "model.partial_cells": (False, True),
     "model.roi_grid": ("edge", "caffe"),
     "model.mask_size": (28, 21),
     "model.box_delta_stds": ((1.0,) * 4, (0.1, 0.1, 0.2, 0.2)),
+    "model.inclusive_corners": (False, True),
     "model.box_gradient_clip": (0.0, 1 / 512),
     "data.long_side": (2000, 1000),
     "data.buckets": (((600, 1000), (1000, 600), (600, 2000), (2000, 600)),
@@ -33,6 +35,7 @@ DIFFERENCES = {
     "inference.pre_nms": (10**6, 6000),
     "inference.min_box_size": (0.0, 25.6),
     "inference.release_bridge": (False, True),
+    "inference.refined_roi_pool": (0, 1),
     "inference.mask_threshold": (0.5, 0.4),
 }
 # What both have in common.

@@ -127,6 +127,17 @@ def test_clip_by_hand_with_traced_sizes():
   assert len(traces) == 1
 
 
+def test_inclusive_corners_by_hand():
+  boxes = jnp.array([[[-3.0, 2, 20, 7], [4, 5, 6, 7]]])
+  clip = jax.jit(ops.clip_corners)
+  # Columns 0 ... 9 and rows 2 ... 7 of 8 x 10 pixels, then 4 ... 6 and 5 ... 7.
+  np.testing.assert_array_equal(clip(boxes, 8, 10), [[[0, 2, 10, 8], [4, 5, 7, 8]]])
+  np.testing.assert_array_equal(ops.corner_pixels(clip(boxes, 8, 10)),
+                                [[[0, 2, 9, 7], [4, 5, 6, 7]]])
+  slope = jax.grad(lambda b: clip(b, 8, 10).sum())(boxes)
+  np.testing.assert_array_equal(slope, [[[0, 1, 0, 1], [1, 1, 1, 1]]])
+
+
 def test_compiled_gradient_of_refining_clipping_and_overlap():
   rng = np.random.default_rng(6)
   with jax.enable_x64(True):

@@ -1,4 +1,4 @@
-"""The operations against inputs and outputs of the authors' published code.
+"""The operations, and the release's preset, against inputs and outputs of the authors' code.
 
 Its boxes are inclusive corners, width = x2 - x1 + 1; they are converted here.
 """
@@ -10,14 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnc_jax import config
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import clip_boxes, decode_boxes
-from mnc_jax.ops.masks import paste_masks
+from mnc_jax.ops.masks import paste_masks, resize_masks
 from mnc_jax.ops.nms import nms
 from mnc_jax.ops.roi_warp import roi_warp
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.ops.voting import vote_masks
+from mnc_jax.stages.box_stage import propose_boxes
+from mnc_jax.stages.features import feature_stride
+from mnc_jax.structs import AnchorOutput
 
+RELEASE = config.release()
 FAR_CORNER = np.array([[0, 0, 1, 1]], np.float32)
 
 
@@ -54,6 +59,61 @@ def test_proposals(load):
   assert valid.all()
   np.testing.assert_allclose(scores[best[kept]], data["out_scores"], atol=1e-6)
   np.testing.assert_allclose(inclusive[best[kept]], data["out_boxes_inclusive"], atol=2e-3)
+
+
+@pytest.mark.parametrize("method", ["gather", "matmul"])
+def test_roi_warping_in_a_larger_bucket(load, method):
+  data, model = load("roi_warping"), RELEASE.model
+  features = jnp.asarray(data["features_chw"].transpose(1, 2, 0))
+  cells = features.shape[:2]
+  assert cells == (38, 63) and model.partial_cells  # 600 x 1000 pixels, rounded up.
+  warped = roi_warp(
+      jnp.pad(features, ((0, 4), (0, 3), (0, 0))), data["rois_xyxy"], cells=jnp.asarray(cells),
+      size=model.roi_size * model.roi_pool, stride=feature_stride(model), grid=model.roi_grid,
+      method=method)
+  np.testing.assert_allclose(warped.transpose(0, 3, 1, 2), data["output_nchw"], atol=1e-4)
+
+
+def test_proposals_of_the_preset(load):
+  data, options = load("proposals"), RELEASE.inference
+  rows, columns = data["scores_hwa"].shape[:2]
+  anchors = make_anchors(rows, columns, stride=feature_stride(RELEASE.model),
+                         scales=RELEASE.model.anchor_scales, ratios=RELEASE.model.anchor_ratios)
+  np.testing.assert_array_equal(anchors[0, 0] - FAR_CORNER, data["anchors_inclusive"])
+  scores = data["scores_hwa"].reshape(-1)
+  output = AnchorOutput(
+      anchors.reshape(-1, 4), jnp.stack([jnp.log1p(-scores), jnp.log(scores)], axis=1),
+      jnp.asarray(data["deltas_hwa4"].reshape(-1, 4)), jnp.ones(len(scores), bool))
+  # The file was made for an image at scale 1 and with fewer boxes before the suppression.
+  found = propose_boxes(
+      output, jnp.array([data["image_height"], data["image_width"]], jnp.int32),
+      pre_nms=int(data["pre_nms"]), min_box_size=float(data["min_size"]),
+      nms_iou=options.proposal_nms_iou, num_proposals=options.num_proposals,
+      inclusive_corners=RELEASE.model.inclusive_corners)
+  assert found.valid.all()
+  np.testing.assert_allclose(found.boxes - FAR_CORNER, data["out_boxes_inclusive"], atol=2e-3)
+  np.testing.assert_allclose(found.scores, data["out_scores"], atol=1e-6)
+
+
+def test_masks_of_the_preset_are_resized_as_there(load):
+  data, model = load("mask_resize"), RELEASE.model
+  assert data["masks"].shape[1] == model.mask_size
+  np.testing.assert_allclose(resize_masks(data["masks"], model.roi_size), data["output"], atol=1e-6)
+
+
+def test_the_files_were_made_with_the_presets_numbers(load):
+  model, options = RELEASE.model, RELEASE.inference
+  proposals, voting = load("proposals"), load("mask_voting")
+  assert int(proposals["post_nms"]) == options.num_proposals
+  assert float(proposals["nms_threshold"]) == options.proposal_nms_iou
+  # Pixels of the file there, of the network here, 1.6 times as large at VOC's usual size.
+  assert float(proposals["min_size"]) * 1.6 == options.min_box_size
+  assert float(voting["nms_threshold"]) == options.nms_iou
+  assert float(voting["similar_iou"]) == options.similar_iou
+  assert float(voting["binarize"]) == options.mask_threshold
+  assert voting["masks"].shape[1] == model.mask_size
+  assert float(load("roi_warping")["spatial_scale"]) == 1 / feature_stride(model)
+  assert load("roi_warping")["output_nchw"].shape[2] == model.roi_size * model.roi_pool
 
 
 def test_mask_voting(load):

@@ -80,6 +80,27 @@ def test_outside_the_map():
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_cells_outside_the_image_change_nothing(grid, method):
+  rng = np.random.default_rng(9)
+  features = rng.normal(size=(5, 7, 2)).astype(np.float32)
+  padded = np.pad(features, ((0, 3), (0, 4), (0, 0)))
+  # Boxes that end at, near and beyond the last cell, 10 x 14 pixels.
+  boxes = np.concatenate([oracles.random_boxes(rng, 12, 14), [[9, 5, 14, 10], [11, 3, 17, 12]]])
+  pool = functools.partial(roi_pool, size=3, pool=2, stride=2, grid=grid, method=method, chunk=5)
+  found = pool(padded, boxes, cells=jnp.array([5, 7]))
+  np.testing.assert_allclose(found, pool(features, boxes), atol=1e-6)
+  changed = np.abs(found - pool(padded, boxes)).max()
+  assert changed > 0.1 if grid == "caffe" else changed == 0
+
+
+def test_an_image_without_cells_gives_zeros():
+  warped = roi_warp(jnp.ones((4, 4, 1)), jnp.array([[0.0, 0, 2, 2], [-1.0, -1, 1, 1]]), size=2,
+                    stride=1, grid="caffe", cells=jnp.zeros(2, jnp.int32))
+  assert not warped.any()
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("grid", ("center", "edge"))
 def test_gradients_against_finite_differences(grid, method):
   rng = np.random.default_rng(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnc_jax.config import ModelConfig
-from mnc_jax.ops.padding import cells_inside
+from mnc_jax.ops.padding import cells_inside, count_cells
 from mnc_jax.stages import features
 
 VGG = ModelConfig(trunk="vgg16")
@@ -46,6 +46,24 @@ def test_padding_around_an_image_changes_nothing(config):
   assert not together[:, rows:].any()
   assert not together[:, :, columns:].any()
   assert float(jnp.abs(alone).max()) > 0.1
+
+
+def test_cells_that_the_image_fills_in_part_count_if_asked():
+  config = dataclasses.replace(VGG, partial_cells=True)
+  odd = image(50, 70)  # 25 x 35 pixels at stride 2, then 13 x 18, 7 x 9, 4 x 5.
+  padded = jnp.pad(odd, ((0, 0), (0, 30), (0, 42), (0, 0)), constant_values=200)
+  alone, together = run(config, odd, [[50, 70]]), run(config, padded, [[50, 70]])
+  assert alone.shape == (1, 4, 5, 512) and together.shape == (1, 5, 7, 512)
+  np.testing.assert_allclose(together[:, :4, :5], alone, atol=1e-4)
+  assert not together[:, 4:].any() and not together[:, :, 5:].any()
+  assert alone[:, 3].any() and alone[:, :, 4].any()
+  assert run(VGG, odd, [[50, 70]]).shape == (1, 3, 4, 512)
+
+
+def test_partial_cells_are_refused_for_other_trunks():
+  config = dataclasses.replace(SMALL, partial_cells=True)
+  with pytest.raises(ValueError, match="partial_cells is for model.trunk 'vgg16', found 'small'"):
+    run(config, image(64, 64), [[64, 64]])
 
 
 def test_frozen_blocks_take_no_gradient():
@@ -101,3 +119,11 @@ def test_cells_inside_counts_whole_cells():
   inside = cells_inside(jnp.array([[33, 16], [0, 0]]), 16, 3, 2)
   np.testing.assert_array_equal(inside[0], [[True, False], [True, False], [False, False]])
   assert not inside[1].any()
+
+
+def test_cells_inside_in_part_count_if_asked():
+  sizes = jnp.array([[33, 16], [17, 1], [0, 0]])
+  np.testing.assert_array_equal(count_cells(sizes, 16, partial=True), [[3, 1], [2, 1], [0, 0]])
+  np.testing.assert_array_equal(count_cells(sizes, 16), [[2, 1], [1, 0], [0, 0]])
+  inside = cells_inside(sizes, 16, 4, 2, partial=True)
+  np.testing.assert_array_equal(inside.sum(axis=(1, 2)), [3, 2, 0])

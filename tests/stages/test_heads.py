@@ -1,5 +1,6 @@
 """Stages 1 to 3 and the bridge, each by itself."""
 
+import dataclasses
 import functools
 
 import jax
@@ -42,6 +43,18 @@ def test_small_boxes_and_anchors_of_the_padding_are_never_proposed():
   found = propose(output)
   assert int(found.valid.sum()) == 1
   np.testing.assert_allclose(found.boxes[0], [30, 30, 40, 40])
+
+
+def test_proposals_of_the_release_end_at_the_last_pixel_and_count_it():
+  output = anchor_output([[0, 0, 20, 20], [30, 30, 60, 49]], [0.6, 0.9])
+  found = propose(output, inclusive_corners=True)
+  # Cut at pixel 49, which belongs to the box; the other grows by a pixel.
+  np.testing.assert_allclose(found.boxes, [[30, 30, 50, 50], [0, 0, 21, 21], [0] * 4, [0] * 4])
+  # The sides of 2 pixels count as 3, and neighbours that touch overlap.
+  small = anchor_output([[0, 0, 2, 2], [2, 0, 4, 2]], [0.9, 0.8])
+  assert int(propose(small, min_box_size=3.0).valid.sum()) == 0
+  assert int(propose(small, min_box_size=3.0, inclusive_corners=True).valid.sum()) == 2
+  assert int(propose(small, nms_iou=0.1, inclusive_corners=True).valid.sum()) == 1
 
 
 def test_only_the_best_enter_the_suppression():
@@ -137,6 +150,14 @@ def test_bridge_stays_inside_the_image():
   output = stage_output([0.0, 1.0, 0.0], [[0.0] * 4, [5.0, 0, 0, 0], [0.0] * 4])
   boxes = bridge.refine_boxes(output, jnp.array([40, 40]), config=CONFIG)
   np.testing.assert_allclose(boxes, [[20, 10, 40, 30]], rtol=1e-5)
+
+
+def test_bridge_of_the_release_adds_a_pixel_and_stays_inside():
+  config = dataclasses.replace(CONFIG, inclusive_corners=True)
+  for deltas, boxes in (([0.0] * 4, [[10, 10, 31, 31]]), ([5.0, 0, 0, 0], [[20, 10, 40, 31]])):
+    output = stage_output([0.0, 1.0, 0.0], [[0.0] * 4, deltas, [0.0] * 4])
+    found = bridge.refine_boxes(output, jnp.array([40, 40]), config=config)
+    np.testing.assert_allclose(found, boxes, rtol=1e-5)
 
 
 def test_bridge_passes_gradient_to_the_box_and_to_the_chosen_deltas_only():
