@@ -5,7 +5,8 @@ import types
 import h5py
 import numpy as np
 
-from mnc_jax.weights_release import SHARED, Lazy
+from mnc_jax.weights import Lazy
+from mnc_jax.weights.release import SHARED
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
@@ -81,15 +82,3 @@ def in_memory(arrays):
 
 
 # Until mnc_jax/weights/ lands: replace it by weights.files.open_file.
-def open_h5(path):
-  """Returns the file with its arrays by "<layer>/<part>", not read yet."""
-  with h5py.File(path) as file:
-    names = {f"{layer}/{part}": array.shape for layer, group in file["data"].items()
-             for part, array in group.items()}
-  def lazy(name, shape):
-    def read():
-      with h5py.File(path) as file:
-        return file[f"data/{name}"][()]
-    return Lazy(shape, read)
-  return types.SimpleNamespace(
-      path=path, arrays={name: lazy(name, shape) for name, shape in names.items()})

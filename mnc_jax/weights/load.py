@@ -7,13 +7,13 @@ import jax
 
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.weights import model_file, resnet, vgg16
+from mnc_jax.weights import model_file, release, resnet, vgg16
 from mnc_jax.weights.files import WeightsFile, open_file
 from mnc_jax.weights.sources import Source
 
 # Who is asked, in this order, whether a file is of their kind. A model that contains another's
 # layers (a detector with a VGG-16 inside) comes before that.
-_MATCHERS = (model_file.match, resnet.match, vgg16.match)
+_MATCHERS = (model_file.match, release.match, resnet.match, vgg16.match)
 # Layers of stage 3 that depend on the number of categories, and outputs a category.
 _CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
                     for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))

@@ -110,7 +110,7 @@ def test_the_place_of_a_member_is_a_file_or_a_workdir(monkeypatch):
   asked = []
   def load(workdir, weights_file, overrides, program):
     asked.append((workdir, weights_file))
-    return command_line.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7))
+    return command_line.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(command_line, "load_model", load)
   options = predict.read_options(
       ["--workdir", "run", "--ensemble", "a.safetensors", "b", "--output", "o", "x.png"])[0]

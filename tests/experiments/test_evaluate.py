@@ -32,7 +32,7 @@ def find_square(params, images, image_sizes):
 @pytest.fixture
 def run(monkeypatch, tmp_path):
   """A function that evaluates a toy set of six images, and returns the folder written."""
-  model = command_line.Model({}, CONFIG, ("cat", "dog"), (3, 7))
+  model = command_line.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
   monkeypatch.setattr(evaluate.parallel, "make_predict_ensemble", lambda configs: find_square)

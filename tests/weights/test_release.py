@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnc_jax import config as presets
-from mnc_jax.weights_release import PLACES, SHARED, match
+from mnc_jax.weights.release import PLACES, SHARED, match
 import release_files
 
 MODEL = dataclasses.replace(presets.release().model, num_categories=3)

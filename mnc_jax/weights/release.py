@@ -5,13 +5,14 @@ end in out, channels last. Stages 4 and 5 repeat the layers of 2 and 3 under nam
 `_ext`: an HDF5 file leaves those empty, a binary one writes the same numbers again.
 """
 
-from collections.abc import Callable
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.weights import sources
+from mnc_jax.weights.lazy import Lazy, WeightsFile
+from mnc_jax.weights.sources import Source
 
 KIND = "MNC, five stages (the authors' release)"
 # Convolutions of each block (Simonyan & Zisserman 2015, configuration D).
@@ -37,26 +38,11 @@ _MEAN_BGR = (102.9801, 115.9465, 122.7717)
 _ADVICE = "use experiments/configs/voc_vgg16_release.py"
 
 
-# Until mnc_jax/weights/ lands: replace the two by those of weights.lazy and weights.sources.
-class Lazy(NamedTuple):
-  """An array of a file, not read yet."""
-  shape: tuple
-  read: Callable[[], np.ndarray]
-
-
-class Source(NamedTuple):
-  """The arrays of a file that have a place in the model; the file has whole stages."""
-  kind: str
-  arrays: dict
-  left_over: tuple
-  whole_stages: bool = True
-
-
-def match(file, config: ModelConfig) -> Source | None:
+def match(file: WeightsFile, config: ModelConfig) -> Source | None:
   """Finds the release's layers in a file.
 
   Args:
-    file: with `path` and `arrays`, {"<layer>/0" (weights) or "<layer>/1" (bias): `Lazy`}.
+    file: of any format.
     config: the model.
 
   Returns:
@@ -78,13 +64,14 @@ def match(file, config: ModelConfig) -> Source | None:
                      f"{', '.join(missing)}")
   _check_config(file, config)
   _check_shapes(file, config)
-  arrays = {"features/pixel_mean": Lazy((3,), lambda: np.asarray(_MEAN_BGR, np.float32))}
+  arrays = {"features/pixel_mean": sources.constant(_MEAN_BGR)}
   for layer, place in PLACES.items():
     weights, bias = (_shared(file, f"{layer}/{part}") for part in (0, 1))
     kernel, bias = _convert(layer, weights, bias, _outputs(file, "conv5_3"), config)
     arrays |= {f"{place}/kernel": kernel, f"{place}/bias": bias}
   used = {*names, *(f"{layer}_ext/{part}" for layer in SHARED for part in (0, 1))}
-  return Source(KIND, arrays, tuple(name for name in file.arrays if name not in used))
+  return Source(KIND, arrays, tuple(name for name in file.arrays if name not in used),
+                whole_stages=True)
 
 
 def _check_config(file, config):
@@ -173,15 +160,15 @@ def _shared(file, name):
 def _convert(layer, weights, bias, channels, config):
   """Returns kernel and bias of a layer as the model holds them."""
   if layer in _TRUNK or layer in ("rpn_conv_3x3", "rpn_bbox_pred"):
-    return _convolution(weights), bias
+    return sources.convolution(weights), bias
   if layer == "rpn_cls_score":
-    return _classes_last(_convolution(weights)), _classes_last(bias)
+    return _classes_last(sources.convolution(weights)), _classes_last(bias)
   if layer.startswith("fc6"):
-    return _dense_on_map(weights, channels), bias
+    return sources.dense_on_map(weights, channels), bias
   if layer == "bbox_pred":
-    return (_divide(_dense(weights), config.box_delta_stds),
+    return (_divide(sources.dense(weights), config.box_delta_stds),
             _divide(bias, config.box_delta_stds))
-  return _dense(weights), bias
+  return sources.dense(weights), bias
 
 
 def _classes_last(lazy):
@@ -197,22 +184,3 @@ def _divide(lazy, stds):
   def read():
     return (lazy.read() / np.tile(stds, lazy.shape[-1] // 4)).astype(np.float32)
   return Lazy(lazy.shape, read)
-
-
-# Until mnc_jax/weights/ lands: replace the three by weights.sources.convolution, dense,
-# dense_on_map.
-def _convolution(lazy):
-  outputs, inputs, height, width = lazy.shape
-  return Lazy((height, width, inputs, outputs), lambda: lazy.read().transpose(2, 3, 1, 0))
-
-
-def _dense(lazy):
-  return Lazy(lazy.shape[::-1], lambda: lazy.read().T)
-
-
-def _dense_on_map(lazy, channels):
-  outputs, inputs = lazy.shape
-  def read():
-    kernel = lazy.read().reshape(outputs, channels, -1)
-    return kernel.transpose(2, 1, 0).reshape(inputs, outputs)
-  return Lazy((inputs, outputs), read)
