@@ -9,7 +9,7 @@ Command:   python experiments/train.py --config experiments/configs/coco_resnet1
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 24.6 on test-dev (paper). The schedule is ours, that of coco_vgg16_mnc5.py.
 Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
-           L1 (docs/architecture.md): --model.box-gradient-clip 1.5e-5 cured coco_mini_overfit.
+           L1 (docs/architecture.md): lower model.box_gradient_clip.
 """
 
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
@@ -20,7 +20,7 @@ def get_config() -> Config:
   return Config(
       # COCO has smaller objects than VOC: a fourth anchor scale of 64 pixels.
       model=ModelConfig(trunk="resnet101", trunk_norm="frozen_batch", frozen_blocks=2,
-                        box_gradient_clip=2.0**-9, anchor_scales=(4.0, 8.0, 16.0, 32.0)),
+                        box_gradient_clip=1 / 512, anchor_scales=(4.0, 8.0, 16.0, 32.0)),
       data=DataConfig(dataset="coco", batch_size=8, num_workers=4),
       train=TrainConfig(
           num_steps=160000, decay_steps=(128000,), learning_rate=1e-3, weight_decay=5e-4,

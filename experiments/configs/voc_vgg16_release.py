@@ -5,7 +5,8 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
 Data:      SBD (`img/`, `inst/`, `cls/`, `train.txt`, `val.txt` of the SDS split: 5623 and 5732
            images), prepared by experiments/prepare.py --dataset sbd.
 Command:   python experiments/import_weights.py mnc_model.caffemodel.h5 \\
-             --config experiments/configs/voc_vgg16_release.py --out release.safetensors
+             --config experiments/configs/voc_vgg16_release.py --output runs/release
+           python experiments/evaluate.py --workdir runs/release
            or, from ImageNet's weights, python experiments/train.py with this config.
 Hardware:  one accelerator to evaluate; 8 with an image each to train; hours not measured.
 Expected:  mAP^r 65.0 at IoU .5, 46.3 at .7 on val (the release's page).

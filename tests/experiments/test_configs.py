@@ -13,6 +13,7 @@ from mnc_jax import weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import with_categories
 from mnc_jax.config_json import from_json, to_json
+from mnc_jax.self_check import compare_numbers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.py"))
@@ -42,3 +43,6 @@ def test_shipped_weights_are_small_and_fit_their_config():
   found = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
   assert found == shapes_of(from_json(metadata["config"]))
   assert json.loads(metadata["category_names"]) == ["disc", "square", "triangle", "star", "ring"]
+  config = from_json(metadata["config"])
+  deviations = compare_numbers(params, config, json.loads(metadata["notes"])["self_check"])
+  assert max(deviations.values()) < 1e-3
