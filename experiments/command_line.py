@@ -15,7 +15,8 @@ import tyro
 
 from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config, check_values
+from mnc_jax.config import Config
+from mnc_jax.config_check import check_values
 from mnc_jax.config_json import from_json
 from mnc_jax.tree_shapes import check_fit
 

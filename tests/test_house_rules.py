@@ -18,6 +18,7 @@ _ABOVE = _CASCADE | {
 MAY_IMPORT = {
     "config": set(),
     "config_json": {"config"},
+    "config_check": {"config"},
     "tree_shapes": set(),
     "structs": {"config"},
     "ops": {"structs", "ops"},

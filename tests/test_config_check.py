@@ -3,6 +3,7 @@
 import pytest
 
 from mnc_jax import config
+from mnc_jax.config_check import check_values
 import tiny
 
 
@@ -23,9 +24,9 @@ import tiny
 ])
 def test_impossible_values_are_named(section, field, value, message):
   with pytest.raises(ValueError, match=message):
-    config.check_values(tiny.tiny_config(**{section: {field: value}}))
+    check_values(tiny.tiny_config(**{section: {field: value}}))
 
 
 def test_all_presets_have_possible_values():
   for preset in (config.Config(), config.paper(), config.release(), tiny.tiny_config()):
-    config.check_values(preset)
+    check_values(preset)
