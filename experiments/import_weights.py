@@ -34,7 +34,7 @@ def main(arguments) -> None:
   params, report = weights.load_pretrained(
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
       reset_categories=options.reset_categories, only_trunk=options.only_trunk)
-  params = weights.initialise_missing(params, key, config)
+  params = weights.move_to_device(weights.initialise_missing(params, key, config))
   checkpoint.save_model(options.output, params, config, categories, notes={
       "source": f"{report.kind}: {options.source.name}",
       "self_check": record_numbers(params, config)})

@@ -6,6 +6,7 @@ from mnc_jax.weights.lazy import WeightsFile
 from mnc_jax.weights.load import find_source
 from mnc_jax.weights.load import initialise_missing
 from mnc_jax.weights.load import load_pretrained
+from mnc_jax.weights.load import move_to_device
 from mnc_jax.weights.load import Report
 from mnc_jax.weights.model_file import load_safetensors
 from mnc_jax.weights.model_file import save_safetensors
@@ -20,6 +21,7 @@ __all__ = (
     "initialise_missing",
     "load_pretrained",
     "load_safetensors",
+    "move_to_device",
     "open_file",
     "save_safetensors",
 )

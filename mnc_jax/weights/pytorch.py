@@ -29,8 +29,9 @@ def read_torch(path):
                      "save the module's state_dict() with torch.save")
   arrays = {name: value for name, value in state.items() if hasattr(value, "detach")}
   metadata = {str(name): str(value)[:80] for name, value in state.items() if name not in arrays}
+  # Copied, because one array that looks into the mapped file keeps all of it in memory.
   return {name.removeprefix(_PARALLEL): lazy_array(
-      path, name, value.shape, lambda value=value: value.detach().float().numpy())
+      path, name, value.shape, lambda value=value: value.detach().float().numpy().copy())
           for name, value in arrays.items()}, metadata
 
 

@@ -190,3 +190,11 @@ def test_unshared_trunks_all_begin_with_the_one_of_the_file(tmp_path):
   assert report.initialised == ()
   for name in ("features", "mask_features", "category_features"):
     jax.tree.map(np.testing.assert_array_equal, loaded[name], params["features"])
+
+
+def test_an_array_at_two_places_is_moved_to_the_device_once():
+  one, other = np.arange(3.0, dtype=np.float32), np.ones(2, np.float32)
+  moved = weights.move_to_device({"a": {"b": one, "c": other}, "d": one})
+  assert moved["d"] is moved["a"]["b"]
+  assert isinstance(moved["a"]["c"], jax.Array)
+  np.testing.assert_array_equal(moved["d"], one)
