@@ -69,7 +69,7 @@ def read_options(arguments) -> argparse.Namespace:
 
 def score_run(seed: int, row: str, options) -> dict:
   """Trains and scores one row with one seed, unless its scores are there; returns them."""
-  workdir = options.runs / f"{row.replace(' ', '_')}_{seed}"
+  workdir = options.runs / f"{row.replace(' ', '_')}_{seed}_of_{options.steps}_steps"
   result = workdir / "evaluation.json"
   if not result.is_file():
     started = time.perf_counter()

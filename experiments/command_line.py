@@ -75,9 +75,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def add_ensemble_option(parser: argparse.ArgumentParser) -> None:
   """Adds the models that join the first one."""
-  parser.add_argument("--ensemble", type=pathlib.Path, nargs="+", default=[], metavar="PATH",
-                      help="further models, each a workdir or a .safetensors file, whose "
-                      "candidates vote together with the first's; they see the images as it does")
+  parser.add_argument("--ensemble", type=pathlib.Path, action="append", default=[],
+                      metavar="PATH", help="a further model, a workdir or a .safetensors file, "
+                      "whose candidates vote together with the first's; it sees the images as that "
+                      "does; may be given several times")
 
 
 def load_models(options, overrides, program: str) -> list[Model]:
@@ -159,8 +160,8 @@ def _load_file(weights_file):
     raise ValueError(f"{weights_file} holds weights but not {', '.join(sorted(missing))}: write it "
                      "with experiments/export_weights.py")
   return Model(params, from_json(metadata["config"]),
-               tuple(json.loads(metadata["category_names"])),
-               tuple(json.loads(metadata["category_ids"])), json.loads(metadata.get("notes", "{}")))
+               *weights.read_categories(metadata, weights_file),
+               json.loads(metadata.get("notes", "{}")))
 
 
 _format_with_place = warnings.formatwarning

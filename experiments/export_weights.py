@@ -33,7 +33,7 @@ def main(arguments) -> None:
       "category_names": json.dumps(list(categories.category_names)),
       "category_ids": json.dumps([int(i) for i in categories.category_ids]),
       "notes": json.dumps({
-          "source": checkpoint.load_notes(options.workdir).get("source") or describe(config),
+          "source": checkpoint.describe_source(checkpoint.load_notes(options.workdir)),
           "self_check": record_numbers(rounded(params, options.dtype), config)}),
   }, dtype=options.dtype)
   print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
@@ -42,12 +42,6 @@ def main(arguments) -> None:
 def rounded(params, dtype: str):
   """Returns the weights as they will be read from the file."""
   return jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)).astype(np.float32), params)
-
-
-def describe(config) -> str:
-  """Says what a model of train.py is from."""
-  start = pathlib.Path(config.train.init_weights).name
-  return f"trained for {config.train.num_steps} steps" + (f" from {start}" if start else "")
 
 
 if __name__ == "__main__":

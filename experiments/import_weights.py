@@ -8,8 +8,8 @@ initialised, and told.
 """
 
 import argparse
-import json
 import pathlib
+import shlex
 import sys
 import time
 
@@ -28,19 +28,22 @@ def main(arguments) -> None:
   options, overrides = read_options(arguments)
   started = time.perf_counter()
   config = override(load_config(options.config), overrides, "import_weights.py SOURCE ...")
+  checkpoint.check_free(options.output)
   categories = choose_categories(options, config)
   config = with_categories(config, categories.category_names)
   key = jax.random.key(config.train.seed)
   params, report = weights.load_pretrained(
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
-      reset_categories=options.reset_categories, only_trunk=options.only_trunk)
+      reset_categories=options.reset_categories, only_trunk=options.only_trunk,
+      category_names=categories.category_names)
   params = weights.move_to_device(weights.initialise_missing(params, key, config))
   checkpoint.save_model(options.output, params, config, categories, notes={
       "source": f"{report.kind}: {options.source.name}",
       "self_check": record_numbers(params, config)})
   print(f"{report}\n{options.output}: a checkpoint of step 0, "
         f"{time.perf_counter() - started:.0f} seconds. Train it further with\n  python "
-        f"experiments/train.py --config {options.config} --workdir {options.output}")
+        f"experiments/train.py --config {options.config} --workdir {options.output}",
+        shlex.join(overrides))
 
 
 def read_options(arguments):
@@ -64,10 +67,9 @@ def choose_categories(options, config) -> checkpoint.Categories:
   """Returns the categories named on the command line, in the source, or by the data set."""
   if options.categories:
     return read_names(options.categories)
-  metadata = weights.open_file(options.source).metadata
-  if "category_names" in metadata and not options.reset_categories:
-    return checkpoint.Categories(
-        tuple(json.loads(metadata["category_names"])), tuple(json.loads(metadata["category_ids"])))
+  told = weights.read_categories(weights.open_file(options.source).metadata, options.source)
+  if told and not (options.reset_categories or options.only_trunk):
+    return checkpoint.Categories(*told)
   try:
     return checkpoint.Categories(*load_categories(config.data))
   except ValueError as error:
@@ -84,7 +86,10 @@ def read_names(path: pathlib.Path) -> checkpoint.Categories:
   """
   if not path.is_file():
     raise FileNotFoundError(f"--categories {path}: no such file")
-  names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+  try:
+    names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+  except UnicodeDecodeError as error:
+    raise ValueError(f"--categories {path}: no text in UTF-8: {error}") from error
   twice = [name for place, name in enumerate(names) if name in names[:place]]
   if twice or not names:
     raise ValueError(f"--categories {path}: " + (

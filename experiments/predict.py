@@ -18,6 +18,7 @@ import jax
 from tqdm import tqdm
 
 from command_line import add_ensemble_option, add_model_options, end_with_message, load_models
+from mnc_jax.checkpoint import describe_source
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
 from mnc_jax.inference import predict_ensemble
 from mnc_jax.results import instances_to_results
@@ -76,7 +77,7 @@ def self_check(model) -> None:
         f"self-check failed on {device}: {wrong[0]} deviates by {deviations[wrong[0]]:.1e} of its "
         f"largest number (at most {limit:g} is rounding). The installation of jax is broken, or "
         "the weights or config were changed: do not trust its predictions")
-  print(f"Self-check passed on {device}. The model: {model.notes.get('source', 'unknown')}")
+  print(f"Self-check passed on {device}. The model: {describe_source(model.notes)}")
 
 
 def compile_predict(models):
@@ -134,6 +135,8 @@ def read_options(arguments):
   options, overrides = parser.parse_known_args(arguments)
   if not options.self_check and not (options.output and options.images):
     parser.error("the following arguments are required: --output, IMAGE_OR_FOLDER")
+  if options.self_check and (options.output or options.images):
+    parser.error("--self-check runs a stored image: leave --output and the images out")
   return options, overrides
 
 

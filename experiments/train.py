@@ -3,6 +3,8 @@
 Started again with the same command, it goes on from the last checkpoint.
 """
 
+import functools
+import pathlib
 import sys
 import time
 
@@ -14,6 +16,7 @@ from command_line import end_with_message, parse_training
 from mnc_jax import checkpoint, parallel, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig, with_categories
+from mnc_jax.config_check import check_same_meaning
 from mnc_jax.data import load_source, training_batches
 from mnc_jax.optimizer import describe_groups
 from mnc_jax.resnet import DEPTHS
@@ -45,7 +48,7 @@ def describe_interruption(saved: int | None) -> str:
 
 def train_on(source, config: Config, workdir, manager):
   """Opens the batches where they were left, and trains; returns the last state."""
-  state = start_state(config, manager, source)
+  state, notes = start_state(config, manager, source)
   batches = iter(training_batches(
       source, config.data, seed=config.train.seed, batch_size=config.data.batch_size,
       first_step=int(state.step), process_index=jax.process_index(),
@@ -55,32 +58,49 @@ def train_on(source, config: Config, workdir, manager):
         f"{jax.device_count()} x {jax.devices()[0].device_kind}")
   print(describe_groups(state.params, config))
   with (SummaryWriter(str(workdir / "logs")) as writer,
-        open_validation(config, workdir, source.category_names) as validation):
-    return train(state, batches, config, manager, source, writer, validation)
+        open_validation(config, workdir, source.category_names, notes) as validation):
+    save = functools.partial(checkpoint.save, manager, config=config, categories=source,
+                             notes=notes)
+    return train(state, batches, config, save, writer, validation)
 
 
 def start_state(config: Config, manager, source):
-  """Returns the state to go on from: of the last checkpoint, or a fresh one."""
-  key = jax.random.key(config.train.seed)
+  """Returns the state to go on from, of the last checkpoint or a fresh one, and its notes."""
   if manager.latest_step() is not None:
-    like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
-    if not checkpoint.has_optimizer(manager):
-      print("Starting from the imported weights of the workdir.")
-      params = checkpoint.restore_params(manager, like.params, categories=source)
-      return init_state(params, config)
-    state = checkpoint.restore(manager, like, categories=source)
-    print(f"Going on from the checkpoint of step {int(state.step)}.")
-    return state
+    return go_on(config, manager, source)
+  key = jax.random.key(config.train.seed)
+  origin = "random weights"
   params = jax.eval_shape(lambda: init_params(key, config))
   if config.train.init_weights:
     params, report = weights.load_pretrained(
         params, config.train.init_weights, config=config.model,
         reset_categories=config.train.init_reset_categories,
-        only_trunk=config.train.init_only_trunk)
+        only_trunk=config.train.init_only_trunk, category_names=source.category_names)
     print(report)
+    origin = f"{report.kind}: {pathlib.Path(config.train.init_weights).name}"
   else:
     check_fresh_start(config.model)
-  return init_state(weights.initialise_missing(params, key, config), config)
+  return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
+
+
+def go_on(config: Config, manager, source):
+  """Returns the state of the last checkpoint, of a run or imported, and its notes."""
+  workdir = manager.directory.parent
+  check_same_meaning(checkpoint.read_config(workdir).model, config.model, workdir)
+  key = jax.random.key(config.train.seed)
+  like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
+  if checkpoint.has_optimizer(manager):
+    state = checkpoint.restore(manager, like, categories=source)
+    print(f"Going on from the checkpoint of step {int(state.step)}.")
+  elif config.train.init_weights:
+    raise ValueError(f"{workdir} holds imported weights, but train.init_weights is "
+                     f"{config.train.init_weights}: give another --workdir, or leave it out")
+  else:
+    params = checkpoint.restore_params(manager, like.params, categories=source)
+    state = init_state(params, config)
+    print("Starting from the imported weights of the workdir.")
+  # Numbers to check are those of the imported weights alone.
+  return state, {"source": checkpoint.saved_notes(manager).get("source", "unknown")}
 
 
 def check_fresh_start(model: ModelConfig):
@@ -99,8 +119,8 @@ def check_fresh_start(model: ModelConfig):
                      "--model.frozen-blocks 0")
 
 
-def train(state, batches, config: Config, manager, source, writer, validation):
-  """Runs the steps that are left; returns the last state."""
+def train(state, batches, config: Config, save, writer, validation):
+  """Runs the steps that are left, saves by `save(state)`; returns the last state."""
   options, first = config.train, int(state.step)
   step_fn, state = parallel.make_train_step(config), parallel.replicate(state)
   pending, started = [], time.perf_counter()
@@ -109,17 +129,17 @@ def train(state, batches, config: Config, manager, source, writer, validation):
       batch, _ = next(batches)
       state, metrics = step_fn(state, parallel.shard(batch))
       pending.append(metrics)
-      save = is_due(step, options.checkpoint_every, options)
+      saves = is_due(step, options.checkpoint_every, options)
       validates = validation and is_due(step, options.evaluate_every, options)
-      if save or validates or is_due(step, options.log_every, options):
+      if saves or validates or is_due(step, options.log_every, options):
         # The only place where the host waits for the devices.
         pending = [parallel.unreplicate(jax.device_get(metrics)) for metrics in pending]
         seconds, started = time.perf_counter() - started, time.perf_counter()
         log(writer, step, pending, config.data.batch_size * len(pending) / seconds, progress)
         progress.update(len(pending))
         pending = []
-      if save:
-        checkpoint.save(manager, parallel.unreplicate(state), config, source)
+      if saves:
+        save(parallel.unreplicate(state))
       if validates:
         validate(validation, state, writer)
         started = time.perf_counter()

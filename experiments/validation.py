@@ -29,6 +29,7 @@ class Validation(NamedTuple):
     find: from `parallel.make_predict`.
     losses: from `parallel.make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
+    notes: that they are saved with.
   """
   source: Source
   truth: dict
@@ -36,10 +37,11 @@ class Validation(NamedTuple):
   find: Callable
   losses: Callable
   best: Any
+  notes: dict
 
 
 @contextlib.contextmanager
-def open_validation(config: Config, workdir: pathlib.Path, category_names):
+def open_validation(config: Config, workdir: pathlib.Path, category_names, notes: dict):
   """Yields a `Validation`, or None if `config.train.evaluate_every` is 0."""
   if not config.train.evaluate_every:
     yield None
@@ -50,7 +52,7 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names):
     source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
     yield Validation(source, ground_truth(source), config, parallel.make_predict(config),
-                     parallel.make_eval_step(config), best)
+                     parallel.make_eval_step(config), best, notes)
 
 
 def validate(validation: Validation, state, writer) -> None:
@@ -75,7 +77,7 @@ def validate(validation: Validation, state, writer) -> None:
              f"{len(validation.source)} images; best at .5 so far: {max(reached, 0):.3f}")
   if scores["mean_ap_r_50"] > reached:
     checkpoint.save(validation.best, parallel.unreplicate(state), validation.config,
-                    validation.source, scores=scores)
+                    validation.source, scores=scores, notes=validation.notes)
     # The next comparison reads it.
     validation.best.wait_until_finished()
 

@@ -52,7 +52,7 @@ def open_checkpoints(workdir, *, keep=3) -> ocp.CheckpointManager:
       ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)))
 
 
-def save(manager, state, config: Config, categories, *, scores=None) -> None:
+def save(manager, state, config: Config, categories, *, scores=None, notes=None) -> None:
   """Saves a state; returns once it is copied to the host, and writes in the background.
 
   What is saved of this step or later ones gives way: it is from before the run was interrupted
@@ -64,12 +64,14 @@ def save(manager, state, config: Config, categories, *, scores=None) -> None:
     config: of the run; `config.json` is written anew if it has changed.
     categories: anything with `category_names` and `category_ids`.
     scores: {name: float} that this state reached, if it was evaluated.
+    notes: JSON values by name, for example what the weights began as; see `load_notes`.
   """
   state = jax.tree.map(np.asarray, jax.device_get(state))
   for step in manager.all_steps():
     if step >= state.step:
       manager.delete(step)
-  _save_items(manager, int(state.step), config, categories, {"scores": scores or {}},
+  _save_items(manager, int(state.step), config, categories,
+              {"scores": scores or {}, "notes": notes or {}},
               params=ocp.args.StandardSave(state.params),
               optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}))
 
@@ -87,21 +89,33 @@ def save_model(workdir, params, config: Config, categories, *, notes) -> None:
   Raises:
     ValueError: if the folder has checkpoints.
   """
+  check_free(workdir)
   with open_checkpoints(workdir) as manager:
-    if manager.latest_step() is not None:
-      raise ValueError(f"{workdir} already has checkpoints, the last of step "
-                       f"{manager.latest_step()}: give another folder")
     _save_items(manager, 0, config, categories, {"notes": notes},
                 params=ocp.args.StandardSave(params))
     manager.wait_until_finished()
 
 
+def check_free(workdir) -> None:
+  """Refuses a folder that has checkpoints.
+
+  Raises:
+    ValueError: naming the last step.
+  """
+  if (pathlib.Path(workdir) / _FOLDER).is_dir():
+    with open_checkpoints(workdir) as manager:
+      if manager.latest_step() is not None:
+        raise ValueError(f"{workdir} already has checkpoints, the last of step "
+                         f"{manager.latest_step()}: give another folder")
+
+
 def _save_items(manager, step, config, categories, more, **items):
   names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
-  manager.save(step, args=ocp.args.Composite(**items, metadata=ocp.args.JsonSave(
-      {"category_names": names, "category_ids": ids, **more})))
+  # First: weights without their config could not be read.
   if jax.process_index() == 0:
     _write_config(pathlib.Path(manager.directory).parent / _CONFIG_FILE, to_json(config))
+  manager.save(step, args=ocp.args.Composite(**items, metadata=ocp.args.JsonSave(
+      {"category_names": names, "category_ids": ids, **more})))
 
 
 def restore(manager, like, *, categories=None):
@@ -158,9 +172,20 @@ def restore_params(manager, like, *, categories):
 
 
 def load_notes(workdir) -> dict:
-  """Returns the notes that `save_model` left in a workdir; empty if its last step is of a run."""
+  """Returns the notes of the latest checkpoint of a workdir, and its `step`."""
   with open_checkpoints(workdir) as manager:
-    return _read_metadata(manager).get("notes", {})
+    return saved_notes(manager) | {"step": manager.latest_step() or 0}
+
+
+def describe_source(notes) -> str:
+  """Says what a model is from, by the notes of its checkpoint or file."""
+  source, step = notes.get("source", "unknown"), notes.get("step", 0)
+  return f"{source}, trained for {step} steps" if step else source
+
+
+def saved_notes(manager) -> dict:
+  """Returns the notes of the latest checkpoint; empty if there is none, or none were saved."""
+  return _read_metadata(manager).get("notes", {})
 
 
 def saved_scores(manager) -> dict:
@@ -189,7 +214,7 @@ def load_params(workdir):
     ValueError: if the config does not fit the weights, naming the first that differs.
   """
   workdir = pathlib.Path(workdir)
-  config = _read_config(workdir)
+  config = read_config(workdir)
   with open_checkpoints(workdir) as manager:
     like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
     restored = _restore_items(manager, _latest_step(manager, workdir), {"params": like})
@@ -226,7 +251,14 @@ def _latest_step(manager, workdir):
   return step
 
 
-def _read_config(workdir):
+def read_config(workdir) -> Config:
+  """Returns the config that a run was last saved with.
+
+  Raises:
+    FileNotFoundError: if the folder or its config is missing.
+    ValueError: if the config cannot be read.
+  """
+  workdir = pathlib.Path(workdir)
   if not workdir.is_dir():
     raise FileNotFoundError(f"{workdir}: no such folder. Give the --workdir of a training run.")
   path = workdir / _CONFIG_FILE

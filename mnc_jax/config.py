@@ -29,7 +29,7 @@ class ModelConfig:
   share_features: bool = True
   """False gives stages 1, 2 and 3 a trunk each (the paper's ablation)."""
   pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
-  """What a fresh VGG-16 subtracts from its input (release). It becomes a parameter,
+  """What a fresh VGG-16 or ResNet subtracts from its input (release). It becomes a parameter,
   `features/pixel_mean`, and pretrained weights bring their own."""
   frozen_blocks: int = 2
   """First blocks of a pretrained trunk, conv1_x, conv2_x and so on, that take no gradient; the

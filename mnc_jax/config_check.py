@@ -2,18 +2,42 @@
 
 import math
 
-from mnc_jax.config import Config
+from mnc_jax.config import Config, ModelConfig
 
+# Fields that change no shape, but what the weights mean.
+MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inclusive_corners",
+            "partial_cells")
 _AT_LEAST_ONE = (
     "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
     "train.pre_nms", "train.num_proposals", "train.rois_per_image", "inference.pre_nms",
-    "inference.num_proposals", "inference.max_instances", "model.resnet_width")
+    "inference.num_proposals", "inference.max_instances", "model.resnet_width",
+    "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size")
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
     "train.evaluate_every", "train.evaluate_images", "model.box_gradient_clip",
     "model.frozen_blocks", "inference.min_score", "inference.refined_roi_pool")
+
+
+def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin, *,
+                       fields=MEANINGS) -> None:
+  """Refuses to use weights under a config that gives them another meaning.
+
+  Args:
+    made: what the weights were made with.
+    asked: what they are to be used with.
+    origin: the file or folder they are from.
+    fields: that must agree.
+
+  Raises:
+    ValueError: naming the first field that differs, and both values.
+  """
+  for field in fields:
+    theirs, ours = getattr(made, field), getattr(asked, field)
+    if theirs != ours:
+      raise ValueError(f"{origin} was made with model.{field} {theirs}, but here it is {ours}: "
+                       "its weights would mean something else. Use the config it was made with")
 
 
 def check_values(config: Config) -> None:
@@ -28,6 +52,8 @@ def check_values(config: Config) -> None:
       value = getattr(getattr(config, section), field)
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
+  if not all(std > 0 for std in config.model.box_delta_stds):
+    raise ValueError(f"model.box_delta_stds is {config.model.box_delta_stds}: each must be above 0")
   options = config.inference
   if not options.soft_nms_sigma > 0:
     raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")

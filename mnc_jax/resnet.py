@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
-from mnc_jax.ops.padding import cells_inside
+from mnc_jax.ops.padding import cells_inside, clear_outside
+from mnc_jax.pixels import center_pixels
 
 # Blocks of conv2_x ... conv5_x, which torchvision calls layer1 ... layer4.
 DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -98,10 +99,6 @@ def conv_norm(x, image_sizes, *, config: ModelConfig, channels: int, kernel: int
   return jnp.where(inside, x, jnp.zeros_like(x))
 
 
-def _clear_outside(x, image_sizes, pixels):
-  return jnp.where(_inside(x, image_sizes, pixels), x, jnp.zeros_like(x))
-
-
 def _inside(x, image_sizes, pixels):
   """Returns [N or 1, h, w, 1] bool."""
   height, width = x.shape[1:3]
@@ -156,9 +153,7 @@ def residual_layer(x, image_sizes, *, config: ModelConfig, number: int, pixels: 
 class ResNetC4(nn.Module):
   """A ResNet up to conv4_x (C4) at stride 16; 16 times `config.resnet_width` channels.
 
-  It reads blue, green, red from 0 to 255 minus `pixel_mean`, a parameter that never moves,
-  because it must not be parted from the weights. A network that learns from scratch
-  (`trunk_norm` "group") divides by a fixed spread.
+  It reads blue, green, red from 0 to 255 through `center_pixels`.
   """
 
   config: ModelConfig
@@ -167,12 +162,14 @@ class ResNetC4(nn.Module):
   def __call__(self, images, image_sizes):
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images."""
     config, (height, width) = self.config, images.shape[1:3]
-    x = _clear_outside(self._center(images), image_sizes, 1)
+    # From scratch, numbers of order one; pretrained kernels bring their own scale.
+    scale = 1 / _PIXEL_SPREAD if config.trunk_norm == "group" else 1.0
+    x = clear_outside(center_pixels(self, images, config=config, scale=scale), image_sizes, 1)
     x = nn.relu(conv_norm(x, image_sizes, config=config, channels=config.resnet_width, kernel=7,
                           stride=2, pixels=2, place="1"))
     # Nothing is below zero here, so the zeros outside an image never win.
     x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-    x = _clear_outside(x, image_sizes, 4)
+    x = clear_outside(x, image_sizes, 4)
     for number, pixels in ((1, 4), (2, 4), (3, 8)):
       if number == config.frozen_blocks:
         x = jax.lax.stop_gradient(x)
@@ -181,14 +178,6 @@ class ResNetC4(nn.Module):
       x = jax.lax.stop_gradient(x)
     # Of a side that is no multiple of 16 torchvision's padding leaves a last, incomplete cell.
     return x[:, :height // 16, :width // 16]
-
-  def _center(self, images):
-    first = lambda key: jnp.asarray(self.config.pixel_mean_bgr, jnp.float32)
-    mean = jax.lax.stop_gradient(self.param("pixel_mean", first)).reshape(1, 1, 1, 3)
-    x = images[..., ::-1].astype(jnp.float32) - mean
-    if self.config.trunk_norm == "group":
-      x = x / _PIXEL_SPREAD
-    return x.astype(jnp.dtype(self.config.compute_dtype))
 
 
 def block_names(config: ModelConfig) -> tuple[tuple[str, ...], ...]:

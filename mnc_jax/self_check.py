@@ -1,7 +1,8 @@
 """Does a model compute here what it computed where it was made?
 
-A small image and some numbers of each stage are stored with the weights. Boxes are fixed, so
-nothing that is compared hangs on a choice between near equals.
+A small image and some numbers of each stage are stored with the weights. Boxes are fixed, and what
+is chosen by suppression and voting are candidates far from each other, so nothing that is compared
+hangs on a choice between near equals.
 """
 
 import base64
@@ -14,6 +15,8 @@ import numpy as np
 
 from mnc_jax.cascade import extract_features, mask_and_classify, score_anchors
 from mnc_jax.config import Config
+from mnc_jax.ops.voting import vote_masks
+from mnc_jax.stages.bridge import refine_boxes
 
 _HEIGHT, _WIDTH = 64, 96
 # The whole image, an object in its middle, one that leaves it.
@@ -88,14 +91,39 @@ def _run_stages(params, image, boxes, config):
   score = jax.jit(functools.partial(score_anchors, config=config))
   anchors = score({"box_stage": params["box_stage"]}, features, size)
   heads = {name: params[name] for name in ("mask_stage", "category_stage")}
-  classify = jax.jit(functools.partial(mask_and_classify, config=config))
-  output = classify(heads, features, boxes, np.ones(len(boxes), bool))
+  output, refined = jax.jit(functools.partial(_look_twice, config=config))(
+      heads, features, boxes, size)
+  chosen = jax.jit(_vote)(output.mask_logits, boxes, size)
   return {"features": _sample(features.boxes),
           "objectness (stage 1)": _sample(anchors.objectness_logits),
           "box deltas (stage 1)": _sample(anchors.box_deltas),
           "masks (stage 2)": _sample(output.mask_logits),
           "categories (stage 3)": _sample(output.category_logits),
-          "box deltas (stage 3)": _sample(output.box_deltas)}
+          "box deltas (stage 3)": _sample(output.box_deltas),
+          "boxes (bridge)": _sample(refined.boxes),
+          "masks (stage 4)": _sample(refined.mask_logits),
+          "categories (stage 5)": _sample(refined.category_logits),
+          "instances (voting)": _sample(np.concatenate(
+              [chosen.boxes, chosen.scores[:, None], chosen.labels[:, None]], axis=1))}
+
+
+def _look_twice(params, features, boxes, size, *, config):
+  """Returns the outputs of stages 2 and 3, and of 4 and 5."""
+  valid = jnp.ones(len(boxes), bool)
+  look = functools.partial(mask_and_classify, params, features, config=config, image_size=size)
+  first = look(boxes, valid)
+  refined = refine_boxes(first, size, config=config.model,
+                         with_background=config.inference.release_bridge)
+  return first, look(refined, valid, samples=config.inference.refined_roi_pool)
+
+
+def _vote(mask_logits, boxes, size):
+  """Returns instances of clear candidates: of two that overlap, and one apart."""
+  scores = jnp.array([[0.0, 0.9, 0.1], [0.0, 0.2, 0.7], [0.0, 0.6, 0.3]])
+  # Masks that fill their boxes: which pixel of a predicted one is above a half may be a near thing.
+  masks = jnp.ones_like(mask_logits)
+  return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=4,
+                    height=size[0], width=size[1])
 
 
 def _sample(values):

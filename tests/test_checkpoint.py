@@ -204,7 +204,8 @@ def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
   found, found_config, categories = checkpoint.load_params(tmp_path)
   assert_bit_equal(found, state.params)
   assert (found_config, categories) == (config, CATEGORIES)
-  assert checkpoint.load_notes(tmp_path) == {"source": "a file"}
+  assert checkpoint.load_notes(tmp_path) == {"source": "a file", "step": 0}
+  assert checkpoint.describe_source(checkpoint.load_notes(tmp_path)) == "a file"
   like = abstract_state(config)
   with checkpoint.open_checkpoints(tmp_path) as manager:
     assert manager.latest_step() == 0
@@ -214,9 +215,10 @@ def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
     with pytest.raises(ValueError, match="checkpoint 0 of .* has weights alone"):
       checkpoint.restore(manager, like)
     # Training goes on from it, and its checkpoints are whole.
-    checkpoint.save(manager, state, config, CATEGORIES)
+    checkpoint.save(manager, state, config, CATEGORIES, notes={"source": "a file"})
     manager.wait_until_finished()
     assert checkpoint.has_optimizer(manager)
-  assert checkpoint.load_notes(tmp_path) == {}
+  assert (checkpoint.describe_source(checkpoint.load_notes(tmp_path))
+          == "a file, trained for 5 steps")
   with pytest.raises(ValueError, match="already has checkpoints, the last of step 5"):
     checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={})

@@ -11,20 +11,22 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Each part of mnc_jax and what it may import of mnc_jax. The arrows point one way.
-_STAGES = {"config", "structs", "ops", "resnet", "stages"}
+_STAGES = {"config", "structs", "ops", "pixels", "resnet", "stages"}
 _CASCADE = _STAGES | {"targets", "anchor_targets", "losses", "cascade"}
 _ABOVE = _CASCADE | {
-    "config_json", "tree_shapes", "inference", "train", "checkpoint", "weights", "results"}
+    "config_json", "config_check", "tree_shapes", "inference", "train", "checkpoint", "weights",
+    "results"}
 MAY_IMPORT = {
     "config": set(),
     "config_json": {"config"},
     "config_check": {"config"},
     "tree_shapes": set(),
+    "pixels": {"config"},
     "structs": {"config"},
     "ops": {"structs", "ops"},
     # Two stages are made of the blocks of a ResNet, and stages do not know each other.
-    "resnet": {"config", "structs", "ops"},
-    "stages": {"config", "structs", "ops", "resnet"},
+    "resnet": {"config", "structs", "ops", "pixels"},
+    "stages": {"config", "structs", "ops", "pixels", "resnet"},
     "targets": _STAGES,
     "anchor_targets": _STAGES | {"targets"},
     "losses": _STAGES | {"targets", "anchor_targets"},

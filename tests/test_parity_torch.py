@@ -127,4 +127,5 @@ def test_vgg16_features_agree():
       x = F.relu(F.conv2d(x, *(torch.from_numpy(a).double() for a in (kernel, bias)), padding=1))
       inputs = channels
   params["pixel_mean"] = np.asarray(config.pixel_mean_bgr, np.float32)
+  params["pixel_scale"] = np.ones(3, np.float32)
   assert relative_error(our_features(params, config), x) < BOUND

@@ -109,7 +109,7 @@ def assert_outputs_agree(output, expected):
 def test_the_file_has_every_parameter_and_nothing_else(imported):
   params, report = imported
   assert report.kind == "MNC, five stages (the authors' release)"
-  assert (len(report.loaded), report.initialised, report.left_over) == (2 * 25 + 1, (), ())
+  assert (len(report.loaded), report.initialised, report.left_over) == (2 * 25 + 2, (), ())
   np.testing.assert_allclose(params["features"]["pixel_mean"], [102.9801, 115.9465, 122.7717])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mnc_jax import train
 from mnc_jax.cascade import init_params
+from mnc_jax.pixels import PIXEL_PARAMETERS
 import tiny
 
 STEPS = 40
@@ -30,6 +31,6 @@ def test_five_stages_on_resnet26_learn_two_images_from_scratch():
       late = np.mean([metrics[name] for metrics in history[-5:]])
       assert late < (0.4 if name == "loss" else 0.85) * first_value, name
   moved = jax.tree.map(lambda a, b: bool((a != b).any()), first.params, state.params)
-  # The mean of the pixels alone stays.
-  assert moved["features"].pop("pixel_mean") is False
+  # Mean and scale of the pixels alone stay.
+  assert [moved["features"].pop(name) for name in PIXEL_PARAMETERS] == [False, False]
   assert all(jax.tree.leaves(moved))

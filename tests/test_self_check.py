@@ -4,9 +4,11 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from mnc_jax.cascade import init_params
+from mnc_jax.ops import voting
 from mnc_jax.self_check import compare_numbers, record_numbers, tolerance
 import tiny
 
@@ -33,7 +35,8 @@ def test_the_same_model_deviates_by_rounding_alone():
   deviations = compare_numbers(params(), CONFIG, json.loads(recorded()))
   assert list(deviations) == [
       "features", "objectness (stage 1)", "box deltas (stage 1)", "masks (stage 2)",
-      "categories (stage 3)", "box deltas (stage 3)"]
+      "categories (stage 3)", "box deltas (stage 3)", "boxes (bridge)", "masks (stage 4)",
+      "categories (stage 5)", "instances (voting)"]
   # Six digits are stored.
   assert max(deviations.values()) < 2e-6
   assert len(recorded()) < 5_000
@@ -50,6 +53,19 @@ def test_a_changed_stage_is_the_first_that_deviates(stage, layer, part, first):
   deviations = compare_numbers(changed(stage, layer, part, -1.0), CONFIG, json.loads(recorded()))
   assert next(name for name, value in deviations.items() if value > tolerance(CONFIG)) == first
   assert deviations[first] > 0.1
+
+
+def test_a_suppression_that_finds_nothing_is_seen(monkeypatch):
+  # What a broken installation once looked like: nothing found, and no error.
+  broken = lambda boxes, scores, *, max_outputs, **options: (
+      jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool))
+  stored = json.loads(recorded())
+  monkeypatch.setattr(voting, "nms", broken)
+  jax.clear_caches()
+  deviations = compare_numbers(params(), CONFIG, stored)
+  jax.clear_caches()
+  assert [name for name, value in deviations.items() if value > tolerance(CONFIG)] == [
+      "instances (voting)"]
 
 
 def test_numbers_that_are_not_finite_deviate_without_bound():

@@ -24,7 +24,7 @@ def get_config() -> Config:
 
 def _model():
   return ModelConfig(
-      trunk="vgg16", pixel_mean_bgr=(103.939, 116.779, 123.68), frozen_blocks=5,
+      trunk="vgg16", frozen_blocks=5,
       # Objects of 30 to 400 pixels on a stride of 16.
       anchor_scales=(2.0, 4.0, 8.0, 16.0), box_stage_width=256,
       mask_hidden=256, mask_size=28, dense_width=512,

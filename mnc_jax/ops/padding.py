@@ -18,6 +18,19 @@ def count_cells(image_sizes, stride: int, *, partial: bool = False):
   return -(-image_sizes // stride) if partial else image_sizes // stride
 
 
+def clear_outside(x, image_sizes, stride: int, *, partial: bool = False):
+  """Returns features [B, h, w, K] with zeros in the cells outside each image.
+
+  Args:
+    x: [B, h, w, K].
+    image_sizes: [B, 2] int32 (height, width) in pixels.
+    stride: pixels a cell.
+    partial: cells that the image fills only in part stay.
+  """
+  inside = cells_inside(image_sizes, stride, x.shape[1], x.shape[2], partial=partial)
+  return jnp.where(inside[..., None], x, jnp.zeros_like(x))
+
+
 def cells_inside(image_sizes, stride: int, height: int, width: int, *, partial: bool = False):
   """Says which cells of a [height, width] map belong to each image.
 

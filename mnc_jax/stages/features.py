@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
-from mnc_jax.ops.padding import cells_inside
+from mnc_jax.ops.padding import clear_outside
+from mnc_jax.pixels import PIXEL_PARAMETERS, center_pixels
 from mnc_jax.resnet import DEPTHS, EXPANSION, ResNetC4, block_names
 
 # VGG-16: channels of each block and its number of 3 x 3 convolutions
@@ -23,21 +24,12 @@ _VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 _PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
 
 
-def _clear_outside(x, image_sizes, stride, *, partial=False):
-  inside = cells_inside(image_sizes, stride, x.shape[1], x.shape[2], partial=partial)
-  return jnp.where(inside[..., None], x, jnp.zeros_like(x))
-
-
 def _halve(x, *, partial):
   return nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME" if partial else "VALID")
 
 
 class VGG16(nn.Module):
-  """VGG-16 up to conv5_3 at stride 16; 512 channels.
-
-  The mean that is subtracted is a parameter, though never trained: weights and the mean they were
-  trained with stay together wherever they go.
-  """
+  """VGG-16 up to conv5_3 at stride 16; 512 channels."""
 
   config: ModelConfig
 
@@ -46,19 +38,14 @@ class VGG16(nn.Module):
     """Maps [B, H, W, 3] uint8 RGB to [B, H / 16, W / 16, 512], up with `partial_cells`."""
     partial = self.config.partial_cells
     dtype = jnp.dtype(self.config.compute_dtype)
-    mean = self.param("pixel_mean", lambda key: jnp.asarray(
-        self.config.pixel_mean_bgr, jnp.float32))
-    # A property of the weights, not something to learn (`optimizer` keeps it still as well).
-    mean = jax.lax.stop_gradient(mean).reshape(1, 1, 1, 3)
-    # The Caffe weights want blue first, 0 ... 255, minus their own mean.
-    x = (images[..., ::-1].astype(jnp.float32) - mean).astype(dtype)
-    x = _clear_outside(x, image_sizes, 1)
+    x = center_pixels(self, images, config=self.config)
+    x = clear_outside(x, image_sizes, 1)
     for block, (channels, depth) in enumerate(_VGG16_BLOCKS, start=1):
       if block > 1:
         x = _halve(x, partial=partial)
       for layer in range(1, depth + 1):
         x = nn.relu(nn.Conv(channels, (3, 3), dtype=dtype, name=f"conv{block}_{layer}")(x))
-        x = _clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
+        x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
       if block == self.config.frozen_blocks:
         # Early layers are general and cost most of the memory; the release freezes them.
         x = jax.lax.stop_gradient(x)
@@ -82,7 +69,7 @@ class SmallTrunk(nn.Module):
     dtype = jnp.dtype(self.config.compute_dtype)
     widths = self.config.trunk_widths
     x = ((images.astype(jnp.float32) - _PIXEL_CENTRE) / _PIXEL_SPREAD).astype(dtype)
-    x = _clear_outside(x, image_sizes, 1)
+    x = clear_outside(x, image_sizes, 1)
     conv = functools.partial(self._conv, image_sizes=image_sizes)
     x = conv(x, widths[0], kernel=4, step=2, stride=2, name="stem")
     passed = []
@@ -94,7 +81,7 @@ class SmallTrunk(nn.Module):
       finer = passed[level - 2]
       x = nn.Conv(finer.shape[-1], (1, 1), dtype=dtype, name=f"up{level}")(x)
       x = finer + x.repeat(2, axis=1).repeat(2, axis=2)
-      x = _clear_outside(x, image_sizes, 2**level)
+      x = clear_outside(x, image_sizes, 2**level)
       x = x + conv(x, finer.shape[-1], kernel=3, step=1, stride=2**level, name=f"merge{level}")
     return x
 
@@ -104,7 +91,7 @@ class SmallTrunk(nn.Module):
     x = nn.Conv(width, (kernel, kernel), strides=(step, step), padding=padding, use_bias=False,
                 dtype=x.dtype, name=name)(x)
     x = nn.LayerNorm(dtype=x.dtype, name=f"{name}_norm")(x)
-    return _clear_outside(nn.relu(x), image_sizes, stride)
+    return clear_outside(nn.relu(x), image_sizes, stride)
 
 
 def feature_stride(config: ModelConfig) -> int:
@@ -127,11 +114,11 @@ def coarsest_stride(config: ModelConfig) -> int:
 def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
   """Returns the names inside `features` of what stays as it is loaded.
 
-  These are the layers of `config.frozen_blocks` and the mean of the pixels. Frozen batch
+  These are the layers of `config.frozen_blocks`, and mean and scale of the pixels. Frozen batch
   normalisations, which are all over the model, are `resnet.FROZEN_NORMS`.
   """
-  return ("pixel_mean", *(name for block in _blocks(config)[:config.frozen_blocks]
-                          for name in block))
+  return (*PIXEL_PARAMETERS, *(name for block in _blocks(config)[:config.frozen_blocks]
+                               for name in block))
 
 
 def _blocks(config):

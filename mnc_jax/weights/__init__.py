@@ -9,6 +9,7 @@ from mnc_jax.weights.load import load_pretrained
 from mnc_jax.weights.load import move_to_device
 from mnc_jax.weights.load import Report
 from mnc_jax.weights.model_file import load_safetensors
+from mnc_jax.weights.model_file import read_categories
 from mnc_jax.weights.model_file import save_safetensors
 from mnc_jax.weights.sources import Source
 
@@ -23,5 +24,6 @@ __all__ = (
     "load_safetensors",
     "move_to_device",
     "open_file",
+    "read_categories",
     "save_safetensors",
 )

@@ -7,6 +7,9 @@ import jax
 
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config_check import check_same_meaning
+from mnc_jax.config_json import from_json
+from mnc_jax.pixels import PIXEL_PARAMETERS
 from mnc_jax.weights import model_file, release, resnet, vgg16
 from mnc_jax.weights.files import WeightsFile, open_file
 from mnc_jax.weights.sources import Source
@@ -18,8 +21,8 @@ _MATCHERS = (model_file.match, release.match, resnet.match, vgg16.match)
 _CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
                     for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
                     for part in ("kernel", "bias")}
-# Models that were saved before it was a parameter have none; the config's is as good.
-_MAY_BE_ABSENT = {"features/pixel_mean"}
+# Models that were saved before these were parameters have none; a fresh trunk's are as good.
+_MAY_BE_ABSENT = {f"features/{name}" for name in PIXEL_PARAMETERS}
 _NAMES_TOLD = 8
 
 
@@ -45,7 +48,7 @@ class Report(NamedTuple):
 
 
 def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool = False,
-                    only_trunk: bool = False):
+                    only_trunk: bool = False, category_names=None):
   """Puts the weights of a file into `params`: an ImageNet model, or one of ours.
 
   Args:
@@ -56,6 +59,8 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
     reset_categories: leave the layers of stage 3 as they are whose shape depends on the number
       of categories: for other categories than those of the file.
     only_trunk: take the shared features alone.
+    category_names: of the model. If the file is one of ours, its categories must be these, unless
+      they are reset or not taken.
 
   Returns:
     `(params, Report)`, a new tree. What comes from the file is float32 numpy; what does not is
@@ -66,10 +71,12 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
     FileNotFoundError: if there is no such file.
     ValueError: if it cannot be read, is of another architecture, lacks a layer or has one too
       many, or one of another shape or for another number of categories; naming file and layer,
-      and both shapes or numbers.
+      and both shapes or numbers; if one of ours has other categories, anchors or scales of deltas.
   """
   file = open_file(path)
   source, flat = find_source(file, config), traverse_util.flatten_dict(params, sep="/")
+  if not only_trunk:
+    _check_meaning(file, config, None if reset_categories else category_names)
   wanted = {name: lazy for name, lazy in _for_each_trunk(source.arrays, flat).items()
             if not (reset_categories and name in _CATEGORY_LAYERS)
             and (not only_trunk or _stage(name).endswith("features"))}
@@ -139,6 +146,22 @@ def move_to_device(params):
   return jax.tree.map(lambda leaf: moved[id(leaf)], params)
 
 
+def _check_meaning(file, config, category_names):
+  """Refuses one of our models whose numbers mean something else than here.
+
+  The number of categories is compared by the shapes.
+  """
+  told = model_file.read_categories(file.metadata, file.path)
+  if told and category_names and len(told[0]) == len(category_names):
+    for theirs, ours in zip(told[0], category_names, strict=True):
+      if theirs != ours:
+        raise ValueError(f"{file.path} has the category {theirs!r} where the model has {ours!r}. "
+                         f"{_RESET_ADVICE}")
+  if "config" in file.metadata:
+    check_same_meaning(from_json(file.metadata["config"]).model, config, file.path,
+                       fields=_DECODING)
+
+
 def _for_each_trunk(arrays, flat):
   """Returns arrays with those of the one trunk also for the others of unshared features."""
   others = {f"{stage}_{name}": lazy for name, lazy in arrays.items() if _stage(name) == "features"
@@ -168,14 +191,18 @@ def _check_places(file, placed, flat):
       outputs = _CATEGORY_LAYERS[name]
       raise ValueError(
           f"{file.path} has {found[-1] // outputs} categories (background included), but the model "
-          f"has {expected[-1] // outputs}: reset_categories=True (train.init_reset_categories) "
-          "begins the layers that depend on them anew")
+          f"has {expected[-1] // outputs}. {_RESET_ADVICE}")
     if found != expected:
       raise ValueError(f"{file.path} has {name} with shape {found}, but the model's has shape "
                        f"{expected}{_dense_advice(name)}")
 
 
-_TRUNK_ADVICE = "Or take the trunk alone: only_trunk=True (train.init_only_trunk)."
+_TRUNK_ADVICE = ("Or take the trunk alone: --only-trunk of import_weights.py, "
+                 "--train.init-only-trunk of train.py.")
+_RESET_ADVICE = ("To begin the layers that depend on categories anew: --reset-categories of "
+                 "import_weights.py, --train.init-reset-categories of train.py.")
+# What boxes are made of deltas by.
+_DECODING = ("box_delta_stds", "anchor_scales", "anchor_ratios")
 
 
 def _dense_advice(name):

@@ -6,6 +6,7 @@ import pathlib
 from flax import traverse_util
 import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from mnc_jax.config import ModelConfig
@@ -28,6 +29,7 @@ def save_safetensors(path, params, metadata, *, dtype="float32") -> None:
 
   Raises:
     ValueError: if the dtype is another one, or rounding to it leaves a value infinite.
+    OSError: if the file cannot be written.
   """
   if dtype not in _DTYPES:
     raise ValueError(f"dtype {dtype!r} is none of {', '.join(_DTYPES)}")
@@ -35,7 +37,10 @@ def save_safetensors(path, params, metadata, *, dtype="float32") -> None:
           for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  save_file(flat, path, metadata=dict(metadata))
+  try:
+    save_file(flat, path, metadata=dict(metadata))
+  except SafetensorError as error:
+    raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_safetensors(path):
@@ -56,6 +61,32 @@ def load_safetensors(path):
   arrays, metadata = read_safetensors(path)
   flat = {name: lazy.read() for name, lazy in arrays.items()}
   return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+def read_categories(metadata, origin):
+  """Returns the categories that the metadata of one of our models tell.
+
+  Args:
+    metadata: of the file.
+    origin: what to call it in messages.
+
+  Returns:
+    `(names, ids)`, background not among them; None if no categories are told.
+
+  Raises:
+    ValueError: if they cannot be read, or names and ids are not equally many.
+  """
+  if "category_names" not in metadata:
+    return None
+  try:
+    names = tuple(str(name) for name in json.loads(metadata["category_names"]))
+    ids = tuple(int(number) for number in json.loads(metadata["category_ids"]))
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(f"{origin} tells no usable category_names and category_ids: {error!r}; write "
+                     "it anew with experiments/export_weights.py") from error
+  if len(names) != len(ids):
+    raise ValueError(f"{origin} has {len(names)} category_names but {len(ids)} category_ids")
+  return names, ids
 
 
 def match(file: WeightsFile, config: ModelConfig) -> Source | None:

@@ -27,7 +27,8 @@ def read_torch(path):
   if not isinstance(state, dict):
     raise ValueError(f"{path} holds one {type(state).__name__}, not a state dict of named arrays: "
                      "save the module's state_dict() with torch.save")
-  arrays = {name: value for name, value in state.items() if hasattr(value, "detach")}
+  arrays = {name: value for name, value in state.items()
+            if isinstance(name, str) and hasattr(value, "detach")}
   metadata = {str(name): str(value)[:80] for name, value in state.items() if name not in arrays}
   # Copied, because one array that looks into the mapped file keeps all of it in memory.
   return {name.removeprefix(_PARALLEL): lazy_array(

@@ -13,11 +13,10 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.weights import sources
 from mnc_jax.weights.lazy import Lazy, WeightsFile
 from mnc_jax.weights.sources import Source
+from mnc_jax.weights.vgg16_names import DEPTHS, places
 
 KIND = "MNC, five stages (the authors' release)"
-# Convolutions of each block (Simonyan & Zisserman 2015, configuration D).
-_TRUNK = tuple(f"conv{block}_{layer}" for block, depth in enumerate((2, 2, 3, 3, 3), start=1)
-               for layer in range(1, depth + 1))
+_TRUNK = tuple(f"conv{block}_{layer}" for block, layer in places(DEPTHS[16]))
 _BOX_STAGE = {"rpn_conv_3x3": "conv", "rpn_cls_score": "objectness", "rpn_bbox_pred": "box_deltas"}
 _MASK_STAGE = {"fc6_maskest": "reduce", "mask_pred": "mask"}
 # cls_score is trained on box overlap alone; seg_cls_score, on the masks' too, is used at test.
@@ -64,7 +63,7 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
                      f"{', '.join(missing)}")
   _check_config(file, config)
   _check_shapes(file, config)
-  arrays = {"features/pixel_mean": sources.constant(_MEAN_BGR)}
+  arrays = sources.pixel_parameters(_MEAN_BGR)
   for layer, place in PLACES.items():
     weights, bias = (_shared(file, f"{layer}/{part}") for part in (0, 1))
     kernel, bias = _convert(layer, weights, bias, _outputs(file, "conv5_3"), config)

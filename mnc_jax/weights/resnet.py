@@ -1,7 +1,6 @@
 """ResNet-26, -50 and -101 of torchvision and timm, known by the names of their arrays.
 
-Batch normalisations are folded into a scale and a bias, and the first kernel takes over what
-these libraries do to an image before: red first, values 0 ... 1, minus a mean, over a spread.
+Batch normalisations are folded into a scale and a bias; the first kernel is turned to blue first.
 """
 
 import re
@@ -48,7 +47,7 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
   wanted = {name for conv, norm, _ in _layers(depths)
             for name in (f"{conv}.weight", *(f"{norm}.{part}" for part in _NORM_PARTS))}
   _check_names(file, kind, wanted, names)
-  arrays = {"features/pixel_mean": sources.unit_mean_bgr()}
+  arrays = sources.pixel_parameters_of_unit_rgb()
   for conv, norm, ours in _layers(depths):
     arrays |= _place(_kernel(file, conv), ours, "conv", "kernel")
     for part, array in _fold(file, norm).items():
@@ -131,7 +130,7 @@ def _place(array, ours, module, part):
 
 
 def _kernel(file, conv):
-  """Returns a kernel as the trunk holds it; the first reads BGR 0 ... 255."""
+  """Returns a kernel as the trunk holds it; the first reads blue first."""
   name = f"{conv}.weight"
   array = file.arrays[name]
   if len(array.shape) != 4:
@@ -141,7 +140,7 @@ def _kernel(file, conv):
   if array.shape[1] != 3:
     raise ValueError(f"{file.path}: {name} has shape {array.shape}; images have 3 channels, "
                      f"not {array.shape[1]}")
-  return sources.first_kernel_of_unit_rgb(sources.convolution(array))
+  return sources.blue_first(sources.convolution(array))
 
 
 def _fold(file, norm):

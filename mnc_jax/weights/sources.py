@@ -70,22 +70,17 @@ def dense_on_map(lazy: Lazy, channels: int) -> Lazy:
   return Lazy((math.prod(lazy.shape[1:]), outputs), read)
 
 
-def first_kernel_of_unit_rgb(lazy: Lazy) -> Lazy:
-  """Makes a first kernel for (x / 255 - mean) / std in RGB one for x - 255 mean in BGR.
-
-  Convolution is linear, so the scale goes into the kernel; a pixel of padding, 0 after the
-  subtraction, is 0 in both.
-
-  Args:
-    lazy: [height, width, 3, out].
-
-  Returns:
-    The same shape; `unit_mean_bgr` belongs to it.
-  """
-  scale = 1 / (255 * np.array(UNIT_STD_RGB[::-1]))
-  return Lazy(lazy.shape, lambda: (lazy.read()[:, :, ::-1] * scale[:, None]).astype(np.float32))
+def blue_first(lazy: Lazy) -> Lazy:
+  """Turns a first kernel [height, width, 3, out] for RGB into one for BGR."""
+  return Lazy(lazy.shape, lambda: np.ascontiguousarray(lazy.read()[:, :, ::-1]))
 
 
-def unit_mean_bgr() -> Lazy:
-  """Returns what is subtracted from BGR pixels of 0 ... 255 before `first_kernel_of_unit_rgb`."""
-  return constant(tuple(255 * mean for mean in UNIT_MEAN_RGB[::-1]))
+def pixel_parameters(mean_bgr, *, scale_bgr=(1.0, 1.0, 1.0)) -> dict:
+  """Returns what the trunk subtracts from pixels of 0 ... 255 and multiplies them with."""
+  return {"features/pixel_mean": constant(mean_bgr), "features/pixel_scale": constant(scale_bgr)}
+
+
+def pixel_parameters_of_unit_rgb() -> dict:
+  """Returns those of torchvision and timm, (x / 255 - mean) / std = (x - 255 mean) / (255 std)."""
+  return pixel_parameters(tuple(255 * mean for mean in UNIT_MEAN_RGB[::-1]),
+                          scale_bgr=tuple(1 / (255 * std) for std in UNIT_STD_RGB[::-1]))

@@ -68,14 +68,14 @@ def _check_layers(file: WeightsFile, naming: Naming):
 
 def _trunk(file, naming):
   """Returns the trunk's arrays by our paths, and the names they have in the file."""
-  mean = (sources.unit_mean_bgr() if naming.unit_rgb else
-          sources.constant(sources.OXFORD_MEAN_BGR))
-  arrays, used, inputs = {"features/pixel_mean": mean}, set(), _CHANNELS[0]
+  arrays = (sources.pixel_parameters_of_unit_rgb() if naming.unit_rgb else
+            sources.pixel_parameters(sources.OXFORD_MEAN_BGR))
+  used, inputs = set(), _CHANNELS[0]
   for (block, layer), name in zip(places(DEPTHS[16]), naming.layers(DEPTHS[16]), strict=True):
     outputs, bias_name = _CHANNELS[block], naming.bias_of(name)
     kernel, bias = _convolution(file, naming, name, inputs, outputs)
     if naming.unit_rgb and inputs == _CHANNELS[0]:
-      kernel = sources.first_kernel_of_unit_rgb(kernel)
+      kernel = sources.blue_first(kernel)
     place = f"features/conv{block}_{layer}"
     arrays |= {f"{place}/kernel": kernel, f"{place}/bias": bias}
     used |= {name, bias_name}

@@ -90,7 +90,8 @@ def _keras(file):
   kernels, biases = {}, {}
   for name in file.arrays:
     found = _KERAS_NAME.search(name)
-    if found:
+    # A saved model may also hold its optimiser's moments, called after the layers they are of.
+    if found and not name.startswith("optimizer"):
       (kernels if found["kernel"] else biases)[found["layer"]] = name
   if not kernels:
     kernels, biases = _numbered(file)
@@ -114,7 +115,7 @@ def _numbered(file):
   found = {"conv2d": ({}, {}), "dense": ({}, {})}
   for name in file.arrays:
     parts = _NUMBERED_NAME.search(name)
-    if parts:
+    if parts and not name.startswith("optimizer"):
       found[parts["kind"]][int(parts["part"])][int(parts["number"] or 0)] = name
   if len(found["conv2d"][0]) != len(places(DEPTHS[16])):
     return {}, {}

@@ -26,7 +26,7 @@ def fake_runs(monkeypatch):
   def run(script, workdir, *arguments):
     ran.append((script, workdir.name, arguments[3:4]))
     if script == "evaluate.py":
-      seed = int(workdir.name[-1])
+      seed = int(workdir.name.split("_of_")[0][-1])
       workdir.mkdir(parents=True, exist_ok=True)
       (workdir / "evaluation.json").write_text(
           json.dumps({"mean_ap_r_50": 0.5 + 0.1 * seed, "mean_ap_r_70": 0.25}))
@@ -41,7 +41,7 @@ def test_each_row_runs_once_with_each_seed_and_the_table_has_mean_and_spread(
   ran = fake_runs(monkeypatch)
   ablation.main(["--runs", str(tmp_path), "--seeds", "2", "--steps", "9", "--jobs", "2"])
   assert len({(script, name) for script, name, _ in ran}) == len(ran) == 2 * 4 * 2
-  assert ("train.py", "end_to_end_1", ("1",)) in ran
+  assert ("train.py", "end_to_end_1_of_9_steps", ("1",)) in ran
   table = capsys.readouterr().out.splitlines()[-6:]
   assert table[0] == "| 9 steps, 2 seeds | mAP^r@.5 | mAP^r@.7 |"
   assert table[5] == ("| trained with five stages | 0.550 (0.500 ... 0.600) "

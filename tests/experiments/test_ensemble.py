@@ -77,7 +77,7 @@ def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
 def test_a_model_that_cannot_join_is_named_with_the_first(place, member, message):
   path = place / f"{member}.safetensors"
   with pytest.raises(ValueError, match=message) as error:
-    run_predict(place, "none", "--ensemble", place / "second.safetensors", path)
+    run_predict(place, "none", "--ensemble", place / "second.safetensors", "--ensemble", path)
   assert f"{path} cannot join {place / 'first.safetensors'} in an ensemble" in str(error.value)
   assert not (place / "none").exists()
 
@@ -113,7 +113,8 @@ def test_the_place_of_a_member_is_a_file_or_a_workdir(monkeypatch):
     return command_line.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(command_line, "load_model", load)
   options = predict.read_options(
-      ["--workdir", "run", "--ensemble", "a.safetensors", "b", "--output", "o", "x.png"])[0]
+      ["--workdir", "run", "--ensemble", "a.safetensors", "--ensemble", "b", "--output", "o",
+       "x.png"])[0]
   assert len(command_line.load_models(options, [], "predict.py")) == 3
   assert [[str(x) for x in pair] for pair in asked] == [
       ["run", "None"], ["None", "a.safetensors"], ["b", "None"]]

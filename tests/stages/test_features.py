@@ -71,22 +71,33 @@ def test_frozen_blocks_take_no_gradient():
     return features.extract_features(params, image(32, 32), jnp.array([[32, 32]]), config=VGG).sum()
   gradient = jax.jit(jax.grad(total))(parameters("vgg16"))
   sizes = {name: float(jnp.abs(layer["kernel"]).max()) for name, layer in gradient.items()
-           if name != "pixel_mean"}
+           if not name.startswith("pixel")}
   assert {name for name, size in sizes.items() if size == 0} == {
       "conv1_1", "conv1_2", "conv2_1", "conv2_2"}
 
 
-def test_the_mean_takes_no_gradient_even_if_all_layers_do():
+@pytest.mark.parametrize("name", ["pixel_mean", "pixel_scale"])
+def test_what_is_done_to_pixels_takes_no_gradient_even_if_all_layers_do(name):
   config = ModelConfig(trunk="vgg16", frozen_blocks=0)
-  def total(first, mean):
-    params = parameters("vgg16") | {"pixel_mean": mean, "conv1_1": first}
+  def total(first, of_pixels):
+    params = parameters("vgg16") | {name: of_pixels, "conv1_1": first}
     return features.extract_features(
         params, image(32, 32), jnp.array([[32, 32]]), config=config).sum()
   given = parameters("vgg16")
-  of_kernel, of_mean = jax.jit(jax.grad(total, argnums=(0, 1)))(
-      given["conv1_1"], given["pixel_mean"])
+  of_kernel, of_pixels = jax.jit(jax.grad(total, argnums=(0, 1)))(given["conv1_1"], given[name])
   assert float(jnp.abs(of_kernel["kernel"]).max()) > 0
-  assert not of_mean.any()
+  assert not of_pixels.any()
+
+
+def test_vgg_multiplies_by_the_scale_of_its_weights():
+  given = parameters("vgg16")
+  half = given | {"pixel_scale": jnp.full(3, 0.5)}
+  kernel = given["conv1_1"]["kernel"]
+  same = half | {"conv1_1": given["conv1_1"] | {"kernel": 2 * kernel}}
+  run = jax.jit(functools.partial(features.extract_features, config=VGG))
+  arguments = image(16, 16), jnp.array([[16, 16]])
+  np.testing.assert_allclose(run(same, *arguments), run(given, *arguments), rtol=1e-4, atol=1e-4)
+  assert float(jnp.abs(run(half, *arguments) - run(given, *arguments)).max()) > 1e-3
 
 
 def test_vgg_subtracts_the_mean_of_its_weights_not_of_the_config():

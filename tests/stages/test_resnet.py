@@ -34,7 +34,7 @@ def parameters(norm):
     if leaf.ndim > 1:
       gain = np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
       return gain * rng.standard_normal(leaf.shape, dtype=np.float32)
-    middle = {"scale": 0.8, "bias": 0.0, "pixel_mean": 120.0}[path[-1].key]
+    middle = {"scale": 0.8, "bias": 0.0, "pixel_mean": 120.0, "pixel_scale": 0.4}[path[-1].key]
     return rng.uniform(middle - 0.3, middle + 0.3, leaf.shape).astype(np.float32)
 
   shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config_of(norm)))
@@ -86,7 +86,7 @@ def test_full_size_has_the_published_number_of_parameters(trunk):
   shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
   heads = shapes["category_stage"]
-  assert count(shapes["features"]) - 3 + count(heads["conv5"]) == SIZES[trunk]
+  assert count(shapes["features"]) - 6 + count(heads["conv5"]) == SIZES[trunk]
   assert count(heads["conv5"]) == count(heads["conv5_mask"])
   assert heads["category"]["kernel"].shape == (2 * 2048, tiny.NUM_CATEGORIES)
 
@@ -107,15 +107,17 @@ def test_padding_around_an_image_changes_nothing(norm):
   assert float(jnp.abs(alone).max()) > 0.1
 
 
-@pytest.mark.parametrize(("norm", "expected"), [
-    ("frozen_batch", [250 - 30, -20, -10]), ("group", [220 / 64, -20 / 64, -10 / 64])])
-def test_first_layer_sees_blue_first_minus_the_mean_of_the_parameters(norm, expected):
+@pytest.mark.parametrize(("norm", "scale"), [("frozen_batch", 1.0), ("group", 1 / 64)])
+def test_first_layer_sees_blue_first_minus_the_mean_of_the_parameters(norm, scale):
   # A kernel that copies input channel c to output channel c.
   kernel = jnp.zeros((7, 7, 3, 8)).at[3, 3, :, :3].set(jnp.eye(3))
-  params = {"conv1": {"kernel": kernel}, "pixel_mean": jnp.array([10.0, 20.0, 30.0])}
+  params = {"conv1": {"kernel": kernel}, "pixel_mean": jnp.array([10.0, 20.0, 30.0]),
+            "pixel_scale": jnp.array([1.0, 2.0, 3.0])}
   images = jnp.zeros((1, 32, 32, 3), jnp.uint8).at[..., 0].set(250)  # pure red
   first = output_of("conv1", params, images, [[32, 32]], norm)[0, 8, 8, :3]
-  np.testing.assert_allclose(first, expected[::-1], rtol=1e-6)
+  np.testing.assert_allclose(first, [-10, -20 * 2, (250 - 30) * 3], rtol=1e-6)
+  fresh = init_params(jax.random.key(0), config_of(norm))["features"]
+  np.testing.assert_allclose(fresh["pixel_scale"], np.full(3, scale))
 
 
 def test_frozen_batch_norm_scales_and_adds_without_a_gradient():
@@ -184,7 +186,7 @@ def test_frozen_group_by_name():
   places = ("conv1", "conv2", "conv3")
   assert kernels == {"features/conv1", "features/layer1_0/conv_down"} | {
       f"features/layer1_{index}/{place}" for index in (0, 1) for place in places}
-  assert "features/pixel_mean" in frozen
+  assert {"features/pixel_mean", "features/pixel_scale"} <= frozen
   assert {path for path in groups if "/bn" in path} <= frozen
   assert "category_stage/conv5_mask/layer4_1/bn3/scale" in frozen
   # Stage 2 has a conv1 of its own, and it is trained.

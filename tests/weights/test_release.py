@@ -41,7 +41,7 @@ def test_nothing_is_left_over_and_nothing_read_before_it_is_asked_for():
   source = match(file, MODEL)
   assert source.kind == "MNC, five stages (the authors' release)"
   assert source.left_over == ()
-  assert len(source.arrays) == 2 * 25 + 1
+  assert len(source.arrays) == 2 * 25 + 2
   assert file.reads == []
   source.arrays["box_stage/conv/kernel"].read()
   assert file.reads == ["rpn_conv_3x3/0"]

@@ -103,6 +103,8 @@ def test_the_mean_comes_with_the_weights(loaded):
   source, params, _ = loaded
   expected = 255 * UNIT_MEAN[::-1] if source[0] == "t" else OXFORD_MEAN
   np.testing.assert_allclose(params["features"]["pixel_mean"], expected, rtol=1e-6)
+  scale = 1 / (255 * UNIT_STD[::-1]) if source[0] == "t" else np.ones(3)
+  np.testing.assert_allclose(params["features"]["pixel_scale"], scale, rtol=1e-6)
 
 
 def test_dense_layers_begin_both_paths(loaded, layers):
@@ -138,13 +140,13 @@ def test_fc6_sees_the_map_as_it_was_flattened_there(loaded, layers):
 def test_the_report_names_kind_and_rest(loaded):
   source, params, report = loaded
   assert report.kind == f"VGG-16 ({source.split(',')[0].removesuffix(' of 2014')})"
-  assert len(report.loaded) == 1 + 26 + 8
+  assert len(report.loaded) == 2 + 26 + 8
   assert all(name.startswith(("box_stage/", "mask_stage/", "category_stage/"))
              for name in report.initialised)
   assert len(report.left_over) == 2
   assert isinstance(params["category_stage"]["category"]["kernel"], jax.ShapeDtypeStruct)
   assert str(report).startswith(
-      f"{report.kind}: 35 arrays loaded, {len(report.initialised)} newly initialised (box_stage, "
+      f"{report.kind}: 36 arrays loaded, {len(report.initialised)} newly initialised (box_stage, "
       "category_stage, mask_stage), 2 of the file left over (")
 
 
@@ -172,7 +174,7 @@ def test_other_spellings_of_keras(tmp_path, spell):
   vgg_files.write_hdf5(tmp_path / "x", vgg_files.keras_arrays(layers, spell))
   source = weights.find_source(weights.open_file(tmp_path / "x"), MODEL)
   assert source.kind == "VGG-16 (Keras)"
-  assert len(source.arrays) == 35
+  assert len(source.arrays) == 36
   for name in ("conv4_2", "fc7"):
     place = f"features/{name}" if name[0] == "c" else f"category_stage/{name}"
     np.testing.assert_array_equal(source.arrays[f"{place}/kernel"].read(),
@@ -271,12 +273,12 @@ def wide_file(layers, tmp_path_factory):
 
 def test_dense_layers_that_do_not_fit_are_told(wide_file):
   refused(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has "
-          r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* only_trunk=True")
+          r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* --only-trunk")
 
 
 def test_the_trunk_alone_can_be_taken(wide_file, layers):
   params, report = load(wide_file, only_trunk=True)
-  assert len(report.loaded) == 27
+  assert len(report.loaded) == 28
   assert "category_stage/fc6/kernel" in report.initialised
   assert "category_stage/fc6/kernel" in report.left_over
   assert "fc8/0" in report.left_over
@@ -299,7 +301,7 @@ def test_a_dense_layer_without_bias_is_told(tmp_path, layers):
 
 def test_the_oxford_weights_are_read(shared_dir):
   _, report = load(shared_dir / "weights" / "vgg16_imagenet_conv.npz")
-  assert len(report.loaded) == 27
+  assert len(report.loaded) == 28
   file = weights.open_file(shared_dir / "weights" / "vgg16_imagenet_conv.npz")
   kernel = weights.find_source(file, MODEL).arrays["features/conv1_1/kernel"].read()
   # Known: the first weight of the first filter, for blue.
