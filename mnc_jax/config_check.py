@@ -19,6 +19,9 @@ _AT_LEAST_ZERO = (
     "train.evaluate_every", "train.evaluate_images", "model.box_gradient_clip",
     "model.frozen_blocks", "inference.min_score", "inference.refined_roi_pool")
 
+# Blocks of a trunk that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
+_BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
+
 
 def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin, *,
                        fields=MEANINGS) -> None:
@@ -52,8 +55,13 @@ def check_values(config: Config) -> None:
       value = getattr(getattr(config, section), field)
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
-  if not all(std > 0 for std in config.model.box_delta_stds):
-    raise ValueError(f"model.box_delta_stds is {config.model.box_delta_stds}: each must be above 0")
+  model = config.model
+  blocks = _BLOCKS.get(model.trunk, _RESNET_BLOCKS)
+  if model.frozen_blocks > blocks and model.trunk != "small":
+    raise ValueError(f"model.frozen_blocks is {model.frozen_blocks}, but the {model.trunk} trunk "
+                     f"has {blocks}")
+  if not all(std > 0 for std in model.box_delta_stds):
+    raise ValueError(f"model.box_delta_stds is {model.box_delta_stds}: each must be above 0")
   options = config.inference
   if not options.soft_nms_sigma > 0:
     raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")

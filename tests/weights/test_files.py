@@ -174,3 +174,11 @@ def test_without_pytorch_its_files_are_named(tmp_path, monkeypatch):
   monkeypatch.setattr(builtins, "__import__", import_all_but_torch)
   with pytest.raises(ValueError, match="x is a file of PyTorch, which is not installed: pip inst"):
     open_file(tmp_path / "x")
+
+
+def test_entries_of_pytorch_without_a_name_are_told_not_read(tmp_path):
+  torch = pytest.importorskip("torch", reason="needs PyTorch: pip install mnc_jax[parity]")
+  torch.save({"a.weight": torch.ones(2), 3: torch.zeros(1)}, tmp_path / "x")
+  file = open_file(tmp_path / "x")
+  assert set(file.arrays) == {"a.weight"}
+  assert "3" in file.metadata

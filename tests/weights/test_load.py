@@ -10,6 +10,7 @@ import pytest
 
 from mnc_jax import weights
 from mnc_jax.cascade import init_params
+from mnc_jax.config_json import to_json
 from mnc_jax.weights import load
 from tiny import override, tiny_config
 
@@ -198,3 +199,38 @@ def test_an_array_at_two_places_is_moved_to_the_device_once():
   assert moved["d"] is moved["a"]["b"]
   assert isinstance(moved["a"]["c"], jax.Array)
   np.testing.assert_array_equal(moved["d"], one)
+
+
+def write_model(path, names, **model):
+  config = override(CONFIG, model=model)
+  weights.save_safetensors(path, make_model(config), {
+      "config": to_json(config), "category_names": json.dumps(names), "category_ids": "[1, 2]"})
+
+
+def test_a_saved_model_with_other_scales_of_deltas_is_refused(tmp_path):
+  write_model(tmp_path / "x", ["a", "b"], box_delta_stds=(1.0, 1.0, 1.0, 1.0))
+  with pytest.raises(ValueError, match="was made with model.box_delta_stds"):
+    weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
+  # Of the trunk nothing hangs on it.
+  weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model, only_trunk=True)
+
+
+def test_equally_many_other_categories_are_refused_unless_reset(tmp_path):
+  write_model(tmp_path / "x", ["cat", "dog"])
+  load = lambda names, **options: weights.load_pretrained(
+      shapes(), tmp_path / "x", config=CONFIG.model, category_names=names, **options)[1]
+  assert load(("cat", "dog")).initialised == ()
+  with pytest.raises(ValueError, match="has the category 'dog' where the model has 'cow'"):
+    load(("cat", "cow"))
+  assert len(load(("cat", "cow"), reset_categories=True).initialised) == 6
+
+
+def test_names_and_ids_of_categories_must_fit(tmp_path):
+  told = {"category_names": '["a", "b"]', "category_ids": "[1, 2]"}
+  assert weights.read_categories(told, "x") == (("a", "b"), (1, 2))
+  assert weights.read_categories({}, "x") is None
+  with pytest.raises(ValueError, match="x has 2 category_names but 1 category_ids"):
+    weights.read_categories(told | {"category_ids": "[1]"}, "x")
+  for broken in ({"category_ids": "many"}, {"category_names": "cat, dog"}, {"category_ids": "3"}):
+    with pytest.raises(ValueError, match="x tells no usable category_names and category_ids"):
+      weights.read_categories(told | broken, "x")

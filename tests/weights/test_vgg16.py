@@ -182,6 +182,19 @@ def test_other_spellings_of_keras(tmp_path, spell):
     np.testing.assert_array_equal(source.arrays[f"{place}/bias"].read(), layers[name][1])
 
 
+def test_moments_of_an_optimizer_are_not_taken_for_weights(tmp_path):
+  # As a Keras model that was saved with its optimizer has them, after the weights.
+  layers = vgg_files.make_layers()
+  arrays = vgg_files.keras_arrays(
+      layers, lambda layer, part: f"model_weights/{layer}/{layer}/{part}:0")
+  moments = {name.replace("model_weights", "optimizer_weights/Adam/m"): array + 1
+             for name, array in arrays.items()}
+  vgg_files.write_hdf5(tmp_path / "x", arrays | moments)
+  source = weights.find_source(weights.open_file(tmp_path / "x"), MODEL)
+  np.testing.assert_array_equal(
+      source.arrays["features/conv4_2/bias"].read(), layers["conv4_2"][1])
+
+
 def thin(places=vgg_files.PLACES):
   """Layers of two channels: refused for their shape at the latest."""
   return {name: arrays for name, arrays in vgg_files.make_layers(
