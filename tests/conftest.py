@@ -25,3 +25,10 @@ def shared_dir():
   if not folder.is_dir():
     pytest.skip("no reference data: set MNC_SHARED, or put `shared` beside the checkout")
   return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled_programs():
+  """Gives back what a file of tests compiled; together they would fill gigabytes."""
+  yield
+  jax.clear_caches()

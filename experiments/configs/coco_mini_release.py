@@ -12,8 +12,8 @@ Command:   python experiments/train.py --config experiments/configs/coco_mini_re
              --data.eval-images COCO/train --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  2 CPU cores, 56 minutes beside much other work
 Expected:  mAP^r .70 at IoU .5 and more, on what it was trained on.
-Score:     mAP^r .838 at IoU .5, .404 at .7 on the same eight images (2026-11-25). Categories and boxes
-           fit (mAP^b .808 / .598); after 400 steps of SGD the masks are still round.
+Score:     mAP^r .838 at IoU .5, .404 at .7 on the same eight images (2026-11-25). Categories and
+           boxes fit (mAP^b .808 / .598); after 400 steps of SGD the masks are still round.
 """
 
 import dataclasses
