@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import json
 import os
 import pathlib
 import runpy
@@ -161,7 +160,7 @@ def _load_file(weights_file):
                      "with experiments/export_weights.py")
   return Model(params, from_json(metadata["config"]),
                *weights.read_categories(metadata, weights_file),
-               json.loads(metadata.get("notes", "{}")))
+               weights.read_notes(metadata, weights_file))
 
 
 _format_with_place = warnings.formatwarning

@@ -12,7 +12,8 @@ _AT_LEAST_ONE = (
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
     "train.pre_nms", "train.num_proposals", "train.rois_per_image", "inference.pre_nms",
     "inference.num_proposals", "inference.max_instances", "model.resnet_width",
-    "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size")
+    "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size", "model.mask_hidden",
+    "model.dense_width", "model.box_stage_width")
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
@@ -60,8 +61,10 @@ def check_values(config: Config) -> None:
   if model.frozen_blocks > blocks and model.trunk != "small":
     raise ValueError(f"model.frozen_blocks is {model.frozen_blocks}, but the {model.trunk} trunk "
                      f"has {blocks}")
-  if not all(std > 0 for std in model.box_delta_stds):
-    raise ValueError(f"model.box_delta_stds is {model.box_delta_stds}: each must be above 0")
+  for field in ("box_delta_stds", "anchor_scales", "anchor_ratios", "trunk_widths"):
+    values = getattr(model, field)
+    if not values or not all(value > 0 for value in values):
+      raise ValueError(f"model.{field} is {values}: there must be one or more, each above 0")
   options = config.inference
   if not options.soft_nms_sigma > 0:
     raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")

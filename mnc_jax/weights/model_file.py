@@ -89,6 +89,21 @@ def read_categories(metadata, origin):
   return names, ids
 
 
+def read_notes(metadata, origin) -> dict:
+  """Returns the notes of one of our models: its source, numbers for the self-check; or {}.
+
+  Raises:
+    ValueError: if they are not a JSON object, naming `origin`.
+  """
+  try:
+    notes = json.loads(metadata.get("notes", "{}"))
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{origin}: its notes are no JSON: {error}") from error
+  if not isinstance(notes, dict):
+    raise ValueError(f"{origin}: its notes are no JSON object, found {notes!r:.60}")
+  return notes
+
+
 def match(file: WeightsFile, config: ModelConfig) -> Source | None:
   """Finds a model that `save_safetensors` wrote, or some of its stages.
 

@@ -234,3 +234,11 @@ def test_names_and_ids_of_categories_must_fit(tmp_path):
   for broken in ({"category_ids": "many"}, {"category_names": "cat, dog"}, {"category_ids": "3"}):
     with pytest.raises(ValueError, match="x tells no usable category_names and category_ids"):
       weights.read_categories(told | broken, "x")
+
+
+def test_notes_are_an_object():
+  assert weights.read_notes({"notes": '{"source": "x"}'}, "file") == {"source": "x"}
+  assert weights.read_notes({}, "file") == {}
+  for broken in ("[1]", "{broken"):
+    with pytest.raises(ValueError, match="file: its notes are no JSON"):
+      weights.read_notes({"notes": broken}, "file")
