@@ -16,7 +16,6 @@ from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config
 from mnc_jax.config_check import check_values
-from mnc_jax.config_json import from_json
 from mnc_jax.tree_shapes import check_fit
 
 
@@ -158,7 +157,7 @@ def _load_file(weights_file):
   if missing:
     raise ValueError(f"{weights_file} holds weights but not {', '.join(sorted(missing))}: write it "
                      "with experiments/export_weights.py")
-  return Model(params, from_json(metadata["config"]),
+  return Model(params, weights.read_config(metadata, weights_file),
                *weights.read_categories(metadata, weights_file),
                weights.read_notes(metadata, weights_file))
 

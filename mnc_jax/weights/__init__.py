@@ -10,6 +10,7 @@ from mnc_jax.weights.load import move_to_device
 from mnc_jax.weights.load import Report
 from mnc_jax.weights.model_file import load_safetensors
 from mnc_jax.weights.model_file import read_categories
+from mnc_jax.weights.model_file import read_config
 from mnc_jax.weights.model_file import read_notes
 from mnc_jax.weights.model_file import save_safetensors
 from mnc_jax.weights.sources import Source
@@ -26,6 +27,7 @@ __all__ = (
     "move_to_device",
     "open_file",
     "read_categories",
+    "read_config",
     "read_notes",
     "save_safetensors",
 )

@@ -8,7 +8,6 @@ import jax
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config_check import check_same_meaning
-from mnc_jax.config_json import from_json
 from mnc_jax.pixels import PIXEL_PARAMETERS
 from mnc_jax.weights import model_file, release, resnet, vgg16
 from mnc_jax.weights.files import WeightsFile, open_file
@@ -158,8 +157,8 @@ def _check_meaning(file, config, category_names):
         raise ValueError(f"{file.path} has the category {theirs!r} where the model has {ours!r}. "
                          f"{_RESET_ADVICE}")
   if "config" in file.metadata:
-    check_same_meaning(from_json(file.metadata["config"]).model, config, file.path,
-                       fields=_DECODING)
+    made = model_file.read_config(file.metadata, file.path).model
+    check_same_meaning(made, config, file.path, fields=_DECODING)
 
 
 def _for_each_trunk(arrays, flat):

@@ -9,7 +9,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from mnc_jax.config import ModelConfig
+from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config_json import from_json
 from mnc_jax.weights.lazy import WeightsFile
 from mnc_jax.weights.safetensors_file import read_safetensors
 from mnc_jax.weights.sources import Source
@@ -61,6 +62,18 @@ def load_safetensors(path):
   arrays, metadata = read_safetensors(path)
   flat = {name: lazy.read() for name, lazy in arrays.items()}
   return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+def read_config(metadata, origin) -> Config:
+  """Returns the config that the metadata of one of our models hold.
+
+  Raises:
+    ValueError: if it cannot be read, naming `origin`.
+  """
+  try:
+    return from_json(metadata["config"])
+  except (ValueError, TypeError) as error:
+    raise ValueError(f"{origin}: its config cannot be read: {error}") from error
 
 
 def read_categories(metadata, origin):

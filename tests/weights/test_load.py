@@ -242,3 +242,10 @@ def test_notes_are_an_object():
   for broken in ("[1]", "{broken"):
     with pytest.raises(ValueError, match="file: its notes are no JSON"):
       weights.read_notes({"notes": broken}, "file")
+
+
+@pytest.mark.parametrize("config", ["{broken", '{"model": {"no_such_field": 1}}'])
+def test_a_config_in_a_file_that_cannot_be_read_is_told_with_the_file(tmp_path, config):
+  weights.save_safetensors(tmp_path / "x", make_model(), {"config": config})
+  with pytest.raises(ValueError, match="x: its config cannot be read: "):
+    weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
