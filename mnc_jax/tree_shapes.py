@@ -2,7 +2,7 @@
 
 import jax
 
-_ADVICE = "Use the config it was saved with, or another --workdir."
+_ADVICE = "Use the config it was saved with, or other weights (another --workdir)."
 
 
 def check_fit(like, saved, origin) -> None:
