@@ -20,6 +20,7 @@ from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import with_categories
 from mnc_jax.data import load_categories
+from mnc_jax.data.coco_file import read_coco_file
 from mnc_jax.self_check import record_numbers
 
 
@@ -59,7 +60,9 @@ def read_options(arguments):
   parser.add_argument("--only-trunk", action="store_true",
                       help="take the shared features alone, not the layers behind them")
   parser.add_argument("--categories", type=pathlib.Path, metavar="FILE",
-                      help="names, one a line (default: those of the source, or of the data set)")
+                      help="names, one a line without background, numbered 1, 2, ...; or a COCO\n"
+                      "instances_*.json, with its ids (default: those of the source, or of the\n"
+                      "data set)")
   return parser.parse_known_args(arguments)
 
 
@@ -78,7 +81,7 @@ def choose_categories(options, config) -> checkpoint.Categories:
 
 
 def read_names(path: pathlib.Path) -> checkpoint.Categories:
-  """Reads a name a line; the ids are 1, 2, ...
+  """Reads a COCO annotation file (.json), or a name a line, whose ids are then 1, 2, ...
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -86,6 +89,11 @@ def read_names(path: pathlib.Path) -> checkpoint.Categories:
   """
   if not path.is_file():
     raise FileNotFoundError(f"--categories {path}: no such file")
+  if path.suffix == ".json":
+    # Of its images nothing is asked.
+    coco = read_coco_file(path, report=lambda fault: None)
+    return checkpoint.Categories(tuple(category["name"] for category in coco.categories),
+                                 tuple(category["id"] for category in coco.categories))
   try:
     names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
   except UnicodeDecodeError as error:

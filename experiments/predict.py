@@ -135,7 +135,8 @@ def read_options(arguments):
   options, overrides = parser.parse_known_args(arguments)
   if not options.self_check and not (options.output and options.images):
     parser.error("the following arguments are required: --output, IMAGE_OR_FOLDER")
-  if options.self_check and (options.output or options.images):
+  # Without images, what is left of an override (--model.x VALUE) may look like one.
+  if options.self_check and (options.output or options.images and not overrides):
     parser.error("--self-check runs a stored image: leave --output and the images out")
   return options, overrides
 

@@ -24,20 +24,18 @@ _AT_LEAST_ZERO = (
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
 
 
-def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin, *,
-                       fields=MEANINGS) -> None:
+def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin) -> None:
   """Refuses to use weights under a config that gives them another meaning.
 
   Args:
     made: what the weights were made with.
     asked: what they are to be used with.
     origin: the file or folder they are from.
-    fields: that must agree.
 
   Raises:
     ValueError: naming the first field that differs, and both values.
   """
-  for field in fields:
+  for field in MEANINGS:
     theirs, ours = getattr(made, field), getattr(asked, field)
     if theirs != ours:
       raise ValueError(f"{origin} was made with model.{field} {theirs}, but here it is {ours}: "

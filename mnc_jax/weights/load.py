@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from flax import traverse_util
 import jax
+import numpy as np
 
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig
@@ -86,7 +87,7 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
   if source.whole_stages:
     _check_whole(file, placed, flat, allowed=_CATEGORY_LAYERS if reset_categories else ())
   _check_places(file, placed, flat)
-  merged = flat | _read_each_once(placed)
+  merged = flat | _read_each_once(file, placed)
   left_over = source.left_over + tuple(name for name in source.arrays if name not in placed)
   return traverse_util.unflatten_dict(merged, sep="/"), Report(
       source.kind, tuple(placed), tuple(name for name in flat if name not in placed), left_over)
@@ -158,7 +159,7 @@ def _check_meaning(file, config, category_names):
                          f"{_RESET_ADVICE}")
   if "config" in file.metadata:
     made = model_file.read_config(file.metadata, file.path).model
-    check_same_meaning(made, config, file.path, fields=_DECODING)
+    check_same_meaning(made, config, file.path)
 
 
 def _for_each_trunk(arrays, flat):
@@ -200,8 +201,6 @@ _TRUNK_ADVICE = ("Or take the trunk alone: --only-trunk of import_weights.py, "
                  "--train.init-only-trunk of train.py.")
 _RESET_ADVICE = ("To begin the layers that depend on categories anew: --reset-categories of "
                  "import_weights.py, --train.init-reset-categories of train.py.")
-# What boxes are made of deltas by.
-_DECODING = ("box_delta_stds", "anchor_scales", "anchor_ratios")
 
 
 def _dense_advice(name):
@@ -210,14 +209,18 @@ def _dense_advice(name):
   return (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. " + _TRUNK_ADVICE)
 
 
-def _read_each_once(placed):
+def _read_each_once(file, placed):
   """Returns {path: array}; a `Lazy` that stands at several paths is read once."""
   paths = {}
   for name, lazy in placed.items():
     paths.setdefault(id(lazy), []).append(name)
   arrays = {}
   for names in paths.values():
-    arrays |= dict.fromkeys(names, placed[names[0]].read())
+    array = placed[names[0]].read()
+    if not np.isfinite(array).all():
+      raise ValueError(f"{file.path}: {names[0]} has values that are not finite: it is damaged, or "
+                       "training broke down")
+    arrays |= dict.fromkeys(names, array)
   return arrays
 
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from mnc_jax.config import ModelConfig
+from mnc_jax.config import ModelConfig, release
 from mnc_jax.weights import sources
 from mnc_jax.weights.lazy import Lazy, WeightsFile
 from mnc_jax.weights.sources import Source
@@ -90,6 +90,11 @@ def _check_config(file, config):
     raise ValueError(f"{file.path}: mask_pred predicts {pixels} pixels "
                      f"({math.isqrt(pixels)} x {math.isqrt(pixels)}), but model.mask_size is "
                      f"{config.mask_size}: {_ADVICE}")
+  for field in ("roi_grid", "inclusive_corners", "partial_cells", "anchor_scales", "anchor_ratios"):
+    found, wanted = getattr(config, field), getattr(release().model, field)
+    if found != wanted:
+      raise ValueError(f"{file.path} holds {KIND}, whose weights mean model.{field} {wanted}, "
+                       f"found {found}: {_ADVICE}")
 
 
 def _check_shapes(file, config):

@@ -89,6 +89,14 @@ def test_other_categories_are_refused_by_both_counts_unless_they_are_reset(place
   assert len(checkpoint.load_params(place / "five")[2].category_names) == 5
 
 
+def test_a_coco_file_gives_names_with_their_ids(place, capsys):
+  (place / "coco.json").write_text(json.dumps({
+      "images": [], "annotations": [],
+      "categories": [{"id": 4, "name": "disc"}, {"id": 9, "name": "square"}]}))
+  found = import_weights.read_names(place / "coco.json")
+  assert found == checkpoint.Categories(NAMES, (4, 9))
+
+
 def test_the_trunk_alone(place, capsys):
   status, text = run_import(place, capsys, "--only-trunk", output="trunk")
   assert status == 0, text

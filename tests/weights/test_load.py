@@ -154,7 +154,7 @@ def test_a_file_without_a_trunk_is_refused_if_that_is_asked_for(tmp_path):
 def test_an_array_at_two_places_is_read_once():
   times = []
   lazy = weights.Lazy((2,), lambda: times.append(1) or np.ones(2, np.float32))
-  found = load._read_each_once({"a": lazy, "b": lazy, "c": lazy._replace(shape=(2,))})
+  found = load._read_each_once(None, {"a": lazy, "b": lazy, "c": lazy._replace(shape=(2,))})
   assert len(times) == 2
   assert found["a"] is found["b"]
   assert found["a"] is not found["c"]
@@ -248,4 +248,12 @@ def test_notes_are_an_object():
 def test_a_config_in_a_file_that_cannot_be_read_is_told_with_the_file(tmp_path, config):
   weights.save_safetensors(tmp_path / "x", make_model(), {"config": config})
   with pytest.raises(ValueError, match="x: its config cannot be read: "):
+    weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
+
+
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path):
+  model = make_model()
+  model["mask_stage"]["mask"]["bias"][3] = np.nan
+  weights.save_safetensors(tmp_path / "x", model, {})
+  with pytest.raises(ValueError, match="x: mask_stage/mask/bias has values that are not finite"):
     weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)

@@ -126,6 +126,8 @@ def test_a_bias_of_another_length_is_named():
 @pytest.mark.parametrize("model, told", [
     ({"mask_size": 28}, r"mask_pred predicts 441 pixels \(21 x 21\), but model.mask_size is 28"),
     ({"anchor_scales": (8.0,)}, "scores 9 anchors a cell, but .* make 3"),
+    ({"anchor_scales": (1.0, 2.0, 4.0)}, "mean model.anchor_scales .8.0, 16.0, 32.0., found"),
+    ({"roi_grid": "center"}, "weights mean model.roi_grid caffe, found center"),
     ({"trunk": "small"}, "needs model.trunk 'vgg16', found 'small'"),
     ({"mask_head": "conv"}, "needs model.mask_head 'dense'"),
     ({"normalize": True}, "needs model.normalize False, found True"),
