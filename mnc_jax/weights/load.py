@@ -71,7 +71,8 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
     FileNotFoundError: if there is no such file.
     ValueError: if it cannot be read, is of another architecture, lacks a layer or has one too
       many, or one of another shape or for another number of categories; naming file and layer,
-      and both shapes or numbers; if one of ours has other categories, anchors or scales of deltas.
+      and both shapes or numbers; if values are not finite; if one of ours has other categories, or
+      was made with a config that gives its numbers another meaning.
   """
   file = open_file(path)
   source, flat = find_source(file, config), traverse_util.flatten_dict(params, sep="/")
