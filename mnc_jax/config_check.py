@@ -1,5 +1,6 @@
 """Values that no run can have, told by the name of their field."""
 
+import dataclasses
 import math
 
 from mnc_jax.config import Config, ModelConfig
@@ -17,11 +18,46 @@ _AT_LEAST_ONE = (
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
-    "train.evaluate_every", "train.evaluate_images", "model.box_gradient_clip",
-    "model.frozen_blocks", "inference.min_score", "inference.refined_roi_pool")
+    "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
+    "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
+    "inference.refined_roi_pool")
 
 # Blocks of a trunk that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
+
+
+# Of a trained model: how it is computed, not what.
+_FREE = ("roi_method", "roi_chunk", "compute_dtype")
+
+
+def _is_resnet(config):
+  return config.model.trunk in ("resnet26", "resnet50", "resnet101")
+
+
+# A field, what it needs to have an effect, and whether a config has that.
+_CONDITIONS = (
+    ("model.trunk_norm", "a ResNet as model.trunk", _is_resnet),
+    ("model.resnet_width", "a ResNet as model.trunk", _is_resnet),
+    ("model.trunk_widths", "model.trunk small", lambda c: c.model.trunk == "small"),
+    ("model.frozen_blocks", "a VGG-16 or ResNet as model.trunk",
+     lambda c: c.model.trunk != "small"),
+    ("model.pixel_mean_bgr", "a VGG-16 or ResNet as model.trunk",
+     lambda c: c.model.trunk != "small"),
+    ("model.dense_width", "a VGG-16 or small model.trunk (a ResNet has its conv5_x instead)",
+     lambda c: not _is_resnet(c)),
+    ("model.box_gradient_clip", "model.box_gradient", lambda c: c.model.box_gradient),
+    ("train.truth_in_stage_4", "train.num_stages 5", lambda c: c.train.num_stages == 5),
+    ("train.momentum", "train.optimizer sgd", lambda c: c.train.optimizer == "sgd"),
+    ("train.decay_steps", "train.schedule step", lambda c: c.train.schedule == "step"),
+    ("train.init_reset_categories", "train.init_weights, of which more than the trunk is taken",
+     lambda c: c.train.init_weights and not c.train.init_only_trunk),
+    ("train.init_only_trunk", "train.init_weights", lambda c: c.train.init_weights),
+    ("train.evaluate_images", "train.evaluate_every", lambda c: c.train.evaluate_every),
+    ("inference.soft_nms_sigma", "inference.suppression soft",
+     lambda c: c.inference.suppression == "soft"),
+    ("inference.nms_iou", "inference.suppression greedy",
+     lambda c: c.inference.suppression == "greedy"),
+)
 
 
 def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin) -> None:
@@ -42,6 +78,49 @@ def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin) -> None:
                        "its weights would mean something else. Use the config it was made with")
 
 
+def check_effects(config: Config, *, base: Config | None = None) -> None:
+  """Refuses a field that was set, but has no effect with the rest of the config.
+
+  Args:
+    config: to be used.
+    base: what it was made from (None: the defaults); fields that are as there, or empty, were
+      not set.
+
+  Raises:
+    ValueError: naming the field, and what it needs.
+  """
+  base = base or Config()
+  for name, needs, has_effect in _CONDITIONS:
+    if _value(config, name) not in (_value(base, name), ()) and not has_effect(config):
+      raise ValueError(f"{name} is {_value(config, name)}, but it has no effect without {needs}: "
+                       "leave it out, or correct the other")
+
+
+def check_overrides(made: Config, asked: Config) -> None:
+  """Refuses to change of a trained model what has no effect any more, or changes its meaning.
+
+  Args:
+    made: what the model was trained with.
+    asked: what it is to be used with.
+
+  Raises:
+    ValueError: naming the first such field.
+  """
+  for section in ("model", "train"):
+    for field in dataclasses.fields(getattr(made, section)):
+      theirs, ours = (getattr(getattr(one, section), field.name) for one in (made, asked))
+      if theirs != ours and not (section == "model" and field.name in _FREE):
+        raise ValueError(
+            f"{section}.{field.name} was {theirs} in training; set to {ours} here it would "
+            + ("have no effect" if section == "train" else "make another model of it"))
+  check_effects(asked, base=made)
+
+
+def _value(config, name):
+  section, field = name.split(".")
+  return getattr(getattr(config, section), field)
+
+
 def check_values(config: Config) -> None:
   """Refuses counts below 1, rates below 0, and views of no size.
 
@@ -50,8 +129,7 @@ def check_values(config: Config) -> None:
   """
   for least, names in ((1, _AT_LEAST_ONE), (0, _AT_LEAST_ZERO)):
     for name in names:
-      section, field = name.split(".")
-      value = getattr(getattr(config, section), field)
+      value = _value(config, name)
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
   model = config.model

@@ -3,7 +3,7 @@
 import pytest
 
 from mnc_jax import config
-from mnc_jax.config_check import check_same_meaning, check_values
+from mnc_jax.config_check import check_effects, check_overrides, check_same_meaning, check_values
 import tiny
 
 
@@ -52,3 +52,42 @@ def test_weights_made_with_another_meaning_are_refused_by_field_and_values():
   with pytest.raises(ValueError, match=(
       r"file was made with model.box_delta_stds \(1.0, .*, but here it is \(0.1, ")):
     check_same_meaning(made, asked, "file")
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"model": {"trunk": "vgg16"}}, r"model\.trunk_widths is .* without model\.trunk small"),
+    ({"model": {"trunk_norm": "group"}}, "model.trunk_norm is group, .* without a ResNet"),
+    ({"model": {"resnet_width": 32}}, "model.resnet_width is 32, .* without a ResNet"),
+    ({"model": {"frozen_blocks": 1}}, "model.frozen_blocks is 1, .* VGG-16 or ResNet"),
+    ({"model": {"pixel_mean_bgr": (1.0, 2.0, 3.0)}}, "model.pixel_mean_bgr .* VGG-16 or ResNet"),
+    ({"model": {"trunk": "resnet50", "trunk_widths": (32, 64, 96, 128)}}, "dense_width is 32"),
+    ({"model": {"box_gradient": False, "box_gradient_clip": 0.1}}, "box_gradient_clip is 0.1"),
+    ({"train": {"num_stages": 3, "truth_in_stage_4": True}}, "truth_in_stage_4 is True"),
+    ({"train": {"momentum": 0.5}}, "train.momentum is 0.5, .* without train.optimizer sgd"),
+    ({"train": {"schedule": "cosine", "decay_steps": (5,)}}, r"train.decay_steps is \(5,\)"),
+    ({"train": {"init_only_trunk": True}}, "init_only_trunk is True, .* train.init_weights"),
+    ({"train": {"init_weights": "x", "init_only_trunk": True, "init_reset_categories": True}},
+     "init_reset_categories is True, .* of which more than the trunk"),
+    ({"train": {"evaluate_images": 5}}, "evaluate_images is 5, .* without train.evaluate_every"),
+    ({"inference": {"soft_nms_sigma": 0.3}}, "soft_nms_sigma is 0.3, .*suppression soft"),
+    ({"inference": {"suppression": "soft", "nms_iou": 0.4}}, "nms_iou is 0.4, .* greedy"),
+])
+def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
+  with pytest.raises(ValueError, match=message):
+    check_effects(tiny.tiny_config(**fields))
+
+
+def test_presets_set_nothing_without_effect():
+  for preset in (config.Config(), config.paper(), config.release(), tiny.tiny_config()):
+    check_effects(preset)
+
+
+def test_of_a_trained_model_only_what_keeps_its_meaning_may_change():
+  made = tiny.tiny_config()
+  check_overrides(made, tiny.tiny_config(
+      model={"roi_method": "gather", "compute_dtype": "bfloat16", "roi_chunk": 3},
+      inference={"max_instances": 3}, data={"short_side": 32}))
+  with pytest.raises(ValueError, match=r"model\.roi_grid was center in training; set to edge"):
+    check_overrides(made, tiny.tiny_config(model={"roi_grid": "edge"}))
+  with pytest.raises(ValueError, match=r"train\.seed was 0 .* set to 4 here .* no effect"):
+    check_overrides(made, tiny.tiny_config(train={"seed": 4}))

@@ -33,8 +33,8 @@ def get_config() -> Config:
           anchor_scales=images.model.anchor_scales, dense_width=512, normalize=True),
       data=images.data,
       train=dataclasses.replace(
-          preset.train, learning_rate=5e-3, clip_norm=10.0, schedule="cosine", num_steps=400,
-          warmup_steps=20, checkpoint_every=50, log_every=10,
+          preset.train, learning_rate=5e-3, clip_norm=10.0, schedule="cosine", decay_steps=(),
+          num_steps=400, warmup_steps=20, checkpoint_every=50, log_every=10,
           # Sixteen pixels of the photograph, which is scaled by 2 / 3.
           min_box_size=10.7),
       inference=dataclasses.replace(preset.inference, min_box_size=10.7, max_instances=30))

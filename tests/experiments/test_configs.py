@@ -12,6 +12,7 @@ import pytest
 from mnc_jax import weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import with_categories
+from mnc_jax.config_check import check_effects
 from mnc_jax.config_json import from_json, to_json
 from mnc_jax.self_check import compare_numbers
 
@@ -28,6 +29,7 @@ def shapes_of(config):
 def test_config_builds_a_model_and_survives_json(path):
   config = runpy.run_path(str(path))["get_config"]()
   assert from_json(to_json(config)) == config
+  check_effects(config)
   shapes = shapes_of(with_categories(config, ("a", "b", "c")))
   assert shapes["category_stage/category/bias"] == (4,)
   header = path.read_text().split('"""')[1]
