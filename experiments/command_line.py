@@ -12,10 +12,11 @@ import warnings
 import jax
 import tyro
 
+from hosts import add_host_options, end_alone
 from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config import Config
-from mnc_jax.config_check import check_values
+from mnc_jax.config_check import check_effects, check_overrides, check_values
 from mnc_jax.tree_shapes import check_fit
 
 
@@ -39,8 +40,8 @@ def load_config(path: pathlib.Path) -> Config:
   return config
 
 
-def parse_training(arguments) -> tuple[pathlib.Path, Config]:
-  """Reads `--config FILE --workdir DIR [--section.field VALUE ...]`.
+def parse_training(arguments) -> tuple[argparse.Namespace, Config]:
+  """Reads `--config FILE --workdir DIR [--section.field VALUE ...]`, and the flags of hosts.
 
   An unknown field or a value of the wrong type ends the program with a message that
   names it.
@@ -50,9 +51,12 @@ def parse_training(arguments) -> tuple[pathlib.Path, Config]:
       "--train.num_steps 100 --model.roi_method matmul ...", allow_abbrev=False)
   parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
   parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
-  known, overrides = parser.parse_known_args(arguments)
+  add_host_options(parser)
+  options, overrides = parser.parse_known_args(arguments)
   program = "train.py --config FILE --workdir DIR"
-  return known.workdir, override(load_config(known.config), overrides, program)
+  config = override(load_config(options.config), overrides, program)
+  check_effects(config)
+  return options, config
 
 
 class Model(NamedTuple):
@@ -141,6 +145,7 @@ def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None, 
   """
   model = _load_checkpoint(workdir) if workdir is not None else _load_file(weights_file)
   config = override(model.config, overrides, program)
+  check_overrides(model.config, config)
   like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   check_fit(like, model.params, str(workdir or weights_file))
   return model._replace(config=config)
@@ -190,13 +195,26 @@ def end_with_message(main, arguments, *, interrupted: str = "Interrupted.") -> N
     arguments: of the command line.
     interrupted: what to say when the user stops it.
   """
-  warnings.formatwarning = _format_warning
+  warnings.formatwarning, sys.unraisablehook = _format_warning, _tell_unraisable
   try:
     main(arguments)
-  except (OSError, ValueError, FloatingPointError) as error:
-    if os.environ.get("MNC_TRACEBACK"):
+  except (OSError, ValueError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
+    lost = isinstance(error, jax.errors.JaxRuntimeError)
+    if os.environ.get("MNC_TRACEBACK") or (lost and jax.process_count() == 1):
       raise
-    sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {error}\n"
-             "(MNC_TRACEBACK=1 shows where in the code this was found.)")
+    reason = ("another host died or is out of reach; the same command on all hosts goes on from "
+              f"the last checkpoint ({str(error).splitlines()[0][:200]})" if lost else error)
+    message = (f"{pathlib.Path(sys.argv[0]).name}: {reason}\n"
+               "(MNC_TRACEBACK=1 shows where in the code this was found.)")
+    end_alone(message)
+    sys.exit(message)
   except KeyboardInterrupt:
+    end_alone(interrupted)
     sys.exit(interrupted)
+
+
+def _tell_unraisable(unraisable):
+  # After a failed write the storage library tells event loops that are gone; the error of the
+  # write itself is raised.
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)

@@ -20,6 +20,7 @@ from command_line import (
   first_difference,
   load_models,
 )
+from hosts import add_host_options, join_hosts
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
@@ -46,7 +47,9 @@ def main(arguments) -> None:
                       help="the report shows results from this score on (default: 0.3)")
   parser.add_argument("--results", type=pathlib.Path, metavar="FILE.json",
                       help="also write what was found, as COCO results (score.py reads them)")
+  add_host_options(parser)
   options, overrides = parser.parse_known_args(arguments)
+  join_hosts(options)
   models = load_models(options, overrides, "evaluate.py --workdir DIR")
   config = models[0].config
   source = load_source(config.data, "eval")
@@ -54,7 +57,7 @@ def main(arguments) -> None:
   results = predict_all(
       parallel.make_predict_ensemble([model.config for model in models]),
       parallel.replicate([model.params for model in models]), config, source)
-  if jax.process_index() == 0:
+  if parallel.is_first():
     truth = ground_truth(source)
     scores = score_results(truth, results)
     write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores,

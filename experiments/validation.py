@@ -30,6 +30,7 @@ class Validation(NamedTuple):
     losses: from `parallel.make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
     notes: that they are saved with.
+    done: the file that tells the last step that was validated.
   """
   source: Source
   truth: dict
@@ -38,6 +39,13 @@ class Validation(NamedTuple):
   losses: Callable
   best: Any
   notes: dict
+  done: pathlib.Path
+
+  def is_missed(self, step: int) -> bool:
+    """Says whether the run was interrupted in the validation that was due at this step."""
+    options = self.config.train
+    due = step > 0 and (step == options.num_steps or step % options.evaluate_every == 0)
+    return due and not (self.done.is_file() and self.done.read_text() == str(step))
 
 
 @contextlib.contextmanager
@@ -51,26 +59,26 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names, notes
   if config.train.evaluate_images:
     source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
+    checkpoint.remove_unfinished(best)
     yield Validation(source, ground_truth(source), config, parallel.make_predict(config),
-                     parallel.make_eval_step(config), best, notes)
+                     parallel.make_eval_step(config), best, notes, workdir / "best" / "validated")
 
 
-def validate(validation: Validation, state, writer) -> None:
+def validate(validation: Validation, state, log) -> None:
   """Writes losses, scores and a panel; saves the state if it is the best by mAP^r so far.
 
   Args:
     validation: from `open_validation`.
     state: replicated, as the training loop has it.
-    writer: of TensorBoard.
+    log: an `EventLog`.
   """
   step = int(parallel.unreplicate(state.step))
   results = predict_all(validation.find, state.params, validation.config, validation.source)
   # One process writes and decides; the others got the same results.
   scores = summarise(validation.truth, results) | mean_losses(validation, state.params)
-  for name, value in scores.items():
-    writer.add_scalar(f"validation/{name}", value, step)
-  writer.add_image("validation/predictions", draw_panel(validation.source, results), step,
-                   dataformats="HWC")
+  log.add_scalars({f"validation/{name}": value for name, value in scores.items()}, step)
+  log.add_image("validation/predictions", draw_panel(validation.source, results), step)
+  log.flush()
   reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
   tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
@@ -79,7 +87,9 @@ def validate(validation: Validation, state, writer) -> None:
     checkpoint.save(validation.best, parallel.unreplicate(state), validation.config,
                     validation.source, scores=scores, notes=validation.notes)
     # The next comparison reads it.
-    validation.best.wait_until_finished()
+    checkpoint.wait_until_written(validation.best)
+  if parallel.is_first():
+    validation.done.write_text(str(step))
 
 
 def summarise(truth: dict, results) -> dict:

@@ -207,6 +207,9 @@ class TrainConfig:
   evaluate_every: int = 0
   """Steps from one validation to the next: losses, mAP^r, a panel of pictures, and the best
   state kept in `workdir/best`. 0: none."""
+  hang_minutes: float = 30.0
+  """On several hosts, a run without progress for so long is ended, since one of them hangs. A
+  validation must take less. 0: never."""
   evaluate_images: int = 0
   """Validate on the first so many images of the evaluation split; 0: on all."""
 

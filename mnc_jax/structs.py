@@ -47,10 +47,13 @@ class ImageInfo(NamedTuple):
     image_ids: [B] int64; -1 where the image only fills up the batch.
     original_sizes: [B, 2] int32 (height, width) of the image file.
     scales: [B] float32, network pixels per pixel of the file.
+    dropped: [B] int32, instances left out of the batch, which holds `data.max_instances` of each
+      image.
   """
   image_ids: Array
   original_sizes: Array
   scales: Array
+  dropped: Array
 
 
 class StageFeatures(NamedTuple):

@@ -83,6 +83,20 @@ def step_key(seed: int, step, device):
   return jax.random.fold_in(jax.random.fold_in(root, step), device)
 
 
+class NotFiniteError(FloatingPointError):
+  """Training met a number that is not finite.
+
+  Attributes:
+    step: whose loss or gradient it is.
+  """
+
+  def __init__(self, step: int, terms: str):
+    super().__init__(
+        f"training stopped at step {step}: {terms}. Lower train.learning_rate, set train.clip_norm "
+        "(for example 10), or lengthen train.warmup_steps. The last checkpoint is from before.")
+    self.step = step
+
+
 def check_finite(step: int, metrics) -> None:
   """Stops a run whose loss or gradient is not finite.
 
@@ -91,12 +105,9 @@ def check_finite(step: int, metrics) -> None:
     metrics: of `train_step`, on the host.
 
   Raises:
-    FloatingPointError: naming the step and the terms.
+    NotFiniteError: naming the step and the terms.
   """
   bad = [f"{name} = {float(value)}" for name, value in sorted(metrics.items())
          if not jnp.isfinite(value)]
   if bad:
-    raise FloatingPointError(
-        f"training stopped at step {step}: {', '.join(bad)}. Lower train.learning_rate, set "
-        "train.clip_norm (for example 10), or lengthen train.warmup_steps. The last checkpoint is "
-        "from before this step.")
+    raise NotFiniteError(step, ", ".join(bad))

@@ -32,9 +32,14 @@ def check_fit(like, saved, origin) -> None:
 
 def shapes_by_path(tree) -> dict:
   """Returns {"a/b/c": shape} of the arrays, or shapes, of a tree."""
+  return {path: tuple(leaf.shape) for path, leaf in leaves_by_path(tree).items()}
+
+
+def leaves_by_path(tree) -> dict:
+  """Returns {"a/b/c": leaf} of a tree."""
   # Orbax gives tuples and NamedTuples back as dicts or lists, so only the names are compared.
   paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {"/".join(map(_key_name, path)): tuple(leaf.shape) for path, leaf in paths}
+  return {"/".join(map(_key_name, path)): leaf for path, leaf in paths}
 
 
 def _key_name(key):

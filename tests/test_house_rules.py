@@ -14,12 +14,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 _STAGES = {"config", "structs", "ops", "pixels", "resnet", "stages"}
 _CASCADE = _STAGES | {"targets", "anchor_targets", "losses", "cascade"}
 _ABOVE = _CASCADE | {
-    "config_json", "config_check", "tree_shapes", "inference", "train", "checkpoint", "weights",
-    "results"}
+    "config_json", "config_check", "run_folder", "tree_shapes", "inference", "train",
+    "checkpoint", "weights", "results"}
 MAY_IMPORT = {
     "config": set(),
     "config_json": {"config"},
     "config_check": {"config"},
+    "run_folder": {"config", "config_json"},
     "tree_shapes": set(),
     "pixels": {"config"},
     "structs": {"config"},
@@ -37,6 +38,8 @@ MAY_IMPORT = {
     "train": _CASCADE | {"optimizer"},
     "parallel": _CASCADE | {"inference", "train"},
     "checkpoint": _ABOVE,
+    "diagnosis": _CASCADE | {"train", "tree_shapes"},
+    "watchdog": set(),
     "weights": _ABOVE,
     "self_check": _CASCADE,
     "results": _ABOVE | {"metrics"},

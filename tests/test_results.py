@@ -21,7 +21,8 @@ def make_instances(boxes, *, masks=None, labels=None, scores=None, valid=None):
 
 
 def make_info(*, image_id=42, size=(40, 60), scale=1.0):
-  return ImageInfo(np.array([image_id]), np.array([size], np.int32), np.array([scale], np.float32))
+  return ImageInfo(np.array([image_id]), np.array([size], np.int32), np.array([scale], np.float32),
+                   np.zeros(1, np.int32))
 
 
 def write(instances, info, *, threshold=0.4, category_ids=(10, 20)):
@@ -101,7 +102,7 @@ def test_images_of_a_batch_keep_to_themselves():
   one, other = make_instances([[10, 5, 30, 25]]), make_instances([[0, 0, 4, 4]])
   batch = Instances(*(np.concatenate(columns) for columns in zip(one, one, other, strict=True)))
   info = ImageInfo(np.array([7, -1, 0]), np.array([[40, 60], [0, 0], [10, 10]]),
-                   np.array([1.0, 1.0, 1.0], np.float32))
+                   np.array([1.0, 1.0, 1.0], np.float32), np.zeros(3, np.int32))
   records = write(batch, info)
   assert [record["image_id"] for record in records] == [7, 0]
   assert [record["segmentation"]["size"] for record in records] == [[40, 60], [10, 10]]

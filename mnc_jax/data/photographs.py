@@ -64,5 +64,6 @@ def make_image_batch(image, config: DataConfig, *, image_id: int):
   info = ImageInfo(
       image_ids=np.array([image_id], np.int64), original_sizes=original,
       scales=transforms.scale_factors(original, config.short_side, config.long_side)
-      .astype(np.float32))
+      .astype(np.float32),
+      dropped=np.zeros(1, np.int32))
   return transforms.pad_image(scaled, config.buckets[bucket])[None], sizes.astype(np.int32), info

@@ -150,8 +150,7 @@ def _load_evaluation_batch(loader, plan_rows, step):
 
 
 def _load(loader, row):
-  example = transforms.resize_record(_read(loader, row), tuple(loader.sizes[row]))
-  return transforms.keep_largest(example, loader.config.max_instances)
+  return transforms.resize_record(_read(loader, row), tuple(loader.sizes[row]))
 
 
 def _read(loader, row):
@@ -164,8 +163,7 @@ def _load_or_skip(loader, row, rng, broken):
   config, scale = loader.config, loader.scales[row]
   bucket = config.buckets[loader.buckets[row]]
   try:
-    example = augment.augment_record(rng, _read(loader, row), config, scale=scale, bucket=bucket)
-    return transforms.keep_largest(example, config.max_instances)
+    return augment.augment_record(rng, _read(loader, row), config, scale=scale, bucket=bucket)
   except BrokenImageError as error:
     broken[int(row)] = str(error)
     return None
@@ -185,22 +183,25 @@ def _tell_broken(source, seen, loaded):
 def _collate(loader, rows, examples, bucket):
   count, size = loader.config.max_instances, loader.config.buckets[bucket]
   present = np.array([example is not None for example in examples])
-  filled = [example or _EMPTY for example in examples]
+  found = [example or _EMPTY for example in examples]
+  filled = [transforms.keep_largest(example, count) for example in found]
   stacked = {name: np.stack([transforms.pad_rows(getattr(e, name), count) for e in filled])
              for name in transforms.Example._fields[1:]}
   batch = Batch(
       images=np.stack([transforms.pad_image(e.image, size) for e in filled]),
       image_sizes=np.array([e.image.shape[:2] for e in filled], np.int32),
       valid=np.arange(count) < np.array([[len(e.labels)] for e in filled]), **stacked)
-  return batch, _describe(loader, rows, present)
+  dropped = [len(a.labels) - len(b.labels) for a, b in zip(found, filled, strict=True)]
+  return batch, _describe(loader, rows, present, dropped)
 
 
-def _describe(loader, rows, present):
+def _describe(loader, rows, present, dropped):
   source = loader.source
   return ImageInfo(
       image_ids=np.where(present, source.image_ids[rows], -1),
       original_sizes=np.where(present[:, None], source.sizes[rows], 0).astype(np.int32),
-      scales=np.where(present, loader.scales[rows], 0).astype(np.float32))
+      scales=np.where(present, loader.scales[rows], 0).astype(np.float32),
+      dropped=np.array(dropped, np.int32))
 
 
 _EMPTY = transforms.Example(

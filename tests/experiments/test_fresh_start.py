@@ -6,7 +6,7 @@ import pytest
 
 from mnc_jax.config import ModelConfig
 
-train = importlib.import_module("train")
+starting = importlib.import_module("starting")
 
 
 @pytest.mark.parametrize(("fields", "message"), [
@@ -17,11 +17,11 @@ train = importlib.import_module("train")
 ])
 def test_what_never_moves_needs_weights(fields, message):
   with pytest.raises(ValueError, match=message):
-    train.check_fresh_start(ModelConfig(**fields))
+    starting.check_fresh_start(ModelConfig(**fields))
 
 
 @pytest.mark.parametrize("fields", [
     {"trunk": "small"}, {"frozen_blocks": 0},
     {"trunk": "resnet26", "trunk_norm": "group", "frozen_blocks": 0}])
 def test_what_learns_may_start_anywhere(fields):
-  train.check_fresh_start(ModelConfig(**fields))
+  starting.check_fresh_start(ModelConfig(**fields))

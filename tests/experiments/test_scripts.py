@@ -3,7 +3,6 @@
 import csv
 import importlib
 import json
-import pathlib
 import re
 import shutil
 import subprocess
@@ -16,44 +15,14 @@ import numpy as np
 import pytest
 
 from mnc_jax import checkpoint, weights
-
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-CONFIG = '''
-import sys
-sys.path.insert(0, {tests!r})
-import tiny
-
-def get_config():
-  return tiny.tiny_config(
-      model={{"num_categories": 0}},
-      train={{"num_steps": 2, "checkpoint_every": 1, "log_every": 1}},
-      data={{"dataset": "coco", "train_annotations": {annotations!r}, "train_images": {images!r},
-            "eval_annotations": {annotations!r}, "eval_images": {images!r}, "flip": False,
-            "batch_size": 4, "eval_batch_size": 4}})
-'''
+from toy_run import EXPERIMENTS, write_toy_set
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
   """A folder with four images of one square each, their annotations and a config file."""
   folder = tmp_path_factory.mktemp("scripts")
-  (folder / "images").mkdir()
-  images, annotations = [], []
-  for number in range(1, 5):
-    picture = np.full((64, 64, 3), 30, np.uint8)
-    picture[10:40, 10 * number:10 * number + 20] = 220
-    cv2.imwrite(str(folder / "images" / f"{number}.png"), picture)
-    images.append({"id": number, "file_name": f"{number}.png", "height": 64, "width": 64})
-    left, right = 10 * number, 10 * number + 20
-    annotations.append({
-        "id": number, "image_id": number, "category_id": 7, "iscrowd": 0, "area": 600,
-        "bbox": [left, 10, 20, 30],
-        "segmentation": [[left, 10, right, 10, right, 40, left, 40]]})
-  (folder / "instances.json").write_text(json.dumps(
-      {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": "square"}]}))
-  (folder / "config.py").write_text(CONFIG.format(
-      tests=str(EXPERIMENTS.parent / "tests"), annotations=str(folder / "instances.json"),
-      images=str(folder / "images")))
+  write_toy_set(folder)
   return folder
 
 
@@ -173,6 +142,9 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_term(place, workdir):
   assert "Traceback" not in text
   assert "training stopped at step 1: gradient_norm = nan, loss = nan, loss_2 = nan" in text
   assert "loss_1" not in text
+  assert "Its images: [" in text
+  batch = place / "nan" / "not_finite" / "step_1.npz"
+  assert f"python experiments/replay.py {batch} --workdir {place / 'nan'}" in text
 
 
 def test_weights_for_other_categories_need_a_word(run_here, place, workdir, monkeypatch):
@@ -321,10 +293,14 @@ def test_a_photograph_is_never_drawn_over(run_here, place, workdir):
 
 
 def test_overrides_that_do_not_fit_the_weights_are_refused(run_here, workdir):
-  status, text = run_here("evaluate.py", "--workdir", workdir, "--model.mask_size", 14)
-  assert status != 0
-  assert "Traceback" not in text
-  assert "mask_stage/mask/" in text
+  for field, change, message in (
+      ("model.mask_size", 14, "was 12 in training; set to 14 here it would make another model"),
+      ("train.seed", 5, "was 0 in training; set to 5 here it would have no effect"),
+      ("inference.soft-nms-sigma", 0.3, "no effect without inference.suppression soft")):
+    status, text = run_here("evaluate.py", "--workdir", workdir, f"--{field}", change)
+    assert status != 0
+    assert "Traceback" not in text
+    assert message in text
 
 
 def test_other_categories_cannot_be_resumed(run_here, place, workdir):

@@ -1,0 +1,103 @@
+"""Looks into a step that was not finite: replay.py BATCH.npz --workdir DIR.
+
+Training writes the batch of such a step to DIR/not_finite/. From the last checkpoint before it,
+the steps up to it are run again, and its losses and gradients are told image by image.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+from command_line import end_with_message
+from mnc_jax import checkpoint, diagnosis, parallel, run_folder
+from mnc_jax.config import Config
+from mnc_jax.data import load_source, training_batches
+from starting import start_state
+
+
+def keep_batch(workdir: pathlib.Path, error, batch, info) -> str:
+  """Saves the batch of the step that `error` names; returns all that there is to say of it.
+
+  Args:
+    workdir: of the run.
+    error: a `train.NotFiniteError`.
+    batch: this host's share.
+    info: of its images.
+  """
+  share = f"_host_{jax.process_index()}" if parallel.process_count() > 1 else ""
+  path = workdir / "not_finite" / f"step_{error.step}{share}.npz"
+  images = [int(i) for i in info.image_ids if i >= 0]
+  try:
+    diagnosis.save_batch(path, batch, info.image_ids, step=error.step,
+                         devices=jax.local_device_count(),
+                         first=jax.process_index() * jax.local_device_count())
+    kept = ("The batch is kept: look into it with\n"
+            f"  python experiments/replay.py {path} --workdir {workdir}")
+  except OSError as failure:
+    kept = f"The batch could not be kept ({failure.strerror})."
+  return f"{error}\nIts images: {images}. {kept}"
+
+
+def main(arguments) -> None:
+  """Runs the steps up to the batch again, and tells its losses and gradients."""
+  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser.add_argument("batch", type=pathlib.Path, metavar="BATCH.npz")
+  parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+  options = parser.parse_args(arguments)
+  batch, image_ids, notes = diagnosis.load_batch(options.batch)
+  config = run_folder.read_config(options.workdir)
+  if notes["devices"] != jax.local_device_count():
+    print(f"Note: the run had {notes['devices']} devices a host and this machine has "
+          f"{jax.local_device_count()}: samples of anchors and RoIs will be other ones.")
+  params = params_before(options.workdir, config, notes["step"])
+  for device, (part, ids) in enumerate(split_over_devices((batch, image_ids), notes["devices"])):
+    print(describe(params, part, ids, step=notes["step"], device=notes["first"] + device,
+                   config=config))
+
+
+def params_before(workdir, config: Config, step: int):
+  """Returns the parameters that the step began with, from the last checkpoint on.
+
+  Raises:
+    ValueError: if the last checkpoint is of that step or a later one.
+  """
+  source = load_source(config.data, "train")
+  with checkpoint.open_checkpoints(workdir) as manager:
+    state, _ = start_state(config, manager, source)
+  first = int(state.step)
+  if first >= step:
+    raise ValueError(f"the last checkpoint of {workdir} is of step {first}, after step {step}: the "
+                     "run has gone on since")
+  batches = iter(training_batches(source, config.data, seed=config.train.seed,
+                                  batch_size=config.data.batch_size, first_step=first))
+  step_fn, state = parallel.make_train_step(config), parallel.replicate(state)
+  for _ in range(first, step - 1):
+    state, _ = step_fn(state, parallel.shard(next(batches)[0]))
+  return parallel.unreplicate(state).params
+
+
+def split_over_devices(tree, devices: int):
+  """Returns the parts of a batch that each device had."""
+  cut = lambda x: np.reshape(x, (devices, len(x) // devices, *x.shape[1:]))
+  parts = jax.tree.map(cut, tree)
+  return [jax.tree.map(lambda x, i=i: x[i], parts) for i in range(devices)]
+
+
+def describe(params, batch, image_ids, **place) -> str:
+  """Returns a table of losses by image, and the parameters whose gradients are not finite."""
+  terms = diagnosis.image_losses(params, batch, **place)
+  lines = [f"{'image':>12}" + "".join(f"{name:>13}" for name in terms)]
+  for row, image_id in enumerate(image_ids):
+    if image_id >= 0:
+      lines.append(f"{image_id:12}" + "".join(f"{values[row]:13.6g}" for values in terms.values()))
+  bad = diagnosis.nonfinite_gradients(params, batch, **place)
+  lines += [f"{count} entries of the gradient of {path} are not finite"
+            for path, count in bad.items()]
+  return "\n".join(lines if bad else [*lines, "All gradients are finite."])
+
+
+if __name__ == "__main__":
+  end_with_message(main, sys.argv[1:])
