@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python (3.11 or newer) and make; they install the rest in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test soak lint clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
@@ -18,6 +18,7 @@ help:
 	@echo "make install  make $(VENV), with the library and what it needs"
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
+	@echo "make soak     the long tests: kills, mutated inputs (see docs/reliability.md; an hour)"
 	@echo "make lint     lint only"
 	@echo "make clean    remove what these made: $(VENV), caches, demo"
 
@@ -29,6 +30,12 @@ demo: $(VENV)/.installed
 # One process a core: compilation, the larger part of the time, is single-threaded.
 test: lint
 	@JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile $(TESTS)
+
+soak: export PYTHONPATH := $(CURDIR):$(CURDIR)/tests:$(CURDIR)/experiments
+soak: export JAX_PLATFORMS := cpu
+soak: $(VENV)/.installed
+	@$(RUN) tests/soak/kills.py --kills 100
+	@$(RUN) tests/soak/kills.py --kills 20 --signal term
 
 lint: $(VENV)/.installed
 	@$(RUN) -m ruff check --quiet . && echo "ruff: no complaints"

@@ -30,8 +30,8 @@ def measure(options, torch_side):
   model = load_model(None, _SHIPPED, [], "benchmark.py evaluation")
   config = make_config(model.config, options.instances)
   start = time.perf_counter()
-  results = predict_all(
-      parallel.make_predict(config), parallel.replicate(model.params), config, source)
+  results, _ = predict_all(
+      parallel.make_predict_and_count([config]), parallel.replicate([model.params]), config, source)
   seconds = {"predicting, s": time.perf_counter() - start}
   truth = ground_truth(source)
   for protocol in PROTOCOLS:

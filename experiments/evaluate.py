@@ -54,14 +54,15 @@ def main(arguments) -> None:
   config = models[0].config
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
-  results = predict_all(
-      parallel.make_predict_ensemble([model.config for model in models]),
+  results, counts = predict_all(
+      parallel.make_predict_and_count([model.config for model in models]),
       parallel.replicate([model.params for model in models]), config, source)
   if parallel.is_first():
     truth = ground_truth(source)
     scores = score_results(truth, results)
-    write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores,
-                 len(source), len(results))
+    counts = {"images": len(source), "instances_found": len(results),
+              "skipped_images": source.skipped_images} | counts
+    write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores, counts)
     if options.report:
       report_errors(options, source, truth, results, scores)
     if options.results:
@@ -97,45 +98,52 @@ def report_errors(options, source, truth: dict, results, scores: dict) -> None:
   print(f"The worst images: {page}")
 
 
-def predict_all(find, params, config: Config, source) -> list:
-  """Returns COCO results of the whole split, each image of which is predicted exactly once.
+def predict_all(find, models, config: Config, source) -> tuple[list, dict]:
+  """Predicts each image of a split exactly once.
 
   Args:
-    find: from `parallel.make_predict`, or `make_predict_ensemble`.
-    params: replicated; of all models, if there are several.
+    find: from `parallel.make_predict_and_count`.
+    models: replicated, the parameters of each.
     config: of the first model.
     source: the split.
+
+  Returns:
+    COCO results of the whole split, and what found no place in the model's static shapes.
   """
   batches = evaluation_batches(
       source, config.data, batch_size=config.data.eval_batch_size,
       process_index=jax.process_index(), process_count=jax.process_count())
-  results, seen = [], []
+  results, seen, truncated, dropped = [], [], 0, 0
   for batch, info in tqdm(batches, unit="batch", desc="predicting"):
-    found = find(params, *parallel.shard((batch.images, batch.image_sizes)))
-    results += instances_to_results(parallel.unshard(found), info, source.category_ids,
+    found, left_out = parallel.unshard(
+        find(models, *parallel.shard((batch.images, batch.image_sizes))))
+    results += instances_to_results(found, info, source.category_ids,
                                     mask_threshold=config.inference.mask_threshold)
     seen += [int(i) for i in info.image_ids if i >= 0]
-  return merge_shares(parallel.gather([seen, results]), source.image_ids)
+    truncated += int(left_out.proposals.sum())
+    dropped += int(left_out.instances.sum())
+  shares = parallel.gather([seen, results, truncated, dropped])
+  return merge_shares([share[:2] for share in shares], source.image_ids), {
+      "truncated_proposals": sum(share[2] for share in shares),
+      "dropped_instances": sum(share[3] for share in shares)}
 
 
-def write_scores(folder: pathlib.Path, scores: dict, images: int, instances: int) -> None:
+def write_scores(folder: pathlib.Path, scores: dict, counts: dict) -> None:
   """Prints the table, and writes it and `evaluation.json`: the first numbers, then the rest."""
   summary = {
       "mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
       "mean_ap_r_70": scores["0.7"]["mean_ap_11point"],
       "mean_ap_b_50": scores["boxes"]["0.5"]["mean_ap_11point"],
       "mean_ap_b_70": scores["boxes"]["0.7"]["mean_ap_11point"],
-      "images": images,
-      "instances_found": instances,
-  } | scores
+  } | counts | scores
   folder.mkdir(parents=True, exist_ok=True)
   table = format_table(scores)
   for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
                        ("json", json.dumps(summary, indent=2) + "\n")):
     (folder / f"evaluation.{suffix}").write_text(text)
   print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
-        f"{summary['mean_ap_r_70']:.3f} ({images} images). Written to {folder}/evaluation.txt, "
-        ".csv and .json")
+        f"{summary['mean_ap_r_70']:.3f} ({counts['images']} images). Written to "
+        f"{folder}/evaluation.txt, .csv and .json")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Validation(NamedTuple):
     source: the evaluation split, or its first `train.evaluate_images`.
     truth: of it, in COCO format.
     config: of the run.
-    find: from `parallel.make_predict`.
+    find: from `parallel.make_predict_and_count`.
     losses: from `parallel.make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
     notes: that they are saved with.
@@ -60,8 +60,9 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names, notes
     source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
     checkpoint.remove_unfinished(best)
-    yield Validation(source, ground_truth(source), config, parallel.make_predict(config),
-                     parallel.make_eval_step(config), best, notes, workdir / "best" / "validated")
+    yield Validation(
+        source, ground_truth(source), config, parallel.make_predict_and_count([config]),
+        parallel.make_eval_step(config), best, notes, workdir / "best" / "validated")
 
 
 def validate(validation: Validation, state, log) -> None:
@@ -73,10 +74,11 @@ def validate(validation: Validation, state, log) -> None:
     log: an `EventLog`.
   """
   step = int(parallel.unreplicate(state.step))
-  results = predict_all(validation.find, state.params, validation.config, validation.source)
+  results, counts = predict_all(
+      validation.find, [state.params], validation.config, validation.source)
   # One process writes and decides; the others got the same results.
   scores = summarise(validation.truth, results) | mean_losses(validation, state.params)
-  log.add_scalars({f"validation/{name}": value for name, value in scores.items()}, step)
+  log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
   log.add_image("validation/predictions", draw_panel(validation.source, results), step)
   log.flush()
   reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)

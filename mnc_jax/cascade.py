@@ -162,7 +162,7 @@ def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
 
 
 def _image_losses(params, image_features, truth: Batch, key, *, num_images, config: Config):
-  """Weighted losses {"loss_1": ..., "loss_3" or "loss_5"} of one image, stage by stage."""
+  """Weighted losses {"loss_1": ...} of one image, stage by stage, and its truncated proposals."""
   train, image_size = config.train, truth.image_sizes
   key_anchors, key_rois = jax.random.split(key)
   anchors = score_anchors(params, image_features, image_size, config=config)
@@ -190,7 +190,7 @@ def _image_losses(params, image_features, truth: Batch, key, *, num_images, conf
     boxes = _hand_over(boxes, config=config)
     output = look(boxes, valid)
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
-  return terms
+  return terms, proposals.truncated
 
 
 def cascade_loss(params, batch: Batch, key, *, config: Config):
@@ -205,7 +205,7 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   Returns:
     `(loss, metrics)`: the mean over the images that are not padding (0 if all are), and
     a dict of `loss` and each stage's weighted `loss_1` ... `loss_5`; without stages 4
-    and 5 their entries are absent.
+    and 5 their entries are absent; and `truncated_proposals`, of an image on average.
   """
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
@@ -214,9 +214,10 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
       _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
   # The pixels are seen; only their ground truth travels on.
   truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
-  terms = jax.vmap(one_image)(shared, truth, keys)
+  terms, truncated = jax.vmap(one_image)(shared, truth, keys)
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = sum(metrics.values())
+  metrics["truncated_proposals"] = losses.masked_mean(truncated.astype(jnp.float32), real)
   return metrics["loss"], metrics
 
 
@@ -233,12 +234,23 @@ def run_cascade(params, images, image_sizes, *, config: Config):
     `StageOutput` with leading [B, 2R]: R RoIs of stages 2 and 3, then the same RoIs
     refined and seen again by stages 4 and 5.
   """
+  return run_and_count(params, images, image_sizes, config=config)[0]
+
+
+def run_and_count(params, images, image_sizes, *, config: Config):
+  """Runs all five stages as `run_cascade` does, and counts the proposals that were cut.
+
+  Arguments are those of `run_cascade`.
+
+  Returns:
+    `(output, truncated)`: its result, and [B] int32 as in `Proposals`.
+  """
   shared = extract_features(params, images, image_sizes, config=config)
   one_image = functools.partial(_run_image, params, config=config)
   return jax.vmap(one_image)(shared, image_sizes)
 
 
-def _run_image(params, image_features, image_size, *, config: Config) -> StageOutput:
+def _run_image(params, image_features, image_size, *, config: Config):
   options = config.inference
   anchors = score_anchors(params, image_features, image_size, config=config)
   rois = box_stage.propose_boxes(
@@ -251,4 +263,4 @@ def _run_image(params, image_features, image_size, *, config: Config) -> StageOu
   boxes = bridge.refine_boxes(first, image_size, config=config.model,
                               with_background=options.release_bridge)
   second = look(boxes, rois.valid, samples=options.refined_roi_pool)
-  return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
+  return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second), rois.truncated

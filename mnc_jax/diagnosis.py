@@ -63,7 +63,8 @@ def image_losses(params, batch: Batch, *, step: int, device: int, config: Config
   others = jnp.eye(len(batch.image_sizes), dtype=batch.image_sizes.dtype)
   rows = [evaluate(params, batch._replace(image_sizes=batch.image_sizes * row[:, None]))[1]
           for row in others]
-  return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+  return {name: np.array([float(row[name]) for row in rows]) for name in sorted(rows[0])
+          if name.startswith("loss")}
 
 
 def _loss_of_step(params, batch, *, step, device, config):

@@ -1,14 +1,16 @@
 """From cascade outputs to instances."""
 
 from collections.abc import Sequence
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.cascade import run_cascade
+from mnc_jax.cascade import run_and_count
 from mnc_jax.config import Config
-from mnc_jax.ops.voting import vote_masks
-from mnc_jax.structs import Candidates, Instances
+from mnc_jax.ops.voting import vote_and_count
+from mnc_jax.structs import Array, Candidates, Instances
 from mnc_jax.views import make_views, restore_candidates
 
 
@@ -52,13 +54,36 @@ def predict_ensemble(models, images, image_sizes, *, configs: Sequence[Config]) 
     ValueError: if the numbers of models and configs differ or are 0, or two models differ in
       the number of categories or the mask size, naming both.
   """
+  return predict_and_count(models, images, image_sizes, configs=configs)[0]
+
+
+class LeftOut(NamedTuple):
+  """What found no place in the static shapes of inference, by image.
+
+  Attributes:
+    proposals: [B] int32, as `Proposals.truncated`, of all views and models together.
+    instances: [B] int32, beyond `config.inference.max_instances`; see `vote_and_count`.
+  """
+  proposals: Array
+  instances: Array
+
+
+def predict_and_count(models, images, image_sizes, *, configs: Sequence[Config]):
+  """Finds instances as `predict_ensemble` does, and counts what found no place.
+
+  Arguments and errors are those of `predict_ensemble`.
+
+  Returns:
+    `(instances, left_out)`: its result, and a `LeftOut`.
+  """
   check_ensemble(configs)
   if len(models) != len(configs):
     raise ValueError(f"{len(models)} models with {len(configs)} configs: give one config a model")
-  found = [find_candidates(params, images, image_sizes, config=config)
-           for params, config in zip(models, configs, strict=True)]
-  vote = lambda candidates, size: select_instances(candidates, size, config=configs[0])
-  return jax.vmap(vote)(_merge(found), image_sizes)
+  found, truncated = zip(*(find_and_count(params, images, image_sizes, config=config)
+                           for params, config in zip(models, configs, strict=True)), strict=True)
+  vote = functools.partial(_vote, config=configs[0])
+  instances, dropped = jax.vmap(vote)(_merge(found), image_sizes)
+  return instances, LeftOut(sum(truncated), dropped)
 
 
 def check_ensemble(configs: Sequence[Config]) -> None:
@@ -95,11 +120,23 @@ def find_candidates(params, images, image_sizes, *, config: Config) -> Candidate
     `Candidates` with leading [B, V * 2R] in pixels of the network input, V views after each
     other.
   """
-  found = []
+  return find_and_count(params, images, image_sizes, config=config)[0]
+
+
+def find_and_count(params, images, image_sizes, *, config: Config):
+  """Runs the cascade as `find_candidates` does, and counts the proposals that were cut.
+
+  Arguments are those of `find_candidates`.
+
+  Returns:
+    `(candidates, truncated)`: its result, and [B] int32, of all views together.
+  """
+  found, truncated = [], 0
   for view in make_views(images, image_sizes, config=config):
-    output = run_cascade(params, view.images, view.image_sizes, config=config)
+    output, cut = run_and_count(params, view.images, view.image_sizes, config=config)
     found.append(restore_candidates(output, image_sizes, view))
-  return _merge(found)
+    truncated += cut
+  return _merge(found), truncated
 
 
 def _merge(candidates):
@@ -118,8 +155,12 @@ def select_instances(candidates: Candidates, image_size, *, config: Config) -> I
   Returns:
     `Instances` [D].
   """
+  return _vote(candidates, image_size, config=config)[0]
+
+
+def _vote(candidates, image_size, *, config):
   options = config.inference
-  return vote_masks(
+  return vote_and_count(
       jax.nn.sigmoid(candidates.mask_logits), candidates.boxes,
       jax.nn.softmax(candidates.category_logits), nms_iou=options.nms_iou,
       similar_iou=options.similar_iou, max_instances=options.max_instances,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax.config import Config
-from mnc_jax.inference import predict, predict_ensemble
+from mnc_jax.inference import predict, predict_and_count
 from mnc_jax.train import eval_step, step_key, train_step
 
 _AXIS = "devices"
@@ -104,7 +104,7 @@ def make_train_step(config: Config):
     key = step_key(config.train.seed, state.step, jax.lax.axis_index(_AXIS))
     return train_step(state, batch, key, config=config, mean_over_devices=_weighted_mean)
 
-  return jax.pmap(step, axis_name=_AXIS, donate_argnums=0)
+  return _on_all_devices(step, donate_argnums=0)
 
 
 def make_eval_step(config: Config):
@@ -118,7 +118,7 @@ def make_eval_step(config: Config):
     images = jax.lax.psum(jnp.sum(batch.image_sizes[:, 0] > 0), axis_name=_AXIS)
     return metrics | {"images": images}
 
-  return jax.pmap(step, axis_name=_AXIS)
+  return _on_all_devices(step)
 
 
 def _weighted_mean(tree, weight):
@@ -132,16 +132,34 @@ def make_predict(config: Config):
   `params` is replicated, images and sizes come from `shard`; the `Instances` that come out
   have leading [devices, b], and `unshard` brings them to the host.
   """
-  return jax.pmap(functools.partial(predict, config=config), axis_name=_AXIS)
+  return _on_all_devices(functools.partial(predict, config=config))
 
 
-def make_predict_ensemble(configs: Sequence[Config]):
+def make_predict_and_count(configs: Sequence[Config]):
   """Returns `predict(models, images, image_sizes)` over all local devices.
 
-  As `make_predict`, with a sequence of replicated parameter trees, one for each config; see
-  `inference.predict_ensemble`.
+  As `make_predict`, with a sequence of replicated parameter trees, one for each config, and
+  with counts; see `inference.predict_and_count`.
   """
-  return jax.pmap(functools.partial(predict_ensemble, configs=tuple(configs)), axis_name=_AXIS)
+  return _on_all_devices(functools.partial(predict_and_count, configs=tuple(configs)))
+
+
+def _on_all_devices(function, **options):
+  """Returns the function mapped over all devices; on several hosts, they compile together."""
+  mapped = jax.pmap(function, axis_name=_AXIS, **options)
+  if process_count() == 1:
+    return mapped
+  compiled = {}
+
+  def call(*arguments):
+    shapes = tuple(x.shape for x in jax.tree.leaves(arguments))
+    if shapes not in compiled:
+      compiled[shapes] = mapped.lower(*arguments).compile()
+      # Collectives on CPU give up on a host that comes half a minute late to the first step.
+      gather(None)
+    return compiled[shapes](*arguments)
+
+  return call
 
 
 def replicate(tree):

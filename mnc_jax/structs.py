@@ -93,11 +93,14 @@ class Proposals(NamedTuple):
     valid: [R] bool.
     anchors: [R] int32, the row of `AnchorOutput` that a box came from; -1 for ground truth that
       joined, and in padding.
+    truncated: [] int32, boxes that overlap no better one too much and were cut all the same, since
+      `pre_nms` or R is too small for them (counted without regard to overlaps among them).
   """
   boxes: Array
   scores: Array
   valid: Array
   anchors: Array
+  truncated: Array
 
 
 class StageOutput(NamedTuple):

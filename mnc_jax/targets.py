@@ -113,7 +113,8 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
       boxes=jnp.where(valid[:, None], boxes[indices], 0.0),
       scores=jnp.where(valid, scores[indices], 0.0),
       valid=valid,
-      anchors=jnp.where(valid, anchors[indices], -1))
+      anchors=jnp.where(valid, anchors[indices], -1),
+      truncated=proposals.truncated)
 
 
 def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:

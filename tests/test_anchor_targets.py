@@ -85,7 +85,8 @@ def test_anchors_behind_the_rois_are_forced_to_their_label():
   # second and the object's, both kinds from the last; and ground truth, which has none.
   rois = Proposals(
       jnp.array([[10.0, 10, 50, 50]] * 3 + [[60.0, 60, 90, 90]] * 3 + [[10.0, 10, 50, 50]] * 2),
-      jnp.ones(8), jnp.array([True] * 7 + [False]), jnp.array([0, 3, 4, 1, 2, 4, -1, 1]))
+      jnp.ones(8), jnp.array([True] * 7 + [False]), jnp.array([0, 3, 4, 1, 2, 4, -1, 1]),
+      jnp.int32(0))
   forced = anchor_targets.force_anchors(goal, output, rois, image_truth, SIZE, config=TrainConfig())
   assert forced.sampled.tolist() == [True, True, True, False, True]
   assert forced.positive.tolist() == [True, False, False, False, True]

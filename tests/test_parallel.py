@@ -95,9 +95,9 @@ def test_four_devices_see_all_models_of_an_ensemble(monkeypatch):
     assert [config.model.dense_width for config in configs] == [32, 48]
     return models[0]["a"] * images[:, 0, 0, 0] + models[1]["b"]["c"] * image_sizes[:, 0]
 
-  monkeypatch.setattr(parallel, "predict_ensemble", weigh)
+  monkeypatch.setattr(parallel, "predict_and_count", weigh)
   configs = [tiny.tiny_config(), tiny.tiny_config(model={"dense_width": 48})]
-  predict_on_all = parallel.make_predict_ensemble(configs)
+  predict_on_all = parallel.make_predict_and_count(configs)
   models = parallel.replicate([{"a": np.int32(2)}, {"b": {"c": np.int32(100)}}])
   images = np.arange(8, dtype=np.int32).reshape(8, 1, 1, 1)
   sizes = np.stack([np.arange(8)] * 2, axis=1)

@@ -14,7 +14,7 @@ from one_image import truth
 def proposals(boxes):
   boxes = jnp.asarray(boxes, jnp.float32)
   return Proposals(boxes, jnp.linspace(1, 0.5, len(boxes)), jnp.ones(len(boxes), bool),
-                   jnp.arange(100, 100 + len(boxes)))
+                   jnp.arange(100, 100 + len(boxes)), jnp.int32(0))
 
 
 def test_roi_sampling_keeps_its_quotas():

@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mnc_jax.data.faults import Fault, count
 from mnc_jax.data.images import decode_image
 from mnc_jax.data.listing import Content, Entry
 from mnc_jax.data.source import Source
@@ -98,6 +99,7 @@ def open_split(folder: pathlib.Path, split: str) -> Source:
       category_names=tuple(category["name"] for category in categories),
       category_ids=tuple(category["id"] for category in categories),
       file_names=file_names if any(file_names) else (),
+      skipped_images=count([Fault(**fault) for fault in builder.info.metadata["skipped"]], "image"),
       read_image=functools.partial(_read_image, rows),
       read_annotations=functools.partial(_read_annotations, rows))
 

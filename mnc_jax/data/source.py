@@ -46,6 +46,7 @@ class Source:
     read_image: i -> [h, w, 3] uint8 RGB. Raises `BrokenImageError`.
     read_annotations: i -> COCO annotations with RLE masks, without decoding the image.
     file_names: of the N images in the folder they came from; () if they came from no files.
+    skipped_images: images of the set that could not be used, and are not among the N.
   """
   name: str
   image_ids: np.ndarray
@@ -56,6 +57,7 @@ class Source:
   read_image: Callable[[int], np.ndarray]
   read_annotations: Callable[[int], list[Annotation]]
   file_names: tuple[str, ...] = ()
+  skipped_images: int = 0
 
   def __len__(self) -> int:
     return len(self.image_ids)

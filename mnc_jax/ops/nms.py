@@ -27,10 +27,26 @@ def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
     valid: [max_outputs] bool, False in unused slots.
     A choice takes no gradient; the chosen coordinates do, by `boxes[indices]`.
   """
+  indices, chosen, _ = nms_and_count(
+      boxes, scores, iou_threshold=iou_threshold, max_outputs=max_outputs, valid=valid)
+  return indices, chosen
+
+
+def nms_and_count(boxes, scores, *, iou_threshold, max_outputs, valid=None):
+  """Chooses boxes as `nms` does, and counts those for which there was no place.
+
+  Arguments are those of `nms`.
+
+  Returns:
+    indices, valid: as from `nms`.
+    left: [] int32, boxes that were neither chosen nor dropped for an overlap when all
+      `max_outputs` places were taken. Some of them may overlap each other.
+  """
   usable = _usable(boxes, scores, valid)
   drop = lambda left, overlap: jnp.where(overlap > iou_threshold, -jnp.inf, left)
-  indices, chosen = _choose_in_turn(boxes, jnp.where(usable, scores, -jnp.inf), max_outputs, drop)
-  return indices, chosen > -jnp.inf
+  indices, chosen, left = _choose_in_turn(
+      boxes, jnp.where(usable, scores, -jnp.inf), max_outputs, drop)
+  return indices, chosen > -jnp.inf, jnp.sum(left > -jnp.inf, dtype=jnp.int32)
 
 
 def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
@@ -61,7 +77,7 @@ def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
   usable = _usable(boxes, scores, valid) & jnp.isfinite(scores)
   keep = lambda left: jnp.where((left > 0) & (left >= min_score), left, -jnp.inf)
   lower = lambda left, overlap: keep(left * jnp.exp(-overlap**2 / sigma))
-  indices, chosen = _choose_in_turn(
+  indices, chosen, _ = _choose_in_turn(
       boxes, jnp.where(usable, keep(as_float(scores)), -jnp.inf), max_outputs, lower)
   found = chosen > -jnp.inf
   return indices, jnp.where(found, chosen, 0.0), found
@@ -90,12 +106,13 @@ def _choose_in_turn(boxes, scores, max_outputs, lower):
   Returns:
     indices: [max_outputs] int32, 0 in unused slots.
     scores: [max_outputs] that each had when it was chosen, -inf in unused slots.
+    left: [N] the scores after the last choice, -inf of what was chosen.
   """
   # The choice is piecewise constant in boxes and scores, and the loop must not be taped.
   boxes, scores = jax.lax.stop_gradient((as_float(boxes), as_float(scores)))
   start = (jnp.zeros(max_outputs, jnp.int32), jnp.full(max_outputs, -jnp.inf, scores.dtype))
   if scores.shape[0] == 0:
-    return start
+    return *start, scores
   rows = jnp.arange(scores.shape[0], dtype=jnp.int32)
 
   def choose(step, state):
@@ -108,5 +125,5 @@ def _choose_in_turn(boxes, scores, max_outputs, lower):
     index = jnp.where(score > -jnp.inf, best, 0)
     return left, indices.at[step].set(index), chosen.at[step].set(score)
 
-  _, indices, chosen = jax.lax.fori_loop(0, max_outputs, choose, (scores, *start))
-  return indices, chosen
+  left, indices, chosen = jax.lax.fori_loop(0, max_outputs, choose, (scores, *start))
+  return indices, chosen, left

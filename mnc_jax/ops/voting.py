@@ -59,6 +59,23 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
   Raises:
     ValueError: for another `suppression`.
   """
+  return vote_and_count(
+      masks, boxes, class_scores, nms_iou=nms_iou, similar_iou=similar_iou,
+      max_instances=max_instances, height=height, width=width, valid=valid,
+      mask_threshold=mask_threshold, suppression=suppression, soft_nms_sigma=soft_nms_sigma,
+      min_score=min_score)[0]
+
+
+def vote_and_count(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height,
+                   width, valid, mask_threshold, suppression, soft_nms_sigma, min_score):
+  """Turns candidates into instances as `vote_masks` does, and counts those without a place.
+
+  Arguments are those of `vote_masks`.
+
+  Returns:
+    `(instances, dropped)`: its result, and [] int32, instances of at least `min_score` that
+    were not among the best `max_instances`. Of one category no more are counted than that.
+  """
   chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
   chex.assert_shape(boxes, (masks.shape[0], 4))
   chex.assert_axis_dimension(class_scores, 0, masks.shape[0])
@@ -71,8 +88,8 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
   scores = jnp.where(usable, scores, 0.0)
   cut = clip_boxes(boxes, height, width)
   suppress = _suppression(suppression, nms_iou, soft_nms_sigma)
-  chosen, labels, chosen_scores, found = _choose_instances(cut, scores, suppress, max_instances)
-  found &= chosen_scores >= min_score
+  chosen, labels, chosen_scores, found, dropped = _choose_instances(
+      cut, scores, suppress, max_instances, min_score)
   vote = functools.partial(_vote_for_one, masks, boxes, cut, scores, similar_iou, mask_threshold)
   voted_boxes, voted_masks = jax.lax.map(vote, (chosen, labels))
   return Instances(
@@ -80,7 +97,7 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
       labels=jnp.where(found, labels, 0),
       scores=jnp.where(found, chosen_scores, 0.0),
       masks=jnp.where(found[:, None, None], voted_masks, 0.0),
-      valid=found)
+      valid=found), dropped
 
 
 def _suppression(kind, nms_iou, sigma):
@@ -97,14 +114,16 @@ def _suppression(kind, nms_iou, sigma):
   return greedy
 
 
-def _choose_instances(boxes, scores, suppress, max_instances):
-  """Returns candidate, label, score and whether there is one, [D] each, best first."""
+def _choose_instances(boxes, scores, suppress, max_instances, min_score):
+  """Returns candidate, label, score, whether there is one, [D] each, and how many are left out."""
   suppress_category = lambda column: suppress(
       boxes, column, max_outputs=max_instances, valid=column > 0)
   indices, kept_scores, kept = jax.vmap(suppress_category, in_axes=1)(scores[:, 1:])
   kept_scores = kept_scores.reshape(-1)
-  slots, found = top_indices(jnp.where(kept.reshape(-1), kept_scores, -jnp.inf), max_instances)
-  return indices.reshape(-1)[slots], slots // max_instances + 1, kept_scores[slots], found
+  kept = kept.reshape(-1) & (kept_scores >= min_score)
+  slots, found = top_indices(jnp.where(kept, kept_scores, -jnp.inf), max_instances)
+  return (indices.reshape(-1)[slots], slots // max_instances + 1, kept_scores[slots], found,
+          kept.sum(dtype=jnp.int32) - found.sum(dtype=jnp.int32))
 
 
 def _vote_for_one(masks, boxes, cut, scores, similar_iou, mask_threshold, instance):

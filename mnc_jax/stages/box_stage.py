@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import as_float, clip_boxes, clip_corners, decode_boxes
-from mnc_jax.ops.nms import nms
+from mnc_jax.ops.nms import nms_and_count
 from mnc_jax.ops.padding import cells_inside
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.structs import AnchorOutput, Proposals
@@ -93,11 +93,13 @@ def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: fl
   sides = jnp.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
   usable = output.valid & (sides >= min_box_size) & (sides > 0)
   best, best_valid = top_indices(jnp.where(usable, scores, -jnp.inf), min(pre_nms, len(scores)))
-  kept, valid = nms(boxes[best], scores[best], iou_threshold=nms_iou,
-                    max_outputs=num_proposals, valid=best_valid)
+  kept, valid, left = nms_and_count(
+      boxes[best], scores[best], iou_threshold=nms_iou, max_outputs=num_proposals,
+      valid=best_valid)
   chosen = best[kept]
   return Proposals(
       boxes=jnp.where(valid[:, None], boxes[chosen], 0.0),
       scores=jnp.where(valid, scores[chosen], 0.0),
       valid=valid,
-      anchors=jnp.where(valid, chosen, -1))
+      anchors=jnp.where(valid, chosen, -1),
+      truncated=left + usable.sum(dtype=jnp.int32) - best_valid.sum(dtype=jnp.int32))

@@ -10,6 +10,7 @@ import command_line
 from data.toys import make_source
 import evaluate
 from mnc_jax.data import ground_truth
+from mnc_jax.inference import LeftOut
 from mnc_jax.metrics.scoring import score_results
 from mnc_jax.structs import Instances
 import tiny
@@ -22,11 +23,12 @@ def find_square(params, images, image_sizes):
   del params, image_sizes
   def repeat(row):
     return np.broadcast_to(np.asarray(row), (*images.shape[:2], *np.shape(row)))
-  return Instances(
+  instances = Instances(
       boxes=repeat(np.array([[1, 2, 4, 5], [40, 40, 50, 50]], np.float32)),
       labels=repeat([1, 1]), scores=repeat(np.array([0.9, 0.3], np.float32)),
       masks=repeat(np.ones((2, 12, 12), np.float32)),
       valid=np.stack([np.ones(images.shape[:2], bool), images[:, :, 0, 0, 0] % 2 == 0], -1))
+  return instances, LeftOut(*np.full((2, *images.shape[:2]), [[[5]], [[1]]]))
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def run(monkeypatch, tmp_path):
   model = command_line.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
-  monkeypatch.setattr(evaluate.parallel, "make_predict_ensemble", lambda configs: find_square)
+  monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", lambda configs: find_square)
   def run_evaluate(*more):
     evaluate.main(["--workdir", "unused", "--output", str(tmp_path / "out"), *more])
     return tmp_path / "out"
@@ -46,6 +48,9 @@ def test_three_files_tell_the_scores_of_all_protocols(run, capsys):
   folder = run()
   scores = json.loads((folder / "evaluation.json").read_text())
   assert (scores["images"], scores["instances_found"]) == (6, 9)
+  # Of eight places in two batches, fillers among them.
+  assert (scores["truncated_proposals"], scores["dropped_instances"]) == (40, 8)
+  assert scores["skipped_images"] == 0
   assert scores["instances"] == {"cat": 6}
   assert scores["left_out"] == ["dog"]
   for name in ("mean_ap_r_50", "mean_ap_r_70", "mean_ap_b_50", "mean_ap_b_70"):
@@ -78,7 +83,7 @@ def test_two_processes_score_as_one(run, monkeypatch):
   monkeypatch.setattr(evaluate.parallel, "shard", lambda tree: [x[None] for x in tree])
   def gather(share):
     shares.append(share)
-    return shares if len(shares) == 2 else [*shares, [[], []]]
+    return shares if len(shares) == 2 else [*shares, [[], [], 0, 0]]
   monkeypatch.setattr(evaluate.parallel, "gather", gather)
   def predict_both(*arguments):
     # Places 2 and 3 of each batch of four: two images and two fillers.
@@ -89,7 +94,7 @@ def test_two_processes_score_as_one(run, monkeypatch):
     return done(*arguments)
   monkeypatch.setattr(evaluate, "predict_all", predict_both)
   assert (run() / "evaluation.json").read_text() == expected
-  assert [len(seen) for seen, _ in shares] == [2, 4]
+  assert [len(seen) for seen, *_ in shares] == [2, 4]
 
 
 def test_other_categories_are_named_by_the_first_that_differs():

@@ -27,7 +27,7 @@ def predict_six(eval_batch_size: int) -> list:
   params = jax.jit(lambda: init_params(jax.random.key(0), config))()
   source = make_source([(64, 64), (32, 64), (64, 48)] * 2)
   return evaluate.predict_all(
-      parallel.make_predict(config), parallel.replicate(params), config, source)
+      parallel.make_predict_and_count([config]), parallel.replicate([params]), config, source)[0]
 
 
 def test_two_hosts_give_the_results_of_one():

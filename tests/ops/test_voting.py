@@ -1,12 +1,14 @@
 """Mask voting."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnc_jax.ops.masks import paste_masks
-from mnc_jax.ops.voting import vote_masks
+from mnc_jax.ops.voting import vote_and_count, vote_masks
 import oracles
 
 HEIGHT, WIDTH, SIDE, CANDIDATES, CATEGORIES = 80, 100, 21, 24, 4
@@ -262,3 +264,14 @@ def test_an_unknown_suppression_is_named():
   with pytest.raises(ValueError, match="suppression is 'hard': it must be \"greedy\" or \"soft\""):
     vote_masks(jnp.ones((1, 4, 4)), jnp.ones((1, 4)), jnp.ones((1, 2)), nms_iou=0.3,
                similar_iou=0.5, max_instances=1, height=9, width=9, suppression="hard")
+
+
+def test_instances_without_a_place_are_counted():
+  boxes = jnp.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30]])
+  scores = jnp.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0]])
+  vote = functools.partial(
+      vote_and_count, jnp.ones((3, 4, 4)), boxes, scores, nms_iou=0.3, similar_iou=0.5, height=40,
+      width=40, valid=None, mask_threshold=0.4, suppression="greedy", soft_nms_sigma=0.5)
+  for places, min_score, dropped in ((4, 0.0, 0), (3, 0.0, 1), (3, 0.5, 0), (2, 0.0, 1)):
+    instances, count = vote(max_instances=places, min_score=min_score)
+    assert (int(instances.valid.sum()), int(count)) == (min(places, 4 - (min_score > 0)), dropped)

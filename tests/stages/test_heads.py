@@ -57,6 +57,16 @@ def test_proposals_of_the_release_end_at_the_last_pixel_and_count_it():
   assert int(propose(small, nms_iou=0.1, inclusive_corners=True).valid.sum()) == 1
 
 
+def test_proposals_without_a_place_are_counted():
+  boxes = [[0, 0, 10, 10], [0, 0, 10, 11], [20, 0, 30, 10], [40, 0, 50, 10], [0, 40, 10, 50]]
+  output = anchor_output(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], valid=[True] * 4 + [False])
+  assert int(propose(output).truncated) == 0
+  # Dropped for its overlap, the second is not counted; beyond `pre_nms` everything is.
+  assert int(propose(output, num_proposals=1).truncated) == 2
+  assert int(propose(output, pre_nms=1).truncated) == 3
+  assert int(propose(output, pre_nms=3, num_proposals=1).truncated) == 2
+
+
 def test_only_the_best_enter_the_suppression():
   output = anchor_output([[0, 0, 20, 20], [30, 30, 40, 40]], [0.9, 0.8])
   assert int(propose(output, pre_nms=1).valid.sum()) == 1
