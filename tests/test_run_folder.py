@@ -23,13 +23,12 @@ with claim(sys.argv[1]):
 def other_program(tmp_path):
   """A program that has claimed a folder."""
   workdir = tmp_path / "run"
-  process = subprocess.Popen([sys.executable, "-c", _HOLD, str(workdir)], text=True,
-                             stdout=subprocess.PIPE, env=os.environ | {
-                                 "PYTHONPATH": os.pathsep.join(sys.path)})
-  assert process.stdout.readline() == "held\n"
-  yield process, workdir
-  process.kill()
-  process.wait()
+  environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+  with subprocess.Popen([sys.executable, "-c", _HOLD, str(workdir)], text=True,
+                        stdout=subprocess.PIPE, env=environment) as process:
+    assert process.stdout.readline() == "held\n"
+    yield process, workdir
+    process.kill()
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(other_program):

@@ -137,7 +137,8 @@ def test_microscope_images(shared_dir):
   counts = [len(content.annotations) for content in contents["train"]]
   most = int(np.argmax(counts))
   entry, content = found.splits["train"][most], contents["train"][most]
-  labels = np.asarray(PIL.Image.open(folder / "labels" / entry.file_name.split("/")[1]))
+  with PIL.Image.open(folder / "labels" / entry.file_name.split("/")[1]) as image:
+    labels = np.asarray(image)
   assert counts[most] == len(np.unique(labels)) - 1 > 300
   areas = np.bincount(labels.ravel())[1:]
   assert [a["area"] for a in content.annotations] == areas[areas > 0].tolist()

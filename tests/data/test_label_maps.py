@@ -22,7 +22,8 @@ def test_of_a_palette_the_indices(tmp_path):
   # Black for 0 and for 2: by colour, these could not be told apart.
   image.putpalette([0, 0, 0, 128, 0, 0, 0, 0, 0] + [7] * 759)
   image.save(tmp_path / "a.png")
-  assert PIL.Image.open(tmp_path / "a.png").mode == "P"
+  with PIL.Image.open(tmp_path / "a.png") as written:
+    assert written.mode == "P"
   np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
 
 

@@ -125,10 +125,10 @@ def test_broken_image_is_skipped_and_counted_once(toy_config, num_workers):
   assert sum((info.image_ids == -1).sum() for _, info in batches) == 8
 
 
-@pytest.mark.filterwarnings("ignore:skipped in training")
 def test_all_images_broken(toy_config):
   source = make_source([(16, 24)] * 3, broken=(0, 1, 2))
-  with pytest.raises(ValueError, match="toy: no image can be read"):
+  with (pytest.warns(UserWarning, match="skipped in training, . so far"),
+        pytest.raises(ValueError, match="toy: no image can be read")):
     _take(training_batches(source, toy_config, seed=0, batch_size=3), 2)
 
 

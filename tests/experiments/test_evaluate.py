@@ -62,7 +62,7 @@ def test_three_files_tell_the_scores_of_all_protocols(run, capsys):
   table = (folder / "evaluation.txt").read_text()
   assert table in capsys.readouterr().out
   assert table.splitlines()[2].split()[:3] == ["cat", "6", "1.000"]
-  head, cat, mean = csv.reader((folder / "evaluation.csv").open())
+  head, cat, mean = csv.reader((folder / "evaluation.csv").read_text().splitlines())
   assert len(head) == len(cat) == len(mean) == 2 + 8 + 3 * 12
   assert (cat[0], mean[0], cat[head.index("AP^b@0.7 area")]) == ("cat", "mean", "1.0")
 

@@ -24,12 +24,12 @@ def test_numbers_pictures_and_the_step_from_which_older_files_are_void_are_read_
 
 
 def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path, monkeypatch):
-  log = EventLog(tmp_path, first_step=1)
   def fail(event):
     raise OSError(28, "No space left on device")
-  monkeypatch.setattr(log._file, "write_event", fail)
-  with pytest.warns(UserWarning, match=r"log .* \(No space left on device\); .* goes on") as told:
-    log.add_scalars({"loss": 1.0, "rate": 1.0, "norm": 1.0}, 1)
+  with EventLog(tmp_path, first_step=1) as log:
+    monkeypatch.setattr(log._file, "write_event", fail)
+    with pytest.warns(UserWarning, match=r"log .* \(No space left on device\); .* goes on") as told:
+      log.add_scalars({"loss": 1.0, "rate": 1.0, "norm": 1.0}, 1)
   assert len(told) == 1
 
 

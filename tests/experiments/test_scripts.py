@@ -182,7 +182,7 @@ def test_evaluation_writes_the_scores_and_the_report(place, workdir):
   table = (workdir / "evaluation.txt").read_text()
   assert table in text
   assert table.splitlines()[2].split()[:2] == ["square", "4"]
-  head, square, mean = csv.reader((workdir / "evaluation.csv").open())
+  head, square, mean = csv.reader((workdir / "evaluation.csv").read_text().splitlines())
   assert len(head) == len(square) == len(mean) == 2 + 8 + 3 * 12
   assert square[0] == "square"
   assert float(mean[head.index("AP^b@0.5 11point")]) == scores["mean_ap_b_50"]

@@ -30,10 +30,11 @@ def start(script, *arguments, hosts: int, log):
   meet = lambda host: () if hosts == 1 else (
       "--coordinator", f"localhost:{port}", "--num-processes", str(hosts), "--process-id",
       str(host), "--dead-after", "10")
-  return [subprocess.Popen(
-      [sys.executable, str(EXPERIMENTS / script), *map(str, arguments), *meet(host)],
-      stdout=log.open("a") if host == 0 else subprocess.DEVNULL,
-      stderr=subprocess.STDOUT, env=environment) for host in range(hosts)]
+  with log.open("a") as file:
+    return [subprocess.Popen(
+        [sys.executable, str(EXPERIMENTS / script), *map(str, arguments), *meet(host)],
+        stdout=file if host == 0 else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT, env=environment) for host in range(hosts)]
 
 
 def wait(processes, log):
@@ -99,6 +100,7 @@ def test_a_host_that_dies_or_hangs_ends_the_other_with_a_message(place, how):
     status = processes[0].wait(timeout=90)
   finally:
     processes[1].kill()
+    processes[1].wait()
   assert status != 0
   assert time.monotonic() - started < 60
   print(log.read_text())
