@@ -60,11 +60,11 @@ def to_float64(tree):
 def weigh(outputs):
   """Returns the sum of all float outputs under fixed random weights of order one."""
   rng = np.random.default_rng(7)
+  draw = lambda shape: rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
   total = 0.0
   for x in jax.tree.leaves(outputs):
     if jnp.issubdtype(x.dtype, jnp.floating):
-      total += jnp.sum(x * jnp.asarray(rng.uniform(0.5, 1.5, x.shape) * rng.choice([-1, 1], x.shape),
-                                       x.dtype))
+      total += jnp.sum(x * jnp.asarray(draw(x.shape), x.dtype))
   return total
 
 
@@ -79,7 +79,8 @@ def stack(trees):
 
 
 def _unstack(tree, count):
-  return (jax.tree.map(lambda x: x[index], tree) for index in range(count))
+  leaves, structure = jax.tree.flatten(tree)
+  return [jax.tree.unflatten(structure, [x[index] for x in leaves]) for index in range(count)]
 
 
 def random_direction(rng, tree):
@@ -119,7 +120,7 @@ def compare(row: Row, *, points=POINTS, plain=True):
   scalar = lambda *arguments: weigh(row.call(*arguments))
   both = jax.value_and_grad(scalar, row.wrt)
   compiled = jax.jit(both)
-  ways = {"vmap": list(_unstack(jax.jit(jax.vmap(both))(*stack(base))[1], points)),
+  ways = {"vmap": _unstack(jax.jit(jax.vmap(both))(*stack(base))[1], points),
           "jit": [compiled(*point)[1] for point in base]}
   if plain:
     ways["plain"] = [both(*base[0])[1]]

@@ -11,6 +11,7 @@ import pytest
 from gradients import operations, whole
 from gradients.differences import generator, weigh
 from mnc_jax.cascade import cascade_loss
+from mnc_jax.ops.masks import mask_iou_in_box
 import oracles
 import tiny
 
@@ -71,6 +72,14 @@ def test_all_equal_and_all_zero_inputs(row, dtype):
   fill = lambda value: tuple(
       np.full_like(x, value) if i in row.wrt else x for i, x in enumerate(point))
   check_finite_gradients(row, [fill(0.0), fill(1.0), fill(-2.0)], dtype)
+
+
+@pytest.mark.parametrize("side", [1e-3, 1e-10, 1e-12])
+def test_overlap_of_masks_in_boxes_of_hardly_any_size(side):
+  half = jnp.full((1, 2, 2), 0.5)
+  gradients = jax.jit(jax.grad(lambda *inputs: mask_iou_in_box(*inputs).sum(), (0, 1, 2, 3)))(
+      half, half + 0.2, jnp.array([[0.0, 0.0, side, side]]), jnp.zeros(1))
+  assert all(np.isfinite(x).all() for x in gradients)
 
 
 @functools.cache

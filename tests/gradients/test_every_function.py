@@ -1,7 +1,7 @@
 """No public function is forgotten: it stands in the table of gradients, or here with a reason."""
 
-import inspect
 import importlib
+import inspect
 import pkgutil
 
 import jax

@@ -6,7 +6,6 @@ import pytest
 from gradients import networks, operations
 from gradients.differences import TOLERANCE, compare
 
-
 ROWS = operations.ROWS + networks.ROWS
 
 
