@@ -35,12 +35,14 @@ class Row:
     draw: maps a numpy generator to the arguments at one interior point, of arrays and trees.
     wrt: numbers of the arguments that are differentiated.
     covers: the public functions, if not `call` itself, as "ops.boxes.box_iou".
+    plain: also taken operation by operation; for a ResNet that compiles hundreds of programs.
   """
   name: str
   call: Callable
   draw: Callable
   wrt: tuple[int, ...]
   covers: tuple[str, ...] = ()
+  plain: bool = True
 
   def __str__(self):
     return self.name
@@ -111,7 +113,7 @@ def relative_error(slope, quotient):
   return abs(slope - quotient) / largest if largest else np.inf
 
 
-def compare(row: Row, *, points=POINTS, plain=True):
+def compare(row: Row, *, points=POINTS):
   """Returns {way: largest relative error} of a row over points, arguments and directions."""
   rng = generator(row.name)
   base = [to_float64(row.draw(rng)) for _ in range(points)]
@@ -122,7 +124,7 @@ def compare(row: Row, *, points=POINTS, plain=True):
   compiled = jax.jit(both)
   ways = {"vmap": _unstack(jax.jit(jax.vmap(both))(*stack(base))[1], points),
           "jit": [compiled(*point)[1] for point in base]}
-  if plain:
+  if row.plain:
     ways["plain"] = [both(*base[0])[1]]
   quotients = [central_difference(
       lambda point: compiled(*point)[0],

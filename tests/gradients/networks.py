@@ -76,7 +76,7 @@ def _category_row(trunk):
             rng.normal(size=(3, MODEL.mask_size, MODEL.mask_size)))
   return Row(f"predict_categories[{trunk}]", call, draw, (0, 2, 3),
              covers=("stages.category_stage.predict_categories", "resnet.residual_layer",
-                     "resnet.conv_norm"))
+                     "resnet.conv_norm"), plain=trunk == "small")
 
 
 def _score_row():
@@ -98,7 +98,8 @@ def _trunk_row(trunk, norm="frozen_batch"):
     images[:, _SIZE[0]:] = 0
     return (*_without_frozen(params), images)
   return Row(f"extract_features[{trunk}{', ' + norm if trunk != 'small' else ''}]", call, draw,
-             (0,), covers=("stages.features.extract_features", "pixels.center_pixels"))
+             (0,), covers=("stages.features.extract_features", "pixels.center_pixels"),
+             plain=trunk == "small")
 
 
 def _propose(deltas, logits, anchors):

@@ -14,5 +14,5 @@ def test_gradient_is_the_difference_quotient(row):
   with jax.enable_x64(True):
     errors = compare(row)
   print(f"relative error {max(errors.values()):.1e}  {row}")
-  assert set(errors) == {"plain", "jit", "vmap"}
+  assert set(errors) == {"jit", "vmap"} | ({"plain"} if row.plain else set())
   assert max(errors.values()) < TOLERANCE, errors
