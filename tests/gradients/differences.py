@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 STEPS = (1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 """A long step meets kinks (thousands of rectified units) and curvature, a short one rounding, near
 1e-16 / step. Of neighbouring steps the two count that agree best, which no gradient decides."""
-POINTS, DIRECTIONS = 3, 3
+POINTS, DIRECTIONS = 2, 2
 
 
 @dataclasses.dataclass(frozen=True)
