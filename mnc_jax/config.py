@@ -35,7 +35,8 @@ class ModelConfig:
   """First blocks of a pretrained trunk, conv1_x, conv2_x and so on, that take no gradient; the
   release freezes two. The small trunk ignores it."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
-  """Of convolutions and dense layers. Parameters and geometry stay float32."""
+  """Of convolutions and dense layers. Parameters, geometry, and the last layer of each stage, which
+  gives logits and deltas, stay float32."""
   partial_cells: bool = False
   """Feature cells that the image fills only in part count too, as Caffe's pooling rounds sizes
   up: 600 x 1000 pixels are 38 x 63 cells of stride 16 instead of 37 x 62 (release, VGG-16)."""

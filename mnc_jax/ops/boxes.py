@@ -8,9 +8,9 @@ import jax.numpy as jnp
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 """Largest dw, dh: a 16-pixel anchor may grow to 1000 pixels, and exp stays finite."""
 
-# Below this union, 1 / union**2 in the gradient of the IoU would overflow float32.
-# It is a billionth of a pixel squared: no overlap of real boxes is lost.
-_MIN_UNION = 1e-18
+MIN_UNION = 1e-18
+"""Below this union, 1 / union**2 in the gradient of an IoU would overflow float32. It is a
+billionth of a pixel squared: no overlap of real boxes is lost."""
 # Boxes narrower than this have no extent to divide by.
 _MIN_EXTENT = 1e-6
 
@@ -67,7 +67,7 @@ def box_iou(boxes_a, boxes_b):
   # An inverted box can still span an intersection of its own; it must not count.
   inter = jnp.where((area_a > 0) & (area_b > 0), inter, 0.0)
   union = area_a + area_b - inter
-  found = union > _MIN_UNION
+  found = union > MIN_UNION
   # The operand is guarded before the division, else the unused branch has a NaN gradient.
   return jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0)
 

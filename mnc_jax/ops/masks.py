@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.bilinear import cell_centers, clamped_kappa
-from mnc_jax.ops.boxes import as_float, box_areas, smaller
+from mnc_jax.ops.boxes import MIN_UNION, as_float, box_areas, smaller
 
 # Narrower boxes hold no mask: dividing by their extent would overflow in the gradient.
 _MIN_EXTENT = 1e-6
@@ -97,7 +97,7 @@ def mask_iou_in_box(predicted, target, boxes, target_areas):
     target_areas: [R] pixels of the whole object, inside and outside the box.
 
   Returns:
-    [R] in [0, 1], 0 where the union is empty.
+    [R] in [0, 1], 0 where the union is empty. Gradients are finite everywhere.
   """
   chex.assert_equal_shape([predicted, target])
   chex.assert_shape(boxes, (predicted.shape[0], 4))
@@ -106,7 +106,7 @@ def mask_iou_in_box(predicted, target, boxes, target_areas):
   areas = box_areas(boxes)
   inter = jnp.mean(predicted * target, axis=(1, 2)) * areas
   union = jnp.mean(predicted, axis=(1, 2)) * areas + target_areas - inter
-  found = union > 0
+  found = union > MIN_UNION
   # Sampling error can put the part of an object inside the box above its whole area.
   return smaller(jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0), 1.0)
 

@@ -31,8 +31,8 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
   [-.5, n - .5] are 0 and those inside clamp to the border cell; n counts the image's cells.
 
   Args:
-    features: [H, W, K], any float dtype; products are taken in it.
-    boxes: [R, 4] pixels. Positions and weights are float32 at least.
+    features: [H, W, K], any float dtype.
+    boxes: [R, 4] pixels. Positions, weights and products are float32 at least.
     size: int, samples a side.
     stride: pixels a feature cell.
     grid: where to sample, see above.
@@ -56,7 +56,9 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
   rows = _axis_weights(boxes[:, 1], boxes[:, 3], height, own[0], size, stride, grid)
   columns = _axis_weights(boxes[:, 0], boxes[:, 2], width, own[1], size, stride, grid)
   warp = _warp_by_gather if method == "gather" else _warp_by_matmul
-  return warp(features, rows, columns)
+  # In float32 at least. In bfloat16 the weights would be those of boxes off by hundredths of a
+  # cell, and a box's gradient, a small difference of large sums over channels, twice as far off.
+  return warp(as_float(features), rows, columns).astype(features.dtype)
 
 
 def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gather", chunk=16,
@@ -139,7 +141,7 @@ def _warp_by_gather(features, rows, columns):
   for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
     weights = y_weights[:, :, None, i] * x_weights[:, None, :, j]
     neighbor = features[y[:, :, None, i], x[:, None, :, j]]
-    warped += neighbor * weights[..., None].astype(features.dtype)
+    warped += neighbor * weights[..., None]
   return warped
 
 
@@ -147,9 +149,8 @@ def _warp_by_matmul(features, rows, columns):
   """Contracts the longer axis first, then the other; rows and columns are [R, S, 2] pairs."""
   height, width, channels = features.shape
   count, size = rows[0].shape[:2]
-  y = kappa_matrix(*rows, height).astype(features.dtype)
-  x = kappa_matrix(*columns, width).astype(features.dtype)
-  # Float32 products in full: TF32 or bfloat16 passes would move the samples.
+  y, x = kappa_matrix(*rows, height), kappa_matrix(*columns, width)
+  # Products in full: TF32 or bfloat16 passes would move the samples.
   dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
   # The first product is one plain matrix product; batched ones are slow on CPU.
   if width >= height:

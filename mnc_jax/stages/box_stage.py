@@ -25,11 +25,12 @@ class BoxStage(nn.Module):
     """Maps [h, w, K] to objectness logits [h, w, A * 2] and box deltas [h, w, A * 4]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     anchors = len(config.anchor_scales) * len(config.anchor_ratios)
-    conv = functools.partial(nn.Conv, dtype=dtype, kernel_init=nn.initializers.normal(0.01))
-    x = conv(config.box_stage_width, (3, 3), name="conv")(features)
+    conv = functools.partial(nn.Conv, kernel_init=nn.initializers.normal(0.01))
+    x = conv(config.box_stage_width, (3, 3), dtype=dtype, name="conv")(features)
     if config.normalize:
       x = nn.LayerNorm(dtype=dtype, name="norm")(x)
     x = nn.relu(x)
+    # In the dtype of their parameters: bfloat16 would round logits and deltas to 8 bits.
     return (conv(anchors * 2, (1, 1), name="objectness")(x),
             conv(anchors * 4, (1, 1), name="box_deltas")(x))
 

@@ -21,12 +21,13 @@ class CategoryStage(nn.Module):
   @nn.compact
   def __call__(self, masked_features, roi_features):
     """Maps two [R, S, S, K] to category logits [R, C], box-level ones, deltas [R, C * 4]."""
-    config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+    config = self.config
     joined = jnp.concatenate(
         [self._path(masked_features, "_mask"), self._path(roi_features, "")], axis=-1)
     def classify(outputs, std, name):
       init = nn.initializers.normal(std)
-      return nn.Dense(outputs, dtype=dtype, kernel_init=init, name=name)(joined)
+      # In the dtype of its parameters: bfloat16 would round logits and deltas to 8 bits.
+      return nn.Dense(outputs, kernel_init=init, name=name)(joined)
     categories = config.num_categories
     return (classify(categories, 0.01, "category"),
             classify(categories, 0.01, "box_category"),

@@ -20,7 +20,8 @@ class DenseMaskStage(nn.Module):
     x = nn.Dense(config.mask_hidden, dtype=dtype, name="reduce")(x)
     if config.normalize:
       x = nn.LayerNorm(dtype=dtype, name="reduce_norm")(x)
-    x = nn.Dense(config.mask_size**2, dtype=dtype, kernel_init=nn.initializers.normal(0.001),
+    # In the dtype of its parameters: bfloat16 would round the logits to 8 bits.
+    x = nn.Dense(config.mask_size**2, kernel_init=nn.initializers.normal(0.001),
                  name="mask")(nn.relu(x))
     return x.reshape(-1, config.mask_size, config.mask_size)
 
@@ -47,7 +48,8 @@ class ConvMaskStage(nn.Module):
       if config.normalize:
         x = nn.LayerNorm(dtype=dtype, name=f"{layer}_norm")(x)
       x = nn.relu(x)
-    x = nn.Dense(step**2, dtype=dtype, kernel_init=nn.initializers.normal(0.01), name="mask")(x)
+    # In the dtype of its parameters: bfloat16 would round the logits to 8 bits.
+    x = nn.Dense(step**2, kernel_init=nn.initializers.normal(0.01), name="mask")(x)
     x = x.reshape(count, side, side, step, step).swapaxes(2, 3)
     return x.reshape(count, side * step, side * step)
 

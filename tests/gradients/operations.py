@@ -1,0 +1,165 @@
+"""The table of gradients, first half: geometry, losses and targets."""
+
+import functools
+
+import jax
+import numpy as np
+
+from gradients.differences import Row
+from mnc_jax import losses, targets
+from mnc_jax.anchor_targets import AnchorTargets
+from mnc_jax.ops import bilinear, boxes, gradients, masks, padding, roi_warp
+from mnc_jax.structs import AnchorOutput, Proposals, StageOutput
+from mnc_jax.targets import RoiTargets
+import oracles
+import tiny
+
+_SIDE = 16.0
+
+
+def boxes_in(rng, count, *, smallest=3.0):
+  return oracles.random_boxes(rng, count, _SIDE, smallest).astype(np.float64)
+
+
+def _pair(rng):
+  return boxes_in(rng, 4), boxes_in(rng, 4)
+
+
+def _masks_and_boxes(rng):
+  return rng.uniform(size=(3, 5, 5)), boxes_in(rng, 3)
+
+
+def _features_and_boxes(rng):
+  return rng.normal(size=(6, 8, 2)), boxes_in(rng, 5)
+
+
+def _deltas_and_anchors(rng):
+  return rng.normal(size=(5, 4)) * 0.5, boxes_in(rng, 5)
+
+
+def _mask_overlap(rng):
+  predicted, target = rng.uniform(size=(2, 3, 4, 4))
+  return predicted, target, boxes_in(rng, 3), rng.uniform(60, 90, 3)
+
+
+def _anchor_loss(logits, deltas, goal_deltas, sampled, positive):
+  output = AnchorOutput(goal_deltas, logits, deltas, sampled)
+  return losses.box_stage_loss(output, AnchorTargets(sampled, positive, goal_deltas))
+
+
+def _anchor_loss_inputs(rng):
+  sampled = np.arange(8) < 6
+  return (rng.normal(size=(8, 2)), rng.normal(size=(8, 4)), rng.normal(size=(8, 4)), sampled,
+          sampled & (np.arange(8) < 3))
+
+
+def _roi_goal(labels, masks, deltas):
+  foreground = labels > 0
+  return RoiTargets(labels >= 0, foreground, labels, masks, labels, deltas)
+
+
+def _category_loss(category_logits, box_category_logits, box_deltas, labels, goal_deltas):
+  output = StageOutput(goal_deltas, labels > 0, goal_deltas, category_logits, box_category_logits,
+                       box_deltas)
+  goal = _roi_goal(labels, goal_deltas, goal_deltas)
+  return losses.category_stage_loss(output, goal, labels)
+
+
+def _category_loss_inputs(rng):
+  return (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), rng.normal(size=(4, 3, 4)),
+          np.array([2, 0, 1, 0]), rng.normal(size=(4, 4)))
+
+
+def truth_of_one_image():
+  return jax.tree.map(lambda x: x[0], tiny.make_batch(1))
+
+
+def _joined(moved):
+  return targets.join_truth(moved, np.ones(len(moved), bool), truth_of_one_image())[0]
+
+
+def _sampled(moved):
+  count = len(moved)
+  proposals = Proposals(moved, np.ones(count), np.ones(count, bool), np.arange(count))
+  return targets.sample_rois(proposals, truth_of_one_image(), jax.random.key(3),
+                             config=tiny.tiny_config().train).boxes
+
+
+def _best_overlap(moved):
+  return targets.match_truth(moved, truth_of_one_image())[::2]
+
+
+def _around_truth(rng):
+  truth = np.asarray(truth_of_one_image().boxes[:2], np.float64)
+  return (np.repeat(truth, 4, axis=0) + rng.normal(size=(8, 4)) * 3,)
+
+
+def _warp_rows():
+  warp = functools.partial(roi_warp.roi_warp, size=3, stride=2)
+  pool = functools.partial(roi_warp.roi_pool, size=2, pool=2, stride=2, chunk=2)
+  rows = []
+  for name, function in (("roi_warp", warp), ("roi_pool", pool)):
+    for method in ("gather", "matmul"):
+      for grid in ("center", "edge", "caffe"):
+        # The gradient of `caffe` in boxes is not that of its values: see test_straight_through.
+        wrt = (0,) if grid == "caffe" else (0, 1)
+        call = functools.partial(function, method=method, grid=grid)
+        rows.append(Row(f"{name}[{method}, {grid}]", call, _features_and_boxes, wrt,
+                        covers=(f"ops.roi_warp.{name}",)))
+  return rows
+
+
+_STDS = (0.1, 0.1, 0.2, 0.2)
+ROWS = (
+    Row("as_float", boxes.as_float, lambda rng: (rng.normal(size=5),), (0,)),
+    Row("larger", boxes.larger, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1)),
+    Row("smaller", boxes.smaller, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1)),
+    Row("box_areas", boxes.box_areas, lambda rng: (boxes_in(rng, 5),), (0,)),
+    Row("box_iou", boxes.box_iou, _pair, (0, 1)),
+    Row("encode_boxes", functools.partial(boxes.encode_boxes, stds=_STDS), _pair, (0, 1),
+        covers=("ops.boxes.encode_boxes",)),
+    Row("decode_boxes", functools.partial(boxes.decode_boxes, stds=_STDS), _deltas_and_anchors,
+        (0, 1), covers=("ops.boxes.decode_boxes",)),
+    Row("clip_boxes", lambda b: boxes.clip_boxes(b, 11, 13), lambda rng: (boxes_in(rng, 9),), (0,),
+        covers=("ops.boxes.clip_boxes",)),
+    Row("clip_corners", lambda b: boxes.clip_corners(b, 11, 13), lambda rng: (boxes_in(rng, 9),),
+        (0,), covers=("ops.boxes.clip_corners",)),
+    Row("corner_pixels", boxes.corner_pixels, lambda rng: (boxes_in(rng, 5),), (0,)),
+    Row("cell_centers", lambda low, high: bilinear.cell_centers(low, high, 5),
+        lambda rng: tuple(rng.normal(size=(2, 4))), (0, 1), covers=("ops.bilinear.cell_centers",)),
+    Row("neighbors", lambda x: bilinear.neighbors(x, 5)[1],
+        lambda rng: (rng.uniform(-1, 6, 12),), (0,), covers=("ops.bilinear.neighbors",)),
+    Row("kappa_matrix", lambda i, w: bilinear.kappa_matrix(i, w, 5),
+        lambda rng: (rng.integers(0, 5, (6, 2)), rng.uniform(size=(6, 2))), (1,),
+        covers=("ops.bilinear.kappa_matrix",)),
+    Row("clamped_kappa", lambda x: bilinear.clamped_kappa(x, 5),
+        lambda rng: (rng.uniform(-1, 6, 12),), (0,), covers=("ops.bilinear.clamped_kappa",)),
+    Row("clip_gradient[limit not reached]", lambda x: gradients.clip_gradient(x, 100.0),
+        lambda rng: (rng.normal(size=5),), (0,), covers=("ops.gradients.clip_gradient",)),
+    Row("paste_masks", lambda m, b: masks.paste_masks(m, b, 14, 17), _masks_and_boxes, (0, 1),
+        covers=("ops.masks.paste_masks",)),
+    Row("resample_masks", lambda m, a, b: masks.resample_masks(m, a, b, 6),
+        lambda rng: (*_masks_and_boxes(rng), boxes_in(rng, 3, smallest=7.0)), (0, 1, 2),
+        covers=("ops.masks.resample_masks",)),
+    Row("resize_masks", lambda m: masks.resize_masks(m, 4),
+        lambda rng: (rng.uniform(size=(3, 7, 7)),), (0,), covers=("ops.masks.resize_masks",)),
+    Row("mask_iou_in_box", masks.mask_iou_in_box, _mask_overlap, (0, 1, 2, 3)),
+    Row("clear_outside", lambda x: padding.clear_outside(x, np.array([[12, 20]]), 4),
+        lambda rng: (rng.normal(size=(1, 4, 6, 2)),), (0,), covers=("ops.padding.clear_outside",)),
+    *_warp_rows(),
+    Row("masked_mean", losses.masked_mean,
+        lambda rng: (rng.normal(size=6), rng.integers(0, 2, 6) * 1.0 + 0.5), (0, 1)),
+    Row("smooth_l1", functools.partial(losses.smooth_l1, sigma=3.0),
+        lambda rng: (rng.normal(size=12),), (0,), covers=("losses.smooth_l1",)),
+    Row("box_stage_loss", _anchor_loss, _anchor_loss_inputs, (0, 1),
+        covers=("losses.box_stage_loss",)),
+    Row("mask_stage_loss", lambda logits, labels, goal: losses.mask_stage_loss(
+        logits, _roi_goal(labels, goal, labels)),
+        lambda rng: (rng.normal(size=(4, 3, 3)), np.array([1, 0, 2, -1]),
+                     rng.uniform(size=(4, 3, 3))), (0,), covers=("losses.mask_stage_loss",)),
+    Row("category_stage_loss", _category_loss, _category_loss_inputs, (0, 1, 2),
+        covers=("losses.category_stage_loss",)),
+    Row("join_truth", _joined, _around_truth, (0,), covers=("targets.join_truth",)),
+    Row("sample_rois", _sampled, _around_truth, (0,), covers=("targets.sample_rois",)),
+    Row("match_truth", _best_overlap, _around_truth, (0,), covers=("targets.match_truth",)),
+)

@@ -1,0 +1,190 @@
+"""L1 ... L5, each as a whole, against central differences of the library's own cascade.
+
+What is held in the differences: the targets that move with a RoI's own coordinates (`held.TARGETS`:
+box deltas from the RoI to its object, and its mask targets), taken at the base point. They are
+constants in the gradient by design; differences that let them move measure another function. The
+other choices (top-k, suppression, sampling, labels) are locally constant and are left free: one
+that changed within the step would show as a difference without a gradient.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradients import held, whole
+from gradients.differences import STEPS, TOLERANCE, inner, relative_error, settled
+from mnc_jax import losses, targets
+from mnc_jax.cascade import cascade_loss, extract_features, mask_and_classify
+from mnc_jax.stages.bridge import refine_boxes
+import tiny
+
+TERMS = ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5")
+# Which loss can see which part of the parameters at all; the later ones see everything.
+BLIND = {("loss_1", "mask stage"), ("loss_1", "category stage"), ("loss_2", "category stage")}
+
+
+def key():
+  return jax.random.key(1)
+
+
+def moved(point, direction, step):
+  return jax.tree.map(lambda x, u: x + step * u, point, direction)
+
+
+def quotients(evaluate, point, direction):
+  """Returns {term: central difference} along a direction."""
+  found = {term: [] for term in TERMS}
+  for step in STEPS:
+    ahead, behind = (evaluate(moved(point, direction, sign * step)) for sign in (1, -1))
+    for term in found.keys() & ahead.keys():
+      found[term].append(float(ahead[term] - behind[term]) / (2 * step))
+  return {term: settled(values) for term, values in found.items() if values}
+
+
+def terms_of(config):
+  def terms(params, batch):
+    metrics = cascade_loss(params, batch, key(), config=config)[1]
+    return {term: metrics[term] for term in TERMS}
+  return terms
+
+
+@pytest.mark.parametrize("way, method, grid", [
+    ("jit", "gather", "center"), ("vmap", "matmul", "edge")])
+def test_losses_in_parameters(way, method, grid):
+  config, rng = whole.config(roi_method=method, roi_grid=grid), np.random.default_rng(5)
+  with jax.enable_x64(True):
+    params, batch = whole.params(), tiny.make_batch(1)
+    goals = jax.jit(functools.partial(held.record, held.TARGETS, config=config))(
+        params, batch, key())
+    # Proposals, not the ground truth alone, have masks and deltas to be wrong about.
+    for goal in goals:
+      assert goal.foreground.sum() > batch.valid.sum()
+    gradient = jax.jacrev(terms_of(config))
+    if way == "vmap":
+      both = jax.jit(jax.vmap(gradient, in_axes=(0, None)))(
+          jax.tree.map(lambda x: jnp.stack([x, x + 1e-3]), params), batch)
+      found = jax.tree.map(lambda x: x[0], both)
+    else:
+      found = jax.jit(gradient)(params, batch)
+    assert {x.dtype for x in jax.tree.leaves(found)} == {np.dtype("float64")}
+    free = jax.jit(terms_of(config))(params, batch)
+    evaluate = jax.jit(lambda params: held.replay(
+        held.TARGETS, goals, params, batch, key(), config=config))
+    for term, value in evaluate(params).items():
+      if term in TERMS:
+        np.testing.assert_allclose(value, free[term], rtol=1e-12)
+    check_parameters(found, evaluate, params, rng, f"{method}, {grid}, {way}")
+
+
+def check_parameters(found, evaluate, params, rng, case):
+  largest = dict.fromkeys(TERMS, 0.0)
+  for group, path in whole.GROUPS.items():
+    for _ in range(3):
+      direction = whole.direction(rng, path)
+      for term, quotient in quotients(evaluate, params, direction).items():
+        slope = inner(found[term], direction)
+        if (term, group) in BLIND:
+          assert slope == quotient == 0, (term, group)
+          continue
+        error = relative_error(slope, quotient)
+        assert error < TOLERANCE, (term, group, slope, quotient)
+        largest[term] = max(largest[term], error)
+  for term, error in largest.items():
+    print(f"relative error {error:.1e}  {term} in parameters [{case}]")
+
+
+@functools.cache
+def image_inputs():
+  """Returns features of one image, boxes around its objects, and what it is."""
+  with jax.enable_x64(True):
+    batch, config = tiny.make_batch(1), whole.config()
+    shared = jax.jit(functools.partial(extract_features, config=config))(
+        whole.params(), batch.images, batch.image_sizes)
+    rng = np.random.default_rng(8)
+    truth = jax.tree.map(lambda x: x[0], batch)
+    boxes = np.repeat(np.asarray(truth.boxes[:2], np.float64), 3, axis=0)
+    boxes = np.clip(boxes + rng.normal(size=(6, 4)) * 2, 3.0, 61.0)
+    # Where the trunk gives exact zeros, samples tie; that is no interior point.
+    noisy = lambda x: x[0] + 0.2 * rng.normal(size=x.shape[1:])
+    return jax.tree.map(noisy, shared), jnp.asarray(boxes), truth
+
+
+def later_losses(boxes, features, held_targets, *, config):
+  """Returns the losses of stages 2 to 5 as a function of stage 2's boxes, and their targets.
+
+  `held_targets` are those of an earlier call, None: of these boxes.
+  """
+  truth, valid = image_inputs()[2], jnp.ones(len(boxes), bool)
+  terms, used = {}, []
+  for first in (2, 4):
+    output = mask_and_classify(whole.params(), features, boxes, valid, config=config,
+                               image_size=truth.image_sizes)
+    if held_targets is None:
+      goal = targets.roi_targets(boxes, valid, truth, config=config)
+      labels = targets.mask_level_labels(goal, output.mask_logits, boxes, config=config.train)
+    else:
+      goal, labels = held_targets[len(used)]
+    used.append((goal, labels))
+    terms[f"loss_{first}"] = losses.mask_stage_loss(output.mask_logits, goal)
+    terms[f"loss_{first + 1}"] = losses.category_stage_loss(output, goal, labels)
+    boxes = refine_boxes(output, truth.image_sizes, config=config.model)
+  return terms, used
+
+
+@pytest.mark.parametrize("method", ["gather", "matmul"])
+@pytest.mark.parametrize("grid", ["center", "edge"])
+def test_losses_in_box_coordinates_and_features(grid, method):
+  config, rng = whole.config(roi_method=method, roi_grid=grid), np.random.default_rng(6)
+  with jax.enable_x64(True):
+    features, boxes, _ = image_inputs()
+    look = functools.partial(later_losses, config=config)
+    gradient = jax.jacrev(lambda *inputs: look(*inputs, None)[0], (0, 1))
+    ways = {"vmap": jax.tree.map(lambda x: x[0], jax.jit(jax.vmap(gradient, (0, None)))(
+        jnp.stack([boxes, boxes + 0.1]), features)), "jit": jax.jit(gradient)(boxes, features)}
+    if (grid, method) == ("center", "gather"):
+      ways["plain"] = gradient(boxes, features)
+    goals = jax.jit(lambda *inputs: look(*inputs, None)[1])(boxes, features)
+    assert goals[0][0].foreground.all()
+    evaluate = jax.jit(lambda point: look(*point, goals)[0])
+    largest = {}
+    for kind in ("boxes", "features"):
+      for _ in range(4):
+        direction = jax.tree.map(np.zeros_like, (boxes, features))
+        draw = lambda x: rng.normal(size=x.shape)
+        direction = ((draw(boxes), direction[1]) if kind == "boxes"
+                     else (direction[0], jax.tree.map(draw, features)))
+        for term, quotient in quotients(evaluate, (boxes, features), direction).items():
+          for way, found in ways.items():
+            error = relative_error(inner(found[term], direction), quotient)
+            assert error < TOLERANCE, (term, kind, way, error)
+            largest[term, kind] = max(largest.get((term, kind), 0.0), error)
+  assert len(largest) == 8
+  for (term, kind), error in largest.items():
+    print(f"relative error {error:.1e}  {term} in {kind} [{method}, {grid}]")
+
+
+def test_the_caffe_grid_passes_the_gradient_of_the_rounded_boxes():
+  # Its values are constant between roundings, so their differences are zero. The gradient goes
+  # straight through the rounding by design (release): it is that of `edge` at the rounded boxes.
+  config, rng = whole.config(roi_grid="caffe"), np.random.default_rng(7)
+  with jax.enable_x64(True):
+    features, boxes, _ = image_inputs()
+    rounded = 4 * jnp.floor(boxes / 4 + 0.5)
+    goals = later_losses(boxes, features, None, config=config)[1]
+    pick = lambda result: {term: result[0][term] for term in ("loss_2", "loss_3")}
+    found = jax.jit(jax.jacrev(lambda b: pick(later_losses(b, features, goals, config=config))))(
+        boxes)
+    edge = jax.jit(lambda b: pick(later_losses(
+        b, features, goals, config=whole.config(roi_grid="edge"))))
+    # At whole positions a bilinear sample has a kink; its slope is the one to the right.
+    here = edge(rounded)
+    for _ in range(4):
+      direction = rng.uniform(0.1, 1.0, boxes.shape)
+      step = 1e-5  # Of a one-sided difference of second order.
+      near, far = (edge(rounded + times * step * direction) for times in (1, 2))
+      for term, gradient in found.items():
+        quotient = float(4 * near[term] - far[term] - 3 * here[term]) / (2 * step)
+        assert relative_error(inner(gradient, direction), quotient) < TOLERANCE, term

@@ -1,0 +1,131 @@
+"""No public function is forgotten: it stands in the table of gradients, or here with a reason."""
+
+import importlib
+import inspect
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradients import networks, operations
+import mnc_jax
+from mnc_jax import ops, stages, targets
+from mnc_jax.ops.nms import soft_nms
+from mnc_jax.ops.sampling import top_indices
+from mnc_jax.ops.voting import vote_masks
+import tiny
+
+_MODULES = ("targets", "anchor_targets", "losses", "cascade", "pixels", "resnet")
+_INDICES = "gives indices and masks; what they choose passes the gradient on"
+_CONSTANTS = "targets are constants"
+_COUNTS = "integers in, integers or bools out"
+_INIT = "draws parameters from a key"
+_INSTANCES = "instances are chosen by voting, behind stop_gradient"
+_NUMBERS = "of the config alone"
+_WHOLE = "test_cascade_losses.py"
+WITHOUT_ROW = {
+    "ops.anchors.make_anchors": "no input but counts",
+    "ops.nms.nms": _INDICES,
+    "ops.nms.soft_nms": _INDICES,
+    "ops.sampling.sample_mask": _INDICES,
+    "ops.sampling.top_indices": _INDICES,
+    "ops.padding.count_cells": _COUNTS,
+    "ops.padding.cells_inside": _COUNTS,
+    "ops.voting.vote_masks": _INSTANCES,
+    "targets.in_crowd": "gives bools",
+    "targets.roi_targets": _CONSTANTS,
+    "targets.mask_level_labels": _CONSTANTS,
+    "anchor_targets.anchor_targets": _CONSTANTS,
+    "anchor_targets.force_anchors": _CONSTANTS,
+    "stages.box_stage.init_box_stage": _INIT,
+    "stages.mask_stage.init_mask_stage": _INIT,
+    "stages.category_stage.init_category_stage": _INIT,
+    "stages.features.init_features": _INIT,
+    "stages.features.feature_stride": _NUMBERS,
+    "stages.features.feature_channels": _NUMBERS,
+    "stages.features.coarsest_stride": _NUMBERS,
+    "stages.features.frozen_layers": _NUMBERS,
+    "resnet.count_groups": _NUMBERS,
+    "resnet.block_names": _NUMBERS,
+    "resnet.layer_names": _NUMBERS,
+    "cascade.init_params": _INIT,
+    "cascade.cascade_loss": _WHOLE,
+    "cascade.extract_features": _WHOLE,
+    "cascade.score_anchors": _WHOLE,
+    "cascade.mask_and_classify": _WHOLE,
+    "cascade.run_cascade": "the same stages for inference, which chooses instances",
+    "config.with_categories": _NUMBERS,
+    "inference.predict": _INSTANCES,
+    "inference.predict_ensemble": _INSTANCES,
+    "train.init_state": "copies parameters",
+    "train.train_step": "takes the gradient of cascade_loss itself",
+}
+
+
+def name_of(function):
+  return f"{function.__module__}.{function.__qualname__}".removeprefix("mnc_jax.")
+
+
+def public_functions(module):
+  """Returns the functions and custom-gradient functions that a module defines."""
+  return {f"{module.__name__}.{name}".removeprefix("mnc_jax.")
+          for name, value in vars(module).items()
+          if not name.startswith("_") and not inspect.isclass(value)
+          and callable(value) and getattr(value, "__module__", "") == module.__name__}
+
+
+def all_public_functions():
+  paths = [f"mnc_jax.{name}" for name in _MODULES]
+  for package in (ops, stages):
+    paths += [f"{package.__name__}.{part.name}" for part in pkgutil.iter_modules(package.__path__)]
+  found = set().union(*(public_functions(importlib.import_module(path)) for path in paths))
+  exported = (getattr(mnc_jax, name) for name in mnc_jax.__all__)
+  return found | {name_of(value) for value in exported if not inspect.isclass(value)}
+
+
+def in_table():
+  rows = operations.ROWS + networks.ROWS
+  assert len({row.name for row in rows}) == len(rows)
+  return {name for row in rows for name in row.covers or (name_of(row.call),)}
+
+
+def test_every_public_function_is_in_the_table_or_has_a_reason():
+  functions = all_public_functions()
+  assert {"ops.gradients.clip_gradient", "ops.boxes.box_iou", "inference.predict"} <= functions
+  assert functions - in_table() - set(WITHOUT_ROW) == set()
+
+
+def test_table_and_reasons_speak_of_functions_that_exist_and_not_twice():
+  assert (in_table() | set(WITHOUT_ROW)) - all_public_functions() == set()
+  assert in_table() & set(WITHOUT_ROW) == set()
+
+
+def test_a_new_function_would_be_missed():
+  module = type(operations)("mnc_jax.new")
+  exec("def draw(x): return x\ndef _hidden(x): return x", vars(module))
+  assert public_functions(module) == {"new.draw"}
+
+
+def _voted(boxes, scores):
+  return vote_masks(jnp.ones((4, 3, 3)), boxes, jnp.stack([scores, scores], 1), nms_iou=0.3,
+                    similar_iou=0.5, max_instances=3, height=16, width=16)[::2]
+
+
+def _roi_targets(boxes, scores):
+  del scores
+  goal = targets.roi_targets(boxes, jnp.ones(4, bool), operations.truth_of_one_image(),
+                             config=tiny.tiny_config())
+  return goal.masks, goal.box_deltas
+
+
+@pytest.mark.parametrize("choose", [
+    lambda boxes, scores: soft_nms(boxes, scores, sigma=0.5, max_outputs=3)[1],
+    lambda boxes, scores: boxes[top_indices(scores, 3)[0]] * 0 + scores[0] * 0, _voted,
+    _roi_targets], ids=["soft_nms", "top_indices", "vote_masks", "roi_targets"])
+def test_choices_and_targets_pass_no_gradient(choose):
+  boxes = jnp.asarray(operations.boxes_in(np.random.default_rng(0), 4), jnp.float32)
+  total = lambda *inputs: sum(x.sum() for x in jax.tree.leaves(choose(*inputs)))
+  for gradient in jax.grad(total, (0, 1))(boxes, jnp.array([0.9, 0.8, 0.7, 0.6])):
+    assert not gradient.any()
