@@ -9,7 +9,7 @@ gradient norm of the same parameters, image and key in both dtypes.
   run, that is their means over its 50 steps. A rounded score puts another proposal first, and
   random sampling then takes other RoIs: another, equally right sample of the same loss. And the
   exact gradient of a box jumps where a sample passes a cell or another one wins the pooling, so in
-  single steps of one image it may be off by more (3 of 50 steps by above 5 %, the most .125).
+  single steps of one image it may be off by more (2 of 50 steps by above 5 %, the most .125).
 
 Two runs of 50 steps, one in each dtype, say nothing about the arithmetic: two float32 runs whose
 starts differ by one part in a million are a third apart in loss after 30 steps of this problem.

@@ -23,17 +23,20 @@ _CONSTANTS = "targets are constants"
 _COUNTS = "integers in, integers or bools out"
 _INIT = "draws parameters from a key"
 _INSTANCES = "instances are chosen by voting, behind stop_gradient"
+_INFERENCE = "the same stages for inference, which chooses instances"
 _NUMBERS = "of the config alone"
 _WHOLE = "test_cascade_losses.py"
 WITHOUT_ROW = {
     "ops.anchors.make_anchors": "no input but counts",
     "ops.nms.nms": _INDICES,
+    "ops.nms.nms_and_count": _INDICES,
     "ops.nms.soft_nms": _INDICES,
     "ops.sampling.sample_mask": _INDICES,
     "ops.sampling.top_indices": _INDICES,
     "ops.padding.count_cells": _COUNTS,
     "ops.padding.cells_inside": _COUNTS,
     "ops.voting.vote_masks": _INSTANCES,
+    "ops.voting.vote_and_count": _INSTANCES,
     "targets.in_crowd": "gives bools",
     "targets.roi_targets": _CONSTANTS,
     "targets.mask_level_labels": _CONSTANTS,
@@ -55,7 +58,8 @@ WITHOUT_ROW = {
     "cascade.extract_features": _WHOLE,
     "cascade.score_anchors": _WHOLE,
     "cascade.mask_and_classify": _WHOLE,
-    "cascade.run_cascade": "the same stages for inference, which chooses instances",
+    "cascade.run_cascade": _INFERENCE,
+    "cascade.run_and_count": _INFERENCE,
     "config.with_categories": _NUMBERS,
     "inference.predict": _INSTANCES,
     "inference.predict_ensemble": _INSTANCES,
