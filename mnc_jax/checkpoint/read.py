@@ -1,5 +1,6 @@
 """Reads checkpoints: to go on from them, or to use the model."""
 
+import contextlib
 import pathlib
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from mnc_jax.cascade import init_params
+from mnc_jax.checkpoint.checksums import check_checksums
 from mnc_jax.checkpoint.manager import open_checkpoints
 from mnc_jax.run_folder import read_config
 from mnc_jax.tree_shapes import check_fit
@@ -51,7 +53,9 @@ def restore(manager, like, *, categories=None):
 
 def has_optimizer(manager) -> bool:
   """Says whether the latest checkpoint is of a run; of an imported model it has weights alone."""
-  return manager.item_metadata(manager.latest_step()).get("optimizer") is not None
+  step = manager.latest_step()
+  with _damage_told(manager, step):
+    return manager.item_metadata(step).get("optimizer") is not None
 
 
 def restore_params(manager, like, *, categories):
@@ -97,7 +101,9 @@ def _read_metadata(manager):
   step = manager.latest_step()
   if step is None:
     return {}
-  return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+  with _damage_told(manager, step):
+    return manager.restore(
+        step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 
 def load_params(workdir):
@@ -124,14 +130,32 @@ def load_params(workdir):
 
 
 def _restore_items(manager, step, items):
-  saved = manager.item_metadata(step)
+  with _damage_told(manager, step):
+    saved = manager.item_metadata(step)
   for name, like in items.items():
     check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
   # Without a sharding, leaves are restored as numpy: no device layout of the run that saved.
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
-  return manager.restore(step, args=ocp.args.Composite(
-      metadata=ocp.args.JsonRestore(),
-      **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
+  with _damage_told(manager, step):
+    restored = manager.restore(step, args=ocp.args.Composite(
+        metadata=ocp.args.JsonRestore(),
+        **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
+    for name in items:
+      check_checksums(restored[name], restored["metadata"].get("checksums", {}).get(name, {}))
+  return restored
+
+
+@contextlib.contextmanager
+def _damage_told(manager, step):
+  """Says of what cannot be read which checkpoint it is, and how to go on without it."""
+  try:
+    yield
+  except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+    folder = manager.directory / str(step)
+    raise ValueError(
+        f"checkpoint {step} of {manager.directory.parent} is damaged or cannot be read "
+        f"({str(error).splitlines()[0][:200]}): move {folder} away to go on from the checkpoint "
+        "before it") from error
 
 
 def _check_categories(categories, metadata, workdir):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mnc_jax.checkpoint.checksums import compute_checksums
 from mnc_jax.checkpoint.manager import FOLDER, KEPT, failures_told, open_checkpoints
 from mnc_jax.config import Config
 from mnc_jax.run_folder import write_config
@@ -36,8 +37,8 @@ def save(manager, state, config: Config, categories, *, scores=None, notes=None)
       manager.delete(step)
   _save_items(manager, int(state.step), config, categories,
               {"scores": scores or {}, "notes": notes or {}},
-              params=ocp.args.StandardSave(state.params),
-              optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}))
+              params=state.params,
+              optimizer={"step": state.step, "opt_state": state.opt_state})
 
 
 def save_model(workdir, params, config: Config, categories, *, notes) -> None:
@@ -57,7 +58,7 @@ def save_model(workdir, params, config: Config, categories, *, notes) -> None:
   check_free(workdir)
   with open_checkpoints(workdir) as manager:
     _save_items(manager, 0, config, categories, {"notes": notes},
-                params=ocp.args.StandardSave(params))
+                params=params)
     wait_until_written(manager)
 
 
@@ -106,11 +107,13 @@ def check_free(workdir) -> None:
                          f"{manager.latest_step()}: give another folder")
 
 
-def _save_items(manager, step, config, categories, more, **items):
+def _save_items(manager, step, config, categories, more, **trees):
   names, ids = list(categories.category_names), [int(x) for x in categories.category_ids]
   with failures_told(manager):
     # First: weights without their config could not be read.
     if jax.process_index() == 0:
       write_config(manager.directory.parent, config)
+    checksums = {name: compute_checksums(tree) for name, tree in trees.items()}
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     manager.save(step, args=ocp.args.Composite(**items, metadata=ocp.args.JsonSave(
-        {"category_names": names, "category_ids": ids, **more})))
+        {"category_names": names, "category_ids": ids, "checksums": checksums, **more})))
