@@ -5,6 +5,7 @@ the steps up to it are run again, and its losses and gradients are told image by
 """
 
 import argparse
+import collections
 import pathlib
 import sys
 
@@ -12,18 +13,20 @@ import jax
 import numpy as np
 
 from command_line import end_with_message
-from mnc_jax import checkpoint, diagnosis, parallel, run_folder
+from mnc_jax import checkpoint, diagnosis, parallel
 from mnc_jax.config import Config
+from mnc_jax.config_json import from_json, to_json
 from mnc_jax.data import load_source, training_batches
 from starting import start_state
 
 
-def keep_batch(workdir: pathlib.Path, error, batch, info) -> str:
+def keep_batch(workdir: pathlib.Path, error, config: Config, batch, info) -> str:
   """Saves the batch of the step that `error` names; returns all that there is to say of it.
 
   Args:
     workdir: of the run.
     error: a `train.NotFiniteError`.
+    config: of the run, which may not have been saved yet.
     batch: this host's share.
     info: of its images.
   """
@@ -31,9 +34,9 @@ def keep_batch(workdir: pathlib.Path, error, batch, info) -> str:
   path = workdir / "not_finite" / f"step_{error.step}{share}.npz"
   images = [int(i) for i in info.image_ids if i >= 0]
   try:
-    diagnosis.save_batch(path, batch, info.image_ids, step=error.step,
-                         devices=jax.local_device_count(),
-                         first=jax.process_index() * jax.local_device_count())
+    diagnosis.save_batch(
+        path, batch, info.image_ids, step=error.step, config=to_json(config),
+        devices=jax.local_device_count(), first=jax.process_index() * jax.local_device_count())
     kept = ("The batch is kept: look into it with\n"
             f"  python experiments/replay.py {path} --workdir {workdir}")
   except OSError as failure:
@@ -48,14 +51,19 @@ def main(arguments) -> None:
   parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
   options = parser.parse_args(arguments)
   batch, image_ids, notes = diagnosis.load_batch(options.batch)
-  config = run_folder.read_config(options.workdir)
+  config = from_json(notes["config"])
   if notes["devices"] != jax.local_device_count():
     print(f"Note: the run had {notes['devices']} devices a host and this machine has "
           f"{jax.local_device_count()}: samples of anchors and RoIs will be other ones.")
   params = params_before(options.workdir, config, notes["step"])
+  losses, bad = {}, collections.Counter()
   for device, (part, ids) in enumerate(split_over_devices((batch, image_ids), notes["devices"])):
-    print(describe(params, part, ids, step=notes["step"], device=notes["first"] + device,
-                   config=config))
+    place = {"step": notes["step"], "device": notes["first"] + device, "config": config}
+    terms = diagnosis.image_losses(params, part, **place)
+    losses |= {int(image_id): {name: values[row] for name, values in terms.items()}
+               for row, image_id in enumerate(ids) if image_id >= 0}
+    bad.update(diagnosis.nonfinite_gradients(params, part, **place))
+  print(describe(losses, bad))
 
 
 def params_before(workdir, config: Config, step: int):
@@ -86,14 +94,17 @@ def split_over_devices(tree, devices: int):
   return [jax.tree.map(lambda x, i=i: x[i], parts) for i in range(devices)]
 
 
-def describe(params, batch, image_ids, **place) -> str:
-  """Returns a table of losses by image, and the parameters whose gradients are not finite."""
-  terms = diagnosis.image_losses(params, batch, **place)
+def describe(losses: dict, bad: dict) -> str:
+  """Returns a table of losses by image, and the parameters whose gradients are not finite.
+
+  Args:
+    losses: {image id: {term: value}}.
+    bad: {path of a parameter: entries that are not finite}.
+  """
+  terms = next(iter(losses.values()))
   lines = [f"{'image':>12}" + "".join(f"{name:>13}" for name in terms)]
-  for row, image_id in enumerate(image_ids):
-    if image_id >= 0:
-      lines.append(f"{image_id:12}" + "".join(f"{values[row]:13.6g}" for values in terms.values()))
-  bad = diagnosis.nonfinite_gradients(params, batch, **place)
+  lines += [f"{image_id:12}" + "".join(f"{value:13.6g}" for value in values.values())
+            for image_id, values in losses.items()]
   lines += [f"{count} entries of the gradient of {path} are not finite"
             for path, count in bad.items()]
   return "\n".join(lines if bad else [*lines, "All gradients are finite."])

@@ -107,7 +107,7 @@ def train_on(source, config: Config, workdir, manager, termination: Termination)
     except NotFiniteError as error:
       # Batches follow from seed and step, so that none has to be kept.
       bad = next(open_batches(source, config, error.step - 1))
-      raise FloatingPointError(keep_batch(workdir, error, *bad)) from error
+      raise FloatingPointError(keep_batch(workdir, error, config, *bad)) from error
 
 
 def open_batches(source, config: Config, first: int):

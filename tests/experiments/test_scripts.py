@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from mnc_jax import checkpoint, weights
+from mnc_jax import checkpoint, run_folder, weights
 from toy_run import EXPERIMENTS, write_toy_set
 
 
@@ -145,6 +146,22 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_term(place, workdir):
   assert "Its images: [" in text
   batch = place / "nan" / "not_finite" / "step_1.npz"
   assert f"python experiments/replay.py {batch} --workdir {place / 'nan'}" in text
+
+
+def test_a_step_that_was_not_finite_can_be_looked_into(run_here, place):
+  batch = place / "nan" / "not_finite" / "step_1.npz"
+  status, text = run_here("replay.py", batch, "--workdir", place / "nan")
+  assert status == 0, text
+  rows = [line.split() for line in text.splitlines()]
+  head = rows.index(["image", "loss", "loss_1", "loss_2", "loss_3", "loss_4", "loss_5"])
+  table = rows[head + 1:head + 5]
+  assert sorted(int(row[0]) for row in table) == [1, 2, 3, 4]
+  assert all(np.isfinite(float(row[2])) and row[3] == "nan" for row in table)
+  assert "entries of the gradient of mask_stage/mask/kernel are not finite" in text
+  (place / "other.npz").write_bytes(b"")
+  status, text = run_here("replay.py", place / "other.npz", "--workdir", place / "nan")
+  assert status != 0
+  assert "other.npz is not a batch that training saved" in text
 
 
 def test_weights_for_other_categories_need_a_word(run_here, place, workdir, monkeypatch):
@@ -301,6 +318,19 @@ def test_overrides_that_do_not_fit_the_weights_are_refused(run_here, workdir):
     assert status != 0
     assert "Traceback" not in text
     assert message in text
+
+
+def test_two_runs_in_one_workdir_are_kept_apart(run_here, place, workdir):
+  before = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+  with run_folder.claim(workdir):
+    status, text = run_here("train.py", "--config", place / "config.py", "--workdir", workdir,
+                            "--train.num_steps", 9)
+    # Others may read meanwhile.
+    assert checkpoint.load_notes(workdir)["step"] == 2
+  assert status != 0
+  assert f"another run is training in {workdir} (process {os.getpid()} on " in text
+  assert "Traceback" not in text
+  assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == before
 
 
 def test_other_categories_cannot_be_resumed(run_here, place, workdir):
