@@ -14,6 +14,7 @@ where both PNGs hold indices into a palette. In both, 255 is void: never an inst
 """
 
 import functools
+import io
 import itertools
 import pathlib
 
@@ -23,6 +24,7 @@ import scipy.io
 from mnc_jax.data.faults import Fault, Report
 from mnc_jax.data.label_maps import encode_labels, read_label_map
 from mnc_jax.data.listing import Content, Entry, Listing, check_image, read_lists, stable_id
+from mnc_jax.data.matlab import unpack_matlab
 from mnc_jax.data.source import make_annotation
 
 CATEGORY_NAMES = (
@@ -126,10 +128,15 @@ def _load_mat(path):
   if not path.is_file():
     raise ValueError(f"there is no annotation {path}")
   try:
-    truth = scipy.io.loadmat(path, variable_names=["GTinst"]).get("GTinst")
-  except Exception as error:  # Whatever its parser runs into in a damaged file.
+    file = io.BytesIO(unpack_matlab(path.read_bytes()))
+  except ValueError as error:
     raise ValueError(f"annotation {path} cannot be read: {error}") from error
-  if truth is None or not truth.size:
+  try:
+    truth = scipy.io.loadmat(file, variable_names=["GTinst"]).get("GTinst")
+  except Exception as error:  # Whatever its parser runs into in a damaged file.
+    raise ValueError(f"annotation {path} cannot be read, it is damaged "
+                     f"({type(error).__name__})") from error
+  if not isinstance(truth, np.ndarray) or not truth.size:
     raise ValueError(f"annotation {path} has no GTinst")
   for field in _FIELDS:
     if field not in (truth.dtype.names or ()):

@@ -78,18 +78,19 @@ def read(folder):
   if faults:
     raise ValueError(faults[0].message)
   read_label_map(folder / "labels" / "b.png")  # Even if no list names it.
-  return [content for found in contents.values() for content in found], {
+  return list(contents.values()), {
       row["id"] for row in listing.categories}
 
 
 def check(found):
   """Masks fit their image, are not empty, and no two share a pixel."""
-  contents, category_ids = found
-  seen = set()
-  for content in contents:
-    check_annotations(content.annotations, content.size, category_ids, seen)
-    require(sum(one["area"] for one in content.annotations) <= np.prod(content.size),
-            "masks that overlap")
+  splits, category_ids = found
+  for contents in splits:
+    seen = set()  # Ids are those of a split.
+    for content in contents:
+      check_annotations(content.annotations, content.size, category_ids, seen)
+      require(sum(one["area"] for one in content.annotations) <= np.prod(content.size),
+              "masks that overlap")
 
 
 LABEL_FOLDERS = Family(write_label_folder, read, check)

@@ -129,7 +129,7 @@ def read(folder):
   listing, contents, faults = read_listing(list_sbd, folder)
   if faults:
     raise ValueError(faults[0].message)
-  return [content for found in contents.values() for content in found], {
+  return list(contents.values()), {
       row["id"] for row in listing.categories}
 
 

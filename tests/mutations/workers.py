@@ -74,8 +74,8 @@ class Worker:
   def _tail(self):
     self._errors.seek(0)
     lines = self._errors.read().decode(errors="replace").splitlines()
-    frames = [line.strip() for line in lines if line.strip()]
-    return " | ".join(frames[-12:])[-600:]
+    frames = [line.strip() for line in lines if line.strip().startswith("File ")]
+    return " | ".join(frames[:4] or lines[-4:])[:600]
 
 
 def run(inputs, *, module: str, timeout: float = 20.0, report=None):
