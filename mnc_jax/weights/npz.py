@@ -1,5 +1,6 @@
 """Arrays of NumPy's .npz files."""
 
+import math
 import zipfile
 
 import numpy as np
@@ -28,10 +29,24 @@ def read_npz(path):
 
 def _shape(archive, name):
   with archive.open(name) as member:
-    version = np.lib.format.read_magic(member)
-    if version not in _HEADERS:
-      raise ValueError(f"{name} has version {version}")
-    return _HEADERS[version](member)[0]
+    shape, _, dtype = _header(member, name)
+    _check_size(archive.getinfo(name), shape, dtype, member.tell())
+    return shape
+
+
+def _header(member, name):
+  version = np.lib.format.read_magic(member)
+  if version not in _HEADERS:
+    raise ValueError(f"{name} has version {version}")
+  return _HEADERS[version](member)
+
+
+def _check_size(entry, shape, dtype, header_size):
+  """Refuses an entry that unpacks to more, or less, than its array has."""
+  expected = header_size + math.prod(shape) * dtype.itemsize
+  if not dtype.hasobject and entry.file_size != expected:
+    raise ValueError(f"{entry.filename} has {entry.file_size} bytes, but its array of shape "
+                     f"{shape} needs {expected}")
 
 
 def _read(path, name):

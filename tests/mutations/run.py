@@ -15,7 +15,8 @@ from mutations.workers import run
 
 _MODULE = "mutations.families"
 # Listed here, because only workers import the readers.
-FAMILIES = ("coco", "results", "labels", "sbd", "images")
+FAMILIES = ("coco", "results", "labels", "sbd", "images", "npz", "caffe_hdf5", "hdf5",
+            "safetensors", "caffemodel", "torch", "models", "configs", "overrides")
 _KINDS = ("refused", "accepted", "fault")
 
 
