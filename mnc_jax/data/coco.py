@@ -150,8 +150,8 @@ def _make_entries(folder, coco: CocoFile):
   images_dir, entries = _find_images(folder, coco), []
   for image, found in zip(coco.images, coco.annotations, strict=True):
     path = images_dir / image["file_name"]
-    entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(),
-                                 functools.partial(_read, images_dir, path, coco.path, image, found)))
+    read = functools.partial(_read, images_dir, path, coco.path, image, found)
+    entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(), read))
   return entries
 
 

@@ -90,6 +90,6 @@ def _element(content, place, limit, order):
     return kind, start, start + length, place + 8
   start, end = place + 8, place + 8 + length
   if end > limit:
-    raise ValueError(f"it is cut short or damaged: the element at byte {place} ends at {end}, after "
-                     f"what holds it ({limit})")
+    raise ValueError(f"it is cut short or damaged: the element at byte {place} ends at {end}, "
+                     f"after what holds it ({limit})")
   return kind, start, end, end + -length % 8

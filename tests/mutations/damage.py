@@ -148,7 +148,7 @@ def spell_json(rng, value) -> bytes:
   text = json.dumps(value)
   kind = rng.randrange(16)
   if kind == 0 and '"' in text:
-    key = rng.choice([part for part in text.split('"')[1::2]] or ["a"])
+    key = rng.choice(text.split('"')[1::2] or ["a"])
     text = text.replace(f'"{key}":', f'"{key}": {json.dumps(rng.choice(ODD_VALUES))}, "{key}":', 1)
   elif kind == 1:
     place = rng.choice([i for i, letter in enumerate(text) if letter in "0123456789"] or [0])

@@ -12,7 +12,7 @@ from data.toys import read_listing
 from mnc_jax.data.label_images import list_label_images
 from mnc_jax.data.label_maps import read_label_map
 from mutations.damage import damage_bytes, pack_chunk
-from mutations.image_files import claim_size, png_bomb, SIGNATURE
+from mutations.image_files import SIGNATURE, claim_size, png_bomb
 from mutations.outcomes import Family, require
 from mutations.read_records import check_annotations
 

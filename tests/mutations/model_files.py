@@ -10,7 +10,7 @@ import typing
 
 import jax
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from command_line import override
 from mnc_jax import weights
@@ -145,7 +145,9 @@ def read_overrides(folder):
   except SystemExit as error:
     if not said.getvalue().strip() or error.code in (0, None):
       raise Invalid("it ended without a message") from error
-    raise ValueError(said.getvalue()) from error
+    # In tyro's words, which name the override.
+    require("--" in said.getvalue(), said.getvalue())
+    raise ValueError("refused") from error
 
 
 MODELS = Family(write_model, read_model, check_model)

@@ -14,8 +14,8 @@ from data.toys import read_listing
 from mnc_jax.data.sbd import list_sbd
 from mutations.damage import damage_bytes
 from mutations.image_files import claim_size
-from mutations.outcomes import Family
 from mutations.label_folders import check
+from mutations.outcomes import Family
 
 LABELS = np.array([[0, 1, 1, 255], [2, 2, 0, 255], [2, 0, 0, 1]], np.uint8)
 CATEGORIES = np.array([[15.0], [3.0]])

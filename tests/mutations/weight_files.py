@@ -3,8 +3,11 @@
 import functools
 import io
 import json
+import pathlib
 import pickle
+import random
 import struct
+import tempfile
 import zipfile
 
 import h5py
@@ -170,7 +173,6 @@ def _write(writer, rng, folder):
 @functools.cache
 def _wanted():
   """The parameters of the release's small model, as shapes."""
-  import tempfile, pathlib, random
   with tempfile.TemporaryDirectory() as place:
     path = pathlib.Path(place, "sound")
     write_npz(path, _arrays(), random.Random(0))
