@@ -10,8 +10,8 @@ from pycocotools import mask as mask_api
 _LONGEST_SHIFT = 30  # Bits; pycocotools reads lengths of 32.
 _FARTHEST = 1e6  # Pixels.
 # Pixels an image may have. Its RGB takes three bytes of each, and pycocotools keeps run lengths
-# in 32 bits. The largest cameras have 150 million.
-MOST_PIXELS = 2 ** 28
+# in 32 bits. Larger pictures are cut into tiles (11 600 x 11 600 still pass).
+MOST_PIXELS = 2 ** 27
 # Pixels, of all polygons of a mask. The rasteriser takes about 100 bytes of memory for each, and
 # does not ask whether it got them.
 _LONGEST_OUTLINE = 2 ** 22
@@ -69,7 +69,7 @@ def _check_polygon(polygon):
     raise ValueError("segmentation has a polygon that is not a list of numbers")
   try:
     numbers = np.asarray(polygon, np.float64)
-  except OverflowError:
+  except OverflowError:  # Whole numbers beyond any float.
     numbers = np.array([np.inf, np.inf])
   if len(numbers) % 2:
     raise ValueError("segmentation has a polygon that is not a flat list of x, y pairs")

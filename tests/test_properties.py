@@ -106,7 +106,8 @@ def test_a_config_survives_json(steps, rate, flag, text, ids):
 
 
 _JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+                     max_leaves=8)
 
 
 @_QUICK
@@ -115,7 +116,7 @@ def test_a_field_of_a_config_is_of_its_type_or_refused(field, value):
   try:
     found = getattr(from_json(json.dumps({"train": {field: value}})).train, field)
   except ValueError as error:
-    assert f"train.{field}" in str(error)
+    assert f"train.{field}" in str(error)  # noqa: PT017
   else:
     assert isinstance(found, {"num_steps": int, "learning_rate": int | float, "decay_steps": tuple,
                               "optimizer": str}[field])
@@ -128,6 +129,6 @@ def test_a_segmentation_is_a_mask_of_the_image_or_refused(segmentation):
   try:
     rle = read_segmentation(segmentation, 7, 9)
   except ValueError as error:
-    assert "segmentation" in str(error)
+    assert "segmentation" in str(error)  # noqa: PT017
   else:
     assert mask_api.decode(rle).shape == (7, 9)

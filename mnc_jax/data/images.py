@@ -69,40 +69,38 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
   # OpenCV fills the missing part of a cut-off JPEG with grey and says nothing to the caller.
   if encoded[:2] == _JPEG_START and not _reaches_jpeg_end(encoded):
     raise BrokenImageError(f"image {name} is cut off: a JPEG of {len(encoded)} bytes without end")
-  size = claimed_size(encoded)
-  if size is not None and size[0] * size[1] > MOST_PIXELS:
-    raise BrokenImageError(f"image {name} claims {size[0]} x {size[1]} pixels (height x width), "
-                           f"more than {MOST_PIXELS}")
+  pixels = claimed_pixels(encoded)
+  if pixels > MOST_PIXELS:
+    raise BrokenImageError(f"image {name} claims {pixels} pixels, more than {MOST_PIXELS}")
   # Without a known size nothing would bound what OpenCV makes of it.
-  image = None if size is None else _decode(encoded, name)
+  image = _decode(encoded, name) if pixels else None
   if image is None:
     raise BrokenImageError(f"image {name} cannot be decoded: not an image, or damaged")
   return _to_rgb(_to_uint8(image, name))
 
 
-def claimed_size(encoded: bytes):
-  """Returns (height, width) as the header of an image has it, or None if there is none."""
+def claimed_pixels(encoded: bytes) -> int:
+  """Returns how many pixels the header of an image claims; 0 if none can be read."""
   try:
     if encoded[:4] in PIL.TiffImagePlugin.PREFIXES:
-      return _tiff_size(encoded)
+      return _tiff_pixels(encoded)
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # Pillow's own limit is ours to set.
+      warnings.simplefilter("ignore")  # Pillow's own limit is another.
       with PIL.Image.open(io.BytesIO(encoded)) as image:
-        return image.height, image.width
+        return image.height * image.width
   except PIL.Image.DecompressionBombError as error:
-    found = re.search(r"[0-9]+", str(error))
-    return (1, max(int(found[0]), MOST_PIXELS + 1)) if found else None
+    return max(int(re.search(r"[0-9]+", str(error))[0]), MOST_PIXELS + 1)
   except Exception:  # Whatever its parsers run into in a damaged file.
-    return None
+    return 0
 
 
-def _tiff_size(encoded):
+def _tiff_pixels(encoded):
   # Pillow opens no TIFF of 16 bits a colour, but can list its tags.
   tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
   file = io.BytesIO(encoded)
   file.seek(tags.next)
   tags.load(file)
-  return int(tags[PIL.TiffImagePlugin.IMAGELENGTH]), int(tags[PIL.TiffImagePlugin.IMAGEWIDTH])
+  return (int(tags[PIL.TiffImagePlugin.IMAGELENGTH]) * int(tags[PIL.TiffImagePlugin.IMAGEWIDTH]))
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 from pycocotools import mask as mask_api
 
-from mnc_jax.data.images import claimed_size, read_file
+from mnc_jax.data.images import claimed_pixels, read_file
 from mnc_jax.segmentations import MOST_PIXELS
 
 # 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
@@ -34,12 +34,11 @@ def read_label_map(path: pathlib.Path) -> np.ndarray:
     raise ValueError(f"label image {path} cannot be read: {error.strerror}") from error
   except ValueError as error:
     raise ValueError(f"label image {error}") from error
-  size = claimed_size(encoded)
-  if size is None:
+  pixels = claimed_pixels(encoded)
+  if not pixels:
     raise ValueError(f"label image {path} cannot be read: not an image, or damaged")
-  if size[0] * size[1] > MOST_PIXELS:
-    raise ValueError(f"label image {path} claims {size[0]} x {size[1]} pixels (height x width), "
-                     f"more than {MOST_PIXELS}")
+  if pixels > MOST_PIXELS:
+    raise ValueError(f"label image {path} claims {pixels} pixels, more than {MOST_PIXELS}")
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")  # Pillow's own limit is lower.

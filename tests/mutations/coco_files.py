@@ -9,6 +9,7 @@ import numpy as np
 from data.toys import coco_content
 from mnc_jax.data.coco import list_coco, load_coco
 from mnc_jax.data.faults import refuse
+from mnc_jax.data.source import encode_mask
 from mutations.damage import damage_bytes, damage_json, spell_json
 from mutations.image_files import png_bomb
 from mutations.outcomes import Family, require
@@ -22,7 +23,7 @@ def _content():
   content = coco_content()
   content["annotations"] += [
       {"id": 8, "image_id": 4, "category_id": 5, "iscrowd": 0,
-       "segmentation": {"size": [12, 16], "counts": "f04>0O5K0P1"}},
+       "segmentation": encode_mask(np.eye(12, 16) > 0)},
       {"id": 11, "image_id": 9, "category_id": 20, "iscrowd": 0, "area": 6.0, "bbox": [1, 1, 4, 3],
        "segmentation": [[1, 1, 5, 1, 5, 4], [1.5, 2.5, 3, 2, 2, 4, 1, 3]]}]
   return content

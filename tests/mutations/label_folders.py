@@ -33,8 +33,8 @@ def _stripes(side):
 def _odd_labels(rng):
   """Label images of other kinds, or of other sizes."""
   return rng.choice((
-      LABELS.astype(np.int32), LABELS.astype(np.float32), np.dstack([LABELS % 256] * 3).astype("u1"),
-      LABELS[:5], LABELS * 0, -LABELS.astype(np.int32), LABELS.astype(bool),
+      LABELS.astype(np.int32), LABELS.astype(np.float32), LABELS[:5],
+      np.dstack([LABELS % 256] * 3).astype("u1"), LABELS * 0, -LABELS.astype(np.int32), LABELS.astype(bool),
       np.zeros((1, 1), np.uint8)))
 
 

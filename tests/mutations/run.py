@@ -11,7 +11,7 @@ import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[level]) for level in (1, 2)]
 
-from mutations.workers import run
+from mutations.workers import run  # noqa: E402
 
 _MODULE = "mutations.families"
 # Listed here, because only workers import the readers.

@@ -57,7 +57,7 @@ def _nested_bomb(levels):
   """Cells in cells; each length is that of all that is inside."""
   head = _element(6, struct.pack("<II", 1, 0)) + _element(5, struct.pack("<II", 1, 1)) + _element(
       1, b"")
-  tags = [struct.pack("<II", 14, 48 + number * (len(head) + 8)) for number in range(levels)]
+  tags = [struct.pack("<II", 14, len(head) + number * (len(head) + 8)) for number in range(levels)]
   content = b"".join(tag + head for tag in reversed(tags))
   return _HEADER + _element(14, _element(6, struct.pack("<II", 1, 0)) + _element(
       5, struct.pack("<II", 1, 1)) + _element(1, b"GTinst") + content)
@@ -65,9 +65,10 @@ def _nested_bomb(levels):
 
 def _claims(rng):
   """Cells, structs and characters of huge dimensions without content."""
-  dimensions = rng.choice(((2**16, 2**16), (2**31 - 1, 2), (2**30, 1), (2**32 - 1, 1), (50_000,) * 3))
+  dimensions = rng.choice(
+      ((2**16, 2**16), (2**31 - 1, 2), (2**30, 1), (2**32 - 1, 1), (50_000,) * 3, (1, 1)))
   return _HEADER + _matrix(rng.choice((1, 2, 3, 4, 5, 6, 9, 17)), dimensions,
-                           rng.choice((b"", _element(9, bytes(8)), _element(5, bytes(4)))),
+                           rng.choice((b"", _element(9, bytes(8)), _element(5, bytes(4)), _element(14, b""))),
                            name=b"GTinst")
 
 

@@ -5,6 +5,7 @@ Each line of standard input is a family and a seed; each line of standard output
 
 import faulthandler
 import importlib
+import io
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ _MEMORY = 3 * 2**30  # Bytes more than after the imports: what an input may make
 def main(module: str) -> None:
   """Answers until there are no more lines."""
   answers = os.fdopen(os.dup(1), "w")
-  sys.stdout = open(os.devnull, "w")  # What readers print is no answer.
+  sys.stdout = io.StringIO()  # What readers print is no answer.
   faulthandler.enable()
   families = importlib.import_module(module).FAMILIES
   _limit_memory()

@@ -54,7 +54,7 @@ class Worker:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, _PATHS)), "JAX_PLATFORMS": "cpu",
         "OPENCV_LOG_LEVEL": "OFF"}
-    self._errors = tempfile.TemporaryFile()
+    self._errors = tempfile.TemporaryFile()  # noqa: SIM115
     self._process = subprocess.Popen(
         [sys.executable, "-m", "mutations.worker", self.module], env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
