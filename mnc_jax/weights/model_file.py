@@ -95,8 +95,9 @@ def read_categories(metadata, origin):
     names = _distinct("category_names", metadata, str)
     ids = _distinct("category_ids", metadata, int)
   except (KeyError, ValueError, RecursionError) as error:
-    raise ValueError(f"{origin} tells no usable category_names and category_ids: "
-                     f"{error!s:.120}; write it anew with experiments/export_weights.py") from error
+    told = "nested too deep" if isinstance(error, RecursionError) else f"{error!s:.120}"
+    raise ValueError(f"{origin} tells no usable category_names and category_ids: {told}; write it "
+                     "anew with experiments/export_weights.py") from error
   if len(names) != len(ids):
     raise ValueError(f"{origin} has {len(names)} category_names but {len(ids)} category_ids")
   return names, ids
@@ -120,8 +121,10 @@ def read_notes(metadata, origin) -> dict:
   """
   try:
     notes = json.loads(metadata.get("notes", "{}"))
-  except (ValueError, RecursionError) as error:
+  except ValueError as error:
     raise ValueError(f"{origin}: its notes are no JSON: {error!s:.120}") from error
+  except RecursionError:
+    raise ValueError(f"{origin}: its notes are nested too deep") from None
   if not isinstance(notes, dict):
     raise ValueError(f"{origin}: its notes are no JSON object, found {notes!r:.60}")
   return notes

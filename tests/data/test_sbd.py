@@ -144,7 +144,8 @@ _NOT_WHOLE = "a whole number, 0 ... 2147483647, is needed"
       for value in (np.inf, -np.inf, np.nan, 15.7, -15.0, 1e300)),
     ("Segmentation", _cell(1.0, 2.0), f"{_NO_NUMBERS} cells"),
     ("Segmentation", _with(1 + 2j, np.complex128)[0], f"{_NO_NUMBERS} complex numbers"),
-    ("Segmentation", scipy.sparse.csc_array(LABELS.astype(float)), f"{_NO_NUMBERS} a sparse matrix"),
+    ("Segmentation", scipy.sparse.csc_array(LABELS.astype(float)),
+     f"{_NO_NUMBERS} a sparse matrix"),
     ("Segmentation", np.zeros((3, 4, 2)), f"{_NO_NUMBERS} float64 of shape (3, 4, 2)"),
     *(("Segmentation", _with(value)[0], f"has {value}: {_NOT_WHOLE}")
       for value in (np.inf, -np.inf, np.nan, 1.7, -1.0, 1e300, 2.0 ** 31)),

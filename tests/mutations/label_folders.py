@@ -34,7 +34,8 @@ def _odd_labels(rng):
   """Label images of other kinds, or of other sizes."""
   return rng.choice((
       LABELS.astype(np.int32), LABELS.astype(np.float32), LABELS[:5],
-      np.dstack([LABELS % 256] * 3).astype("u1"), LABELS * 0, -LABELS.astype(np.int32), LABELS.astype(bool),
+      np.dstack([LABELS % 256] * 3).astype("u1"), LABELS * 0,
+      -LABELS.astype(np.int32), LABELS.astype(bool),
       np.zeros((1, 1), np.uint8)))
 
 
@@ -50,7 +51,7 @@ def write_label_folder(rng, folder):
     (folder / "val.txt").write_text("c\n")
   labels, way = folder / "labels" / "b.png", rng.randrange(16)
   if way == 0:
-    labels.write_bytes(png_bomb(20_480) if rng.random() < 0.5 else _stripes(8192))
+    labels.write_bytes(png_bomb(12_288) if rng.random() < 0.5 else _stripes(8192))
   elif way <= 3:
     labels.write_bytes(claim_size(rng, labels.read_bytes()))
   elif way <= 5:

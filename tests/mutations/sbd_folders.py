@@ -43,13 +43,13 @@ _HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x100) + b"IM"
 
 @functools.cache
 def _zeros_bomb():
-  """GTinst whose compressed labels are a gigabyte of zeros."""
+  """GTinst whose compressed labels are 256 megabytes of zeros."""
   pack = zlib.compressobj(1)
-  count = 2**30
+  count = 2**28
   head = struct.pack("<II", 14, count + 64) + _element(6, struct.pack("<II", 9, 0)) + _element(
-      5, struct.pack("<II", 2**15, 2**15)) + _element(1, b"GTinst") + struct.pack("<II", 2, count)
+      5, struct.pack("<II", 2**14, 2**14)) + _element(1, b"GTinst") + struct.pack("<II", 2, count)
   content = pack.compress(head) + b"".join(
-      pack.compress(bytes(2**22)) for _ in range(256)) + pack.flush()
+      pack.compress(bytes(2**22)) for _ in range(64)) + pack.flush()
   return _HEADER + struct.pack("<II", 15, len(content)) + content
 
 
@@ -68,7 +68,8 @@ def _claims(rng):
   dimensions = rng.choice(
       ((2**16, 2**16), (2**31 - 1, 2), (2**30, 1), (2**32 - 1, 1), (50_000,) * 3, (1, 1)))
   return _HEADER + _matrix(rng.choice((1, 2, 3, 4, 5, 6, 9, 17)), dimensions,
-                           rng.choice((b"", _element(9, bytes(8)), _element(5, bytes(4)), _element(14, b""))),
+                           rng.choice((b"", _element(9, bytes(8)), _element(5, bytes(4)),
+                                       _element(14, b""))),
                            name=b"GTinst")
 
 
