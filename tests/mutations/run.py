@@ -39,7 +39,7 @@ def _read_options(arguments):
   parser.add_argument("--inputs", type=int, default=5000)
   parser.add_argument("--seed", type=int, default=0, help="of the first input of each family")
   parser.add_argument("--family", choices=FAMILIES)
-  parser.add_argument("--timeout", type=float, default=20.0, help="seconds an input may take")
+  parser.add_argument("--timeout", type=float, default=60.0, help="seconds an input may take")
   return parser.parse_args(arguments)
 
 

@@ -25,7 +25,7 @@ class Worker:
     timeout: seconds an input may take.
   """
 
-  def __init__(self, module: str, *, timeout: float = 20.0):
+  def __init__(self, module: str, *, timeout: float = 60.0):
     self.module, self.timeout, self._process, self._errors = module, timeout, None, None
 
   def judge(self, family: str, seed: int) -> Outcome:
@@ -78,7 +78,7 @@ class Worker:
     return " | ".join(frames[:4] or lines[-4:])[:600]
 
 
-def run(inputs, *, module: str, timeout: float = 20.0, report=None):
+def run(inputs, *, module: str, timeout: float = 60.0, report=None):
   """Judges inputs one after the other.
 
   Args:
