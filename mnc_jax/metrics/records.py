@@ -7,6 +7,7 @@ is its `bbox`, [x, y, width, height] in continuous pixels of the image file.
 import collections
 import math
 import numbers
+import sys
 
 from mnc_jax.segmentations import MOST_PIXELS
 
@@ -160,7 +161,7 @@ def _check_fields(place, what, rows):
 def _is_finite(value):
   # Booleans are numbers to Python.
   return isinstance(value, numbers.Real) and not isinstance(value, bool) and (
-      math.isfinite(value) if isinstance(value, float) else abs(value) < float("inf"))
+      math.isfinite(value) if isinstance(value, float) else abs(value) <= sys.float_info.max)
 
 
 def _is_box(box):
