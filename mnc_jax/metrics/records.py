@@ -7,7 +7,6 @@ is its `bbox`, [x, y, width, height] in continuous pixels of the image file.
 import collections
 import math
 import numbers
-import sys
 
 from mnc_jax.segmentations import MOST_PIXELS
 
@@ -160,8 +159,11 @@ def _check_fields(place, what, rows):
 
 def _is_finite(value):
   # Booleans are numbers to Python.
-  return isinstance(value, numbers.Real) and not isinstance(value, bool) and (
-      math.isfinite(value) if isinstance(value, float) else abs(value) <= sys.float_info.max)
+  try:
+    return (isinstance(value, numbers.Real) and not isinstance(value, bool)
+            and math.isfinite(value))
+  except OverflowError:  # A whole number beyond any float.
+    return False
 
 
 def _is_box(box):

@@ -23,12 +23,12 @@ def _load(write_coco, **fields):
 @pytest.mark.parametrize(("fields", "message"), [
     ({"bbox": "1234"}, "bbox '1234': 4 numbers"),  # Was [1, 2, 3, 4].
     ({"bbox": ["1", "2", "3", "4"]}, "bbox .*: 4 numbers"),
-    ({"bbox": [0, 0, 1e308, 1e308]}, "at most 1e\\+09"),  # Its area was infinite.
+    ({"bbox": [0, 0, 1e308, 1e308]}, "bbox .* at most 1e\\+09"),  # Its area was infinite.
     ({"area": "5"}, "area .*: 1 numbers"),
     ({"area": -1}, "area -1 is below 0"),
     ({"iscrowd": "no"}, "iscrowd 'no': 0 or 1"),  # Was true.
     ({"iscrowd": float("nan")}, "iscrowd nan"),
-    ({"segmentation": [["1", "1", "5", "1", "5", "5"]]}, "not a list of numbers"),
+    ({"segmentation": [["1", "1", "5", "1", "5", "5"]]}, "segmentation .* not a list of numbers"),
 ])
 def test_values_of_other_types_are_refused(write_coco, fields, message):
   with pytest.raises(ValueError, match=f"annotation 1 of image 4: {message}"):
