@@ -10,6 +10,10 @@ from mnc_jax.weights.lazy import READ_ERRORS, lazy_array
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0}
 
+# Of others, such as bzip2, zipfile unpacks four kilobytes at a time, to whatever size: 12
+# kilobytes became 256 megabytes while the header of an array was read.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 
 def read_npz(path):
   """Returns `({name: Lazy}, {})`; of each array only the header is read.
@@ -28,6 +32,8 @@ def read_npz(path):
 
 
 def _shape(archive, name):
+  if archive.getinfo(name).compress_type not in _METHODS:
+    raise ValueError(f"{name} is packed in a way that numpy does not write")
   with archive.open(name) as member:
     shape, _, dtype = _header(member, name)
     _check_size(archive.getinfo(name), shape, dtype, member.tell())

@@ -63,7 +63,9 @@ def write_caffemodel(path, arrays, rng):
   layers = {}
   for name in arrays:
     layers.setdefault(name.split("/")[0], []).append(arrays[name])
-  path.write_bytes(make_net(layers, old=rng.random() < 0.3, packed=rng.random() < 0.7)
+  # The form of 2014 has four sides.
+  old = rng.random() < 0.3 and max(array.ndim for array in arrays.values()) <= 4
+  path.write_bytes(make_net(layers, old=old, packed=rng.random() < 0.7)
                    .SerializeToString())
 
 

@@ -22,6 +22,13 @@ def test_an_entry_of_npz_with_more_behind_its_array_is_refused(tmp_path):
     open_file(tmp_path / "x")
 
 
+def test_entries_that_are_not_packed_as_numpy_does_are_refused(tmp_path):
+  with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_BZIP2) as archive:
+    archive.writestr("a.npy", bytes(10**8))
+  with pytest.raises(ValueError, match="a.npy is packed in a way that numpy does not write"):
+    open_file(tmp_path / "x")
+
+
 def test_numbers_that_lie_in_another_file_are_refused(tmp_path):
   (tmp_path / "secret").write_bytes(bytes(range(40)))
   with h5py.File(tmp_path / "x", "w") as file:
