@@ -3,11 +3,14 @@
 import dataclasses
 import math
 
+import numpy as np
+
 from mnc_jax.config import Config, ModelConfig
 
 # Fields that change no shape, but what the weights mean.
 MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inclusive_corners",
             "partial_cells")
+_BITS = 63  # Of a whole number, with its sign one more: ids of images have as many.
 _AT_LEAST_ONE = (
     "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
@@ -121,12 +124,28 @@ def _value(config, name):
   return getattr(getattr(config, section), field)
 
 
+def _check_numbers(config):
+  for section in dataclasses.fields(config):
+    part = getattr(config, section.name)
+    for field in dataclasses.fields(part):
+      value = getattr(part, field.name)
+      if not all(map(_is_usable, np.ravel(np.array(value, object)))):
+        raise ValueError(f"{section.name}.{field.name} is {value!r:.60}: finite numbers are "
+                         f"needed, whole ones below 2**{_BITS}")
+
+
+def _is_usable(value):
+  return not isinstance(value, int | float) or abs(value) < (
+      2**_BITS if isinstance(value, int) else math.inf)
+
+
 def check_values(config: Config) -> None:
-  """Refuses counts below 1, rates below 0, and views of no size.
+  """Refuses counts below 1, rates below 0, views of no size, and what is no usable number.
 
   Raises:
     ValueError: naming the field.
   """
+  _check_numbers(config)
   for least, names in ((1, _AT_LEAST_ONE), (0, _AT_LEAST_ZERO)):
     for name in names:
       value = _value(config, name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import typing
 
 from mnc_jax.config import Config
@@ -19,7 +20,10 @@ def from_json(text: str) -> Config:
     ValueError: if a section or field is unknown, or a value is of the wrong type, naming it.
   """
   sections = typing.get_type_hints(Config)
-  content = json.loads(text)
+  try:
+    content = json.loads(text)
+  except RecursionError:
+    raise ValueError("a config is a JSON object of sections, found one nested too deep") from None
   if not isinstance(content, dict):
     raise ValueError(f"a config is a JSON object of sections, found {content!r:.60}")
   parts = {}
@@ -47,6 +51,13 @@ def _read_section(section, cls, values):
 _PLAIN = (bool, int, float, str)
 
 
+def _is_usable(value):
+  """Says whether a number is finite and, if whole, fits 64 bits; what is no number is."""
+  if isinstance(value, float):
+    return math.isfinite(value)
+  return not isinstance(value, int) or abs(value) < 2**63
+
+
 def _as_tuple(value):
   # JSON has no tuples; lists would make the config unhashable.
   return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
@@ -55,7 +66,7 @@ def _as_tuple(value):
 def _fits(value, hint):
   if hint in _PLAIN:
     # A whole number may stand for a float; a bool is no int here, though Python thinks so.
-    return type(value) is hint or (hint is float and type(value) is int)
+    return (type(value) is hint or (hint is float and type(value) is int)) and _is_usable(value)
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is typing.Literal:
     return any(type(value) is type(choice) and value == choice for choice in arguments)

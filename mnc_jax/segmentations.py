@@ -8,7 +8,13 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 _LONGEST_SHIFT = 30  # Bits; pycocotools reads lengths of 32.
-_FARTHEST = 1e6  # Pixels. The rasteriser takes memory by the length of the outline.
+_FARTHEST = 1e6  # Pixels.
+# Pixels an image may have. Its RGB takes three bytes of each, and pycocotools keeps run lengths
+# in 32 bits. Larger pictures are cut into tiles (11 600 x 11 600 still pass).
+MOST_PIXELS = 2 ** 27
+# Pixels, of all polygons of a mask. The rasteriser takes about 100 bytes of memory for each, and
+# does not ask whether it got them.
+_LONGEST_OUTLINE = 2 ** 22
 
 
 def read_segmentation(segmentation, height: int, width: int):
@@ -23,6 +29,8 @@ def read_segmentation(segmentation, height: int, width: int):
   Raises:
     ValueError: if it is neither, or RLE does not fit the image.
   """
+  if height * width > MOST_PIXELS:
+    raise ValueError(f"its image has {height} x {width} pixels, more than {MOST_PIXELS}")
   if isinstance(segmentation, dict):
     rle = _read_rle(segmentation, height, width)
   elif isinstance(segmentation, list):
@@ -36,6 +44,10 @@ def read_segmentation(segmentation, height: int, width: int):
 
 def _draw_polygons(polygons, height, width):
   checked = [_check_polygon(polygon) for polygon in polygons]
+  length = sum(map(_outline_length, checked))
+  if length > _LONGEST_OUTLINE:
+    raise ValueError(f"segmentation has polygons with outlines of {length:.0f} pixels, more than "
+                     f"{_LONGEST_OUTLINE}")
   # Two points enclose nothing.
   outlines = [polygon for polygon in checked if len(polygon) >= 6]
   if not outlines:
@@ -44,12 +56,22 @@ def _draw_polygons(polygons, height, width):
   return mask_api.merge(mask_api.frPyObjects(outlines, height, width))
 
 
+def _outline_length(polygon):
+  """Returns the steps that the rasteriser takes along a polygon, in pixels."""
+  points = np.reshape(polygon, (-1, 2))
+  return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1, initial=0).sum()
+
+
 def _check_polygon(polygon):
+  # numpy would read text and booleans as numbers.
+  if not isinstance(polygon, list | tuple) or not all(
+      type(number) in (int, float) or isinstance(number, np.number) for number in polygon):
+    raise ValueError("segmentation has a polygon that is not a list of numbers")
   try:
     numbers = np.asarray(polygon, np.float64)
-  except (TypeError, ValueError, OverflowError):
-    raise ValueError("segmentation has a polygon that is not a list of numbers") from None
-  if numbers.ndim != 1 or len(numbers) % 2:
+  except OverflowError:  # Whole numbers beyond any float.
+    numbers = np.array([np.inf, np.inf])
+  if len(numbers) % 2:
     raise ValueError("segmentation has a polygon that is not a flat list of x, y pairs")
   if not (np.abs(numbers) <= _FARTHEST).all():
     raise ValueError("segmentation has a polygon with a coordinate that is not finite, or beyond "
@@ -71,9 +93,25 @@ def _read_rle(segmentation, height, width):
   if lengths.sum() != height * width or lengths.min(initial=0) < 0:
     raise ValueError(f"segmentation has counts for {lengths.sum()} pixels, its image "
                      f"{height * width}")
-  if isinstance(counts, list):
-    return mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+  if isinstance(counts, list) or not lengths[1:].all():
+    return mask_api.frPyObjects(
+        {"size": [height, width], "counts": _join_runs(lengths)}, height, width)
   return {"counts": counts}
+
+
+def _join_runs(lengths):
+  """Returns the same runs, none but the first of no pixels.
+
+  pycocotools takes such a run for the end when it merges or compares masks, and finds other
+  bounds.
+  """
+  joined = [0]
+  for place, length in enumerate(lengths.tolist()):
+    if length and place % 2 == len(joined) % 2:
+      joined.append(length)
+    else:
+      joined[-1] += length
+  return joined
 
 
 def _decompress(text):

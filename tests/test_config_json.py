@@ -36,8 +36,17 @@ def test_what_is_absent_keeps_its_default_and_whole_numbers_may_be_floats():
     ({"train": {"num_stages": 4}}, "train.num_stages must be .*3, 5.*found 4"),
     ({"model": {"box_delta_stds": [1, 1, 1]}}, "model.box_delta_stds must be tuple"),
     ({"data": {"buckets": [600, 1000]}}, "data.buckets must be tuple.*found \\(600, 1000\\)"),
+    ({"train": {"momentum": float("nan")}}, "train.momentum must be float, found nan"),
+    ({"train": {"clip_norm": float("inf")}}, "train.clip_norm must be float, found inf"),
+    ({"train": {"momentum": 10**400}}, "train.momentum must be float, found 1000"),
+    ({"train": {"num_steps": 2**63}}, "train.num_steps must be int, found 9223"),
     ({"data": {"image_ids": 3}}, "data.image_ids must be tuple.*found 3"),
 ])
 def test_a_wrong_entry_is_named_with_what_it_must_be(content, message):
   with pytest.raises(ValueError, match=message):
     from_json(json.dumps(content))
+
+
+def test_deep_nesting_is_refused():
+  with pytest.raises(ValueError, match="nested too deep"):
+    from_json("[" * 200_000)

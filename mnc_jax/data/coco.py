@@ -14,6 +14,7 @@ the first of these in which any of the first images is found. Category ids becom
 """
 
 import functools
+import os
 import pathlib
 import warnings
 
@@ -23,7 +24,7 @@ from mnc_jax.data import listing
 from mnc_jax.data.coco_file import CocoFile, read_coco_file
 from mnc_jax.data.faults import Fault, Report, refuse
 from mnc_jax.data.images import read_image
-from mnc_jax.data.source import Source
+from mnc_jax.data.source import BrokenImageError, Source
 
 _SPLITS = ("train", "val")  # As files and folders are called.
 _FIRST = 100  # Images looked for, of a file: one may be missing, but hardly so many.
@@ -51,6 +52,7 @@ def load_coco(annotations_path, images_dir) -> Source:
     raise ValueError(
         f"{coco.path}: none of its first images, such as {files[0].name}, is in {images_dir}")
   _warn_of_empty(coco)
+  folder = pathlib.Path(images_dir)
   return Source(
       name=str(coco.path),
       image_ids=np.array([image["id"] for image in coco.images], np.int64),
@@ -59,12 +61,25 @@ def load_coco(annotations_path, images_dir) -> Source:
       category_names=tuple(category["name"] for category in coco.categories),
       category_ids=tuple(category["id"] for category in coco.categories),
       file_names=tuple(image["file_name"] for image in coco.images),
-      read_image=functools.partial(_read_row_image, files),
+      read_image=functools.partial(_read_row_image, folder, files),
       read_annotations=coco.annotations.__getitem__)
 
 
-def _read_row_image(files, row):
+def _read_row_image(folder, files, row):
+  _check_inside(files[row], folder)
   return read_image(files[row])
+
+
+def _check_inside(path, folder):
+  """Refuses links out of the folder of images, which a file from elsewhere could follow."""
+  try:
+    place = path.resolve()
+  except (OSError, RuntimeError) as error:  # Links in a circle.
+    raise BrokenImageError(f"cannot read image {path}: {error}") from error
+  if not place.is_relative_to(folder.resolve()):
+    raise BrokenImageError(
+        f"image {path} is a link that leaves the folder of images, to {place}: put the files "
+        "themselves there (cp -rlL SOURCE TARGET copies no bytes), or link the whole folder")
 
 
 def _size(image):
@@ -73,7 +88,8 @@ def _size(image):
 
 def _holds_images(folder, coco):
   names = [image["file_name"] for image in coco.images[:_FIRST]]
-  return any(pathlib.Path(folder, name).is_file() for name in names)
+  # os.path asks in silence whether there can be a file of such a name.
+  return any(os.path.isfile(pathlib.Path(folder, name)) for name in names)
 
 
 def _warn_of_empty(coco):
@@ -134,8 +150,8 @@ def _make_entries(folder, coco: CocoFile):
   images_dir, entries = _find_images(folder, coco), []
   for image, found in zip(coco.images, coco.annotations, strict=True):
     path = images_dir / image["file_name"]
-    entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(),
-                                 functools.partial(_read, path, coco.path, image, found)))
+    read = functools.partial(_read, images_dir, path, coco.path, image, found)
+    entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(), read))
   return entries
 
 
@@ -152,9 +168,10 @@ def _find_images(folder, coco):
                    f"{', '.join(map(str, places))}")
 
 
-def _read(path, annotations_path, image, annotations, report):
+def _read(images_dir, path, annotations_path, image, annotations, report):
   del report  # The annotations were checked when their file was read.
   try:
+    _check_inside(path, images_dir)
     listing.check_image(path, _size(image), annotations_path)
   except ValueError as error:
     raise ValueError(f"{error} (image id {image['id']})") from error

@@ -7,14 +7,14 @@ fault shows before training.
 import json
 import pathlib
 import re
+import sys
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from mnc_jax.data.faults import Fault, Report, refuse
 from mnc_jax.data.source import Annotation, make_annotation
-from mnc_jax.segmentations import read_segmentation
+from mnc_jax.segmentations import MOST_PIXELS, read_segmentation
 
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),
@@ -23,7 +23,8 @@ _FIELDS = {
 }
 # Ids are stored in 64 bits. An image id below 0 marks an image that fills up a batch.
 _LARGEST_ID = 2 ** 63 - 1
-_MOST_PIXELS = 2 ** 30  # OpenCV decodes no larger image, and run lengths have 32 bits.
+# Of boxes and areas; beyond it products of sides would leave what double precision tells apart.
+_LARGEST_NUMBER = 1e9
 # NUL, and the halves of a character: JSON can escape them, but no file name can hold them.
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _PROGRESS_FROM = 20_000  # Annotations; fewer are read in a second or two.
@@ -84,11 +85,24 @@ def read_json(path: pathlib.Path) -> Any:
     ValueError: if it cannot be read or is not JSON, naming the file.
   """
   try:
-    return json.loads(path.read_bytes())
+    return json.loads(path.read_bytes(), object_pairs_hook=_object)
   except OSError as error:
     raise ValueError(f"cannot read {path}: {error.strerror}") from error
   except ValueError as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
+  except RecursionError:
+    raise ValueError(f"{path} cannot be read: lists or objects are nested deeper than "
+                     f"{sys.getrecursionlimit()} levels") from None
+
+
+def _object(pairs):
+  """Returns an object of JSON, of which Python would keep the last of equal fields."""
+  found = dict(pairs)
+  if len(found) != len(pairs):
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"an object has the field {twice!r} twice")
+  return found
 
 
 def _sound_rows(path, content, section, report):
@@ -142,9 +156,9 @@ def _check_text(where, row, field):
 
 def _check_image_row(path, row):
   size = row["height"], row["width"]
-  if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > _MOST_PIXELS:
+  if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MOST_PIXELS:
     raise ValueError(f"{path}: image {row['id']} has height {size[0]!r} and width {size[1]!r}: "
-                     "integers from 1 on are needed, of at most 2**30 pixels")
+                     "integers from 1 on are needed, of at most 2**27 pixels")
   _check_text(f"{path}: image {row['id']}", row, "file_name")
   name = pathlib.PurePosixPath(row["file_name"])
   if name.is_absolute() or ".." in name.parts:
@@ -188,9 +202,12 @@ def _read_annotation(row, images, category_ids):
   if row["category_id"] not in category_ids:
     raise ValueError(f"category_id {row['category_id']} is not in 'categories'")
   image = images[row["image_id"]]
+  crowd = row.get("iscrowd", 0)
+  if type(crowd) not in (int, bool) or crowd not in (0, 1):
+    raise ValueError(f"iscrowd {crowd!r}: 0 or 1 is needed")
   rle = read_segmentation(row["segmentation"], image["height"], image["width"])
   annotation = make_annotation(
-      row["id"], row["image_id"], row["category_id"], rle, bool(row.get("iscrowd", 0)))
+      row["id"], row["image_id"], row["category_id"], rle, bool(crowd))
   empty = annotation["area"] == 0
   # The file's own box and area, where it has them: COCO's scores are defined on these.
   if "bbox" in row:
@@ -198,14 +215,16 @@ def _read_annotation(row, images, category_ids):
     empty |= min(annotation["bbox"][2:]) <= 0
   if "area" in row:
     annotation["area"], = _read_numbers("area", [row["area"]], 1)
+    if annotation["area"] < 0:
+      raise ValueError(f"area {row['area']!r} is below 0")
   return None if empty else annotation
 
 
 def _read_numbers(field, values, count):
-  try:
-    numbers = [float(value) for value in values]
-  except (TypeError, ValueError, OverflowError):
-    numbers = []
-  if len(numbers) != count or not np.isfinite(numbers).all():
-    raise ValueError(f"{field} {values!r}: {count} finite numbers are needed")
-  return numbers
+  # Python would make numbers of text, and of each of its characters.
+  sound = isinstance(values, list) and len(values) == count and all(
+      type(value) in (int, float) and abs(value) <= _LARGEST_NUMBER for value in values)
+  if not sound:
+    raise ValueError(f"{field} {values!r:.60}: {count} numbers of at most {_LARGEST_NUMBER:.0e} "
+                     "are needed")
+  return [float(value) for value in values]

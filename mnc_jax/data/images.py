@@ -1,12 +1,19 @@
 """Image files to RGB arrays, and back."""
 
+import io
 import pathlib
 import re
+import warnings
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.TiffImagePlugin
 
 from mnc_jax.data.source import BrokenImageError
+from mnc_jax.segmentations import MOST_PIXELS
+
+_LARGEST_FILE = 2 ** 31  # Bytes of an encoded image: more than MOST_PIXELS need uncompressed.
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 # Markers that end the pixels or begin a segment; the others stand alone or among pixels.
@@ -20,10 +27,27 @@ def read_image(path) -> np.ndarray:
     BrokenImageError: if it is missing or cannot be decoded, naming the file.
   """
   try:
-    encoded = pathlib.Path(path).read_bytes()
+    encoded = read_file(pathlib.Path(path))
   except OSError as error:
     raise BrokenImageError(f"cannot read image {path}: {error.strerror}") from error
+  except ValueError as error:
+    raise BrokenImageError(f"cannot read image {error}") from error
   return decode_image(encoded, str(path))
+
+
+def read_file(path: pathlib.Path) -> bytes:
+  """Returns the bytes of a plain file; a device or a pipe could go on for ever.
+
+  Raises:
+    OSError: as the system says.
+    ValueError: if it is no plain file, or larger than an image may be.
+  """
+  size = path.stat().st_size
+  if not path.is_file():
+    raise ValueError(f"{path}: it is no plain file")
+  if size > _LARGEST_FILE:
+    raise ValueError(f"{path}: it has {size} bytes, more than {_LARGEST_FILE}")
+  return path.read_bytes()
 
 
 def decode_image(encoded: bytes, name: str) -> np.ndarray:
@@ -45,10 +69,38 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
   # OpenCV fills the missing part of a cut-off JPEG with grey and says nothing to the caller.
   if encoded[:2] == _JPEG_START and not _reaches_jpeg_end(encoded):
     raise BrokenImageError(f"image {name} is cut off: a JPEG of {len(encoded)} bytes without end")
-  image = _decode(encoded, name)
+  pixels = claimed_pixels(encoded)
+  if pixels > MOST_PIXELS:
+    raise BrokenImageError(f"image {name} claims {pixels} pixels, more than {MOST_PIXELS}")
+  # Without a known size nothing would bound what OpenCV makes of it.
+  image = _decode(encoded, name) if pixels else None
   if image is None:
     raise BrokenImageError(f"image {name} cannot be decoded: not an image, or damaged")
   return _to_rgb(_to_uint8(image, name))
+
+
+def claimed_pixels(encoded: bytes) -> int:
+  """Returns how many pixels the header of an image claims; 0 if none can be read."""
+  try:
+    if encoded[:4] in PIL.TiffImagePlugin.PREFIXES:
+      return _tiff_pixels(encoded)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # Pillow's own limit is another.
+      with PIL.Image.open(io.BytesIO(encoded)) as image:
+        return image.height * image.width
+  except PIL.Image.DecompressionBombError as error:
+    return max(int(re.search(r"[0-9]+", str(error))[0]), MOST_PIXELS + 1)
+  except Exception:  # Whatever its parsers run into in a damaged file.
+    return 0
+
+
+def _tiff_pixels(encoded):
+  # Pillow opens no TIFF of 16 bits a colour, but can list its tags.
+  tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
+  file = io.BytesIO(encoded)
+  file.seek(tags.next)
+  tags.load(file)
+  return (int(tags[PIL.TiffImagePlugin.IMAGELENGTH]) * int(tags[PIL.TiffImagePlugin.IMAGEWIDTH]))
 
 
 def encode_png(image: np.ndarray) -> bytes:

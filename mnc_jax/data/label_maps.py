@@ -1,13 +1,21 @@
 """Masks that are disjoint, as one image of labels: each pixel says which instance it is of."""
 
+import io
 import pathlib
+import warnings
 
 import numpy as np
 import PIL.Image
 from pycocotools import mask as mask_api
 
+from mnc_jax.data.images import claimed_pixels, read_file
+from mnc_jax.segmentations import MOST_PIXELS
+
 # 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
 _LABEL_MODES = ("L", "I;16", "I;16B", "I", "P", "1")
+# Changes of label down the columns; each takes some 60 bytes while masks are made. Fewer than
+# one in 16 pixels of the largest image: what has more is a picture, not labels.
+_MOST_RUNS = 2 ** 24
 
 
 def read_label_map(path: pathlib.Path) -> np.ndarray:
@@ -19,17 +27,40 @@ def read_label_map(path: pathlib.Path) -> np.ndarray:
     ValueError: if the file is missing, damaged, or has more than one channel.
   """
   try:
-    with PIL.Image.open(path) as image:
-      labels = np.asarray(image)
+    encoded = read_file(path)
   except FileNotFoundError:
     raise ValueError(f"there is no label image {path}") from None
-  # Pillow says of a damaged PNG that its syntax is wrong.
-  except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-    raise ValueError(f"label image {path} cannot be read: {error}") from error
+  except OSError as error:
+    raise ValueError(f"label image {path} cannot be read: {error.strerror}") from error
+  except ValueError as error:
+    raise ValueError(f"label image {error}") from error
+  pixels = claimed_pixels(encoded)
+  if not pixels:
+    raise ValueError(f"label image {path} cannot be read: not an image, or damaged")
+  if pixels > MOST_PIXELS:
+    raise ValueError(f"label image {path} claims {pixels} pixels, more than {MOST_PIXELS}")
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # Pillow's own limit is lower.
+      with PIL.Image.open(io.BytesIO(encoded)) as image:
+        labels = np.asarray(image)
+  except Exception as error:  # Whatever its decoders run into in a damaged file.
+    raise ValueError(f"label image {path} cannot be read, it is damaged: {error}") from error
   if image.mode not in _LABEL_MODES:
     raise ValueError(f"label image {path} has colours (mode {image.mode}): one channel of 8 or 16 "
                      "bits is needed, in which each value is an instance")
-  return labels.astype(np.int32)
+  labels = labels.astype(np.int32)
+  if labels.min(initial=0) < 0:
+    raise ValueError(f"label image {path} has the label {labels.min()}, below 0")
+  _check_runs(path, labels)
+  return labels
+
+
+def _check_runs(path, labels):
+  runs = np.count_nonzero(labels[1:] != labels[:-1])
+  if runs > _MOST_RUNS:
+    raise ValueError(f"label image {path} changes its label {runs} times, more than {_MOST_RUNS}: "
+                     "it is a picture, not labels")
 
 
 def encode_labels(labels: np.ndarray) -> dict[int, dict]:

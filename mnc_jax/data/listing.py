@@ -135,7 +135,7 @@ def _read_lines(path):
 
 
 def _find_fault(name, where, given):
-  if name and pathlib.PurePath(name).name != name:
+  if name and (pathlib.PurePath(name).name != name or "\0" in name):
     return f"{where}: {name!r} is not the name of a file"
   if name and stable_id(name) in given:
     return f"{where}: {name} has the id {stable_id(name)} of {given[stable_id(name)]}"

@@ -18,11 +18,12 @@ import itertools
 import pathlib
 
 import numpy as np
-import scipy.io
 
 from mnc_jax.data.faults import Fault, Report
+from mnc_jax.data.images import read_file
 from mnc_jax.data.label_maps import encode_labels, read_label_map
 from mnc_jax.data.listing import Content, Entry, Listing, check_image, read_lists, stable_id
+from mnc_jax.data.matlab import read_struct
 from mnc_jax.data.source import make_annotation
 
 CATEGORY_NAMES = (
@@ -110,7 +111,7 @@ def _whole_numbers(path, field, values):
   """Returns the matrix in a field as int32; MATLAB keeps whole numbers as any type."""
   full = isinstance(values, np.ndarray)
   if not full or values.ndim != 2 or values.dtype.kind not in "iuf":
-    found = f"{values.dtype} of shape {values.shape}" if full else type(values).__name__
+    found = f"{values.dtype} of shape {values.shape}" if full else values
     raise ValueError(f"annotation {path}: GTinst.{field} is no full matrix of real numbers, but "
                      f"{found}")
   # NaN compares as false.
@@ -126,15 +127,15 @@ def _load_mat(path):
   if not path.is_file():
     raise ValueError(f"there is no annotation {path}")
   try:
-    truth = scipy.io.loadmat(path, variable_names=["GTinst"]).get("GTinst")
-  except Exception as error:  # Whatever its parser runs into in a damaged file.
+    truth = read_struct(read_file(path), "GTinst")
+  except ValueError as error:
     raise ValueError(f"annotation {path} cannot be read: {error}") from error
-  if truth is None or not truth.size:
+  if truth is None:
     raise ValueError(f"annotation {path} has no GTinst")
   for field in _FIELDS:
-    if field not in (truth.dtype.names or ()):
+    if field not in truth:
       raise ValueError(f"annotation {path} has no GTinst.{field}")
-  return truth.flat[0]
+  return truth
 
 
 def _read_pngs(root, name, report):

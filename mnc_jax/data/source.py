@@ -9,6 +9,9 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 Annotation = dict[str, Any]
+# Of one image, a byte each and once more while they are turned: a few hundred bytes of run
+# lengths can claim terabytes. 375 instances of 12 megapixels each would still pass.
+_MOST_MASK_PIXELS = 2 ** 32
 
 
 class BrokenImageError(ValueError):
@@ -75,9 +78,12 @@ def _read_record(source: Source, index: int) -> Record:
         f"{source.sizes[index][1]}")
   annotations = source.read_annotations(index)
   label_of = {category_id: label for label, category_id in enumerate(source.category_ids, 1)}
+  try:
+    masks = decode_masks([a["segmentation"] for a in annotations], image.shape[:2])
+  except ValueError as error:
+    raise BrokenImageError(f"{source.name}: image {source.image_ids[index]}: {error}") from error
   return Record(
-      image_id=int(source.image_ids[index]), image=image,
-      masks=decode_masks([a["segmentation"] for a in annotations], image.shape[:2]),
+      image_id=int(source.image_ids[index]), image=image, masks=masks,
       labels=np.array([label_of[a["category_id"]] for a in annotations], np.int32),
       crowd=np.array([a["iscrowd"] for a in annotations], bool))
 
@@ -133,9 +139,16 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 
 
 def decode_masks(rles: Sequence[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
-  """Returns [n, h, w] uint8 masks of RLEs that all have the same (h, w) `size`."""
+  """Returns [n, h, w] uint8 masks of RLEs that all have the same (h, w) `size`.
+
+  Raises:
+    ValueError: if they have more pixels together than `_MOST_MASK_PIXELS`.
+  """
   if not rles:
     return np.zeros((0, *size), np.uint8)
+  if len(rles) * int(size[0]) * int(size[1]) > _MOST_MASK_PIXELS:
+    raise ValueError(f"{len(rles)} masks of {size[0]} x {size[1]} pixels are more than "
+                     f"{_MOST_MASK_PIXELS} pixels together: cut the image into tiles")
   return np.ascontiguousarray(mask_api.decode(list(rles)).transpose(2, 0, 1))
 
 

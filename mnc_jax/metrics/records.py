@@ -8,9 +8,12 @@ import collections
 import math
 import numbers
 
+from mnc_jax.segmentations import MOST_PIXELS
+
 KINDS = ("segm", "bbox")
 
 _FIELD_OF_KIND = {"segm": "segmentation", "bbox": "bbox"}
+_LARGEST_NUMBER = 1e9  # Of boxes and areas, in pixels: their products must stay finite.
 _ID_FIELDS = ("id", "image_id", "category_id")
 _FIELDS = {
     "image": ("id", "height", "width"),
@@ -143,22 +146,29 @@ def _check_fields(place, what, rows):
     for field in _FIELDS[what]:
       if field not in row:
         raise ValueError(f"{where} has no {field!r}")
-      if field in _ID_FIELDS and not isinstance(row[field], numbers.Integral | str):
+      if field in _ID_FIELDS and (isinstance(row[field], bool)
+                                  or not isinstance(row[field], numbers.Integral | str)):
         raise ValueError(f"{where} has {field} {row[field]!r}: not an id")
     if "bbox" in row and not _is_box(row["bbox"]):
       raise ValueError(f"{where} has bbox {row['bbox']!r}: [x, y, width, height] is needed")
+    if row.get("iscrowd", 0) not in (0, 1):
+      raise ValueError(f"{where} has iscrowd {row['iscrowd']!r}: 0 or 1 is needed")
     if "area" in row and not _is_finite(row["area"]):
       raise ValueError(f"{where} has area {row['area']!r}: a finite number is needed")
 
 
 def _is_finite(value):
   # Booleans are numbers to Python.
-  return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+  try:
+    return (isinstance(value, numbers.Real) and not isinstance(value, bool)
+            and math.isfinite(value))
+  except OverflowError:  # A whole number beyond any float.
+    return False
 
 
 def _is_box(box):
   return (isinstance(box, list | tuple) and len(box) == 4 and all(map(_is_finite, box))
-          and min(box[2:]) >= 0)
+          and min(box[2:]) >= 0 and max(map(abs, box)) <= _LARGEST_NUMBER)
 
 
 def _check_twice(what, rows, field):
@@ -178,8 +188,11 @@ def _check_names(place, categories):
 def _check_sizes(place, images):
   for image in images:
     size = image["height"], image["width"]
-    if not all(isinstance(side, numbers.Integral) and side > 0 for side in size):
-      raise ValueError(f"{place}: image {image['id']} has height {size[0]!r} and width {size[1]!r}")
+    sound = all(isinstance(side, numbers.Integral) and not isinstance(side, bool) and side > 0
+                for side in size)
+    if not sound or size[0] * size[1] > MOST_PIXELS:
+      raise ValueError(f"{place}: image {image['id']} has height {size[0]!r} and width "
+                       f"{size[1]!r}: integers of at most {MOST_PIXELS} pixels are needed")
 
 
 def _check_known(what, records, ground_truth):

@@ -5,7 +5,7 @@ import zipfile
 
 from mnc_jax.weights.caffemodel import is_caffemodel, read_caffemodel
 from mnc_jax.weights.hdf5 import read_hdf5
-from mnc_jax.weights.lazy import Lazy, WeightsFile
+from mnc_jax.weights.lazy import READ_ERRORS, Lazy, WeightsFile
 from mnc_jax.weights.npz import read_npz
 from mnc_jax.weights.pytorch import read_torch
 from mnc_jax.weights.safetensors_file import read_safetensors
@@ -72,7 +72,7 @@ def _kind_of_zip(path):
   try:
     with zipfile.ZipFile(path) as archive:
       names = {pathlib.PurePosixPath(name).name for name in archive.namelist()}
-  except (zipfile.BadZipFile, OSError) as error:
+  except READ_ERRORS as error:
     raise ValueError(f"{path} begins as .npz and .pth files do, but cannot be read as one: "
                      f"{error}. Is it cut short?") from error
   if "constants.pkl" in names:

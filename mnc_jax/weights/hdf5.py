@@ -18,7 +18,10 @@ def read_hdf5(path):
 
   def note(name, item):
     if isinstance(item, h5py.Dataset):
-      shapes[name] = item.shape
+      if item.is_virtual or item.external:
+        raise ValueError(f"{name} lies in another file, which is not opened: copy its numbers "
+                         "into this one")
+      shapes[name] = item.shape or ()
 
   try:
     with h5py.File(path) as file:

@@ -1,17 +1,23 @@
 """Arrays of a file that are read when they are needed, one at a time."""
 
 from collections.abc import Callable
+import math
 import pathlib
 import struct
 from typing import NamedTuple
 import zipfile
 import zlib
 
+import jax.numpy as jnp
 import numpy as np
 
 # What libraries raise on a damaged file.
 READ_ERRORS = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error,
-               zipfile.BadZipFile, zlib.error)
+               AttributeError, AssertionError, OverflowError, SyntaxError, zipfile.BadZipFile,
+               zlib.error)
+# Of one array: 2 GiB of float32. The largest known here, VGG-16's fc6, has 103 million. A few
+# bytes can claim or unpack to any number.
+MOST_NUMBERS = 2**29
 
 
 class Lazy(NamedTuple):
@@ -51,12 +57,26 @@ def lazy_array(path, name: str, shape, read) -> Lazy:
     shape: of the array.
     read: () -> array of any floating dtype, which becomes float32.
   """
+  shape = tuple(int(side) for side in shape)
+
   def read_or_tell():
+    if math.prod(shape) > MOST_NUMBERS:
+      raise ValueError(f"{path}: {name} claims the shape {shape}, more than {MOST_NUMBERS} numbers")
     try:
-      return np.asarray(read()).astype(np.float32, copy=False)
+      return _as_float32(np.asarray(read()), shape)
     except READ_ERRORS as error:
       raise ValueError(f"{path}: {name} cannot be read: {error}") from error
-  return Lazy(tuple(int(side) for side in shape), read_or_tell)
+  return Lazy(shape, read_or_tell)
+
+
+def _as_float32(array, shape):
+  # numpy would make numbers of text, and drop the imaginary part.
+  if not jnp.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+    raise ValueError(f"it holds {array.dtype}, not real numbers")
+  if array.shape != shape:
+    raise ValueError(f"it has shape {array.shape}, but was to have {shape}")
+  with np.errstate(over="ignore"):  # What becomes infinite is told where it is used.
+    return array.astype(np.float32, copy=False)
 
 
 def plain_shape(shape) -> tuple:

@@ -92,14 +92,25 @@ def read_categories(metadata, origin):
   if "category_names" not in metadata:
     return None
   try:
-    names = tuple(str(name) for name in json.loads(metadata["category_names"]))
-    ids = tuple(int(number) for number in json.loads(metadata["category_ids"]))
-  except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(f"{origin} tells no usable category_names and category_ids: {error!r}; write "
-                     "it anew with experiments/export_weights.py") from error
+    names = _distinct("category_names", metadata, str)
+    ids = _distinct("category_ids", metadata, int)
+  except (KeyError, ValueError, RecursionError) as error:
+    told = "nested too deep" if isinstance(error, RecursionError) else f"{error!s:.120}"
+    raise ValueError(f"{origin} tells no usable category_names and category_ids: {told}; write it "
+                     "anew with experiments/export_weights.py") from error
   if len(names) != len(ids):
     raise ValueError(f"{origin} has {len(names)} category_names but {len(ids)} category_ids")
   return names, ids
+
+
+def _distinct(field, metadata, kind):
+  """Returns the entries of a JSON list that are of one kind and differ."""
+  values = json.loads(metadata[field])
+  if not isinstance(values, list) or any(type(value) is not kind for value in values):
+    raise ValueError(f"{field} is no list of {kind.__name__}, but {values!r:.60}")
+  if len(set(values)) < len(values):
+    raise ValueError(f"{field} has an entry twice: {values!r:.60}")
+  return tuple(values)
 
 
 def read_notes(metadata, origin) -> dict:
@@ -110,8 +121,10 @@ def read_notes(metadata, origin) -> dict:
   """
   try:
     notes = json.loads(metadata.get("notes", "{}"))
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{origin}: its notes are no JSON: {error}") from error
+  except ValueError as error:
+    raise ValueError(f"{origin}: its notes are no JSON: {error!s:.120}") from error
+  except RecursionError:
+    raise ValueError(f"{origin}: its notes are nested too deep") from None
   if not isinstance(notes, dict):
     raise ValueError(f"{origin}: its notes are no JSON object, found {notes!r:.60}")
   return notes
@@ -145,7 +158,7 @@ def _trunk_name(metadata):
   """Returns the trunk that the config in the file names; None if there is no such entry."""
   try:
     return json.loads(metadata["config"])["model"]["trunk"]
-  except (KeyError, TypeError, json.JSONDecodeError):
+  except (KeyError, TypeError, ValueError, RecursionError):
     return None
 
 

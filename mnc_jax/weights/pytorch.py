@@ -51,5 +51,7 @@ def _load(path):
                      "no array may run any code, so it is not opened: save the module's "
                      "state_dict() with torch.save") from error
   except READ_ERRORS as error:
-    raise ValueError(f"{path} cannot be read as a file of PyTorch: "
-                     f"{type(error).__name__} {error}".split("\n")[0]) from error
+    # What its parsers run into, such as an index that is out of range, says nothing of the file.
+    told = "" if isinstance(error, LookupError | AttributeError | TypeError) else f": {error}"
+    raise ValueError(f"{path} cannot be read as a file of PyTorch, it is damaged "
+                     f"({type(error).__name__}){told}".split("\n")[0]) from error

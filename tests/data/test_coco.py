@@ -92,7 +92,7 @@ def _broken(section, row, field, value):
     (_broken("annotations", 0, "area", 10 ** 400), "annotation 1 of image 4: area"),
     (_broken("annotations", 0, "bbox", [1, 2, 10 ** 400, 1]), "annotation 1 of image 4: bbox"),
     (_broken("annotations", 0, "segmentation", [[10 ** 400, 2, 3, 4, 5, 6]]),
-     "annotation 1 of image 4: segmentation has a polygon that is not a list of numbers"),
+     "annotation 1 of image 4: segmentation has a polygon with a coordinate that is not finite"),
     (_broken("images", 1, "file_name", "\ud800.png"),
      r"image 9 has file_name '\\ud800.png': the character '\\ud800' cannot be written"),
     (_broken("images", 1, "file_name", "b\0.png"),

@@ -134,7 +134,7 @@ def test_bad_items_are_reported_and_left_out(tmp_path):
   kept = [a["id"] for split in contents.values() for c in split for a in c.annotations]
   assert sorted(kept) == [1, 2, 3]
   assert [fault.message.removeprefix(f"{tmp_path / 'all.json'}: ") for fault in faults] == [
-      "image 30 has height 0 and width 16: integers from 1 on are needed, of at most 2**30 pixels",
+      "image 30 has height 0 and width 16: integers from 1 on are needed, of at most 2**27 pixels",
       "item 4 of 'images': id 9 stands there twice",
       "image 31 has file_name 5: not text",
       "item 3 of 'annotations': id 1 stands there twice",

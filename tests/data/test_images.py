@@ -1,5 +1,6 @@
 """Image files of every kind to RGB."""
 
+import os
 import struct
 import zlib
 
@@ -7,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mnc_jax.data.images import decode_image, encode_png, read_image
+from mnc_jax.data.images import claimed_pixels, decode_image, encode_png, read_image
 from mnc_jax.data.source import BrokenImageError
 
 RGB = np.array([[[250, 10, 20], [1, 2, 3]], [[0, 0, 255], [7, 77, 177]]], np.uint8)
@@ -81,5 +82,29 @@ def test_too_many_pixels():
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
   header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
   png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
-  with pytest.raises(BrokenImageError, match="image x cannot be decoded"):
+  with pytest.raises(BrokenImageError, match="x claims 10000000000 pixels, more than 134217728"):
     decode_image(png + chunk(b"IEND", b""), "x")
+
+
+def test_only_plain_files_are_opened(tmp_path):
+  os.mkfifo(tmp_path / "pipe.png")  # Reading it would wait for ever.
+  with pytest.raises(BrokenImageError, match=r"pipe\.png: it is no plain file"):
+    read_image(tmp_path / "pipe.png")
+  with (tmp_path / "sparse.png").open("wb") as file:
+    file.truncate(2 ** 33)
+  with pytest.raises(BrokenImageError, match=r"sparse\.png: it has 8589934592 bytes, more than"):
+    read_image(tmp_path / "sparse.png")
+
+
+def test_16_bit_tiff_is_still_read():
+  # Pillow cannot open it, so its size is found in its tags.
+  deep = NOISE.astype(np.uint16) * 257
+  tiff = cv2.imencode(".tiff", deep)[1].tobytes()
+  np.testing.assert_array_equal(decode_image(tiff, "x"), NOISE[..., ::-1])
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".jpg", ".ppm", ".tiff", ".gif"])
+def test_the_size_of_other_formats_is_known(suffix):
+  encoded = cv2.imencode(suffix, NOISE)[1].tobytes()
+  assert claimed_pixels(encoded) == 64 * 64
+  assert decode_image(encoded, "x").shape == (64, 64, 3)

@@ -100,7 +100,7 @@ def test_instances_that_cannot_be_used(sbd_dir):
     ({"GTinst": {"Segmentation": LABELS, "Categories": np.array([15])}},
      "Segmentation has the instance 2, but GTinst.Categories has 1"),
     ({"GTinst": {"Segmentation": "text", "Categories": np.array([15, 3])}},
-     "2009_000001.mat: GTinst.Segmentation is no full matrix of real numbers, but <U4"),
+     "2009_000001.mat: GTinst.Segmentation is no full matrix of real numbers, but text"),
     ({"GTinst": {"Segmentation": LABELS.T, "Categories": np.array([15, 3])}},
      r"2009_000001.jpg is 3 x 4 .* annotated as 4 x 3 in .*2009_000001.mat"),
     (None, "there is no annotation .*2009_000001.mat"),
@@ -136,15 +136,16 @@ _NOT_WHOLE = "a whole number, 0 ... 2147483647, is needed"
 
 
 @pytest.mark.parametrize(("field", "value", "message"), [
-    ("Categories", _cell(15.0, 3.0), f"{_NO_NUMBERS} object"),
-    ("Categories", "cat", f"{_NO_NUMBERS} <U3"),
-    ("Categories", _with(15 + 2j, np.complex128)[1], f"{_NO_NUMBERS} complex128"),
-    ("Categories", scipy.sparse.csc_array([[15.0], [3.0]]), f"{_NO_NUMBERS} csc_"),
+    ("Categories", _cell(15.0, 3.0), f"{_NO_NUMBERS} cells"),
+    ("Categories", "cat", f"{_NO_NUMBERS} text"),
+    ("Categories", _with(15 + 2j, np.complex128)[1], f"{_NO_NUMBERS} complex numbers"),
+    ("Categories", scipy.sparse.csc_array([[15.0], [3.0]]), f"{_NO_NUMBERS} a sparse matrix"),
     *(("Categories", _with(value)[1], f"has {value}: {_NOT_WHOLE}")
       for value in (np.inf, -np.inf, np.nan, 15.7, -15.0, 1e300)),
-    ("Segmentation", _cell(1.0, 2.0), f"{_NO_NUMBERS} object"),
-    ("Segmentation", _with(1 + 2j, np.complex128)[0], f"{_NO_NUMBERS} complex128"),
-    ("Segmentation", scipy.sparse.csc_array(LABELS.astype(float)), f"{_NO_NUMBERS} csc_"),
+    ("Segmentation", _cell(1.0, 2.0), f"{_NO_NUMBERS} cells"),
+    ("Segmentation", _with(1 + 2j, np.complex128)[0], f"{_NO_NUMBERS} complex numbers"),
+    ("Segmentation", scipy.sparse.csc_array(LABELS.astype(float)),
+     f"{_NO_NUMBERS} a sparse matrix"),
     ("Segmentation", np.zeros((3, 4, 2)), f"{_NO_NUMBERS} float64 of shape (3, 4, 2)"),
     *(("Segmentation", _with(value)[0], f"has {value}: {_NOT_WHOLE}")
       for value in (np.inf, -np.inf, np.nan, 1.7, -1.0, 1e300, 2.0 ** 31)),

@@ -33,6 +33,12 @@ def changed(section, number, **fields):
     (changed("annotations", 1, image_id=9), "GT: annotations name 1 unknown image_id: 9"),
     (changed("annotations", 1, category_id=8), "GT: annotations name 1 unknown category_id: 8"),
     (changed("annotations", 1, category_id=[8]), "GT: annotation 1 has category_id [8]: not an id"),
+    (changed("images", 0, height=2**33), "GT: image 1 has height 8589934592 and width 20: integ"),
+    (changed("images", 0, height=True), "GT: image 1 has height True"),
+    (changed("images", 0, id=True), "GT: image True has id True: not an id"),
+    (changed("annotations", 1, iscrowd="no"), "GT: annotation 1 has iscrowd 'no': 0 or 1"),
+    (changed("annotations", 1, bbox=[0, 0, 1e308, 9]), "GT: annotation 1 has bbox [0, 0, 1e+308"),
+    (changed("annotations", 1, area=10**400), "GT: annotation 1 has area 1000"),
     (changed("annotations", 1, bbox=[0, 0, -1, 2]), "GT: annotation 1 has bbox [0, 0, -1, 2]"),
     (CROWD_ONLY, "GT has no instance (crowd regions aside): nothing to score"),
 ])

@@ -1,0 +1,91 @@
+"""Ground truth and results in COCO format, as score.py reads them."""
+
+import contextlib
+import io
+import json
+import math
+
+from metrics.records_by_hand import LEFT, RIGHT, TWO_CATS, make_box, make_result, make_truth
+from mutations.damage import damage_json, spell_json
+from mutations.outcomes import Family, require
+import score
+
+
+def _records():
+  truth = make_truth((*TWO_CATS, (2, 2, *RIGHT, 0), (2, 1, *LEFT, 1)))
+  truth["annotations"][0] |= {"bbox": [0, 0, 10, 10], "area": 100.0}
+  truth["annotations"][2]["segmentation"] = [[10, 0, 20, 0, 20, 10, 10, 10]]
+  results = [make_result(1, 1, *LEFT, 0.9), make_result(1, 1, *RIGHT, 0.25),
+             make_result(2, 2, *LEFT, 0.5)]
+  for row, place in zip(results, (LEFT, RIGHT, LEFT)):
+    row["bbox"] = make_box(*place)
+  results[1]["segmentation"] = {"size": [20, 20], "counts": [200] + [10, 10] * 10}
+  return truth, results
+
+
+def _lie(rng, truth, results):
+  """Sizes and runs that would make pycocotools read past its arrays, or fill the memory."""
+  row, image = rng.choice(results + truth["annotations"]), rng.choice(truth["images"])
+  huge = rng.choice((2**16, 2**24, 2**31, 2**32, 2**63, 10**30))
+  way = rng.randrange(6)
+  if way == 0:
+    image |= {"height": huge, "width": huge}
+  elif way == 1:
+    image["height"] = huge
+    row["segmentation"], row["image_id"] = {"size": [huge, 20], "counts": [20 * huge]}, image["id"]
+  elif way == 2:
+    row["segmentation"] = {"size": [20, 20], "counts": [0, 0, 5, 5, 390]}
+  elif way == 3:
+    row["segmentation"] = {"size": [20, 20], "counts": [100, 0, 0, 100, 0, 0, 200]}
+  elif way == 4:
+    row["segmentation"] = [[-1e6, 0, 1e6, 5] * 3000]
+  else:
+    row["bbox"] = [rng.choice((0, -huge, 1e308)), 0, rng.choice((huge, 1e308)), 1e308]
+
+
+def write_results(rng, folder):
+  """Writes both files and damages one of them."""
+  truth, results = _records()
+  name = rng.choice(("gt.json", "res.json"))
+  contents = {"gt.json": truth, "res.json": results}
+  if rng.randrange(4) == 0:
+    _lie(rng, truth, results)
+    spelled = {}
+  else:
+    spelled = {name: spell_json(rng, damage_json(rng, contents[name]))}
+  for file, content in contents.items():
+    (folder / file).write_bytes(spelled.get(file, json.dumps(content).encode()))
+  (folder / "protocol").write_text(rng.choice(("sds", "coco", "boundary")))
+  return str(folder)
+
+
+def read(folder):
+  """Runs score.py and returns the JSON that it writes."""
+  with contextlib.redirect_stdout(io.StringIO()):
+    score.main(["--protocol", (folder / "protocol").read_text(), "--json",
+                str(folder / "out.json"), "--ground-truth", str(folder / "gt.json"),
+                "--results", str(folder / "res.json")])
+  return json.loads((folder / "out.json").read_text())
+
+
+def check(found):
+  """Scores are shares; NaN is none."""
+  for path, value in _leaves(found):
+    if any("instances" in part or "counts" in part or "left_out" in part for part in path):
+      continue
+    require(value is None or (isinstance(value, int | float) and not math.isnan(value)
+                              and (0 <= value <= 1 or value == -1)), f"score {path} {value!r}")
+
+
+def _leaves(value, path=()):
+  if isinstance(value, dict):
+    for key, item in value.items():
+      yield from _leaves(item, (*path, key))
+  elif isinstance(value, list):
+    for place, item in enumerate(value):
+      yield from _leaves(item, (*path, str(place)))
+  else:
+    yield path, value
+
+
+RESULTS = Family(write_results, read, check)
