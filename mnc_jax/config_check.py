@@ -122,7 +122,7 @@ def _value(config, name):
 
 
 def check_values(config: Config) -> None:
-  """Refuses counts below 1, rates below 0, and views of no size.
+  """Refuses a `config` with counts below 1, rates below 0, or views of no size.
 
   Raises:
     ValueError: naming the field.

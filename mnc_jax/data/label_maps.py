@@ -11,7 +11,7 @@ _LABEL_MODES = ("L", "I;16", "I;16B", "I", "P", "1")
 
 
 def read_label_map(path: pathlib.Path) -> np.ndarray:
-  """Returns the [h, w] integer labels of an image file; of a palette, the indices.
+  """Returns the [h, w] integer labels of the image at `path`; of a palette, the indices.
 
   OpenCV would give the colours of the palette, which nothing can be told from.
 

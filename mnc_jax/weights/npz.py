@@ -11,7 +11,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
 
 
 def read_npz(path):
-  """Returns `({name: Lazy}, {})`; of each array only the header is read.
+  """Returns `({name: Lazy}, {})` of `path`; of each array only the header is read.
 
   Raises:
     ValueError: if the archive or a header cannot be read.
