@@ -34,7 +34,7 @@ def init_params(key, config: Config):
     features are not shared, also `mask_features` and `category_features`.
 
   Degenerate input:
-    The same key gives the same weights, whatever the devices.
+    There is none: a config without categories is refused.
 
   Gradient:
     None: weights are where it ends.

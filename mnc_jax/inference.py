@@ -72,7 +72,7 @@ def predict_ensemble(models, images, image_sizes, *, configs: Sequence[Config]) 
     `Instances` with leading B, as from `predict`.
 
   Degenerate input:
-    As of `predict`. A model that finds nothing changes nothing that the others find.
+    As of `predict`. A model without a valid proposal changes nothing that the others find.
 
   Gradient:
     None flows: instances are chosen.

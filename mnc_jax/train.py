@@ -36,7 +36,7 @@ def init_state(params, config: Config) -> TrainState:
     The state at step 0. It refers to `params`, without a copy.
 
   Degenerate input:
-    Frozen parameters have no state of the optimiser.
+    Frozen parameters have a state of the optimiser too; it has no effect.
 
   Gradient:
     None: what the optimiser holds starts from zero.

@@ -4,7 +4,8 @@
     says that "Arguments are those of" another function.
   What it returns is told under `Returns:` or `Yields:`, or by a sentence that begins with
   Returns, Yields or Says whether. (A property is named like what it returns.)
-  `Raises:` names every exception that its own body raises, in short docstrings too.
+  `Raises:` names every exception that its own body raises, in short docstrings too; or they
+    say that "errors are those of" another function.
 
 A public class tells its fields under `Attributes:`, or each in a string below it. An operation
 that `mnc_jax` exports has all sections, and two more: `Degenerate input:`, what empty boxes,
@@ -20,7 +21,8 @@ from rules.source import LIBRARY, functions_of, imported_modules
 # A heading of a section, alone on its line, and the indented lines below it.
 _SECTION = re.compile(r"^([A-Z][a-z]+(?: [a-z]+)?):\n((?:  .*\n?|\n)+)", re.MULTILINE)
 _SAYS_WHAT_IT_RETURNS = re.compile(r"(?:^|[.:;]\s+)(?:Returns|Yields|Says whether)\b")
-_REFERS_TO_ANOTHER = re.compile(r"\bArguments\b[\w\s,]* are\s+those of\s+`")
+_ARGUMENTS_OF_ANOTHER = re.compile(r"\bArguments\b[\w\s,]* are\s+those of\s+`")
+_ERRORS_OF_ANOTHER = re.compile(r"\berrors\s+are\s+those of\s+`")
 OF_OPERATIONS = ("Args", "Returns", "Degenerate input", "Gradient", "Example")
 # Exported names that are no operations, so that an example would show nothing that they do.
 WITHOUT_EXAMPLE = {
@@ -57,7 +59,7 @@ def check_arguments(path, tree):
     section = _docstring(node)[1].get("Args")
     pattern = r"\b{}\b" if section is None else r"^  \*{{0,2}}{}: "
     faults += [f"{path}:{node.lineno}: {node.name} does not tell its argument {name!r}"
-               for name in _arguments(node) if not _REFERS_TO_ANOTHER.search(text)
+               for name in _arguments(node) if not _ARGUMENTS_OF_ANOTHER.search(text)
                and not re.search(pattern.format(name), section or text, re.MULTILINE)]
   return faults
 
@@ -74,7 +76,8 @@ def check_raises(path, tree):
   """A public function tells what its body raises."""
   return [f"{path}:{node.lineno}: {node.name} does not tell that it raises {error or 'again'}"
           for node in _functions(tree) for error in sorted(_raised(node))
-          if not re.search(rf"\b{error}\b", _docstring(node)[1].get("Raises", ""))]
+          if not re.search(rf"\b{error}\b", _docstring(node)[1].get("Raises", ""))
+          and not _ERRORS_OF_ANOTHER.search(ast.get_docstring(node) or "")]
 
 
 def check_fields(path, tree):

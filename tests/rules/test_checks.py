@@ -104,6 +104,8 @@ FINE = (
                                 '    return 1'),
     (check_raises, "train.py", 'def f():\n  """Doc.\n\n  Raises:\n    OSError: a.\n  """\n'
                                '  raise OSError'),
+    (check_raises, "train.py", 'def f():\n  """Arguments and errors are those of `g`."""\n'
+                               '  raise OSError'),
     (check_raises, "train.py", 'def f():\n  """Doc."""\n  def g():\n    raise OSError'),
     (check_fields, "train.py", 'class A:\n  """Doc.\n\n  Attributes:\n    x: a.\n  """\n  x: int'),
     (check_fields, "train.py", 'class A(nn.Module):\n  """Doc."""\n  config: ModelConfig'),
