@@ -33,8 +33,24 @@ def init_params(key, config: Config):
     A dict of float32 trees: `features`, `box_stage`, `mask_stage`, `category_stage`; if
     features are not shared, also `mask_features` and `category_features`.
 
+  Degenerate input:
+    There is none: a config without categories is refused.
+
+  Gradient:
+    None: weights are where it ends.
+
   Raises:
     ValueError: if the number of categories is not set.
+
+  Example:
+    >>> import jax
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
+    >>> params = init(jax.random.key(0), config=config)
+    >>> params["category_stage"]["category"]["bias"].shape
+    (3,)
   """
   model = config.model
   if model.num_categories < 2:
@@ -203,9 +219,36 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
     config: the experiment.
 
   Returns:
-    `(loss, metrics)`: the mean over the images that are not padding (0 if all are), and
-    a dict of `loss` and each stage's weighted `loss_1` ... `loss_5`; without stages 4
-    and 5 their entries are absent; and `truncated_proposals`, of an image on average.
+    `(loss, metrics)`: the mean over the images that are not padding, and a dict of `loss` and
+    each stage's weighted `loss_1` ... `loss_5`; without stages 4 and 5 their entries are
+    absent; and `truncated_proposals`, of an image on average. All are float32 scalars.
+
+  Degenerate input:
+    0 if all images are padding. An image without an instance has the losses of its negative
+    anchors and RoIs; a stage without a positive RoI has no loss of masks and deltas.
+
+  Gradient:
+    Flows into all parameters: of L2 to L5 also through the coordinates of the boxes that
+    earlier stages predict, and of L3 and L5 through the masks. Choices and targets pass none.
+
+  Example:
+    >>> import functools
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8),
+    ...                 train=TrainConfig(num_stages=3))
+    >>> batch = mnc_jax.Batch(
+    ...     images=jnp.full((1, 64, 64, 3), 90, jnp.uint8), image_sizes=jnp.array([[64, 64]]),
+    ...     boxes=jnp.array([[[8.0, 8.0, 40.0, 40.0]]]), labels=jnp.array([[1]]),
+    ...     masks=jnp.ones((1, 1, 112, 112), jnp.uint8), areas=jnp.array([[1024.0]]),
+    ...     crowd=jnp.array([[False]]), valid=jnp.array([[True]]))
+    >>> params = jax.eval_shape(lambda key: mnc_jax.init_params(key, config), jax.random.key(0))
+    >>> find_loss = functools.partial(mnc_jax.cascade_loss, config=config)
+    >>> loss, metrics = jax.eval_shape(find_loss, params, batch, jax.random.key(1))
+    >>> print(loss.shape, sorted(metrics))  # For numbers, see `train_step`.
+    () ['loss', 'loss_1', 'loss_2', 'loss_3', 'truncated_proposals']
   """
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])

@@ -142,7 +142,9 @@ class TrainConfig:
   anchors_per_image: int = 256
   """Anchors in the loss of an image, at most half of them positive."""
   anchor_positive_iou: float = 0.7
+  """Anchors at or above this IoU with an instance are positive, and the best of each instance."""
   anchor_negative_iou: float = 0.3
+  """Anchors below this IoU with every instance are negative."""
   anchor_border: float = 0.0
   """Anchors reaching more than this many pixels outside the image are left out."""
   force_roi_anchors: bool = False
@@ -150,14 +152,20 @@ class TrainConfig:
   their RoI (release)."""
   # Proposals that stage 1 hands on while training (release).
   pre_nms: int = 12000
+  """Best anchors that enter the suppression."""
   proposal_nms_iou: float = 0.7
+  """Above this IoU with a better one an anchor's box is dropped."""
   num_proposals: int = 300
+  """Boxes kept after the suppression."""
   min_box_size: float = 16.0
   """Proposals with a shorter side are dropped."""
   # RoIs sampled for stages 2 and 3 (release).
   rois_per_image: int = 64
+  """Boxes sampled of an image, positive and negative together."""
   roi_positive_fraction: float = 0.3
+  """Largest share of positive ones."""
   roi_positive_iou: float = 0.5
+  """Positive are RoIs at or above this IoU with an instance."""
   roi_hard_negative_iou: float = 0.1
   """Negatives at or above this IoU are the hard ones."""
   roi_hard_negative_fraction: float = 0.85
@@ -180,16 +188,21 @@ class TrainConfig:
   """Of stages 3 and 5."""
   # Optimiser (paper, section 4; release).
   optimizer: Literal["sgd", "adamw"] = "sgd"
+  """`sgd` is with momentum."""
   learning_rate: float = 1e-3
+  """After the warm-up, before `schedule` lowers it."""
   momentum: float = 0.9
+  """Of `sgd`."""
   weight_decay: float = 5e-4
   """Of weights; not of biases and scales (release)."""
   bias_rate: float = 1.0
   """Biases move at so many times the rate (release: 2)."""
   num_steps: int = 40000
+  """Length of the run."""
   schedule: Literal["step", "cosine"] = "step"
   """`step` divides the rate by ten at each of `decay_steps`; `cosine` goes to zero."""
   decay_steps: tuple[int, ...] = (32000,)
+  """Steps after which the rate is a tenth of what it was."""
   warmup_steps: int = 0
   """Steps in which the rate rises linearly from zero."""
   clip_norm: float = 0.0
@@ -204,7 +217,9 @@ class TrainConfig:
   init_only_trunk: bool = False
   """Of `init_weights`, take the shared features alone."""
   log_every: int = 20
+  """Steps from one line of metrics to the next."""
   checkpoint_every: int = 1000
+  """Steps from one checkpoint to the next."""
   evaluate_every: int = 0
   """Steps from one validation to the next: losses, mAP^r, a panel of pictures, and the best
   state kept in `workdir/best`. 0: none."""
@@ -220,10 +235,13 @@ class InferenceConfig:
   """From cascade outputs to instances."""
 
   pre_nms: int = 6000
+  """Best anchors that enter the suppression of proposals."""
   proposal_nms_iou: float = 0.7
+  """Above this IoU with a better one an anchor's box is dropped."""
   num_proposals: int = 300
   """RoIs after stage 1; five stages make twice as many candidates (paper, section 3.4)."""
   min_box_size: float = 16.0
+  """Proposals with a shorter side are dropped, in pixels of the network input."""
   release_bridge: bool = False
   """Stage 4's boxes follow the best category of all, background included (release), instead of
   the best foreground category."""
@@ -255,7 +273,14 @@ class InferenceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The whole experiment. See each part."""
+  """The whole experiment. See each part.
+
+  Attributes:
+    model: what the parameters are and how they are used.
+    data: which images, and how they reach the network.
+    train: losses, sampling, optimiser, bookkeeping.
+    inference: from cascade outputs to instances.
+  """
 
   model: ModelConfig = ModelConfig()
   data: DataConfig = DataConfig()
@@ -305,8 +330,16 @@ def with_categories(config: Config, names: typing.Sequence[str]) -> Config:
     config: with `config.model.num_categories` 0 or already right.
     names: of the categories; their number and one make C.
 
+  Returns:
+    The config with `config.model.num_categories` = C.
+
   Raises:
     ValueError: if `config.model.num_categories` is set and does not fit.
+
+  Example:
+    >>> import mnc_jax
+    >>> mnc_jax.with_categories(mnc_jax.Config(), ["cat", "dog"]).model.num_categories
+    3
   """
   count = len(names) + 1
   if config.model.num_categories not in (0, count):

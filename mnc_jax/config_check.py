@@ -140,7 +140,7 @@ def _is_usable(value):
 
 
 def check_values(config: Config) -> None:
-  """Refuses counts below 1, rates below 0, views of no size, and what is no usable number.
+  """Refuses a `config` with counts below 1, rates below 0, views of no size, or no usable numbers.
 
   Raises:
     ValueError: naming the field.

@@ -14,7 +14,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-  """Reads what `to_json` wrote; a section or field that is absent keeps its default.
+  """Returns the config that `to_json` wrote as `text`; what is absent there keeps its default.
 
   Raises:
     ValueError: if a section or field is unknown, or a value is of the wrong type, naming it.

@@ -32,7 +32,7 @@ def save_batch(path, batch: Batch, image_ids, **notes) -> None:
 
 
 def load_batch(path):
-  """Returns `(batch, image_ids, notes)` of a file that `save_batch` wrote.
+  """Returns `(batch, image_ids, notes)` that `save_batch` wrote at `path`.
 
   Raises:
     ValueError: if it is not such a file, naming it.

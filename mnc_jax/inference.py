@@ -30,7 +30,28 @@ def predict(params, images, image_sizes, *, config: Config) -> Instances:
 
   Returns:
     `Instances` with leading B, D = `config.inference.max_instances`, in pixels of the
-    network input. An image in which nothing is found has `valid` False everywhere.
+    network input.
+
+  Degenerate input:
+    An image in which nothing is found, or of size (0, 0), has `valid` False everywhere.
+
+  Gradient:
+    None flows: instances are chosen.
+
+  Example:
+    >>> import functools
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
+    >>> params = init(jax.random.key(0), config=config)
+    >>> images, sizes = jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[64, 64], [0, 0]])
+    >>> find = jax.jit(functools.partial(mnc_jax.predict, config=config))
+    >>> found = find(params, images, sizes)
+    >>> found.masks.shape, found.valid[1].sum().item()
+    ((2, 100, 28, 28), 0)
   """
   return predict_ensemble((params,), images, image_sizes, configs=(config,))
 
@@ -50,9 +71,29 @@ def predict_ensemble(models, images, image_sizes, *, configs: Sequence[Config]) 
   Returns:
     `Instances` with leading B, as from `predict`.
 
+  Degenerate input:
+    As of `predict`. A model without a valid proposal changes nothing that the others find.
+
+  Gradient:
+    None flows: instances are chosen.
+
   Raises:
     ValueError: if the numbers of models and configs differ or are 0, or two models differ in
       the number of categories or the mask size, naming both.
+
+  Example:
+    >>> import functools
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> params = jax.eval_shape(lambda key: mnc_jax.init_params(key, config), jax.random.key(0))
+    >>> images, sizes = jnp.zeros((1, 64, 64, 3), jnp.uint8), jnp.array([[64, 64]])
+    >>> find = functools.partial(mnc_jax.predict_ensemble, configs=(config, config))
+    >>> found = jax.eval_shape(find, (params, params), images, sizes)
+    >>> found.boxes.shape
+    (1, 100, 4)
   """
   return predict_and_count(models, images, image_sizes, configs=configs)[0]
 

@@ -14,7 +14,7 @@ GROUPS = ("weights", "biases", "scales", "frozen")
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
-  """Returns the rate as a function of the step: warm-up, then steps of ten or a cosine."""
+  """Returns the rate that `config` asks for, by step: warm-up, then steps of ten or a cosine."""
   if config.schedule == "cosine":
     after = optax.cosine_decay_schedule(
         config.learning_rate, max(config.num_steps - config.warmup_steps, 1))
@@ -29,8 +29,8 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
 def parameter_groups(params, config: Config):
   """Returns a tree like `params` that names the group of each array.
 
-  `frozen` are the layers of `model.frozen_blocks`, frozen batch normalisations and the mean of
-  the pixels, which stay as they are loaded. Of the rest, `biases` move at `train.bias_rate`
+  `frozen` are the layers of `config.model.frozen_blocks`, frozen batch normalisations and the
+  mean of the pixels, which stay as they are loaded. Of the rest, `biases` move at `train.bias_rate`
   times the rate and `scales` of normalisations at the rate, both without decay; `weights` are
   decayed (release).
   """
@@ -52,7 +52,7 @@ def _is_frozen(names, config: ModelConfig):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-  """Returns SGD with momentum (paper, section 4) or AdamW, with clipping if asked for."""
+  """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as `config` asks."""
   options, rate = config.train, learning_rate(config.train)
   weights, biases, frozen = (
       functools.partial(_in_group, name, config=config) for name in ("weights", "biases", "frozen"))
@@ -71,7 +71,7 @@ def _in_group(name, params, *, config):
 
 
 def describe_groups(params, config: Config) -> str:
-  """Returns a line a group: its arrays and numbers, its rate and its decay."""
+  """Returns a line a group of `params`: its arrays and numbers, rate and decay by `config`."""
   arrays, numbers = collections.Counter(), collections.Counter()
   for group, value in zip(jax.tree.leaves(parameter_groups(params, config)),
                           jax.tree.leaves(params), strict=True):

@@ -95,7 +95,7 @@ def fail_together(problem: str | None) -> None:
 
 
 def make_train_step(config: Config):
-  """Returns `step(state, batch) -> (state, metrics)` over all local devices.
+  """Returns `step(state, batch) -> (state, metrics)` of `config` over all local devices.
 
   `state` is replicated and given up to the step (its buffers are reused); `batch` comes
   from `shard`. The key of each device follows from seed, step and device alone.
@@ -108,7 +108,7 @@ def make_train_step(config: Config):
 
 
 def make_eval_step(config: Config):
-  """Returns `step(params, batch) -> metrics` over all devices; see `train.eval_step`.
+  """Returns `step(params, batch) -> metrics` of `config` over all devices; see `train.eval_step`.
 
   The metrics have `images` too: how many they are the mean of.
   """
@@ -127,7 +127,7 @@ def _weighted_mean(tree, weight):
 
 
 def make_predict(config: Config):
-  """Returns `predict(params, images, image_sizes)` over all local devices.
+  """Returns `predict(params, images, image_sizes)` of `config` over all local devices.
 
   `params` is replicated, images and sizes come from `shard`; the `Instances` that come out
   have leading [devices, b], and `unshard` brings them to the host.
@@ -138,8 +138,8 @@ def make_predict(config: Config):
 def make_predict_and_count(configs: Sequence[Config]):
   """Returns `predict(models, images, image_sizes)` over all local devices.
 
-  As `make_predict`, with a sequence of replicated parameter trees, one for each config, and
-  with counts; see `inference.predict_and_count`.
+  As `make_predict`, with a sequence of replicated parameter trees, one for each of `configs`,
+  and with counts; see `inference.predict_and_count`.
   """
   return _on_all_devices(functools.partial(predict_and_count, configs=tuple(configs)))
 
@@ -163,18 +163,18 @@ def _on_all_devices(function, **options):
 
 
 def replicate(tree):
-  """Copies a tree to every local device."""
+  """Returns a copy of `tree` on every local device, with a leading axis for them."""
   # Laid out as the step's results are: another axis name would cost a second compilation.
   return jax_utils.replicate(tree, axis_name=_AXIS)
 
 
 def unreplicate(tree):
-  """Returns the first device's copy."""
+  """Returns the first device's copy of a replicated `tree`."""
   return jax_utils.unreplicate(tree)
 
 
 def shard(tree):
-  """Cuts host arrays [B, ...] into [devices, B / devices, ...].
+  """Returns a `tree` of host arrays [B, ...] as [devices, B / devices, ...], on the devices.
 
   Raises:
     ValueError: if B is not a multiple of the number of local devices.
@@ -192,7 +192,7 @@ def shard(tree):
 
 
 def unshard(tree):
-  """Fetches [devices, b, ...] to the host as [devices * b, ...]; the inverse of `shard`."""
+  """Returns a `tree` of [devices, b, ...] on the host as [devices * b, ...]; inverse of `shard`."""
   return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), jax.device_get(tree))
 
 

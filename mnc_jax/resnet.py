@@ -181,11 +181,11 @@ class ResNetC4(nn.Module):
 
 
 def block_names(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
-  """Returns the names inside `ResNetC4` of the layers of each block that may be frozen."""
+  """Returns the names in `ResNetC4` of the layers of each block that `config` may freeze."""
   norm = "bn1" if config.trunk_norm == "frozen_batch" else "gn1"
   return (("conv1", norm), *(layer_names(config, number) for number in range(1, 4)))
 
 
 def layer_names(config: ModelConfig, number: int) -> tuple[str, ...]:
-  """Returns the names of the blocks of layer1, 2, 3 or 4, like "layer1_0"."""
+  """Returns the names of the blocks of layer `number`, 1 ... 4, by `config`: "layer1_0", ..."""
   return tuple(f"layer{number}_{index}" for index in range(DEPTHS[config.trunk][number - 1]))

@@ -67,7 +67,7 @@ def _lock(lock, workdir):
 
 
 def describe_owner(workdir) -> str:
-  """Returns what the program that trains in the folder wrote of itself; "" if there is nothing."""
+  """Returns what the program that trains in `workdir` wrote of itself; "" if there is nothing."""
   path = pathlib.Path(workdir) / _LOCK_FILE
   return path.read_text() if path.is_file() else ""
 
@@ -90,7 +90,7 @@ def check_space(workdir, *, needed: int) -> None:
 
 
 def read_config(workdir) -> Config:
-  """Returns the config that a run was last saved with.
+  """Returns the config that the run in `workdir` was last saved with.
 
   Raises:
     FileNotFoundError: if the folder or its config is missing.
@@ -111,7 +111,7 @@ def read_config(workdir) -> Config:
 
 
 def write_config(workdir, config: Config) -> None:
-  """Writes the config of a run, if it has changed.
+  """Writes the config of the run in `workdir`, if it has changed.
 
   Raises:
     OSError: if it cannot be written; what was there stays.

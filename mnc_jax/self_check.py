@@ -68,7 +68,7 @@ def compare_numbers(params, config: Config, recorded: dict) -> dict:
 
 
 def tolerance(config: Config) -> float:
-  """Returns the largest deviation of a sound installation."""
+  """Returns the largest deviation of a sound installation, by the dtype of `config`."""
   return _TOLERANCE[config.model.compute_dtype]
 
 

@@ -41,7 +41,7 @@ class RoiTargets(NamedTuple):
 
 
 def in_crowd(boxes, truth: Batch):
-  """Returns [N] bool, whether more than half of a box lies in a crowd region."""
+  """Returns [N] bool, whether more than half of each of `boxes` lies in a crowd of `truth`."""
   # Intersection over the box's own area: IoU says little against a region.
   low = jnp.maximum(boxes[:, None, :2], truth.boxes[None, :, :2])
   high = jnp.minimum(boxes[:, None, 2:], truth.boxes[None, :, 2:])
@@ -52,7 +52,7 @@ def in_crowd(boxes, truth: Batch):
 
 
 def match_truth(boxes, truth: Batch):
-  """Returns each box's best IoU [N] with a countable instance, that instance [N], all IoUs."""
+  """Returns the best IoU [N] of `boxes` with countable `truth`, that instance [N], all IoUs."""
   countable = truth.valid & ~truth.crowd
   iou = box_iou(boxes, truth.boxes) * countable[None]
   return iou.max(axis=1), iou.argmax(axis=1), iou

@@ -31,6 +31,22 @@ def init_state(params, config: Config) -> TrainState:
   Args:
     params: from `init_params`, or pretrained.
     config: of the run; `config.train` chooses the optimiser.
+
+  Returns:
+    The state at step 0. It refers to `params`, without a copy.
+
+  Degenerate input:
+    Frozen parameters have a state of the optimiser too; it has no effect.
+
+  Gradient:
+    None: what the optimiser holds starts from zero.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> state = mnc_jax.init_state({"features": {"kernel": jnp.ones(4)}}, mnc_jax.Config())
+    >>> print(state.step, state.params["features"]["kernel"])
+    0 [1. 1. 1. 1.]
   """
   return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params))
 
@@ -48,8 +64,36 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
 
   Returns:
     `(state, metrics)`. Metrics are float32 scalars: `loss`, `loss_1` ... `loss_5`,
-    `gradient_norm` before clipping, `learning_rate`. Non-finite numbers are not hidden:
-    `check_finite` finds them at the next log step.
+    `gradient_norm` before clipping, `learning_rate`.
+
+  Degenerate input:
+    Of a batch of padding alone all losses are 0; decay and momentum move the weights all the
+    same. Non-finite numbers are not hidden: `check_finite` finds them at the next log step.
+
+  Gradient:
+    That of `cascade_loss` is taken here; none is meant to flow through a step.
+
+  Example:
+    >>> import functools
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8),
+    ...                 train=TrainConfig(num_stages=3))
+    >>> batch = mnc_jax.Batch(
+    ...     images=jnp.full((1, 64, 64, 3), 90, jnp.uint8), image_sizes=jnp.array([[64, 64]]),
+    ...     boxes=jnp.array([[[8.0, 8.0, 40.0, 40.0]]]), labels=jnp.array([[1]]),
+    ...     masks=jnp.ones((1, 1, 112, 112), jnp.uint8), areas=jnp.array([[1024.0]]),
+    ...     crowd=jnp.array([[False]]), valid=jnp.array([[True]]))
+    >>> key_params, key_sampling = jax.random.split(jax.random.key(0))
+    >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
+    >>> state = mnc_jax.init_state(init(key_params, config=config), config)
+    >>> # Log 2 is the first loss of the masks: each pixel is as likely object as not.
+    >>> step = jax.jit(functools.partial(mnc_jax.train_step, config=config))
+    >>> state, metrics = step(state, batch, key_sampling)
+    >>> print(state.step, f"{metrics['loss_2']:.2f}")
+    1 0.69
   """
   gradient = jax.grad(cascade_loss, has_aux=True)
   gradients, metrics = gradient(state.params, batch, key, config=config)
@@ -78,7 +122,7 @@ def eval_step(params, batch: Batch, key, *, config: Config, mean_over_devices=No
 
 
 def step_key(seed: int, step, device):
-  """Returns the key of one step on one device: a function of the three, nothing is stored."""
+  """Returns the key of a step on a device: a function of them and `seed`, nothing is stored."""
   root = jax.random.key(seed)
   return jax.random.fold_in(jax.random.fold_in(root, step), device)
 

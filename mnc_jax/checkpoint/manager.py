@@ -41,7 +41,7 @@ def open_checkpoints(workdir, *, keep=KEPT) -> ocp.CheckpointManager:
 
 @contextlib.contextmanager
 def failures_told(manager):
-  """Tells for people what Orbax raises when a checkpoint cannot be written.
+  """Tells for people what Orbax raises when a checkpoint of `manager` cannot be written.
 
   What is half written is removed, so that it does not fill the disk; complete ones stay.
 
@@ -66,7 +66,8 @@ def _reason(error):
 def remove_unfinished(manager) -> None:
   """Removes what a save that failed, or a program that was killed, left half written.
 
-  Only for the program that holds the claim on the folder: what it does not know of is dead.
+  Only for the program that holds the claim on the folder of `manager`: what it does not know
+  of is dead.
   """
   if jax.process_index() == 0:
     for path in pathlib.Path(manager.directory).glob(_UNFINISHED):

@@ -15,7 +15,12 @@ from mnc_jax.tree_shapes import check_fit
 
 
 class Categories(NamedTuple):
-  """The categories of a data set, background not among them; label i is entry i - 1."""
+  """The categories of a data set, background not among them; label i is entry i - 1.
+
+  Attributes:
+    category_names: of each, a string.
+    category_ids: of each, an int, as the annotations have it.
+  """
   category_names: tuple
   category_ids: tuple
 
@@ -52,7 +57,7 @@ def restore(manager, like, *, categories=None):
 
 
 def has_optimizer(manager) -> bool:
-  """Says whether the latest checkpoint is of a run; of an imported model it has weights alone."""
+  """Says whether the latest checkpoint of `manager` is of a run, not an imported model."""
   step = manager.latest_step()
   with _damage_told(manager, step):
     return manager.item_metadata(step).get("optimizer") is not None
@@ -65,6 +70,9 @@ def restore_params(manager, like, *, categories):
     manager: from `open_checkpoints`.
     like: a tree of arrays or `jax.ShapeDtypeStruct`.
     categories: anything with `category_names` and `category_ids`: those that were saved.
+
+  Returns:
+    The weights, a tree as `like`.
 
   Raises:
     ValueError: as `restore`.
@@ -82,18 +90,18 @@ def load_notes(workdir) -> dict:
 
 
 def describe_source(notes) -> str:
-  """Says what a model is from, by the notes of its checkpoint or file."""
+  """Returns what a model is from, in words, by the `notes` of its checkpoint or file."""
   source, step = notes.get("source", "unknown"), notes.get("step", 0)
   return f"{source}, trained for {step} steps" if step else source
 
 
 def saved_notes(manager) -> dict:
-  """Returns the notes of the latest checkpoint; empty if there is none, or none were saved."""
+  """Returns the notes of the latest checkpoint of `manager`; empty if there are none."""
   return _read_metadata(manager).get("notes", {})
 
 
 def saved_scores(manager) -> dict:
-  """Returns the scores of the latest checkpoint; empty if there is none, or none were saved."""
+  """Returns the scores of the latest checkpoint of `manager`; empty if there are none."""
   return _read_metadata(manager).get("scores", {})
 
 

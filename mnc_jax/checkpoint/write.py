@@ -63,7 +63,7 @@ def save_model(workdir, params, config: Config, categories, *, notes) -> None:
 
 
 def wait_until_written(manager) -> None:
-  """Waits until what was saved is on the disk.
+  """Waits until what was saved with `manager` is on the disk.
 
   Raises:
     OSError: if it could not be written; see `failures_told`.
@@ -73,7 +73,7 @@ def wait_until_written(manager) -> None:
 
 
 def check_written(manager) -> None:
-  """Tells, without waiting, whether a save in the background has failed.
+  """Refuses to go on if a save of `manager` in the background has failed; does not wait for one.
 
   Raises:
     OSError: if it has; see `failures_told`.
@@ -95,7 +95,7 @@ def bytes_to_save(manager, state) -> int:
 
 
 def check_free(workdir) -> None:
-  """Refuses a folder that has checkpoints.
+  """Refuses a `workdir` that has checkpoints.
 
   Raises:
     ValueError: naming the last step.

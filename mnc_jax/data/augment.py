@@ -15,7 +15,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
 
 
 def check_augmentation(config: DataConfig) -> None:
-  """Refuses ranges that no image could be drawn from.
+  """Refuses ranges of `config` that no image could be drawn from.
 
   Raises:
     ValueError: naming the field.
@@ -60,7 +60,7 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
 
 
 def draw_scale(rng, jitter: tuple[float, float]) -> float:
-  """Returns a factor whose logarithm is uniform: half as large is as likely as twice."""
+  """Returns a factor in `jitter` drawn by `rng`, its log uniform: half is as likely as twice."""
   low, high = np.log(jitter)
   return float(np.exp(rng.uniform(low, high)))
 

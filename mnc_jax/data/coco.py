@@ -101,7 +101,7 @@ def _warn_of_empty(coco):
 
 
 def list_coco(folder: pathlib.Path, report: Report) -> listing.Listing:
-  """Returns what a folder in the layout above holds.
+  """Returns what a folder in the layout above holds; faults of its entries go to `report`.
 
   Raises:
     ValueError: if it has not this layout, if a file is not in COCO format, or if the files

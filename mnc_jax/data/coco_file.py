@@ -49,9 +49,9 @@ class CocoFile(NamedTuple):
 
 
 def read_coco_file(path: pathlib.Path, report: Report) -> CocoFile:
-  """Reads an annotation file; polygons are drawn as COCO's tools draw them.
+  """Returns the annotations at `path`; polygons are drawn as COCO's tools draw them.
 
-  Images and annotations that cannot be used are reported and left out; so are, in silence,
+  Images and annotations that cannot be used go to `report` and are left out; so are, in silence,
   the annotations of such an image.
 
   Raises:
@@ -79,7 +79,7 @@ def _read_sections(path):
 
 
 def read_json(path: pathlib.Path) -> Any:
-  """Returns the content of a JSON file.
+  """Returns the content of the JSON file at `path`.
 
   Raises:
     ValueError: if it cannot be read or is not JSON, naming the file.

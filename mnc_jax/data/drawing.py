@@ -43,7 +43,7 @@ class _Frame(NamedTuple):
 
 
 def draw_image(index: int, split_seed: int) -> Drawing:
-  """Draws image number `index` of the split with this seed, with 1 to 5 shapes."""
+  """Returns image number `index` of the split with seed `split_seed`, of 1 to 5 shapes."""
   rng = np.random.default_rng([_ROOT_SEED, split_seed, index])
   image = _draw_background(rng)
   masks = np.zeros((0, IMAGE_SIDE, IMAGE_SIDE), bool)

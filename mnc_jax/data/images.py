@@ -21,7 +21,7 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 
 
 def read_image(path) -> np.ndarray:
-  """Returns the image in a file as `decode_image` does.
+  """Returns the image at `path` as `decode_image` does.
 
   Raises:
     BrokenImageError: if it is missing or cannot be decoded, naming the file.

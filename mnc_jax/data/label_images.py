@@ -25,7 +25,7 @@ _LISTS = ("train.txt", "val.txt")
 
 
 def list_label_images(folder: pathlib.Path, report: Report) -> listing.Listing:
-  """Returns what the folder holds.
+  """Returns what the folder holds; faults go to `report`.
 
   Images of the same name are reported, and names that are not UTF-8; with lists also their
   bad lines, see `listing.read_lists`; without lists also label images without an image. An

@@ -19,7 +19,7 @@ _MOST_RUNS = 2 ** 24
 
 
 def read_label_map(path: pathlib.Path) -> np.ndarray:
-  """Returns the [h, w] integer labels of an image file; of a palette, the indices.
+  """Returns the [h, w] integer labels of the image at `path`; of a palette, the indices.
 
   OpenCV would give the colours of the palette, which nothing can be told from.
 

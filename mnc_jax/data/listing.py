@@ -50,16 +50,21 @@ class Entry(NamedTuple):
 
 
 class Listing(NamedTuple):
-  """A whole data set: its categories `{"id": int, "name": str}`, and the entries by split."""
+  """A whole data set.
+
+  Attributes:
+    categories: {"id": int, "name": str} of each.
+    splits: the entries by the name of the split.
+  """
   categories: list[dict[str, Any]]
   splits: dict[str, list[Entry]]
 
 
 def check_image(path: pathlib.Path, size: tuple[int, int], annotation_path) -> None:
-  """Decodes an image to see that it is whole and as large as it is annotated.
+  """Decodes the image at `path` to see that it is whole and of the `size` (h, w) annotated.
 
   Raises:
-    BrokenImageError: if not, naming the file.
+    BrokenImageError: if not, naming the file and `annotation_path`.
   """
   found = read_image(path).shape[:2]
   if found != tuple(size):
@@ -98,9 +103,10 @@ def split_names(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def read_lists(train: pathlib.Path, validation: pathlib.Path, report: Report):
-  """Returns the names by split that two files list, one a line; empty lines do not count.
+  """Returns the names by split that the files `train` and `validation` list, one a line.
 
-  A name that is none, or whose id was given before in either list, is reported and left out.
+  Empty lines do not count. A name that is none, or whose id was given before in either list,
+  goes to `report` and is left out.
 
   Raises:
     ValueError: if a list cannot be read, or names nothing.

@@ -44,7 +44,7 @@ def prepare(dataset: str, source, data_dir, *, allow_bad: bool = False) -> None:
 
 
 def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
-  """Returns the images to train on or to evaluate on.
+  """Returns the images of a `split`: to train on or to evaluate on.
 
   A data set `coco` is read from its files if any path of `config` names one, and otherwise
   as it was prepared.
@@ -66,7 +66,7 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
 
 
 def load_categories(config: DataConfig):
-  """Returns `(names, ids)` of a data set's categories, even if it is not there yet.
+  """Returns `(names, ids)` of the categories of `config`'s set, even if it is not there.
 
   Raises:
     ValueError: if they stand in files (COCO format), and these cannot be read.

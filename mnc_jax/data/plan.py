@@ -31,7 +31,7 @@ class TrainingPlan:
 
 
 def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray]:
-  """Returns rows [batch_size] of the source and flips [batch_size] bool of a step.
+  """Returns rows [batch_size] of the source and flips [batch_size] bool of a step of `plan`.
 
   Each epoch goes once through a new order of the images of each bucket, and leaves out the
   few that do not fill a batch: other ones in each epoch. A bucket with fewer images than a
@@ -43,7 +43,7 @@ def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray
 
 
 def place_rng(plan: TrainingPlan, step: int, place: int) -> np.random.Generator:
-  """Returns the generator of all further chance in one image of a step."""
+  """Returns the generator of all further chance in the image at `place` of a step of `plan`."""
   return np.random.default_rng([plan.seed, step, place, 2, 1])
 
 
@@ -59,7 +59,7 @@ def _epoch_rows(plan: TrainingPlan, epoch: int) -> np.ndarray:
 def evaluation_rows(buckets, batch_size: int) -> np.ndarray:
   """Returns [number of batches, batch_size]: each image once, in order within its bucket.
 
-  The last batch of a bucket is filled up with `FILLER`.
+  `buckets` holds that of each image. The last batch of a bucket is filled up with `FILLER`.
   """
   batches = []
   for rows in _by_bucket(buckets):
@@ -70,7 +70,7 @@ def evaluation_rows(buckets, batch_size: int) -> np.ndarray:
 
 
 def process_slice(batch_size: int, process_index: int, process_count: int) -> slice:
-  """Returns the part of each batch that one process loads.
+  """Returns the part of each `batch_size` that process `process_index` of `process_count` loads.
 
   Raises:
     ValueError: if the batch cannot be divided equally, or there is no such process.

@@ -21,7 +21,7 @@ VERSION = "1.2.0"
 
 
 def set_folder(name: str, data_dir) -> pathlib.Path:
-  """Returns where the prepared set of this name is, or would be."""
+  """Returns where in `data_dir` the prepared set of this name is, or would be."""
   return pathlib.Path(data_dir) / name / VERSION
 
 
@@ -44,7 +44,7 @@ def record_features():
 
 
 def encode_example(entry: Entry, content: Content):
-  """Returns the example that `record_features` describes."""
+  """Returns the example of `entry` and `content` that `record_features` describes."""
   found = content.annotations
   example = {name: np.array([annotation[name] for annotation in found], np.int64)
              for name in ("id", "category_id", "iscrowd")}
@@ -77,7 +77,7 @@ def write_index(folder: pathlib.Path, split: str, entries, sizes, category_ids) 
 
 
 def read_index(folder: pathlib.Path, split: str) -> dict[str, np.ndarray]:
-  """Returns what `write_index` wrote, `category_counts` being the instances of each category."""
+  """Returns what `write_index` wrote of a `split` in `folder`; counts are of each category."""
   with np.load(_index_path(folder, split)) as arrays:
     return dict(arrays)
 
@@ -87,7 +87,7 @@ def _index_path(folder, split):
 
 
 def open_split(folder: pathlib.Path, split: str) -> Source:
-  """Returns the source of a split of a prepared set. Reads its index, but none of its records."""
+  """Returns the source of a split in a prepared `folder`. Reads its index, but no records."""
   builder = tfds.builder_from_directory(folder)
   rows = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
   index, categories = read_index(folder, split), builder.info.metadata["categories"]

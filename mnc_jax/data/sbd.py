@@ -38,7 +38,7 @@ _ROOTS = ("", "dataset", "benchmark_RELEASE/dataset", "VOC2012", "VOCdevkit/VOC2
 
 
 def list_sbd(folder: pathlib.Path, report: Report) -> Listing:
-  """Returns what a folder in one of the two layouts holds.
+  """Returns what a folder in one of the two layouts holds; faults go to `report`.
 
   Lines of the lists that are no name of a file, and names that are given twice, are reported,
   see `listing.read_lists`. Whether a name has its files shows when its entry is read.

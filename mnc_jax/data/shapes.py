@@ -19,7 +19,7 @@ _MOST_SHAPES = 10  # More than any image has, so that annotation ids follow from
 
 
 def list_shapes(folder: pathlib.Path, report: Report) -> Listing:
-  """Returns the entries of 8000 training and 200 validation images, not drawn yet."""
+  """Returns 8000 training and 200 validation images, not drawn yet; no `folder`, no `report`."""
   del folder, report  # Nothing is read.
   categories = [{"id": place, "name": name} for place, name in enumerate(CATEGORY_NAMES, 1)]
   return Listing(categories, {
@@ -42,6 +42,6 @@ def _draw(index, split_seed, image_id, report):
 
 
 def load_shapes(data_dir: str, split: str) -> Source:
-  """Returns the split `train` or `validation`, drawing the set first if it is absent."""
+  """Returns the `split` "train" or "validation"; draws the set if `data_dir` has none."""
   prepare_set("shapes", list_shapes, "", data_dir)
   return prepared.open_split(prepared.set_folder("shapes", data_dir), split)

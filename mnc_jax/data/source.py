@@ -107,7 +107,7 @@ def ground_truth(source: Source) -> dict[str, Any]:
 
 
 def restrict(source: Source, image_ids: Sequence[int]) -> Source:
-  """Returns the source with these images only, in the order given.
+  """Returns the source with the images `image_ids` only, in their order.
 
   Raises:
     ValueError: if an id is not in the source, or is given twice, naming it.
@@ -139,7 +139,7 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 
 
 def decode_masks(rles: Sequence[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
-  """Returns [n, h, w] uint8 masks of RLEs that all have the same (h, w) `size`.
+  """Returns [n, h, w] uint8 masks of `rles` that all have the same (h, w) `size`.
 
   Raises:
     ValueError: if they have more pixels together than `_MOST_MASK_PIXELS`.
@@ -153,7 +153,15 @@ def decode_masks(rles: Sequence[dict[str, Any]], size: tuple[int, int]) -> np.nd
 
 
 def make_annotation(annotation_id: int, image_id: int, category_id: int, rle, crowd: bool):
-  """Returns a COCO annotation; box `[x, y, width, height]` and area come from the mask."""
+  """Returns a COCO annotation; box `[x, y, width, height]` and area come from the mask.
+
+  Args:
+    annotation_id: of it alone.
+    image_id: of its image.
+    category_id: of its category.
+    rle: its mask.
+    crowd: whether it is a crowd region.
+  """
   return {
       "id": int(annotation_id), "image_id": int(image_id), "category_id": int(category_id),
       "bbox": mask_api.toBbox(rle).tolist(), "area": float(mask_api.area(rle)),

@@ -10,7 +10,7 @@ from mnc_jax.data.prepared import read_index
 
 
 def summarize(folder: pathlib.Path) -> str:
-  """Returns what a prepared set holds: two tables, and what was left out.
+  """Returns what the set prepared in `folder` holds: two tables, and what was left out.
 
   Instances include crowd regions. A median is the mean of two where there is no middle.
   """

@@ -13,32 +13,41 @@ _PERCENTILES = (1.0, 99.8)
 
 
 class Example(NamedTuple):
-  """One image at network scale with its n instances; the fields are those of `Batch`."""
-  image: np.ndarray  # [h, w, 3] uint8
-  boxes: np.ndarray  # [n, 4] float32
-  labels: np.ndarray  # [n] int32
-  masks: np.ndarray  # [n, 112, 112] uint8
-  areas: np.ndarray  # [n] float32
-  crowd: np.ndarray  # [n] bool
+  """One image at network scale with its n instances; the fields are those of `Batch`.
+
+  Attributes:
+    image: [h, w, 3] uint8.
+    boxes: [n, 4] float32.
+    labels: [n] int32.
+    masks: [n, 112, 112] uint8.
+    areas: [n] float32.
+    crowd: [n] bool.
+  """
+  image: np.ndarray
+  boxes: np.ndarray
+  labels: np.ndarray
+  masks: np.ndarray
+  areas: np.ndarray
+  crowd: np.ndarray
 
 
 def scale_factors(sizes, short_side: int, long_side: int):
-  """Returns [N] float64 that bring (h, w) to the short side, or less to keep the long one."""
+  """Returns [N] float64 that bring `sizes` (h, w) to `short_side`, or less to keep `long_side`."""
   sizes = np.asarray(sizes, np.float64)
   return np.minimum(short_side / sizes.min(axis=1), long_side / sizes.max(axis=1))
 
 
 def scaled_sizes(sizes, short_side: int, long_side: int):
-  """Returns [N, 2] int32 (height, width) after scaling by `scale_factors`, at least 1."""
+  """Returns [N, 2] int32 `sizes` after scaling to `short_side` and `long_side`, at least 1."""
   scaled = np.asarray(sizes) * scale_factors(sizes, short_side, long_side)[:, None]
   return np.maximum(np.rint(scaled), 1).astype(np.int32)
 
 
 def choose_buckets(sizes, buckets, image_ids):
-  """Returns [N] int32, for each (h, w) the bucket that holds it with the least padding.
+  """Returns [N] int32, for each of `sizes` (h, w) which of `buckets` pads it least.
 
   Raises:
-    ValueError: if a size fits into none, naming the image.
+    ValueError: if a size fits into none, naming the image by `image_ids`.
   """
   sizes, bounds = np.asarray(sizes), np.asarray(buckets)
   fits = (sizes[:, None] <= bounds[None]).all(axis=2)
@@ -52,7 +61,7 @@ def choose_buckets(sizes, buckets, image_ids):
 
 
 def adapt_image(image, config: DataConfig):
-  """Returns the image as the network is to see it, before it is cropped or scaled."""
+  """Returns the image as the network of `config` is to see it, before it is cropped or scaled."""
   return stretch_contrast(image) if config.stretch_contrast else image
 
 
@@ -65,6 +74,9 @@ def stretch_contrast(image):
 
   Args:
     image: [h, w, 3] uint8 RGB.
+
+  Returns:
+    The same shape and dtype.
   """
   low, high = np.percentile(image, _PERCENTILES)
   if high <= low:
@@ -91,7 +103,7 @@ def resize_record(record: Record, size: tuple[int, int]) -> Example:
 
 
 def resize_image(image, size: tuple[int, int]):
-  """Returns the image at (height, width): pixel areas when shrinking, else bilinear."""
+  """Returns the image at `size` (height, width): pixel areas when shrinking, else bilinear."""
   if image.shape[:2] == tuple(size):
     return image
   shrinks = size[0] < image.shape[0]
@@ -110,7 +122,7 @@ def tight_boxes(masks):
 
 
 def crop_masks(masks, boxes, *, side: int = MASK_SIDE):
-  """Returns [n, side, side] uint8: each mask inside its integer box, resampled, at least .5."""
+  """Returns [n, side, side] uint8: `masks` inside their integer `boxes`, resampled, >= .5."""
   crops = np.zeros((len(masks), side, side), np.uint8)
   for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):
     if x2 > x1:
@@ -147,7 +159,7 @@ def pad_rows(array, count: int):
 
 
 def pad_image(image, size: tuple[int, int]):
-  """Returns the image with zeros right and below, to (height, width)."""
+  """Returns the image with zeros right and below, to `size` (height, width)."""
   padded = np.zeros((*size, 3), np.uint8)
   padded[:image.shape[0], :image.shape[1]] = image
   return padded

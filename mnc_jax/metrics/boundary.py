@@ -20,7 +20,7 @@ _LOWEST_THRESHOLD = 0.5
 
 
 def average_precisions(ground_truth, results, *, width_ratio: float = 0.02) -> coco.Score:
-  """Scores masks by Boundary AP; result and errors are those of `coco.average_precisions`.
+  """Returns the Boundary AP of masks; fields and errors are those of `coco.average_precisions`.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`.

@@ -154,7 +154,7 @@ def count_kinds(errors) -> dict:
 
 
 def count_confusions(errors) -> collections.Counter:
-  """Counts (category id given, category id that is right) of all confusions."""
+  """Returns how often each (category id given, right one) is confused in the `errors`."""
   return collections.Counter(
       (judged.record["category_id"], one.annotations[judged.instance]["category_id"])
       for one in errors for judged in one.results if judged.kind == "confusion")

@@ -26,10 +26,10 @@ def read_shape(record, image, kind: str):
 
 
 def read_area(record, image) -> float:
-  """Returns the annotation's `area`; without one the pixels of its mask, or else of its box.
+  """Returns the `area` of an annotation `record`; without one the pixels of its mask, or box.
 
   It says whether an instance is small, medium or large, for boxes too. COCO's files give
-  the area of the polygons, which is not quite the number of pixels.
+  the area of the polygons, which is not quite the number of pixels. Masks are as large as `image`.
   """
   if "area" in record:
     return float(record["area"])
@@ -37,7 +37,7 @@ def read_area(record, image) -> float:
 
 
 def measure_area(shape) -> float:
-  """Returns the pixels of an RLE, or the width times height of a box."""
+  """Returns the pixels of a `shape`: of an RLE, or the width times height of a box."""
   return float(coco_mask.area(shape)) if isinstance(shape, dict) else float(shape[2] * shape[3])
 
 

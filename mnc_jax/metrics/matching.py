@@ -93,7 +93,7 @@ def measure_overlaps(found, truth, image, kind: str):
 
 
 def judge(found: Matches, threshold: float):
-  """Returns three [N] bool: true positive, duplicate of one, ignored.
+  """Returns of each result `found` three [N] bool: true positive, duplicate of one, ignored.
 
   A result of a taken instance is a duplicate. A result that reaches no instance but has at
   least `threshold` of its area in a crowd region is ignored. The rest is false.

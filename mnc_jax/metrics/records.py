@@ -24,14 +24,14 @@ _FIELDS = {
 
 
 def is_crowd(record) -> bool:
-  """Says whether an annotation is a crowd region."""
+  """Says whether `record`, an annotation, is a crowd region."""
   return bool(record.get("iscrowd", 0))
 
 
 def count_instances(ground_truth) -> tuple[dict, tuple]:
   """Returns {category name: instances, at least 1}, and the names of those without any.
 
-  Crowd regions are not counted.
+  Crowd regions of `ground_truth` are not counted.
   """
   counts = collections.Counter(
       record["category_id"] for record in ground_truth["annotations"] if not is_crowd(record))
@@ -96,7 +96,10 @@ def check_results(results, ground_truth, *, place: str = "the results") -> None:
 
 
 def check_records(ground_truth, results, kind: str, *, allow_empty: bool = False) -> None:
-  """Refuses ground truth and results of which `kind`, "segm" or "bbox", cannot be scored."""
+  """Refuses `ground_truth` and `results` whose `kind`, "segm" or "bbox", cannot be scored.
+
+  Without results there is nothing to score, which `allow_empty` allows.
+  """
   check_ground_truth(ground_truth, allow_empty=allow_empty)
   check_results(results, ground_truth)
   check_kind(ground_truth, results, kind)
@@ -104,10 +107,11 @@ def check_records(ground_truth, results, kind: str, *, allow_empty: bool = False
 
 def check_kind(ground_truth, results, kind: str, *, truth_place: str = "the ground truth",
                results_place: str = "the results") -> None:
-  """Refuses records without what is to be scored: masks ("segm") or boxes ("bbox").
+  """Refuses records without the `kind` to be scored: masks ("segm") or boxes ("bbox").
 
   The box of an annotation without `bbox` is the bounds of its mask; a result's is not, for
-  a detector's boxes are not always those.
+  a detector's boxes are not always those. Errors call `ground_truth` by `truth_place` and
+  `results` by `results_place`.
 
   Raises:
     ValueError: naming the first such record, or that there is no such kind.
@@ -126,10 +130,10 @@ def check_kind(ground_truth, results, kind: str, *, truth_place: str = "the grou
 
 
 def kinds_of(results, *, place: str = "the results") -> tuple[str, ...]:
-  """Returns which kinds can be scored: those that any record has; of an empty list both.
+  """Returns which kinds can be scored: those that any of `results` has; of an empty list both.
 
   Raises:
-    ValueError: if no record has either.
+    ValueError: if no record has either, saying in which `place`.
   """
   kinds = tuple(kind for kind in KINDS
                 if not results or any(_FIELD_OF_KIND[kind] in record for record in results))

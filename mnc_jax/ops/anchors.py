@@ -22,6 +22,19 @@ def make_anchors(height, width, *, stride, scales, ratios):
     [height, width, A, 4] float32 pixels, A = T * S with the scales running fastest, each
     centred on its cell's centre ((j + .5) * stride, (i + .5) * stride). They may
     reach outside the image.
+
+  Degenerate input:
+    A map without rows or columns has no anchors: [0, width, A, 4] or [height, 0, A, 4].
+
+  Gradient:
+    None: anchors are constants, made on the host.
+
+  Example:
+    >>> import mnc_jax
+    >>> anchors = mnc_jax.make_anchors(1, 2, stride=16, scales=(1.0, 2.0), ratios=(1.0,))
+    >>> print(anchors[0, 1])
+    [[16.  0. 32. 16.]
+     [ 8. -8. 40. 24.]]
   """
   half_sides = 0.5 * _anchor_sides(stride, scales, ratios)
   x, y = np.meshgrid((np.arange(width) + 0.5) * stride, (np.arange(height) + 0.5) * stride)

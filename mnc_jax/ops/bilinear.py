@@ -45,7 +45,7 @@ def neighbors(positions, cells):
 
 
 def kappa_matrix(indices, weights, cells):
-  """Returns `neighbors` as dense weights over the axis, two [..., 2] -> [..., cells]."""
+  """Returns [..., cells] dense weights of `neighbors`: indices [..., 2], their weights [..., 2]."""
   axis = jnp.arange(cells, dtype=jnp.int32).reshape((1,) * (indices.ndim - 1) + (1, cells))
   return jnp.sum(jnp.where(indices[..., None] == axis, weights[..., None], 0.0), axis=-2)
 

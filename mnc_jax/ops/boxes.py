@@ -22,7 +22,7 @@ def as_float(values):
 
 
 def larger(a, b):
-  """Returns the larger of two values; where they are equal, `a` takes the gradient.
+  """Returns the larger of `a` and `b`; where they are equal, `a` takes the gradient.
 
   Not jnp.maximum: its gradient asks which operand equals the result. XLA may compute an
   operand once more for that question, with other rounding, and the gradient is lost (a
@@ -32,7 +32,7 @@ def larger(a, b):
 
 
 def smaller(a, b):
-  """Returns the smaller of two values, as `larger` does."""
+  """Returns the smaller of `a` and `b`; where they are equal, `a` takes the gradient."""
   return jnp.where(b < a, b, a)
 
 
@@ -52,9 +52,21 @@ def box_iou(boxes_a, boxes_b):
     boxes_b: [M, 4] pixels.
 
   Returns:
-    [N, M] in [0, 1]. Empty or inverted boxes have IoU 0 with everything, themselves
-    included. No epsilon stands under the fraction: a box of any size has IoU 1 with
-    itself. Gradients are finite everywhere.
+    [N, M] in [0, 1], float32 or wider. No epsilon stands under the fraction: a box of any
+    size has IoU 1 with itself.
+
+  Degenerate input:
+    Empty or inverted boxes have IoU 0 with everything, themselves included.
+
+  Gradient:
+    Flows into both; finite everywhere, 0 for pairs that do not overlap.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> boxes = jnp.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 2.0], [9.0, 9.0, 9.0, 9.0]])
+    >>> print(mnc_jax.box_iou(boxes[:1], boxes))
+    [[1.  0.5 0. ]]
   """
   chex.assert_rank([boxes_a, boxes_b], 2)
   chex.assert_axis_dimension(boxes_a, 1, 4)
@@ -83,8 +95,21 @@ def encode_boxes(boxes, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
     stds: four numbers that the deltas are divided by.
 
   Returns:
-    [..., 4] (dx, dy, dw, dh), finite: where a box or an anchor has no extent along an
-    axis, the anchor counts as one pixel wide and the log is 0.
+    [..., 4] (dx, dy, dw, dh), float32 or wider.
+
+  Degenerate input:
+    Finite: an anchor without extent along an axis counts as one pixel wide there, and where
+    box or anchor has none, the log is 0.
+
+  Gradient:
+    Flows into boxes and anchors; none through a log that is 0 for want of extent.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> anchor, box = jnp.array([0.0, 0.0, 4.0, 4.0]), jnp.array([2.0, 0.0, 6.0, 4.0])
+    >>> print(mnc_jax.encode_boxes(box, anchor, stds=(0.1, 0.1, 0.2, 0.2)))
+    [5. 0. 0. 0.]
   """
   chex.assert_equal_shape([boxes, anchors])
   chex.assert_axis_dimension(boxes, -1, 4)
@@ -108,8 +133,20 @@ def decode_boxes(deltas, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
     stds: four numbers that the deltas are multiplied by.
 
   Returns:
-    [..., 4] pixels. dw and dh are clamped at `MAX_LOG_SCALE` and take no gradient
-    beyond it. A zero-width anchor gives a zero-width box with finite gradients.
+    [..., 4] pixels, float32 or wider. dw and dh are clamped at `MAX_LOG_SCALE`.
+
+  Degenerate input:
+    A zero-width anchor gives a zero-width box where the anchor is.
+
+  Gradient:
+    Flows into deltas and anchors, finite; none into a dw or dh beyond the clamp.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> anchor, deltas = jnp.array([0.0, 0.0, 4.0, 4.0]), jnp.array([0.5, 0.0, 0.0, 0.0])
+    >>> print(mnc_jax.decode_boxes(deltas, anchor))
+    [2. 0. 6. 4.]
   """
   chex.assert_equal_shape([deltas, anchors])
   chex.assert_axis_dimension(deltas, -1, 4)
@@ -122,10 +159,29 @@ def decode_boxes(deltas, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
 
 
 def clip_boxes(boxes, height, width):
-  """Returns boxes [..., 4] cut at an image of `height` x `width` pixels.
+  """Cuts boxes at the edges of an image.
 
-  `height` and `width` may be traced scalars. A box wholly outside becomes empty. A
-  coordinate beyond the edge passes no gradient on; one on the edge does.
+  Args:
+    boxes: [..., 4] pixels.
+    height: scalar, pixels of the image; may be traced.
+    width: likewise.
+
+  Returns:
+    [..., 4] pixels, float32 or wider, 0 <= x <= width and 0 <= y <= height.
+
+  Degenerate input:
+    A box wholly outside becomes empty; an inverted one stays so or becomes empty.
+
+  Gradient:
+    A coordinate beyond the edge passes none on; one on the edge does.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> boxes = jnp.array([[-2.0, 1.0, 9.0, 3.0], [8.5, 0.0, 9.0, 3.0]])
+    >>> print(mnc_jax.clip_boxes(boxes, 4, 8))
+    [[0. 1. 8. 3.]
+     [8. 0. 8. 3.]]
   """
   chex.assert_axis_dimension(boxes, -1, 4)
   boxes = as_float(boxes)

@@ -31,8 +31,21 @@ def paste_masks(masks, boxes, height, width):
 
   Returns:
     [R, height, width] float32, the masks read at the pixel centres (j + .5, i + .5), 0 for
-    pixels whose centre is outside the box. Empty and inverted boxes give 0. Gradients
-    flow into masks and boxes (but not through the box's hard edge).
+    pixels whose centre is outside the box.
+
+  Degenerate input:
+    Empty and inverted boxes give 0; what lies outside the image is not drawn.
+
+  Gradient:
+    Flows into masks and boxes, but not through the box's hard edge.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> mask, box = jnp.array([[[1.0, 0.5], [1.0, 0.5]]]), jnp.array([[1.0, 0.0, 3.0, 2.0]])
+    >>> print(mnc_jax.paste_masks(mask, box, 2, 4)[0])
+    [[0.  1.  0.5 0. ]
+     [0.  1.  0.5 0. ]]
   """
   _check_masks(masks, boxes)
   boxes = as_float(boxes)

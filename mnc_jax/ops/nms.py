@@ -25,7 +25,22 @@ def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
     indices: [max_outputs] int32 into `boxes`, best first; of equal scores the lower
       index comes first. 0 in unused slots.
     valid: [max_outputs] bool, False in unused slots.
-    A choice takes no gradient; the chosen coordinates do, by `boxes[indices]`.
+
+  Degenerate input:
+    An empty box overlaps nothing, itself included, and is chosen once. Without a row, or
+    without a usable one, no slot is used.
+
+  Gradient:
+    A choice takes none; the chosen coordinates do, by `boxes[indices]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> boxes = jnp.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.0], [9.0, 9.0, 12.0, 12.0]])
+    >>> scores = jnp.array([0.8, 0.9, 0.7])
+    >>> indices, valid = mnc_jax.nms(boxes, scores, iou_threshold=0.5, max_outputs=3)
+    >>> print(indices, valid)
+    [1 2 0] [ True  True False]
   """
   indices, chosen, _ = nms_and_count(
       boxes, scores, iou_threshold=iou_threshold, max_outputs=max_outputs, valid=valid)
@@ -71,8 +86,23 @@ def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
       lower index comes first. 0 in unused slots.
     scores: [max_outputs] float32, lowered, falling; 0 in unused slots.
     valid: [max_outputs] bool, False in unused slots.
-    No gradient flows into indices and scores; the chosen coordinates pass one, by
-    `boxes[indices]`. An empty box overlaps nothing, itself included, and is chosen once.
+
+  Degenerate input:
+    An empty box overlaps nothing, itself included, and is chosen once. Without a row, or
+    without a usable one, no slot is used.
+
+  Gradient:
+    None flows through indices and scores; the chosen coordinates pass one, by
+    `boxes[indices]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> boxes = jnp.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 2.0], [9.0, 9.0, 12.0, 12.0]])
+    >>> scores = jnp.array([0.9, 0.8, 0.7])
+    >>> indices, lowered, _ = mnc_jax.soft_nms(boxes, scores, sigma=0.5, max_outputs=3)
+    >>> print(indices, [f"{score:.3f}" for score in lowered])  # .485 = .8 exp(-.5^2 / .5)
+    [0 2 1] ['0.900', '0.700', '0.485']
   """
   usable = _usable(boxes, scores, valid) & jnp.isfinite(scores)
   keep = lambda left: jnp.where((left > 0) & (left >= min_score), left, -jnp.inf)

@@ -42,9 +42,26 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
       map must be 0 in the others. None: all do. Only `caffe` looks at it.
 
   Returns:
-    [R, size, size, K] in the dtype of `features`. Gradients flow into features and into
-    boxes; exact, but for `caffe`, where they are those of the rounded box. Empty and inverted
-    boxes give finite values and gradients.
+    [R, size, size, K] in the dtype of `features`.
+
+  Degenerate input:
+    Empty and inverted boxes give finite values and gradients.
+
+  Gradient:
+    Flows into features and into boxes; exact, but for `caffe`, where it is that of the
+    rounded box.
+
+  Raises:
+    ValueError: for another `grid` or `method`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> ramp = jnp.broadcast_to(jnp.arange(4.0)[None, :, None], (4, 4, 1))
+    >>> boxes = jnp.array([[0.0, 0.0, 8.0, 8.0], [1.0, 0.0, 9.0, 8.0]])
+    >>> print(mnc_jax.roi_warp(ramp, boxes, size=2, stride=2)[:, 0, :, 0])
+    [[0.5 2.5]
+     [1.  3. ]]
   """
   chex.assert_rank([features, boxes], [3, 2])
   chex.assert_axis_dimension(boxes, 1, 4)

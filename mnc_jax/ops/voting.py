@@ -53,11 +53,31 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
 
   Returns:
     `Instances` with D rows, best first, of equal scores the lower category, then the
-    lower candidate first; all zero where `valid` is False. Where the average exceeds
-    the threshold nowhere, the box is the chosen candidate's, cut. No gradient flows.
+    lower candidate first; all zero where `valid` is False.
+
+  Degenerate input:
+    Without a candidate that counts, no row is valid. Where the average exceeds the threshold
+    nowhere, the box is the chosen candidate's, cut.
+
+  Gradient:
+    None flows: instances are chosen.
 
   Raises:
     ValueError: for another `suppression`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> masks = jnp.stack([jnp.full((2, 2), 0.5), jnp.ones((2, 2))])
+    >>> boxes = jnp.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 4.0]])
+    >>> class_scores = jnp.array([[0.25, 0.75], [0.75, 0.25]])
+    >>> found = mnc_jax.vote_masks(masks, boxes, class_scores, nms_iou=0.3, similar_iou=0.5,
+    ...                            max_instances=2, height=8, width=8)
+    >>> print(found.labels, found.scores, found.valid)
+    [1 0] [0.75 0.  ] [ True False]
+    >>> print(found.masks[0])  # .75 of the first mask and .25 of the second.
+    [[0.625 0.625]
+     [0.625 0.625]]
   """
   return vote_and_count(
       masks, boxes, class_scores, nms_iou=nms_iou, similar_iou=similar_iou,

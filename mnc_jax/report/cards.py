@@ -40,7 +40,7 @@ def badge(kind: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-  """Returns "1 image", "2 images"."""
+  """Returns the count with its noun: "1 image", "2 images"."""
   return f"{count} {noun}" + ("" if count == 1 else "s")
 
 

@@ -61,7 +61,7 @@ def make_page(judged, cards, settings: Settings) -> str:
 
 
 def describe_kinds(iou_threshold: float) -> dict:
-  """Returns {kind: what it means, in words}."""
+  """Returns {kind: what it means, in words} of errors at `iou_threshold`."""
   return {
       "duplicate": f"IoU of {iou_threshold:g} or more with an instance of its category that a "
                    "better result has already found",

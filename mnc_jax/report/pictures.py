@@ -23,7 +23,14 @@ _WHAT = ("truth", "results")
 
 
 class Pictures(NamedTuple):
-  """Paths of both pictures from the page, with / between folders, and their common size."""
+  """Both pictures of an image.
+
+  Attributes:
+    truth: path of the annotations' picture from the page, with / between folders.
+    results: path of the results' picture, likewise.
+    width: pixels of both.
+    height: pixels of both.
+  """
   truth: str
   results: str
   width: int
@@ -49,6 +56,9 @@ def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pic
     image: [H, W, 3] uint8 RGB.
     errors: `ImageErrors` of it.
     names: {category id: name}.
+
+  Returns:
+    Where the pictures are, and their size.
   """
   paths = [f"images/{name}_{what}.jpg" for what in _WHAT]
   drawings = [_draw_truth(image, errors, names), _draw_results(image, errors, names)]

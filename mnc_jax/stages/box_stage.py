@@ -36,7 +36,10 @@ class BoxStage(nn.Module):
 
 
 def init_box_stage(key, config: ModelConfig, channels: int):
-  """Returns freshly initialised parameters of stage 1 (normal(.01), as the release)."""
+  """Returns parameters of stage 1 drawn with `key` for `config`: normal(.01), as the release.
+
+  `channels` is K of the features.
+  """
   return BoxStage(config).init(key, jnp.zeros((2, 2, channels)))["params"]
 
 

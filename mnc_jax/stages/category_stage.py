@@ -61,7 +61,7 @@ class Conv5(nn.Module):
 
 
 def init_category_stage(key, config: ModelConfig, channels: int):
-  """Returns freshly initialised parameters of stage 3."""
+  """Returns parameters of stage 3 drawn with `key` for `config`; `channels` is the features' K."""
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
   return CategoryStage(config).init(key, roi_features, roi_features)["params"]
 

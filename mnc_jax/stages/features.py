@@ -95,19 +95,19 @@ class SmallTrunk(nn.Module):
 
 
 def feature_stride(config: ModelConfig) -> int:
-  """Pixels of the network input a feature cell."""
+  """Returns the pixels of the network input a feature cell of `config`'s trunk."""
   return 4 if config.trunk == "small" else 16
 
 
 def feature_channels(config: ModelConfig) -> int:
-  """K, channels of the shared features."""
+  """Returns K, the channels of the features of `config`'s trunk."""
   if config.trunk in DEPTHS:
     return 4 * EXPANSION * config.resnet_width
   return config.trunk_widths[1] if config.trunk == "small" else _VGG16_BLOCKS[-1][0]
 
 
 def coarsest_stride(config: ModelConfig) -> int:
-  """Pixels that height and width of the padded images should be multiples of."""
+  """Returns the pixels that sides of padded images are to be multiples of, by `config`."""
   return 2 ** len(config.trunk_widths) if config.trunk == "small" else 16
 
 
@@ -138,7 +138,7 @@ def _trunk(config):
 
 
 def init_features(key, config: ModelConfig):
-  """Returns freshly initialised parameters of the trunk."""
+  """Returns parameters of the trunk of `config`, drawn with `key`."""
   images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
   sizes = jnp.full((1, 2), 32, jnp.int32)
   return _trunk(config).init(key, images, sizes)["params"]

@@ -62,7 +62,10 @@ def _module(config):
 
 
 def init_mask_stage(key, config: ModelConfig, channels: int):
-  """Returns freshly initialised parameters of stage 2 (dense masks normal(.001): release)."""
+  """Returns parameters of stage 2 drawn with `key` for `config`; dense masks normal(.001): release.
+
+  `channels` is K of the features.
+  """
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
   return _module(config).init(key, roi_features)["params"]
 

@@ -38,7 +38,7 @@ class _Run(NamedTuple):
 
 
 def is_caffemodel(path) -> bool:
-  """Says whether a file begins as a NetParameter does; another protobuf may do so too."""
+  """Says whether the file at `path` begins as a NetParameter; another protobuf may do so too."""
   size = path.stat().st_size
   with path.open("rb") as file:
     try:
@@ -56,7 +56,7 @@ def is_caffemodel(path) -> bool:
 
 
 def read_caffemodel(path):
-  """Returns `({"<layer>/<number>": Lazy}, metadata)`: of a layer mostly weights and bias.
+  """Returns `({"<layer>/<number>": Lazy}, metadata)` of `path`: mostly weights and biases.
 
   Shapes are without the leading ones that vectors and matrices had until 2014.
 

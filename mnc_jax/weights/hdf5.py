@@ -6,7 +6,7 @@ from mnc_jax.weights.lazy import READ_ERRORS, lazy_array, plain_shape
 
 
 def read_hdf5(path):
-  """Returns `({name: Lazy}, {})`, names being paths in the file, without a leading slash.
+  """Returns `({name: Lazy}, {})` of `path`, names being those in it, without a leading slash.
 
   The arrays of Caffe lie at `data/<layer>/<number>`, and are called `<layer>/<number>` as in its
   other format.

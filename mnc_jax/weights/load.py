@@ -95,7 +95,7 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
 
 
 def find_source(file: WeightsFile, config: ModelConfig) -> Source:
-  """Returns what a file offers to the model.
+  """Returns what a file offers to the model of `config`.
 
   Raises:
     ValueError: if it is of no known architecture, or not of the model's.
@@ -137,7 +137,7 @@ def initialise_missing(params, key, config: Config):
 
 
 def move_to_device(params):
-  """Moves arrays to the device, one that stands at two places of the tree once.
+  """Returns `params` on the device; an array that stands at two places of the tree moves once.
 
   Half the memory of a copy each, where both paths of stage 3 begin with fc6. Two places then
   share a buffer: a step that gives its buffers up needs copies.

@@ -114,7 +114,7 @@ def _distinct(field, metadata, kind):
 
 
 def read_notes(metadata, origin) -> dict:
-  """Returns the notes of one of our models: its source, numbers for the self-check; or {}.
+  """Returns notes in `metadata` of our models: the source, numbers for the self-check; or {}.
 
   Raises:
     ValueError: if they are not a JSON object, naming `origin`.

@@ -16,7 +16,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_npz(path):
-  """Returns `({name: Lazy}, {})`; of each array only the header is read.
+  """Returns `({name: Lazy}, {})` of `path`; of each array only the header is read.
 
   Raises:
     ValueError: if the archive or a header cannot be read.

@@ -11,7 +11,7 @@ _PARALLEL = "module."  # What DataParallel puts before each name.
 
 
 def read_torch(path):
-  """Returns `({name: Lazy}, metadata)` of a state dict, or of a checkpoint that holds one.
+  """Returns `({name: Lazy}, metadata)` of the state dict at `path`, or in a checkpoint.
 
   Files are mapped into memory, so that only the arrays that are read are loaded; those of before
   PyTorch 1.6 cannot be, and are loaded at once. Entries that are no arrays go to the metadata.

@@ -6,7 +6,7 @@ from mnc_jax.weights.lazy import lazy_array
 
 
 def read_safetensors(path):
-  """Returns `({name: Lazy}, metadata)`.
+  """Returns `({name: Lazy}, metadata)` of `path`.
 
   Raises:
     ValueError: if the file cannot be read.

@@ -33,19 +33,19 @@ class Source(NamedTuple):
 
 
 def constant(values) -> Lazy:
-  """Returns numbers that are in no file as an array of one."""
+  """Returns `values`, numbers that are in no file, as an array of one."""
   return Lazy(np.shape(values), lambda: np.asarray(values, np.float32))
 
 
 def convolution(lazy: Lazy) -> Lazy:
-  """Turns a kernel [out, in, height, width] (Caffe, PyTorch) into [height, width, in, out]."""
+  """Returns `lazy`, a kernel [out, in, height, width] (Caffe, PyTorch), as [..., in, out]."""
   outputs, inputs, height, width = lazy.shape
   return Lazy((height, width, inputs, outputs),
               lambda: np.ascontiguousarray(lazy.read().transpose(2, 3, 1, 0)))
 
 
 def dense(lazy: Lazy) -> Lazy:
-  """Turns a kernel [out, in] or, as a convolution, [out, in, 1, 1] into [in, out]."""
+  """Returns `lazy`, a kernel [out, in] or, as a convolution, [out, in, 1, 1], as [in, out]."""
   outputs = lazy.shape[0]
   return Lazy((math.prod(lazy.shape[1:]), outputs),
               lambda: np.ascontiguousarray(lazy.read().reshape(outputs, -1).T))
@@ -71,12 +71,12 @@ def dense_on_map(lazy: Lazy, channels: int) -> Lazy:
 
 
 def blue_first(lazy: Lazy) -> Lazy:
-  """Turns a first kernel [height, width, 3, out] for RGB into one for BGR."""
+  """Returns `lazy`, a first kernel [height, width, 3, out] for RGB, as one for BGR."""
   return Lazy(lazy.shape, lambda: np.ascontiguousarray(lazy.read()[:, :, ::-1]))
 
 
 def pixel_parameters(mean_bgr, *, scale_bgr=(1.0, 1.0, 1.0)) -> dict:
-  """Returns what the trunk subtracts from pixels of 0 ... 255 and multiplies them with."""
+  """Returns the `mean_bgr` that is taken off pixels of 0 ... 255, and the `scale_bgr` after it."""
   return {"features/pixel_mean": constant(mean_bgr), "features/pixel_scale": constant(scale_bgr)}
 
 

@@ -48,7 +48,7 @@ def find_naming(file: WeightsFile) -> Naming | None:
 
 
 def places(depths) -> list:
-  """Returns (block, layer) of each convolution, both from 1, in order."""
+  """Returns (block, layer) of each convolution, from 1, in order; `depths` is layers a block."""
   return [(block, layer) for block, depth in enumerate(depths, start=1)
           for layer in range(1, depth + 1)]
 
