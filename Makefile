@@ -1,14 +1,19 @@
 # `make demo` and `make test` need Python (3.11 or newer) and make; they install the rest in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak lint clean
+.PHONY: help install demo test soak coverage lint clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3,$(call works,$(name))))
 # For example: make test TESTS=tests/ops
 TESTS ?= tests
-VENV := .venv
+# Which versions to install: constraints.txt, constraints-oldest.txt or constraints-newest.txt (which
+# needs Python 3.12). For example: make test CONSTRAINTS=constraints-oldest.txt VENV=.venv-oldest
+CONSTRAINTS ?= constraints.txt
+VENV ?= .venv
 RUN := $(VENV)/bin/python
+# Named after the versions, so that others are installed when others are asked for.
+INSTALLED := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
 
 # What was compiled once is read from the disk the next time.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
@@ -19,12 +24,14 @@ help:
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
 	@echo "make soak     the long tests: kills, mutated inputs (see docs/reliability.md; an hour)"
+	@echo "make coverage all tests, and which part of mnc_jax/ they run"
 	@echo "make lint     lint only"
+	@echo "Other versions: CONSTRAINTS=constraints-oldest.txt or constraints-newest.txt after any of them"
 	@echo "make clean    remove what these made: $(VENV), caches, demo"
 
-install: $(VENV)/.installed
+install: $(INSTALLED)
 
-demo: $(VENV)/.installed
+demo: $(INSTALLED)
 	@$(RUN) experiments/demo.py
 
 # One process a core: compilation, the larger part of the time, is single-threaded.
@@ -33,21 +40,28 @@ test: lint
 
 soak: export PYTHONPATH := $(CURDIR):$(CURDIR)/tests:$(CURDIR)/experiments
 soak: export JAX_PLATFORMS := cpu
-soak: $(VENV)/.installed
+soak: $(INSTALLED)
 	@$(RUN) tests/soak/kills.py --kills 100
 	@$(RUN) tests/soak/kills.py --kills 20 --signal term
+	@$(RUN) tests/mutations/run.py --inputs 5000
 
-lint: $(VENV)/.installed
+# Statements and branches of mnc_jax/ apart, each with its bar; it takes longer than `make test`.
+coverage: lint
+	@JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile --cov --cov-report= $(TESTS)
+	@mkdir -p build && $(RUN) -m coverage json -q -o build/coverage.json
+	@$(RUN) tests/coverage_figures.py build/coverage.json
+
+lint: $(INSTALLED)
 	@$(RUN) -m ruff check --quiet . && echo "ruff: no complaints"
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "mnc_jax needs Python 3.11 or newer with its venv module, and \
 	found none as python3.12, python3.11 or python3: install it, or name it: make PYTHON=/path/to/python" \
 	>&2; exit 1; }
 	@echo "Installing mnc_jax and what it needs in $(VENV); a few minutes the first time."
 	@$(RUN) -c "" 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
-	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@touch $@
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
+	@rm -f $(VENV)/.installed* && touch $@
 
 clean:
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .hypothesis build demo mnc_jax.egg-info
+	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build demo mnc_jax.egg-info

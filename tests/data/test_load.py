@@ -1,0 +1,46 @@
+"""The doors to the data: what a config asks for that is not there, and names known before it is."""
+
+import pytest
+
+from data.toys import coco_content, make_source
+from mnc_jax.config import DataConfig
+from mnc_jax.data import load_categories, load_source
+from mnc_jax.data.coco_file import read_json
+from mnc_jax.data.source import restrict
+
+
+def test_a_split_is_train_or_eval():
+  with pytest.raises(ValueError, match="split 'val': 'train' or 'eval'"):
+    load_source(DataConfig(dataset="shapes"), "val")
+
+
+def test_an_unknown_data_set_is_told_with_those_that_are_known():
+  with pytest.raises(ValueError, match="'voc' is not known: shapes, coco, label_images, sbd"):
+    load_source(DataConfig(dataset="voc"), "eval")
+
+
+@pytest.mark.parametrize("dataset, count, first, last", [
+    ("shapes", 5, "disc", "ring"), ("sbd", 20, "aeroplane", "tvmonitor"),
+    ("label_images", 1, "object", "object")])
+def test_categories_are_known_without_data(tmp_path, dataset, count, first, last):
+  names, ids = load_categories(DataConfig(dataset=dataset, data_dir=str(tmp_path)))
+  assert (len(names), names[0], names[-1]) == (count, first, last)
+  assert ids == tuple(range(1, count + 1))
+
+
+def test_categories_of_coco_are_those_of_the_file(write_coco):
+  annotations, images = write_coco(coco_content())
+  config = DataConfig(dataset="coco", train_annotations=str(annotations),
+                      train_images=str(images))
+  assert load_categories(config) == (("bird", "tree"), (5, 20))
+
+
+def test_an_image_is_asked_for_once():
+  source = make_source([(8, 8)] * 3)
+  with pytest.raises(ValueError, match="toy: image id 101 is asked for twice"):
+    restrict(source, [100, 101, 101])
+
+
+def test_annotations_that_cannot_be_read_are_no_json_fault(tmp_path):
+  with pytest.raises(ValueError, match=f"cannot read {tmp_path}: Is a directory"):
+    read_json(tmp_path)
