@@ -36,7 +36,7 @@ def read_image(path) -> np.ndarray:
 
 
 def read_file(path: pathlib.Path) -> bytes:
-  """Returns the bytes of a plain file; a device or a pipe could go on for ever.
+  """Returns the bytes of the plain file at `path`; a device or a pipe could go on for ever.
 
   Raises:
     OSError: as the system says.
@@ -80,7 +80,7 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
 
 
 def claimed_pixels(encoded: bytes) -> int:
-  """Returns how many pixels the header of an image claims; 0 if none can be read."""
+  """Returns how many pixels the header of the image `encoded` claims; 0 if none can be read."""
   try:
     if encoded[:4] in PIL.TiffImagePlugin.PREFIXES:
       return _tiff_pixels(encoded)
