@@ -50,6 +50,10 @@ class Worker:
         self._process.kill()
       self._process.stdin.close()
       self._process.wait()
+      self._process.stdout.close()
+      self._errors.seek(0)
+      self._said = self._errors.read().decode(errors="replace").splitlines()
+      self._errors.close()
       self._code, self._process = self._process.returncode, None
 
   def _start(self):
@@ -93,10 +97,8 @@ class Worker:
     return f"the process died of {name}: {self._tail()}"
 
   def _tail(self):
-    self._errors.seek(0)
-    lines = self._errors.read().decode(errors="replace").splitlines()
-    frames = [line.strip() for line in lines if line.strip().startswith("File ")]
-    return " | ".join(frames[:4] or lines[-4:])[:600]
+    frames = [line.strip() for line in self._said if line.strip().startswith("File ")]
+    return " | ".join(frames[:4] or self._said[-4:])[:600]
 
 
 def run(inputs, *, module: str, timeout: float = 20.0, report=None):
