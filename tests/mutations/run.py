@@ -5,6 +5,7 @@ The program ends with status 1 if there was a fault.
 """
 
 import argparse
+import collections
 import pathlib
 import sys
 import time
@@ -17,6 +18,7 @@ _MODULE = "mutations.families"
 # Listed here, because only workers import the readers.
 FAMILIES = ("coco", "results", "labels", "sbd", "images", "npz", "caffe_hdf5", "hdf5",
             "safetensors", "caffemodel", "torch", "models", "configs", "overrides")
+_EVERY = 500  # Inputs.
 _KINDS = ("refused", "accepted", "fault")
 
 
@@ -27,7 +29,8 @@ def main(arguments) -> int:
   inputs = [(names[number % len(names)], options.seed + number // len(names))
             for number in range(options.inputs)]
   start = time.monotonic()
-  counts, faults = run(inputs, module=_MODULE, timeout=options.timeout, report=_tell)
+  counts, faults = run(inputs, module=_MODULE, timeout=options.timeout,
+                       report=_Progress(len(inputs)))
   print(format_table(counts))
   print(f"{len(inputs)} inputs, seeds {options.seed} ... {inputs[-1][1]}, "
         f"{time.monotonic() - start:.0f} s, {len(faults)} faults")
@@ -39,13 +42,24 @@ def _read_options(arguments):
   parser.add_argument("--inputs", type=int, default=5000)
   parser.add_argument("--seed", type=int, default=0, help="of the first input of each family")
   parser.add_argument("--family", choices=FAMILIES)
-  parser.add_argument("--timeout", type=float, default=60.0, help="seconds an input may take")
+  parser.add_argument("--timeout", type=float, default=20.0,
+                      help="seconds an input may compute or sleep")
   return parser.parse_args(arguments)
 
 
-def _tell(family, seed, outcome):
-  if outcome.kind == "fault":
-    print(f"FAULT --family {family} --seed {seed}: {outcome.detail}", flush=True)
+class _Progress:
+  """Prints faults when they are found, and the table now and then."""
+
+  def __init__(self, total):
+    self._total, self._counts = total, collections.defaultdict(collections.Counter)
+
+  def __call__(self, family, seed, outcome):
+    self._counts[family][outcome.kind] += 1
+    if outcome.kind == "fault":
+      print(f"FAULT --family {family} --seed {seed}: {outcome.detail}", flush=True)
+    done = sum(count.total() for count in self._counts.values())
+    if done % _EVERY == 0 and done < self._total:
+      print(f"{format_table(self._counts)}\n{done} of {self._total}\n", flush=True)
 
 
 def format_table(counts) -> str:

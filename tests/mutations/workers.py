@@ -14,7 +14,8 @@ from mutations.outcomes import Outcome
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PATHS = (ROOT, ROOT / "tests", ROOT / "experiments")
-_START = 300  # Seconds to import everything, on a busy machine.
+_START = 1200  # Seconds to import everything, on a busy machine.
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Worker:
@@ -22,10 +23,11 @@ class Worker:
 
   Attributes:
     module: that holds the families.
-    timeout: seconds an input may take.
+    timeout: seconds an input may compute or sleep. Waiting for a processor, on a busy machine,
+      does not count.
   """
 
-  def __init__(self, module: str, *, timeout: float = 60.0):
+  def __init__(self, module: str, *, timeout: float = 20.0):
     self.module, self.timeout, self._process, self._errors = module, timeout, None, None
 
   def judge(self, family: str, seed: int) -> Outcome:
@@ -34,7 +36,7 @@ class Worker:
       self._start()
     self._process.stdin.write(f"{family} {seed}\n".encode())
     self._process.stdin.flush()
-    line = self._read_line(self.timeout)
+    line = self._read_answer()
     if line:
       return Outcome(*json.loads(line))
     hung = self._process.poll() is None and line is None
@@ -48,6 +50,10 @@ class Worker:
         self._process.kill()
       self._process.stdin.close()
       self._process.wait()
+      self._process.stdout.close()
+      self._errors.seek(0)
+      self._said = self._errors.read().decode(errors="replace").splitlines()
+      self._errors.close()
       self._code, self._process = self._process.returncode, None
 
   def _start(self):
@@ -62,6 +68,25 @@ class Worker:
       self.close(kill=True)
       raise RuntimeError(f"the worker did not start: {self._tail()}")
 
+  def _read_answer(self):
+    """Returns a line, b"" if the process ended, None if it computes or sleeps for too long."""
+    begin, asleep = self._computed(), 0.0
+    while asleep + self._computed() - begin < self.timeout:
+      line = self._read_line(0.25)
+      if line is not None:
+        return line
+      asleep += 0.25 * (self._status()[0] == "S")
+    return None
+
+  def _computed(self):
+    """Returns the seconds of processor time that the process has had."""
+    return sum(map(int, self._status()[11:13])) / _TICKS
+
+  def _status(self):
+    """Returns the fields of /proc/PID/stat from the state on."""
+    text = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text()
+    return text.rpartition(")")[2].split()
+
   def _read_line(self, seconds):
     """Returns a line, b"" if the process ended, None if there is none in time."""
     ready, _, _ = select.select([self._process.stdout], [], [], seconds)
@@ -72,19 +97,17 @@ class Worker:
     return f"the process died of {name}: {self._tail()}"
 
   def _tail(self):
-    self._errors.seek(0)
-    lines = self._errors.read().decode(errors="replace").splitlines()
-    frames = [line.strip() for line in lines if line.strip().startswith("File ")]
-    return " | ".join(frames[:4] or lines[-4:])[:600]
+    frames = [line.strip() for line in self._said if line.strip().startswith("File ")]
+    return " | ".join(frames[:4] or self._said[-4:])[:600]
 
 
-def run(inputs, *, module: str, timeout: float = 60.0, report=None):
+def run(inputs, *, module: str, timeout: float = 20.0, report=None):
   """Judges inputs one after the other.
 
   Args:
     inputs: of (family, seed).
     module: that holds the families.
-    timeout: seconds an input may take.
+    timeout: seconds an input may compute or sleep.
     report: called with family, seed and outcome of each.
 
   Returns:
