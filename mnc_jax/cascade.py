@@ -260,7 +260,8 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   terms, truncated = jax.vmap(one_image)(shared, truth, keys)
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = sum(metrics.values())
-  metrics["truncated_proposals"] = losses.masked_mean(truncated.astype(jnp.float32), real)
+  metrics["truncated_proposals"] = losses.masked_mean(
+      truncated.astype(metrics["loss"].dtype), real)
   return metrics["loss"], metrics
 
 

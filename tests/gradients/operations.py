@@ -80,7 +80,8 @@ def _joined(moved):
 
 def _sampled(moved):
   count = len(moved)
-  proposals = Proposals(moved, np.ones(count), np.ones(count, bool), np.arange(count))
+  proposals = Proposals(moved, np.ones(count), np.ones(count, bool), np.arange(count),
+                        np.int32(0))
   return targets.sample_rois(proposals, truth_of_one_image(), jax.random.key(3),
                              config=tiny.tiny_config().train).boxes
 
