@@ -102,8 +102,8 @@ def _read_rle(segmentation, height, width):
 def _join_runs(lengths):
   """Returns the same runs, none but the first of no pixels.
 
-  pycocotools takes such a run for the end when it merges or compares masks, and finds other
-  bounds.
+  Where both masks have such a run, pycocotools takes it for their end: the IoU of [3, 0, 5, 8]
+  with itself is 0.
   """
   joined = [0]
   for place, length in enumerate(lengths.tolist()):

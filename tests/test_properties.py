@@ -58,7 +58,8 @@ def test_run_lengths_with_empty_runs_are_the_mask_that_they_spell(size, lengths)
     rows, columns = np.nonzero(expected)
     assert mask_api.toBbox(rle).tolist() == [
         columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-    assert mask_api.iou([rle], [encode_mask(expected)], [0]) == 1
+    assert mask_api.iou([rle], [rle], [0]) == 1
+    assert mask_api.area(mask_api.merge([rle, rle])) == expected.sum()
 
 
 @_QUICK

@@ -51,9 +51,10 @@ def test_runs_of_no_pixels_do_not_end_a_mask(counts):
   from pycocotools import mask as mask_api
   pixels = np.repeat(np.arange(len(counts)) % 2, counts).reshape((4, 4), order="F")
   rle = read_segmentation({"size": [4, 4], "counts": counts}, 4, 4)
-  # Its IoU with itself was below 1, and its bounds reached over the image.
+  # Its IoU with itself was 0, or its union with itself smaller than it.
   assert rle == encode_mask(pixels)
-  assert mask_api.iou([rle], [encode_mask(pixels)], [0]) == 1
+  assert mask_api.iou([rle], [rle], [0]) == 1
+  assert mask_api.area(mask_api.merge([rle, rle])) == pixels.sum()
 
 
 def test_deep_nesting_is_refused(tmp_path):
