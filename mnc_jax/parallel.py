@@ -145,19 +145,19 @@ def make_predict_and_count(configs: Sequence[Config]):
 
 
 def _on_all_devices(function, **options):
-  """Returns the function mapped over all devices; on several hosts, they compile together."""
+  """Returns the function mapped over all devices; several hosts begin to compile together."""
   mapped = jax.pmap(function, axis_name=_AXIS, **options)
   if process_count() == 1:
     return mapped
-  compiled = {}
+  compiled = set()
 
   def call(*arguments):
     shapes = tuple(x.shape for x in jax.tree.leaves(arguments))
     if shapes not in compiled:
-      compiled[shapes] = mapped.lower(*arguments).compile()
+      compiled.add(shapes)
       # Collectives on CPU give up on a host that comes half a minute late to the first step.
       gather(None)
-    return compiled[shapes](*arguments)
+    return mapped(*arguments)
 
   return call
 
