@@ -130,8 +130,8 @@ def test_models_vote_together_by_hand(monkeypatch):
   seen = []
   def stand_in(params, images, image_sizes, *, config):
     seen.append(config)
-    return params
-  monkeypatch.setattr(inference, "find_candidates", stand_in)
+    return params, jnp.zeros(2, jnp.int32)
+  monkeypatch.setattr(inference, "find_and_count", stand_in)
   configs = (PLAIN, tiny.tiny_config(model={"dense_width": 48}, inference={"nms_iou": 0.9}))
   models = (by_hand(10.0, 9.0, 0.6), by_hand(12.0, -9.0, 0.2))
   images, sizes = jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[64, 64], [64, 64]])

@@ -17,7 +17,8 @@ from mnc_jax.stages import box_stage
 TARGETS = ((targets, "roi_targets"),)
 """What moves with a RoI's own coordinates and is not differentiated: the deltas from a RoI to its
 object, and, unless they are binarised, the object's mask inside the RoI."""
-CHOICES = ((box_stage, "top_indices"), (box_stage, "nms"), (targets, "top_indices"),
+CHOICES = ((box_stage, "top_indices"), (box_stage, "nms_and_count"),
+           (targets, "top_indices"),
            (targets, "roi_targets"), (targets, "mask_level_labels"))
 """Which proposals are kept, which RoIs are sampled, and what they are to become."""
 
