@@ -3,7 +3,7 @@
 import io
 import pathlib
 import re
-import warnings
+import struct
 
 import cv2
 import numpy as np
@@ -84,14 +84,32 @@ def claimed_pixels(encoded: bytes) -> int:
   try:
     if encoded[:4] in PIL.TiffImagePlugin.PREFIXES:
       return _tiff_pixels(encoded)
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # Pillow's own limit is another.
-      with PIL.Image.open(io.BytesIO(encoded)) as image:
-        return image.height * image.width
-  except PIL.Image.DecompressionBombError as error:
-    return max(int(re.search(r"[0-9]+", str(error))[0]), MOST_PIXELS + 1)
+    with open_by_pillow(encoded) as image:
+      return image.height * image.width
   except Exception:  # Whatever its parsers run into in a damaged file.
     return 0
+
+
+def open_by_pillow(encoded: bytes) -> PIL.Image.Image:
+  """Returns the image in `encoded` as `PIL.Image.open` does, but without Pillow's own limit.
+
+  That limit is lower than ours and warns. Warnings cannot be ignored here: filters belong to the
+  whole process, and this runs in many threads.
+
+  Raises:
+    ValueError: if no format of Pillow's accepts it; or whatever its parsers run into.
+  """
+  PIL.Image.init()
+  for name in PIL.Image.ID:
+    factory, accepts = PIL.Image.OPEN[name]
+    accepted = accepts is None or accepts(encoded[:16])
+    if accepted and not isinstance(accepted, str):  # Text says why it is not.
+      try:
+        return factory(io.BytesIO(encoded), "")
+      # By these a parser says, as in `PIL.Image.open`, that it is not its format.
+      except (SyntaxError, IndexError, TypeError, struct.error):
+        continue
+  raise ValueError("not an image that Pillow knows")
 
 
 def _tiff_pixels(encoded):

@@ -1,14 +1,11 @@
 """Masks that are disjoint, as one image of labels: each pixel says which instance it is of."""
 
-import io
 import pathlib
-import warnings
 
 import numpy as np
-import PIL.Image
 from pycocotools import mask as mask_api
 
-from mnc_jax.data.images import claimed_pixels, read_file
+from mnc_jax.data.images import claimed_pixels, open_by_pillow, read_file
 from mnc_jax.segmentations import MOST_PIXELS
 
 # 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
@@ -40,10 +37,8 @@ def read_label_map(path: pathlib.Path) -> np.ndarray:
   if pixels > MOST_PIXELS:
     raise ValueError(f"label image {path} claims {pixels} pixels, more than {MOST_PIXELS}")
   try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # Pillow's own limit is lower.
-      with PIL.Image.open(io.BytesIO(encoded)) as image:
-        labels = np.asarray(image)
+    with open_by_pillow(encoded) as image:
+      labels = np.asarray(image)
   except Exception as error:  # Whatever its decoders run into in a damaged file.
     raise ValueError(f"label image {path} cannot be read, it is damaged: {error}") from error
   if image.mode not in _LABEL_MODES:

@@ -1,7 +1,9 @@
 """Image files of every kind to RGB."""
 
+from concurrent.futures import ThreadPoolExecutor
 import os
 import struct
+import warnings
 import zlib
 
 import cv2
@@ -108,3 +110,10 @@ def test_the_size_of_other_formats_is_known(suffix):
   encoded = cv2.imencode(suffix, NOISE)[1].tobytes()
   assert claimed_pixels(encoded) == 64 * 64
   assert decode_image(encoded, "x").shape == (64, 64, 3)
+
+
+def test_images_read_in_many_threads_leave_the_filters_of_warnings_alone():
+  encoded, before = cv2.imencode(".png", NOISE)[1].tobytes(), list(warnings.filters)
+  with ThreadPoolExecutor(8) as threads:
+    assert set(threads.map(claimed_pixels, [encoded] * 400)) == {64 * 64}
+  assert warnings.filters == before
