@@ -2,7 +2,7 @@
 
 import pytest
 
-from mutations.run import FAMILIES
+from mutations.run import ALL_FAMILIES, FAMILIES
 from mutations.workers import run
 
 
@@ -54,4 +54,5 @@ def test_the_run_goes_on_after_a_death_and_an_input_is_made_again(broken):
 
 def test_the_program_knows_all_families():
   from mutations import families
-  assert set(FAMILIES) == set(families.FAMILIES)
+  assert set(ALL_FAMILIES) == set(families.FAMILIES)
+  assert set(ALL_FAMILIES) - set(FAMILIES) <= {"torch"}

@@ -6,6 +6,7 @@ The program ends with status 1 if there was a fault.
 
 import argparse
 import collections
+import importlib.util
 import pathlib
 import sys
 import time
@@ -16,9 +17,12 @@ from mutations.workers import run  # noqa: E402
 
 _MODULE = "mutations.families"
 # Listed here, because only workers import the readers.
-FAMILIES = ("coco", "results", "labels", "sbd", "images", "npz", "caffe_hdf5", "hdf5",
+ALL_FAMILIES = ("coco", "results", "labels", "sbd", "images", "npz", "caffe_hdf5", "hdf5",
             "safetensors", "caffemodel", "torch", "models", "configs", "overrides")
 _EVERY = 500  # Inputs.
+# PyTorch is an extra: without it there are no files to damage.
+FAMILIES = tuple(name for name in ALL_FAMILIES
+                 if name != "torch" or importlib.util.find_spec("torch"))
 _KINDS = ("refused", "accepted", "fault")
 
 
