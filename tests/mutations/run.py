@@ -18,7 +18,7 @@ from mutations.workers import run  # noqa: E402
 _MODULE = "mutations.families"
 # Listed here, because only workers import the readers.
 ALL_FAMILIES = ("coco", "results", "labels", "sbd", "images", "npz", "caffe_hdf5", "hdf5",
-            "safetensors", "caffemodel", "torch", "models", "configs", "overrides")
+                "safetensors", "caffemodel", "torch", "models", "configs", "overrides")
 _EVERY = 500  # Inputs.
 # PyTorch is an extra: without it there are no files to damage.
 FAMILIES = tuple(name for name in ALL_FAMILIES
