@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from benchmark_model import process_peak
-from command_line import load_model
 from evaluate import predict_all
 from mnc_jax import parallel
 from mnc_jax.config import Config
@@ -17,6 +16,7 @@ from mnc_jax.data import Source, ground_truth
 from mnc_jax.data.drawing import CATEGORY_NAMES, IMAGE_SIDE, Drawing, draw_image
 from mnc_jax.data.source import encode_mask, make_annotation
 from mnc_jax.metrics.scoring import PROTOCOLS, score_results
+from trained_models import load_model
 
 _SHIPPED = pathlib.Path(__file__).parents[1] / "mnc_jax" / "pretrained" / "shapes.safetensors"
 _ROWS, _COLUMNS = 5, 6  # Drawings that make an image: some 90 shapes.

@@ -13,13 +13,7 @@ import sys
 import jax
 from tqdm import tqdm
 
-from command_line import (
-  add_ensemble_option,
-  add_model_options,
-  end_with_message,
-  first_difference,
-  load_models,
-)
+from command_line import end_with_message
 from hosts import add_host_options, join_hosts
 from mnc_jax import parallel
 from mnc_jax.config import Config
@@ -28,6 +22,12 @@ from mnc_jax.metrics.scoring import score_results
 from mnc_jax.metrics.tables import format_csv, format_table
 from mnc_jax.report import write_report
 from mnc_jax.results import instances_to_results, merge_shares
+from trained_models import (
+  add_ensemble_option,
+  add_model_options,
+  first_difference,
+  load_models,
+)
 
 
 def main(arguments) -> None:

@@ -17,13 +17,14 @@ import cv2
 import jax
 from tqdm import tqdm
 
-from command_line import add_ensemble_option, add_model_options, end_with_message, load_models
+from command_line import end_with_message
 from mnc_jax.checkpoint import describe_source
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
 from mnc_jax.inference import predict_ensemble
 from mnc_jax.results import instances_to_results
 from mnc_jax.self_check import compare_numbers, tolerance
 from mnc_jax.visualize import draw_instances
+from trained_models import add_ensemble_option, add_model_options, load_models
 
 
 def main(arguments) -> None:

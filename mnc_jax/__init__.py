@@ -6,8 +6,8 @@ One image in; object instances out, each with a box, a pixel mask and a category
 
 from mnc_jax.cascade import cascade_loss
 from mnc_jax.cascade import init_params
-from mnc_jax.config import Config
-from mnc_jax.config import with_categories
+from mnc_jax.config.whole import Config
+from mnc_jax.config.whole import with_categories
 from mnc_jax.inference import predict
 from mnc_jax.inference import predict_ensemble
 from mnc_jax.ops.anchors import make_anchors

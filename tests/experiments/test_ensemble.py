@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-import command_line
 from mnc_jax import weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config_json import to_json
 import predict
 import tiny
+import trained_models
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +110,11 @@ def test_the_place_of_a_member_is_a_file_or_a_workdir(monkeypatch):
   asked = []
   def load(workdir, weights_file, overrides, program):
     asked.append((workdir, weights_file))
-    return command_line.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7), {})
-  monkeypatch.setattr(command_line, "load_model", load)
+    return trained_models.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7), {})
+  monkeypatch.setattr(trained_models, "load_model", load)
   options = predict.read_options(
       ["--workdir", "run", "--ensemble", "a.safetensors", "--ensemble", "b", "--output", "o",
        "x.png"])[0]
-  assert len(command_line.load_models(options, [], "predict.py")) == 3
+  assert len(trained_models.load_models(options, [], "predict.py")) == 3
   assert [[str(x) for x in pair] for pair in asked] == [
       ["run", "None"], ["None", "a.safetensors"], ["b", "None"]]

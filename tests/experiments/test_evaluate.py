@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-import command_line
 from data.toys import make_source
 import evaluate
 from mnc_jax.data import ground_truth
@@ -14,6 +13,7 @@ from mnc_jax.inference import LeftOut
 from mnc_jax.metrics.scoring import score_results
 from mnc_jax.structs import Instances
 import tiny
+import trained_models
 
 CONFIG = tiny.tiny_config(data={"eval_batch_size": 4})
 
@@ -34,7 +34,7 @@ def find_square(params, images, image_sizes):
 @pytest.fixture
 def run(monkeypatch, tmp_path):
   """A function that evaluates a toy set of six images, and returns the folder written."""
-  model = command_line.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
+  model = trained_models.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
   monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", lambda configs: find_square)

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from command_line import end_with_message, load_model
+from command_line import end_with_message
 import import_weights
 from mnc_jax import checkpoint, weights
 from mnc_jax.cascade import init_params
 from mnc_jax.config_json import to_json
 import predict
 import tiny
+from trained_models import load_model
 
 CONFIG = '''
 import sys

@@ -11,7 +11,7 @@ _ABOVE = _CASCADE | {
     "config_json", "config_check", "run_folder", "tree_shapes", "inference", "train",
     "checkpoint", "weights", "results"}
 MAY_IMPORT = {
-    "config": set(),
+    "config": {"config"},
     "config_json": {"config"},
     "config_check": {"config"},
     "run_folder": {"config", "config_json"},

@@ -1,0 +1,23 @@
+"""Every number of the cascade, with its unit and its source, as frozen dataclasses.
+
+A `Config` is hashable, so that it can be a static argument of `jax.jit`. All
+lengths are pixels of the network input unless a comment says otherwise.
+"""
+
+from mnc_jax.config.data import DataConfig
+from mnc_jax.config.inference import InferenceConfig
+from mnc_jax.config.model import ModelConfig
+from mnc_jax.config.presets import paper, release
+from mnc_jax.config.train import TrainConfig
+from mnc_jax.config.whole import Config, with_categories
+
+__all__ = (
+    "Config",
+    "DataConfig",
+    "InferenceConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "paper",
+    "release",
+    "with_categories",
+)
