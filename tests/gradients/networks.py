@@ -98,8 +98,7 @@ def _trunk_row(trunk, norm="frozen_batch"):
     images[:, _SIZE[0]:] = 0
     return (*_without_frozen(params), images)
   return Row(f"extract_features[{trunk}{', ' + norm if trunk != 'small' else ''}]", call, draw,
-             (0,), covers=("stages.features.extract_features", "pixels.center_pixels"),
-             plain=trunk == "small")
+             (0,), covers=("stages.features.extract_features", "pixels.center_pixels"), plain=False)
 
 
 def _propose(deltas, logits, anchors):

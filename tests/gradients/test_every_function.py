@@ -60,7 +60,7 @@ WITHOUT_ROW = {
     "cascade.mask_and_classify": _WHOLE,
     "cascade.run_cascade": _INFERENCE,
     "cascade.run_and_count": _INFERENCE,
-    "config.with_categories": _NUMBERS,
+    "config.whole.with_categories": _NUMBERS,
     "inference.predict": _INSTANCES,
     "inference.predict_ensemble": _INSTANCES,
     "train.init_state": "copies parameters",
