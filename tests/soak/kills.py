@@ -53,9 +53,11 @@ def finish(config, workdir) -> None:
 
 def end_until_finished(config, workdir, how, rng, longest):
   """Yields how each life of a run ended that was ended by the signal; the last one is not."""
+  # In its imports, before the claim, Python dies of SIGTERM as any program would.
+  early = "start" if how == signal.SIGKILL else "lock"
   while True:
-    moment = ("start", "write")[rng.integers(2)]
-    delay = rng.uniform(0, longest if moment == "start" else 0.3)
+    moment = (early, "write")[rng.integers(2)]
+    delay = rng.uniform(0, longest if moment == early else 0.3)
     ending = live(command(config, workdir, *OPTIONS), workdir, how, moment=moment, delay=delay)
     if ending.moment == "finished":
       assert ending.status == 0, f"see {workdir}.log"
