@@ -5,6 +5,7 @@ import os
 import pathlib
 import runpy
 import sys
+import traceback
 import warnings
 
 import jax
@@ -86,18 +87,32 @@ def end_with_message(main, arguments, *, interrupted: str = "Interrupted.") -> N
   try:
     main(arguments)
   except (OSError, ValueError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
-    lost = isinstance(error, jax.errors.JaxRuntimeError)
-    if os.environ.get("MNC_TRACEBACK") or (lost and jax.process_count() == 1):
+    reason = _describe_runtime_error(error) if isinstance(
+        error, jax.errors.JaxRuntimeError) else error
+    if os.environ.get("MNC_TRACEBACK") or reason is None:
       raise
-    reason = ("another host died or is out of reach; the same command on all hosts goes on from "
-              f"the last checkpoint ({str(error).splitlines()[0][:200]})" if lost else error)
     message = (f"{pathlib.Path(sys.argv[0]).name}: {reason}\n"
                "(MNC_TRACEBACK=1 shows where in the code this was found.)")
     end_alone(message)
     sys.exit(message)
-  except KeyboardInterrupt:
-    end_alone(interrupted)
-    sys.exit(interrupted)
+  except KeyboardInterrupt as stopped:
+    end_alone(str(stopped) or interrupted)
+    sys.exit(str(stopped) or interrupted)
+  except Exception:
+    end_alone(traceback.format_exc())
+    raise
+
+
+def _describe_runtime_error(error):
+  """Returns what a user can do about an error of the devices, None if nothing is known."""
+  first = str(error).splitlines()[0][:200]
+  if "RESOURCE_EXHAUSTED" in first:
+    return ("the memory of a device is too small: lower data.batch_size (or data.eval_batch_size), "
+            f"model.roi_chunk or the sizes of data.buckets ({first})")
+  if jax.process_count() > 1:
+    return ("another host died or is out of reach; the same command on all hosts goes on from the "
+            f"last checkpoint ({first})")
+  return None
 
 
 def _tell_unraisable(unraisable):

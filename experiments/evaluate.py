@@ -14,7 +14,7 @@ import jax
 from tqdm import tqdm
 
 from command_line import end_with_message
-from hosts import add_host_options, join_hosts
+from hosts import add_host_options, join_hosts, watch
 from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches, ground_truth, load_source
@@ -54,9 +54,11 @@ def main(arguments) -> None:
   config = models[0].config
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
+  watchdog = watch(config)
   results, counts = predict_all(
       parallel.make_predict_and_count([model.config for model in models]),
-      parallel.replicate([model.params for model in models]), config, source)
+      parallel.replicate([model.params for model in models]), config, source, beat=watchdog.beat)
+  watchdog.stop()
   if parallel.is_first():
     truth = ground_truth(source)
     scores = score_results(truth, results)
@@ -98,7 +100,7 @@ def report_errors(options, source, truth: dict, results, scores: dict) -> None:
   print(f"The worst images: {page}")
 
 
-def predict_all(find, models, config: Config, source) -> tuple[list, dict]:
+def predict_all(find, models, config: Config, source, *, beat=lambda: None) -> tuple[list, dict]:
   """Predicts each image of a split exactly once.
 
   Args:
@@ -106,6 +108,7 @@ def predict_all(find, models, config: Config, source) -> tuple[list, dict]:
     models: replicated, the parameters of each.
     config: of the first model.
     source: the split.
+    beat: called after each batch, for a `Watchdog`.
 
   Returns:
     COCO results of the whole split, and what found no place in the model's static shapes.
@@ -122,6 +125,7 @@ def predict_all(find, models, config: Config, source) -> tuple[list, dict]:
     seen += [int(i) for i in info.image_ids if i >= 0]
     truncated += int(left_out.proposals.sum())
     dropped += int(left_out.instances.sum())
+    beat()
   shares = parallel.gather([seen, results, truncated, dropped])
   return merge_shares([share[:2] for share in shares], source.image_ids), {
       "truncated_proposals": sum(share[2] for share in shares),

@@ -5,6 +5,8 @@ import os
 import sys
 
 from mnc_jax import parallel
+from mnc_jax.config import Config
+from mnc_jax.watchdog import Watchdog
 
 
 def add_host_options(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,13 @@ def join_hosts(options) -> None:
                         dead_after=options.dead_after)
   except RuntimeError as error:
     raise OSError(f"the hosts did not meet: {error}") from error
+
+
+def watch(config: Config) -> Watchdog:
+  """Starts the watch over several hosts, which wait for each other; one alone is not watched."""
+  seconds = 60 * config.train.hang_minutes if parallel.process_count() > 1 else 0
+  return Watchdog(seconds, "a host hangs, or train.hang_minutes is too short. The same command on "
+                  "all hosts goes on from the last checkpoint.")
 
 
 def end_alone(message: str) -> None:

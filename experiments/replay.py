@@ -10,7 +10,6 @@ import pathlib
 import sys
 
 import jax
-import numpy as np
 
 from command_line import end_with_message
 from mnc_jax import checkpoint, diagnosis, parallel
@@ -36,7 +35,8 @@ def keep_batch(workdir: pathlib.Path, error, config: Config, batch, info) -> str
   try:
     diagnosis.save_batch(
         path, batch, info.image_ids, step=error.step, config=to_json(config),
-        devices=jax.local_device_count(), first=jax.process_index() * jax.local_device_count())
+        devices=jax.local_device_count(), all_devices=jax.device_count(),
+        first=jax.process_index() * jax.local_device_count())
     kept = ("The batch is kept: look into it with\n"
             f"  python experiments/replay.py {path} --workdir {workdir}")
   except OSError as failure:
@@ -52,12 +52,17 @@ def main(arguments) -> None:
   options = parser.parse_args(arguments)
   batch, image_ids, notes = diagnosis.load_batch(options.batch)
   config = from_json(notes["config"])
-  if notes["devices"] != jax.local_device_count():
-    print(f"Note: the run had {notes['devices']} devices a host and this machine has "
-          f"{jax.local_device_count()}: samples of anchors and RoIs will be other ones.")
+  if not options.workdir.is_dir():
+    raise FileNotFoundError(f"--workdir {options.workdir}: no such folder")
+  if notes["all_devices"] != jax.device_count():
+    print(f"Note: the run had {notes['all_devices']} devices and this machine has "
+          f"{jax.device_count()}: in the steps up to the batch, samples of anchors and RoIs are "
+          "other ones.")
   params = params_before(options.workdir, config, notes["step"])
   losses, bad = {}, collections.Counter()
-  for device, (part, ids) in enumerate(split_over_devices((batch, image_ids), notes["devices"])):
+  parts, part_ids = parallel.cut((batch, image_ids), notes["devices"])
+  for device, ids in enumerate(part_ids):
+    part = jax.tree.map(lambda x, device=device: x[device], parts)
     place = {"step": notes["step"], "device": notes["first"] + device, "config": config}
     terms = diagnosis.image_losses(params, part, **place)
     losses |= {int(image_id): {name: values[row] for name, values in terms.items()}
@@ -85,13 +90,6 @@ def params_before(workdir, config: Config, step: int):
   for _ in range(first, step - 1):
     state, _ = step_fn(state, parallel.shard(next(batches)[0]))
   return parallel.unreplicate(state).params
-
-
-def split_over_devices(tree, devices: int):
-  """Returns the parts of a batch that each device had."""
-  cut = lambda x: np.reshape(x, (devices, len(x) // devices, *x.shape[1:]))
-  parts = jax.tree.map(cut, tree)
-  return [jax.tree.map(lambda x, i=i: x[i], parts) for i in range(devices)]
 
 
 def describe(losses: dict, bad: dict) -> str:

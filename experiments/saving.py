@@ -29,11 +29,11 @@ class Saver:
     self._manager, self._save = manager, save
     self.saved, self.error = saved, None
 
-  def save(self, state) -> None:
-    """Saves a state, unless it is saved, and returns while it is being written."""
+  def save(self, state, **more) -> None:
+    """Saves a state, and `more` with it, unless it is saved; it is written in the background."""
     if int(state.step) != self.saved:
       self.saved = int(state.step)
-      self._attempt(lambda: self._save(state))
+      self._attempt(lambda: self._save(state, **more))
 
   def check(self) -> None:
     """Finds out, without waiting, whether the last save has failed."""
@@ -45,17 +45,17 @@ class Saver:
     if not self.error:
       self._attempt(lambda: checkpoint.wait_until_written(self._manager))
 
-  def save_last(self, state, *, waits: bool) -> None:
-    """Saves the last state of a run, and if it `waits`, tries again while that cannot be written.
+  def save_last(self, state, *, waits: Callable[[], bool]) -> None:
+    """Saves the last state of a run, and while it `waits`, tries again if it cannot be written.
 
     Raises:
       OSError: if it could not.
     """
-    deadline = time.monotonic() + (_PATIENCE_SECONDS if waits else 0)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     self.save(state)
     self.finish()
-    while self.error and time.monotonic() < deadline:
-      time.sleep(min(_RETRY_SECONDS, max(deadline - time.monotonic(), 0)))
+    while self.error and waits() and time.monotonic() < deadline:
+      time.sleep(_RETRY_SECONDS)
       self.save(state)
       self.finish()
     if self.error:

@@ -1,6 +1,5 @@
 """What a run says of its steps: on the screen, and in the log."""
 
-import collections
 import time
 
 import jax
@@ -30,7 +29,7 @@ class StepLog:
   def __init__(self, log: EventLog, config: Config, *, first: int):
     """Opens the progress bar of a run that goes on after step `first`."""
     self._log, self._images = log, config.data.batch_size
-    self._pending, self._left_out = [], collections.Counter()
+    self._pending, self._left_out = [], []
     self._progress = tqdm(total=config.train.num_steps, initial=first, unit="step",
                           mininterval=1.0, disable=not parallel.is_first())
     self.restart_clock()
@@ -48,7 +47,7 @@ class StepLog:
   def add(self, metrics, left_out: dict[str, int]) -> None:
     """Takes the metrics of a step, still on the devices, and what its batch had to leave out."""
     self._pending.append(metrics)
-    self._left_out.update(left_out)
+    self._left_out.append(left_out)
 
   def write(self, step: int) -> None:
     """Waits for the devices and writes all steps since the last time; `step` is the last.
@@ -58,14 +57,18 @@ class StepLog:
     """
     fetched = [parallel.unreplicate(metrics) for metrics in jax.device_get(self._pending)]
     rate = self._images * len(fetched) / (time.perf_counter() - self._started)
-    for number, metrics in enumerate(fetched, start=step - len(fetched) + 1):
+    # Each host knows only of its own share of the batches.
+    shares = parallel.gather(self._left_out)
+    for number, (metrics, *counts) in enumerate(
+        zip(fetched, *shares, strict=True), start=step - len(fetched) + 1):
       check_finite(number, metrics)
-      self._log.add_scalars({f"train/{name}": value for name, value in metrics.items()}, number)
-    self._log.add_scalars({"train/images_per_second": rate} | {
-        f"train/{name}": count for name, count in self._left_out.items()}, step)
+      left_out = {name: sum(share[name] for share in counts) for name in counts[0]}
+      self._log.add_scalars(
+          {f"train/{name}": value for name, value in (metrics | left_out).items()}, number)
+    self._log.add_scalars({"train/images_per_second": rate}, step)
     self._log.flush()
     self._progress.update(len(fetched))
     self._progress.set_postfix(loss=f"{float(fetched[-1]['loss']):.3f}", images_s=f"{rate:.1f}",
                                refresh=False)
-    self._pending = []
+    self._pending, self._left_out = [], []
     self.restart_clock()

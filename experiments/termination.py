@@ -16,10 +16,13 @@ class Termination:
   holds for minutes. So a thread of its own hears of the signal, and ends the program at once
   where nothing would be lost: before the first step, and while a saved state is validated. On
   several hosts JAX hears of the signal, and finds the step after which all of them can end.
+
+  Attributes:
+    requested: this process got the signal; on several hosts only `reached` tells.
   """
 
   def __init__(self):
-    self._requested, self._nothing_to_lose = False, True
+    self.requested, self._nothing_to_lose = False, True
     if parallel.process_count() == 1:
       self._signals, self._written = socket.socketpair()
       self._written.setblocking(False)
@@ -31,11 +34,11 @@ class Termination:
   def _listen(self):
     while number := self._signals.recv(1):
       if number[0] == signal.SIGTERM:
-        self._requested = True
+        self.requested = True
         self._end_if_possible()
 
   def _end_if_possible(self):
-    if self._requested and self._nothing_to_lose:
+    if self.requested and self._nothing_to_lose:
       print("Ended by SIGTERM. Nothing is lost: the same command goes on.", file=sys.stderr,
             flush=True)
       # Not sys.exit: the main thread may be deep in a compilation.
@@ -48,4 +51,4 @@ class Termination:
 
   def reached(self, step: int) -> bool:
     """Says whether to save and end after this step; to be asked at every step, on all hosts."""
-    return self._requested or parallel.must_end(step)
+    return self.requested or parallel.must_end(step)

@@ -6,6 +6,7 @@ and end. On several hosts it is started on each, with --join-hosts or --coordina
 
 import contextlib
 import functools
+import json
 import sys
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import jax
 
 from command_line import end_with_message, parse_training
 from event_log import EventLog
-from hosts import join_hosts
+from hosts import join_hosts, watch
 from mnc_jax import checkpoint, parallel, run_folder
 from mnc_jax.config import Config, with_categories
 from mnc_jax.config_json import to_json
@@ -23,6 +24,7 @@ from mnc_jax.train import NotFiniteError
 from mnc_jax.watchdog import Watchdog
 from replay import keep_batch
 from saving import Saver
+from schedule import is_due
 from starting import start_state
 from step_log import StepLog, count_left_out
 from termination import Termination
@@ -53,7 +55,7 @@ def main(arguments) -> None:
       try:
         state = train_on(source, config, workdir, manager, termination)
       except KeyboardInterrupt:
-        sys.exit(describe_interruption(manager.latest_step()))
+        raise KeyboardInterrupt(describe_interruption(manager.latest_step())) from None
   if int(state.step) < config.train.num_steps:
     print(f"Ended by SIGTERM after step {int(state.step)}, which is saved. The same command goes "
           "on.")
@@ -65,7 +67,9 @@ def main(arguments) -> None:
 @contextlib.contextmanager
 def claim(workdir, config: Config):
   """Keeps other runs out of the folder, and hosts from training apart."""
-  parallel.check_same(to_json(config), "the config")
+  parallel.check_same({f"{section}.{field}": value
+                       for section, fields in json.loads(to_json(config)).items()
+                       for field, value in fields.items()}, "the config field ")
   with contextlib.ExitStack() as stack:
     problem = None
     if parallel.is_first():
@@ -74,7 +78,7 @@ def claim(workdir, config: Config):
       except OSError as error:
         problem = str(error)
     parallel.fail_together(problem)
-    parallel.check_same(run_folder.describe_owner(workdir), f"as lock of {workdir}")
+    parallel.check_same(run_folder.describe_owner(workdir), f"as lock of {workdir} ")
     yield
 
 
@@ -90,7 +94,6 @@ def train_on(source, config: Config, workdir, manager, termination: Termination)
   """Opens the batches where they were left, and trains; returns the last state."""
   state, notes = start_state(config, manager, source)
   first = int(state.step)
-  run_folder.check_space(workdir, needed=checkpoint.bytes_to_save(manager, state))
   print(f"{len(source)} images, {len(source.category_names)} categories, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}")
@@ -100,6 +103,10 @@ def train_on(source, config: Config, workdir, manager, termination: Termination)
   with (EventLog(workdir / "logs" if parallel.is_first() else None, first_step=first + 1) as log,
         open_validation(config, workdir, source.category_names, notes) as validation,
         StepLog(log, config, first=first) as steps):
+    needed = checkpoint.bytes_to_save(manager, state)
+    if validation:
+      needed += checkpoint.bytes_to_save(validation.best, state, keep=1)
+    run_folder.check_space(workdir, needed=needed)
     run = Run(config, Saver(manager, save, saved=manager.latest_step()), log, steps, validation,
               termination, watch(config))
     try:
@@ -115,13 +122,6 @@ def open_batches(source, config: Config, first: int):
   return iter(training_batches(
       source, config.data, seed=config.train.seed, batch_size=config.data.batch_size,
       first_step=first, process_index=jax.process_index(), process_count=jax.process_count()))
-
-
-def watch(config: Config) -> Watchdog:
-  """Starts the watch over several hosts."""
-  seconds = 60 * config.train.hang_minutes if parallel.process_count() > 1 else 0
-  return Watchdog(seconds, "a host hangs, or train.hang_minutes is too short. The same command on "
-                  "all hosts goes on from the last checkpoint.")
 
 
 def train(run: Run, state, batches):
@@ -149,7 +149,7 @@ def train(run: Run, state, batches):
       break
     if validates:
       validate_saved(run, state)
-  run.saver.save_last(parallel.unreplicate(state), waits=not ends)
+  run.saver.save_last(parallel.unreplicate(state), waits=lambda: not run.termination.requested)
   return parallel.unreplicate(state)
 
 
@@ -157,15 +157,9 @@ def validate_saved(run: Run, state) -> None:
   """Validates a state once it is on the disk, so that the run may be ended meanwhile."""
   run.saver.finish()
   run.termination.nothing_to_lose(not run.saver.error)
-  validate(run.validation, state, run.log)
-  run.termination.nothing_to_lose(False)
+  validate(run.validation, state, run.log, beat=run.watchdog.beat)
   run.watchdog.beat()
   run.steps.restart_clock()
-
-
-def is_due(step: int, every: int, options) -> bool:
-  """Says whether something done each `every` steps (0: never) is due; at the last step all is."""
-  return step == options.num_steps or (every > 0 and step % every == 0)
 
 
 if __name__ == "__main__":

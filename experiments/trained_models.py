@@ -5,14 +5,10 @@ import itertools
 import pathlib
 from typing import NamedTuple
 
-import jax
-
 from command_line import override
 from mnc_jax import checkpoint, weights
-from mnc_jax.cascade import init_params
 from mnc_jax.config import Config
 from mnc_jax.config_check import check_overrides
-from mnc_jax.tree_shapes import check_fit
 
 
 class Model(NamedTuple):
@@ -102,8 +98,6 @@ def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None, 
   model = _load_checkpoint(workdir) if workdir is not None else _load_file(weights_file)
   config = override(model.config, overrides, program)
   check_overrides(model.config, config)
-  like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
-  check_fit(like, model.params, str(workdir or weights_file))
   return model._replace(config=config)
 
 
@@ -118,6 +112,8 @@ def _load_file(weights_file):
   if missing:
     raise ValueError(f"{weights_file} holds weights but not {', '.join(sorted(missing))}: write it "
                      "with experiments/export_weights.py")
-  return Model(params, weights.read_config(metadata, weights_file),
-               *weights.read_categories(metadata, weights_file),
+  config = weights.read_config(metadata, weights_file)
+  like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  check_fit(like, params, str(weights_file))
+  return Model(params, config, *weights.read_categories(metadata, weights_file),
                weights.read_notes(metadata, weights_file))

@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Callable
 import contextlib
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from mnc_jax import checkpoint, parallel, visualize
 from mnc_jax.config import Config
 from mnc_jax.data import Source, evaluation_batches, ground_truth, load_source, restrict
 from mnc_jax.metrics.scoring import score_results
+from saving import Saver
+from schedule import is_due
 
 _PANEL_IMAGES, _PANEL_COLUMNS, _PANEL_SCORE = 8, 4, 0.5
 
@@ -29,7 +32,7 @@ class Validation(NamedTuple):
     find: from `parallel.make_predict_and_count`.
     losses: from `parallel.make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
-    notes: that they are saved with.
+    saver: of these.
     done: the file that tells the last step that was validated.
   """
   source: Source
@@ -38,14 +41,15 @@ class Validation(NamedTuple):
   find: Callable
   losses: Callable
   best: Any
-  notes: dict
+  saver: Saver
   done: pathlib.Path
 
   def is_missed(self, step: int) -> bool:
     """Says whether the run was interrupted in the validation that was due at this step."""
-    options = self.config.train
-    due = step > 0 and (step == options.num_steps or step % options.evaluate_every == 0)
-    return due and not (self.done.is_file() and self.done.read_text() == str(step))
+    due = step > 0 and is_due(step, self.config.train.evaluate_every, self.config.train)
+    missed = due and not (self.done.is_file() and self.done.read_text() == str(step))
+    # The first process wrote the file; another may not see it yet.
+    return parallel.gather(missed)[0]
 
 
 @contextlib.contextmanager
@@ -60,22 +64,26 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names, notes
     source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
     checkpoint.remove_unfinished(best)
+    save = functools.partial(
+        checkpoint.save, best, config=config, categories=source, notes=notes)
     yield Validation(
         source, ground_truth(source), config, parallel.make_predict_and_count([config]),
-        parallel.make_eval_step(config), best, notes, workdir / "best" / "validated")
+        parallel.make_eval_step(config), best, Saver(best, save, saved=None),
+        workdir / "best" / "validated")
 
 
-def validate(validation: Validation, state, log) -> None:
+def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
   """Writes losses, scores and a panel; saves the state if it is the best by mAP^r so far.
 
   Args:
     validation: from `open_validation`.
     state: replicated, as the training loop has it.
     log: an `EventLog`.
+    beat: called after each batch of predictions, for a `Watchdog`.
   """
   step = int(parallel.unreplicate(state.step))
   results, counts = predict_all(
-      validation.find, [state.params], validation.config, validation.source)
+      validation.find, [state.params], validation.config, validation.source, beat=beat)
   # One process writes and decides; the others got the same results.
   scores = summarise(validation.truth, results) | mean_losses(validation, state.params)
   log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
@@ -86,12 +94,13 @@ def validate(validation: Validation, state, log) -> None:
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{len(validation.source)} images; best at .5 so far: {max(reached, 0):.3f}")
   if scores["mean_ap_r_50"] > reached:
-    checkpoint.save(validation.best, parallel.unreplicate(state), validation.config,
-                    validation.source, scores=scores, notes=validation.notes)
+    validation.saver.save(parallel.unreplicate(state), scores=scores)
     # The next comparison reads it.
-    checkpoint.wait_until_written(validation.best)
-  if parallel.is_first():
-    validation.done.write_text(str(step))
+    validation.saver.finish()
+  if parallel.is_first() and not validation.saver.error:
+    # Where this cannot be written, the validation is made once more when the run goes on.
+    with contextlib.suppress(OSError):
+      validation.done.write_text(str(step))
 
 
 def summarise(truth: dict, results) -> dict:

@@ -221,7 +221,7 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   Returns:
     `(loss, metrics)`: the mean over the images that are not padding, and a dict of `loss` and
     each stage's weighted `loss_1` ... `loss_5`; without stages 4 and 5 their entries are
-    absent; and `truncated_proposals`, of an image on average. All are float32 scalars.
+    absent; and `truncated_proposals_per_image`, of an image on average. All are float32 scalars.
 
   Degenerate input:
     0 if all images are padding. An image without an instance has the losses of its negative
@@ -248,7 +248,7 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
     >>> find_loss = functools.partial(mnc_jax.cascade_loss, config=config)
     >>> loss, metrics = jax.eval_shape(find_loss, params, batch, jax.random.key(1))
     >>> print(loss.shape, sorted(metrics))  # For numbers, see `train_step`.
-    () ['loss', 'loss_1', 'loss_2', 'loss_3', 'truncated_proposals']
+    () ['loss', 'loss_1', 'loss_2', 'loss_3', 'truncated_proposals_per_image']
   """
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
@@ -260,7 +260,7 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   terms, truncated = jax.vmap(one_image)(shared, truth, keys)
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = sum(metrics.values())
-  metrics["truncated_proposals"] = losses.masked_mean(
+  metrics["truncated_proposals_per_image"] = losses.masked_mean(
       truncated.astype(metrics["loss"].dtype), real)
   return metrics["loss"], metrics
 

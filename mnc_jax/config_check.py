@@ -6,11 +6,11 @@ import math
 import numpy as np
 
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config_json import is_usable
 
 # Fields that change no shape, but what the weights mean.
 MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inclusive_corners",
             "partial_cells")
-_BITS = 63  # Of a whole number, with its sign one more: ids of images have as many.
 _AT_LEAST_ONE = (
     "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
@@ -34,7 +34,7 @@ _FREE = ("roi_method", "roi_chunk", "compute_dtype")
 
 
 def _is_resnet(config):
-  return config.model.trunk in ("resnet26", "resnet50", "resnet101")
+  return config.model.trunk.startswith("resnet")
 
 
 # A field, what it needs to have an effect, and whether a config has that.
@@ -44,11 +44,14 @@ _CONDITIONS = (
     ("model.trunk_widths", "model.trunk small", lambda c: c.model.trunk == "small"),
     ("model.frozen_blocks", "a VGG-16 or ResNet as model.trunk",
      lambda c: c.model.trunk != "small"),
-    ("model.pixel_mean_bgr", "a VGG-16 or ResNet as model.trunk",
-     lambda c: c.model.trunk != "small"),
+    ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
+     lambda c: c.model.trunk != "small" and not c.train.init_weights),
+    ("model.partial_cells", "model.trunk vgg16", lambda c: c.model.trunk == "vgg16"),
     ("model.dense_width", "a VGG-16 or small model.trunk (a ResNet has its conv5_x instead)",
      lambda c: not _is_resnet(c)),
     ("model.box_gradient_clip", "model.box_gradient", lambda c: c.model.box_gradient),
+    ("data.data_dir", "a prepared set (data.train_annotations and the like name files)",
+     lambda c: not (c.data.train_annotations or c.data.eval_annotations)),
     ("train.truth_in_stage_4", "train.num_stages 5", lambda c: c.train.num_stages == 5),
     ("train.momentum", "train.optimizer sgd", lambda c: c.train.optimizer == "sgd"),
     ("train.decay_steps", "train.schedule step", lambda c: c.train.schedule == "step"),
@@ -86,17 +89,18 @@ def check_effects(config: Config, *, base: Config | None = None) -> None:
 
   Args:
     config: to be used.
-    base: what it was made from (None: the defaults); fields that are as there, or empty, were
-      not set.
+    base: what it was made from (None: the defaults); fields that are as there, or empty, 0 or
+      False, were not set.
 
   Raises:
     ValueError: naming the field, and what it needs.
   """
   base = base or Config()
   for name, needs, has_effect in _CONDITIONS:
-    if _value(config, name) not in (_value(base, name), ()) and not has_effect(config):
-      raise ValueError(f"{name} is {_value(config, name)}, but it has no effect without {needs}: "
-                       "leave it out, or correct the other")
+    value, unset = _value(config, name), _value(base, name)
+    if value and value != unset and not has_effect(config):
+      raise ValueError(f"{name} is {value}, but it has no effect without {needs}: set it to "
+                       f"{unset}, or correct the other")
 
 
 def check_overrides(made: Config, asked: Config) -> None:
@@ -129,14 +133,9 @@ def _check_numbers(config):
     part = getattr(config, section.name)
     for field in dataclasses.fields(part):
       value = getattr(part, field.name)
-      if not all(map(_is_usable, np.ravel(np.array(value, object)))):
+      if not all(map(is_usable, np.ravel(np.array(value, object)))):
         raise ValueError(f"{section.name}.{field.name} is {value!r:.60}: finite numbers are "
-                         f"needed, whole ones below 2**{_BITS}")
-
-
-def _is_usable(value):
-  return not isinstance(value, int | float) or abs(value) < (
-      2**_BITS if isinstance(value, int) else math.inf)
+                         "needed, whole ones below 2**63")
 
 
 def check_values(config: Config) -> None:

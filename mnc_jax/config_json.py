@@ -51,8 +51,8 @@ def _read_section(section, cls, values):
 _PLAIN = (bool, int, float, str)
 
 
-def _is_usable(value):
-  """Says whether a number is finite and, if whole, fits 64 bits; what is no number is."""
+def is_usable(value) -> bool:
+  """Says whether a `value` is finite and, if whole, fits 64 bits; what is no number is usable."""
   if isinstance(value, float):
     return math.isfinite(value)
   return not isinstance(value, int) or abs(value) < 2**63
@@ -66,7 +66,7 @@ def _as_tuple(value):
 def _fits(value, hint):
   if hint in _PLAIN:
     # A whole number may stand for a float; a bool is no int here, though Python thinks so.
-    return (type(value) is hint or (hint is float and type(value) is int)) and _is_usable(value)
+    return (type(value) is hint or (hint is float and type(value) is int)) and is_usable(value)
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is typing.Literal:
     return any(type(value) is type(choice) and value == choice for choice in arguments)

@@ -3,6 +3,8 @@
 import functools
 import json
 import pathlib
+import zipfile
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +29,12 @@ def save_batch(path, batch: Batch, image_ids, **notes) -> None:
   Raises:
     OSError: if it cannot be written.
   """
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(path, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  # Renamed into place, so that no half of a file has the name.
+  half = path.with_suffix(".new.npz")
+  np.savez_compressed(half, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
+  half.replace(path)
 
 
 def load_batch(path):
@@ -41,7 +47,7 @@ def load_batch(path):
     with np.load(path, allow_pickle=False) as arrays:
       batch = Batch(*(arrays[name] for name in Batch._fields))
       return batch, arrays["image_ids"], json.loads(str(arrays["notes"]))
-  except (KeyError, ValueError, EOFError) as error:
+  except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(f"{path} is not a batch that training saved: {error}") from error
 
 

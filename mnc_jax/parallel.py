@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax.config import Config
-from mnc_jax.inference import predict, predict_and_count
+from mnc_jax.inference import predict_and_count
 from mnc_jax.train import eval_step, step_key, train_step
 
 _AXIS = "devices"
+_LONGEST_END = 86_400  # Seconds.
 
 
 def join_hosts(*, coordinator: str | None = None, num_processes: int | None = None,
@@ -40,8 +41,10 @@ def join_hosts(*, coordinator: str | None = None, num_processes: int | None = No
   """
   # SIGTERM at one host then makes all of them end after the same step; see `must_end`.
   jax.config.update("jax_enable_preemption_service", True)
-  jax.distributed.initialize(coordinator, num_processes, process_id,
-                             heartbeat_timeout_seconds=dead_after)
+  # At the end all wait for the first, which may score for long; if it dies, they hear of that.
+  jax.distributed.initialize(
+      coordinator, num_processes, process_id, heartbeat_timeout_seconds=dead_after,
+      shutdown_timeout_seconds=_LONGEST_END)
 
 
 def process_count() -> int:
@@ -67,7 +70,8 @@ def check_same(value, what: str) -> None:
   """Refuses to go on if the processes differ.
 
   Args:
-    value: of this process; anything that JSON can hold.
+    value: of this process; anything that JSON can hold. Of a dict the first entry that differs
+      is told.
     what: names it in the message.
 
   Raises:
@@ -76,8 +80,17 @@ def check_same(value, what: str) -> None:
   values = gather(value)
   for process, other in enumerate(values):
     if other != values[0]:
-      raise ValueError(f"process {process} has {what} {other}, but process 0 has {values[0]}: "
+      name, theirs, ours = _first_difference(other, values[0])
+      raise ValueError(f"process {process} has {what}{name} {theirs}, but process 0 has {ours}: "
                        "start the same command on all hosts, with a workdir that all of them see")
+
+
+def _first_difference(value, other):
+  if isinstance(value, dict) and isinstance(other, dict):
+    for name in value | other:
+      if value.get(name) != other.get(name):
+        return name, value.get(name), other.get(name)
+  return "", value, other
 
 
 def fail_together(problem: str | None) -> None:
@@ -126,20 +139,12 @@ def _weighted_mean(tree, weight):
   return jax.tree.map(lambda x: jax.lax.psum(x * weight, axis_name=_AXIS) / total, tree)
 
 
-def make_predict(config: Config):
-  """Returns `predict(params, images, image_sizes)` of `config` over all local devices.
-
-  `params` is replicated, images and sizes come from `shard`; the `Instances` that come out
-  have leading [devices, b], and `unshard` brings them to the host.
-  """
-  return _on_all_devices(functools.partial(predict, config=config))
-
-
 def make_predict_and_count(configs: Sequence[Config]):
   """Returns `predict(models, images, image_sizes)` over all local devices.
 
-  As `make_predict`, with a sequence of replicated parameter trees, one for each of `configs`,
-  and with counts; see `inference.predict_and_count`.
+  `models` is a sequence of replicated parameter trees, one for each of `configs`; images and
+  sizes come from `shard`. The `Instances` and counts of `inference.predict_and_count` that come
+  out have leading [devices, b], and `unshard` brings them to the host.
   """
   return _on_all_devices(functools.partial(predict_and_count, configs=tuple(configs)))
 
@@ -179,16 +184,23 @@ def shard(tree):
   Raises:
     ValueError: if B is not a multiple of the number of local devices.
   """
-  devices = jax.local_device_count()
+  return cut(tree, jax.local_device_count())
 
-  def cut(x):
+
+def cut(tree, devices: int):
+  """Cuts host arrays [B, ...] of `tree` into [devices, B / devices, ...].
+
+  Raises:
+    ValueError: if B is not a multiple of `devices`.
+  """
+  def cut_one(x):
     if x.shape[0] % devices:
       raise ValueError(
           f"a batch of {x.shape[0]} images cannot be cut over {devices} devices: "
           "set data.batch_size and data.eval_batch_size to a multiple")
     return np.reshape(x, (devices, x.shape[0] // devices, *x.shape[1:]))
 
-  return jax.tree.map(cut, tree)
+  return jax.tree.map(cut_one, tree)
 
 
 def unshard(tree):

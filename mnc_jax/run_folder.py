@@ -40,6 +40,7 @@ def claim(workdir):
       lock.truncate(0)
       lock.write(f"process {os.getpid()} on {socket.gethostname()}")
       lock.flush()
+      os.fsync(lock.fileno())  # Other hosts read it.
     yield
 
 

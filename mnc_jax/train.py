@@ -64,7 +64,7 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
 
   Returns:
     `(state, metrics)`. Metrics are float32 scalars: `loss`, `loss_1` ... `loss_5`,
-    `gradient_norm` before clipping, `learning_rate`.
+    `truncated_proposals_per_image`, `gradient_norm` before clipping, `learning_rate`.
 
   Degenerate input:
     Of a batch of padding alone all losses are 0; decay and momentum move the weights all the
@@ -116,6 +116,7 @@ def eval_step(params, batch: Batch, key, *, config: Config, mean_over_devices=No
   and RoIs are sampled as in training, so that the numbers compare.
   """
   _, metrics = cascade_loss(params, batch, key, config=config)
+  metrics = {name: value for name, value in metrics.items() if name.startswith("loss")}
   if mean_over_devices is not None:
     metrics = mean_over_devices(metrics, jnp.sum(batch.image_sizes[:, 0] > 0))
   return metrics

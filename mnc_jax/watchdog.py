@@ -1,5 +1,6 @@
 """Ends a program that makes no progress, instead of letting it wait in silence."""
 
+import math
 import os
 import sys
 import threading
@@ -27,6 +28,10 @@ class Watchdog:
   def beat(self) -> None:
     """Gives a sign of life."""
     self._last = time.monotonic()
+
+  def stop(self) -> None:
+    """Watches no longer."""
+    self._seconds = math.inf
 
   def _watch(self):
     while (silent := time.monotonic() - self._last) < self._seconds:

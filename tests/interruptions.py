@@ -12,10 +12,8 @@ import orbax.checkpoint as ocp
 
 from event_files import read_scalars
 from mnc_jax import checkpoint
+from mnc_jax.run_folder import describe_owner
 from toy_run import EXPERIMENTS
-
-# What there is in the workdir from each moment on.
-_SIGNS = {"lock": "lock", "write": "checkpoints/*.orbax-checkpoint-tmp"}
 
 
 class Ending(NamedTuple):
@@ -45,12 +43,19 @@ def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) ->
     workdir: of the run.
     how: the signal.
     moment: "start"; "lock": it has claimed its folder; "write": a checkpoint has begun to be
-      written.
+      written; "validation": it has begun to predict.
     delay: seconds.
   """
-  with (workdir.parent / f"{workdir.name}.log").open("a") as log:
+  path = workdir.parent / f"{workdir.name}.log"
+  with path.open("a") as log:
+    told = log.tell()
     process = subprocess.Popen(arguments, stdout=log, stderr=log)
-    while moment != "start" and process.poll() is None and not list(workdir.glob(_SIGNS[moment])):
+    signs = {
+        "start": lambda: True,
+        "lock": lambda: describe_owner(workdir).startswith(f"process {process.pid} "),
+        "write": lambda: list(workdir.glob("checkpoints/*.orbax-checkpoint-tmp")),
+        "validation": lambda: b"predicting" in path.read_bytes()[told:]}
+    while process.poll() is None and not signs[moment]():
       time.sleep(0.002)
     try:
       return Ending("finished", process.wait(timeout=delay), 0.0)

@@ -62,7 +62,7 @@ def test_without_category_count_initialisation_says_what_to_do():
 def test_loss_is_the_sum_of_its_stages():
   loss, metrics = loss_fn(tiny.tiny_config())(tiny_params(), tiny.make_batch(), jax.random.key(1))
   assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3", "loss_4", "loss_5",
-                          "truncated_proposals"}
+                          "truncated_proposals_per_image"}
   np.testing.assert_allclose(loss, sum(metrics[f"loss_{i}"] for i in range(1, 6)), rtol=1e-6)
   # An untrained mask is .5 everywhere, an untrained objectness too.
   np.testing.assert_allclose(metrics["loss_2"], np.log(2), atol=0.05)
@@ -71,7 +71,7 @@ def test_loss_is_the_sum_of_its_stages():
 def test_three_stages_leave_the_last_two_out():
   config = tiny.tiny_config(train={"num_stages": 3})
   _, metrics = loss_fn(config)(tiny_params(), tiny.make_batch(), jax.random.key(1))
-  assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3", "truncated_proposals"}
+  assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3", "truncated_proposals_per_image"}
 
 
 def test_truth_boxes_join_stages_4_and_5_alone():

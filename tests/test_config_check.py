@@ -60,6 +60,8 @@ def test_weights_made_with_another_meaning_are_refused_by_field_and_values():
     ({"model": {"resnet_width": 32}}, "model.resnet_width is 32, .* without a ResNet"),
     ({"model": {"frozen_blocks": 1}}, "model.frozen_blocks is 1, .* VGG-16 or ResNet"),
     ({"model": {"pixel_mean_bgr": (1.0, 2.0, 3.0)}}, "model.pixel_mean_bgr .* VGG-16 or ResNet"),
+    ({"model": {"partial_cells": True}}, "partial_cells is True, .* vgg16: set it to False"),
+    ({"data": {"data_dir": "x", "train_annotations": "y"}}, "data.data_dir is x, .* prepared set"),
     ({"model": {"trunk": "resnet50", "trunk_widths": (32, 64, 96, 128)}}, "dense_width is 32"),
     ({"model": {"box_gradient": False, "box_gradient_clip": 0.1}}, "box_gradient_clip is 0.1"),
     ({"train": {"num_stages": 3, "truth_in_stage_4": True}}, "truth_in_stage_4 is True"),
@@ -75,6 +77,12 @@ def test_weights_made_with_another_meaning_are_refused_by_field_and_values():
 def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
   with pytest.raises(ValueError, match=message):
     check_effects(tiny.tiny_config(**fields))
+
+
+def test_what_asks_for_nothing_is_left_alone():
+  small = {"trunk": "small", "frozen_blocks": 0, "partial_cells": False}
+  check_effects(tiny.override(config.paper(), model=small))
+  check_effects(tiny.tiny_config(train={"schedule": "cosine", "decay_steps": ()}))
 
 
 def test_presets_set_nothing_without_effect():

@@ -29,15 +29,19 @@ def test_a_batch_is_read_back_with_its_images_and_notes(tmp_path):
   assert (image_ids.tolist(), notes) == ([7, 12], {"step": 5, "devices": 1})
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", None])
-def test_another_file_is_refused_by_name(tmp_path, content):
-  path = tmp_path / "x.npz"
-  if content is None:
-    np.savez(path, images=np.zeros(3))
-  else:
-    path.write_bytes(content)
+@pytest.mark.parametrize("make", [
+    lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"not an archive"),
+    lambda path: np.savez(path, images=np.zeros(3)), lambda path: truncate(path)],
+                         ids=["empty", "text", "other", "truncated"])
+def test_another_file_is_refused_by_name(tmp_path, make):
+  make(tmp_path / "x.npz")
   with pytest.raises(ValueError, match=r"x\.npz is not a batch that training saved"):
-    diagnosis.load_batch(path)
+    diagnosis.load_batch(tmp_path / "x.npz")
+
+
+def truncate(path):
+  diagnosis.save_batch(path, jax.tree.map(np.asarray, tiny.make_batch()), np.arange(2))
+  path.write_bytes(path.read_bytes()[:-100])
 
 
 def test_losses_of_the_images_have_the_batchs_loss_as_their_mean():

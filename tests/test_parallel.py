@@ -80,9 +80,9 @@ def test_four_devices_predict_what_one_does(monkeypatch):
   one = jax.jit(functools.partial(predict, config=config))(
       params, batch.images, batch.image_sizes)
   sharded = parallel.shard((np.asarray(batch.images), np.asarray(batch.image_sizes)))
-  traces = count_traces(monkeypatch, "predict")
-  predict_on_all, params = parallel.make_predict(config), parallel.replicate(params)
-  four = parallel.unshard(predict_on_all(params, *sharded))
+  traces = count_traces(monkeypatch, "predict_and_count")
+  predict_on_all, params = parallel.make_predict_and_count([config]), parallel.replicate([params])
+  four, _ = parallel.unshard(predict_on_all(params, *sharded))
   np.testing.assert_array_equal(four.labels, one.labels)
   np.testing.assert_allclose(four.boxes, one.boxes, atol=1e-3)
   np.testing.assert_allclose(four.masks, one.masks, atol=1e-4)

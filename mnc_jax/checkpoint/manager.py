@@ -50,6 +50,8 @@ def failures_told(manager):
   """
   try:
     yield
+  except jax.errors.JaxRuntimeError:
+    raise  # A host is lost, which is no fault of the disk.
   except (OSError, ValueError, RuntimeError) as error:
     remove_unfinished(manager)
     complete = ", ".join(map(str, manager.all_steps())) or "none yet"

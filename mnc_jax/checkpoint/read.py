@@ -158,6 +158,8 @@ def _damage_told(manager, step):
   """Says of what cannot be read which checkpoint it is, and how to go on without it."""
   try:
     yield
+  except (jax.errors.JaxRuntimeError, PermissionError):
+    raise  # A host is lost, or who asks may not read; the checkpoint may be sound.
   except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
     folder = manager.directory / str(step)
     raise ValueError(

@@ -82,16 +82,17 @@ def check_written(manager) -> None:
     manager.check_for_errors()
 
 
-def bytes_to_save(manager, state) -> int:
+def bytes_to_save(manager, state, *, keep: int = KEPT) -> int:
   """Returns the bytes on the disk that the checkpoints of a run will need beyond those there.
 
   Args:
     manager: of the run.
     state: of the kind that will be saved.
+    keep: number of checkpoints kept.
   """
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
   # The oldest goes only when the newest is complete.
-  return size * max(KEPT + 1 - len(manager.all_steps()), 1)
+  return size * max(keep + 1 - len(manager.all_steps()), 1)
 
 
 def check_free(workdir) -> None:

@@ -6,6 +6,8 @@ than a data set of masks needs: one struct with matrices in it. The format is in
 "MAT-File Format": a header, then elements of type, length and content, some of elements again.
 """
 
+from collections.abc import Iterator
+import itertools
 import math
 import struct
 from typing import NamedTuple
@@ -22,6 +24,8 @@ _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 _CLASSES = {1: "cells", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse matrix"}
 _STRUCT, _NUMBERS = 2, range(6, 16)
 _IS_COMPLEX = 0x800
+# An element may have no content: in a few kilobytes, packed, there is room for millions of them.
+_MOST_VARIABLES, _MOST_FIELDS = 2 ** 16, 2 ** 12
 # Bytes of the whole file when unpacked: labels in double precision of 16 million pixels. The
 # images of SBD have a quarter of a million.
 MOST_BYTES = 2 ** 27
@@ -33,12 +37,12 @@ class _Element(NamedTuple):
 
 
 class _Matrix(NamedTuple):
-  """A matrix whose head is read; `rest` is what follows it, not looked at yet."""
+  """A matrix whose head is read; `rest` yields the elements after it, not looked at yet."""
   name: str
   kind: int
   is_complex: bool
   shape: tuple
-  rest: list
+  rest: Iterator[_Element]
 
 
 def read_struct(content: bytes, name: str):
@@ -56,11 +60,14 @@ def read_struct(content: bytes, name: str):
   Raises:
     ValueError: if it is no file of version 5, damaged, or larger than `MOST_BYTES` when unpacked.
   """
+  if len(content) > MOST_BYTES:
+    raise ValueError(f"it has {len(content)} bytes, more than {MOST_BYTES}")
   order = {b"IM": "<", b"MI": ">"}.get(content[_HEADER - 2:_HEADER])
   if order is None:
     raise ValueError("it is no file of MATLAB (version 5)")
   room = MOST_BYTES
-  for element in _elements(memoryview(content)[_HEADER:], order):
+  variables = _elements(memoryview(content)[_HEADER:], order)
+  for element in itertools.islice(variables, _MOST_VARIABLES):
     if element.kind == _COMPRESSED:
       unpacked = _unpack(element.content, room)
       room -= len(unpacked)
@@ -105,9 +112,10 @@ def _elements(content, order):
 
 def _read_matrix(content, order):
   """Reads flags, dimensions and name, with which each matrix begins; one of no bytes is empty."""
-  elements = list(_elements(content, order))
+  rest = _elements(content, order)
+  elements = list(itertools.islice(rest, 3))
   if not elements:
-    return _Matrix("", _NUMBERS[0], False, (0, 0), [_Element(9, content[:0])])
+    return _Matrix("", _NUMBERS[0], False, (0, 0), iter([_Element(9, content[:0])]))
   if len(elements) < 3 or len(elements[0].content) != 8:
     raise ValueError("it is damaged: a matrix has no flags, dimensions and name")
   flags, = struct.unpack_from(f"{order}I", elements[0].content)
@@ -115,7 +123,7 @@ def _read_matrix(content, order):
   if len(shape) < 2 or not all(isinstance(side, int) and side >= 0 for side in shape):
     raise ValueError(f"it is damaged: a matrix has the dimensions {shape}")
   name = bytes(elements[2].content).decode("latin-1")
-  return _Matrix(name, flags & 0xFF, bool(flags & _IS_COMPLEX), shape, elements[3:])
+  return _Matrix(name, flags & 0xFF, bool(flags & _IS_COMPLEX), shape, rest)
 
 
 def _read_fields(matrix, order):
@@ -123,15 +131,18 @@ def _read_fields(matrix, order):
     return {}
   if not math.prod(matrix.shape):
     return None
-  if len(matrix.rest) < 2:
+  head = list(itertools.islice(matrix.rest, 2))
+  if len(head) < 2:
     raise ValueError("it is damaged: a struct has no fields")
-  width = _numbers(matrix.rest[0], order)
+  width = _numbers(head[0], order)
   if width.size != 1 or not 1 <= width[0] <= 2**16:
     raise ValueError(f"it is damaged: names of fields have {width} bytes")
-  packed, width = bytes(matrix.rest[1].content), int(width[0])
+  packed, width = bytes(head[1].content), int(width[0])
+  if len(packed) > _MOST_FIELDS * width:
+    raise ValueError(f"it is damaged: a struct has more than {_MOST_FIELDS} fields")
   names = [packed[at:at + width].split(b"\0")[0].decode("latin-1")
            for at in range(0, len(packed), width)]
-  values = matrix.rest[2:2 + len(names)]
+  values = list(itertools.islice(matrix.rest, len(names)))
   if len(values) < len(names) or any(value.kind != _MATRIX for value in values):
     raise ValueError(f"it is damaged: a struct lacks values of {', '.join(names)}")
   return {name: _read_value(_read_matrix(value.content, order), order)
@@ -143,9 +154,10 @@ def _read_value(matrix, order):
     return _CLASSES.get(matrix.kind, f"a thing of class {matrix.kind}")
   if matrix.is_complex:
     return "complex numbers"
-  if len(matrix.rest) != 1:
-    raise ValueError(f"it is damaged: a matrix has {len(matrix.rest)} parts, not 1")
-  values = _numbers(matrix.rest[0], order)
+  parts = list(itertools.islice(matrix.rest, 2))
+  if len(parts) != 1:
+    raise ValueError("it is damaged: a matrix has not one part of numbers")
+  values = _numbers(parts[0], order)
   if len(values) != math.prod(matrix.shape):
     raise ValueError(f"it is damaged: a matrix of {matrix.shape} has {len(values)} numbers")
   return values.reshape(matrix.shape, order="F")

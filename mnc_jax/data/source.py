@@ -49,7 +49,7 @@ class Source:
     read_image: i -> [h, w, 3] uint8 RGB. Raises `BrokenImageError`.
     read_annotations: i -> COCO annotations with RLE masks, without decoding the image.
     file_names: of the N images in the folder they came from; () if they came from no files.
-    skipped_images: images of the set that could not be used, and are not among the N.
+    skipped_images: images of the whole set, all splits together, that could not be used.
   """
   name: str
   image_ids: np.ndarray

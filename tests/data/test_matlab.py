@@ -49,6 +49,23 @@ def test_what_unpacks_to_too_much_is_refused():
     read_struct(sbd_folders._zeros_bomb(), "GTinst")
 
 
+def test_millions_of_elements_without_content_cost_nothing():
+  nothing = bytes(2 ** 24)
+  fields = _matrix(2, (1, 1), _element(5, b"\1\0\0\0"), _element(1, bytes(2 ** 20)), name=b"x")
+  for content in (_HEADER + nothing, _HEADER + _matrix(2, (1, 1), nothing, name=b"other")):
+    assert read_struct(content, "x") is None
+  with pytest.raises(ValueError, match="a struct has more than 4096 fields"):
+    read_struct(_HEADER + fields, "x")
+  with pytest.raises(ValueError, match="not one part of numbers"):
+    read_struct(_HEADER + _matrix(2, (1, 1), _element(5, b"\2\0\0\0"), _element(1, b"a\0"),
+                                  _matrix(6, (1, 1), nothing), name=b"x"), "x")
+
+
+def test_a_larger_file_is_refused_before_it_is_looked_at():
+  with pytest.raises(ValueError, match=rf"it has \d+ bytes, more than {MOST_BYTES}"):
+    read_struct(_HEADER + bytes(MOST_BYTES), "x")
+
+
 def test_huge_claims_need_as_many_numbers():
   value = _matrix(6, (50_000,) * 3, _element(9, bytes(8)))
   content = _HEADER + _matrix(2, (1, 1), _element(5, b"\2\0\0\0"), _element(1, b"a\0"), value,

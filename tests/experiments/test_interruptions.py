@@ -12,6 +12,7 @@ from mnc_jax import checkpoint
 from toy_run import write_toy_set
 
 OPTIONS = ("--train.num-steps", 12, "--train.checkpoint-every", 4, "--train.log-every", 3)
+VALIDATES = ("--train.evaluate-every", 6)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,23 @@ def test_told_to_end_it_saves_at_once_and_goes_on(place):
   saved = int(text.split("Ended by SIGTERM after step ")[1].split(",")[0])
   assert saved >= 4
   assert f"Going on from the checkpoint of step {saved}." in text
+  assert_same_run(workdir, place / "whole")
+
+
+def test_a_validation_that_was_ended_is_made_up_for(place):
+  workdir, arguments = place / "validated", command(
+      place / "config.py", place / "validated", *OPTIONS, *VALIDATES)
+  ended = live(arguments, workdir, signal.SIGTERM, moment="validation", delay=0)
+  assert (ended.moment, ended.status) == ("validation", 0)
+  assert ended.seconds < 5
+  log = place / "validated.log"
+  assert "Nothing is lost" in log.read_text()
+  assert "Step 6: mAP" not in log.read_text()
+  last = live(arguments, workdir, 0, moment="start", delay=600)
+  assert last == ("finished", 0, 0.0), log.read_text()
+  assert "Going on from the checkpoint of step 6." in log.read_text()
+  assert [log.read_text().count(f"Step {step}: mAP") for step in (6, 12)] == [1, 1]
+  assert (workdir / "best" / "validated").read_text() == "12"
   assert_same_run(workdir, place / "whole")
 
 

@@ -78,20 +78,22 @@ def test_the_last_state_waits_for_space(disk, monkeypatch):
     disk.full = len(slept) < 3
   monkeypatch.setattr(saving.time, "sleep", make_space)
   with pytest.warns(UserWarning, match="make space on the disk"):
-    saver.save_last(State(9), waits=True)
+    saver.save_last(State(9), waits=lambda: True)
   assert disk.written == [9]
   assert len(slept) == 3
 
 
-def test_the_last_state_does_not_wait_for_ever_nor_when_told_to_end(disk, monkeypatch):
-  saver = saving.Saver(None, disk.save, saved=None)
-  disk.full = True
-  monkeypatch.setattr(saving, "_PATIENCE_SECONDS", 0.05)
-  for waits in (True, False):
-    with (pytest.warns(UserWarning, match="make space"),
-          pytest.raises(OSError, match="state of step 9 is lost: No space left on device")):
-      saver.save_last(State(9), waits=waits)
-    saver = saving.Saver(None, disk.save, saved=None)
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_last_state_does_not_wait_for_ever_nor_when_told_to_end(disk, monkeypatch, waits):
+  disk.full, tries = True, []
+  monkeypatch.setattr(saving, "_PATIENCE_SECONDS", 0.05 if waits else 3600)
+  def told():
+    tries.append(1)
+    return waits or len(tries) < 3
+  with (pytest.warns(UserWarning, match="make space"),
+        pytest.raises(OSError, match="state of step 9 is lost: No space left on device")):
+    saving.Saver(None, disk.save, saved=None).save_last(State(9), waits=told)
+  assert len(tries) > 1 if waits else len(tries) == 3
 
 
 def test_several_hosts_do_not_try_again(disk, monkeypatch):

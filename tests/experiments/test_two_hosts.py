@@ -66,8 +66,13 @@ def run(folder, name, *, hosts):
   assert trained + scored == [0] * 2 * hosts
 
 
-def test_two_hosts_train_and_score_as_one(place):
+def test_two_hosts_train_go_on_and_score_as_one(place):
+  first = ("--config", place / "config.py", "--workdir", place / "two", *STEPS,
+           "--train.num-steps", 3)
+  assert wait(start("train.py", *first, hosts=2, log=place / "two.log"),
+              place / "two.log") == [0, 0]
   run(place, "two", hosts=2)
+  assert "Going on from the checkpoint of step 3." in (place / "two.log").read_text()
   both = [checkpoint.load_params(place / name)[0] for name in ("one", "two")]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *both)
   one, two = (json.loads((place / name / "evaluation.json").read_text()) for name in ("one", "two"))

@@ -13,7 +13,7 @@ _ABOVE = _CASCADE | {
 MAY_IMPORT = {
     "config": {"config"},
     "config_json": {"config"},
-    "config_check": {"config"},
+    "config_check": {"config", "config_json"},
     "run_folder": {"config", "config_json"},
     "tree_shapes": set(),
     "pixels": {"config"},
