@@ -5,10 +5,14 @@ import itertools
 import pathlib
 from typing import NamedTuple
 
+import jax
+
 from command_line import override
 from mnc_jax import checkpoint, weights
+from mnc_jax.cascade import init_params
 from mnc_jax.config import Config
 from mnc_jax.config_check import check_overrides
+from mnc_jax.tree_shapes import check_fit
 
 
 class Model(NamedTuple):
