@@ -188,7 +188,7 @@ def shard(tree):
 
 
 def cut(tree, devices: int):
-  """Cuts host arrays [B, ...] of `tree` into [devices, B / devices, ...].
+  """Returns a `tree` of host arrays [B, ...] as [devices, B / devices, ...], on the host.
 
   Raises:
     ValueError: if B is not a multiple of `devices`.

@@ -8,7 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from mnc_jax.cascade import init_params
-from mnc_jax.checkpoint.checksums import check_checksums
+from mnc_jax.checkpoint.checksums import check_checksums, check_files
 from mnc_jax.checkpoint.manager import open_checkpoints
 from mnc_jax.run_folder import read_config
 from mnc_jax.tree_shapes import check_fit
@@ -58,9 +58,7 @@ def restore(manager, like, *, categories=None):
 
 def has_optimizer(manager) -> bool:
   """Says whether the latest checkpoint of `manager` is of a run, not an imported model."""
-  step = manager.latest_step()
-  with _damage_told(manager, step):
-    return manager.item_metadata(step).get("optimizer") is not None
+  return (manager.directory / str(manager.latest_step()) / "optimizer").is_dir()
 
 
 def restore_params(manager, like, *, categories):
@@ -139,6 +137,8 @@ def load_params(workdir):
 
 def _restore_items(manager, step, items):
   with _damage_told(manager, step):
+    for name in items:
+      check_files(manager.directory / str(step) / name)
     saved = manager.item_metadata(step)
   for name, like in items.items():
     check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
