@@ -12,6 +12,9 @@ TESTS ?= tests
 CONSTRAINTS ?= constraints.txt
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# One process a core: compilation, the larger part of the time, is single-threaded. In the order of
+# the folders: by number of tests, the few long ones of tests/experiments would be left to the end.
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Named after the versions, so that others are installed when others are asked for.
 INSTALLED := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
 
@@ -34,9 +37,8 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	@$(RUN) experiments/demo.py
 
-# One process a core: compilation, the larger part of the time, is single-threaded.
 test: lint
-	@JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile $(TESTS)
+	@JAX_PLATFORMS=cpu $(PYTEST) $(TESTS)
 
 soak: export PYTHONPATH := $(CURDIR):$(CURDIR)/tests:$(CURDIR)/experiments
 soak: export JAX_PLATFORMS := cpu
@@ -47,7 +49,7 @@ soak: $(INSTALLED)
 
 # Statements and branches of mnc_jax/ apart, each with its bar; it takes longer than `make test`.
 coverage: lint
-	@JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile --cov --cov-report= $(TESTS)
+	@JAX_PLATFORMS=cpu $(PYTEST) --cov --cov-report= $(TESTS)
 	@mkdir -p build && $(RUN) -m coverage json -q -o build/coverage.json
 	@$(RUN) tests/coverage_figures.py build/coverage.json
 

@@ -96,7 +96,7 @@ def test_evaluation_takes_several_models_too(place, monkeypatch):
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: None)
   monkeypatch.setattr(evaluate, "check_categories", lambda *arguments: None)
   monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", seen.append)
-  def stop(find, params, config, source):
+  def stop(find, params, config, source, *, beat):
     widths = [one["category_stage"]["fc7"]["bias"].shape[-1] for one in params]
     raise InterruptedError(f"{widths}, {config.model.dense_width}")
   monkeypatch.setattr(evaluate, "predict_all", stop)

@@ -85,13 +85,13 @@ def test_two_processes_score_as_one(run, monkeypatch):
     shares.append(share)
     return shares if len(shares) == 2 else [*shares, [[], [], 0, 0]]
   monkeypatch.setattr(evaluate.parallel, "gather", gather)
-  def predict_both(*arguments):
+  def predict_both(*arguments, beat):
     # Places 2 and 3 of each batch of four: two images and two fillers.
     monkeypatch.setattr(evaluate.jax, "process_index", lambda: 1)
     with pytest.raises(ValueError, match="4 were not, image 100"):
-      done(*arguments)
+      done(*arguments, beat=beat)
     monkeypatch.setattr(evaluate.jax, "process_index", lambda: 0)
-    return done(*arguments)
+    return done(*arguments, beat=beat)
   monkeypatch.setattr(evaluate, "predict_all", predict_both)
   assert (run() / "evaluation.json").read_text() == expected
   assert [len(seen) for seen, *_ in shares] == [2, 4]
