@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.bilinear import cell_centers, clamped_kappa
+from mnc_jax.ops.bilinear import cell_centers, clamped_kappa, rounded
 from mnc_jax.ops.boxes import MIN_UNION, as_float, box_areas, smaller
 
 # Narrower boxes hold no mask: dividing by their extent would overflow in the gradient.
@@ -144,5 +144,5 @@ def _point_weights(points, low, high, cells):
   # Far points and empty extents are replaced before the division, not only after it.
   extent = jnp.where(found, high - low, 1.0)
   offset = jnp.where(inside, points - low, 0.0)
-  weights = clamped_kappa(offset / extent * cells - 0.5, cells)
+  weights = clamped_kappa(rounded(offset / extent * cells) - 0.5, cells)
   return jnp.where(inside[..., None], weights, 0.0)

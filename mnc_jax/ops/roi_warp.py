@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.bilinear import cell_centers, kappa_matrix, neighbors
+from mnc_jax.ops.bilinear import cell_centers, kappa_matrix, neighbors, rounded
 from mnc_jax.ops.boxes import as_float, larger, smaller
 
 _GRIDS = ("center", "edge", "caffe")
@@ -134,12 +134,12 @@ def _axis_weights(low, high, cells, own, size, stride, grid):
   Of its `cells` the first `own` belong to the image.
   """
   if grid == "center":
-    return neighbors(cell_centers(low, high, size) / stride - 0.5, cells)
+    return neighbors(rounded(cell_centers(low, high, size) / stride) - 0.5, cells)
   steps = (jnp.arange(size) / size).astype(low.dtype)[None]
   if grid == "edge":
-    return neighbors((low[:, None] + steps * (high - low)[:, None]) / stride, cells)
+    return neighbors((low[:, None] + rounded(steps * (high - low)[:, None])) / stride, cells)
   low, high = _round_half_away(low / stride), _round_half_away(high / stride)
-  positions = low[:, None] + steps * larger(high - low, 0.0)[:, None]
+  positions = low[:, None] + rounded(steps * larger(high - low, 0.0)[:, None])
   inside = (positions >= -0.5) & (positions <= own - 0.5)
   indices, weights = neighbors(smaller(larger(positions, 0.0), own - 1.0), cells)
   return indices, jnp.where(inside[..., None], weights, 0.0)

@@ -26,8 +26,7 @@ def start(script, *arguments, hosts: int, log):
     port = free.getsockname()[1]
   environment = os.environ | {
       "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // hosts}"
-                   " --xla_backend_optimization_level=0"}
+      "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=4", f"device_count={4 // hosts}")}
   meet = lambda host: () if hosts == 1 else (
       "--coordinator", f"localhost:{port}", "--num-processes", str(hosts), "--process-id",
       str(host), "--dead-after", "10")
