@@ -126,6 +126,8 @@ ROWS = (
     Row("clip_corners", lambda b: boxes.clip_corners(b, 11, 13), lambda rng: (boxes_in(rng, 9),),
         (0,), covers=("ops.boxes.clip_corners",)),
     Row("corner_pixels", boxes.corner_pixels, lambda rng: (boxes_in(rng, 5),), (0,)),
+    Row("rounded", bilinear.rounded, lambda rng: (rng.normal(size=5),), (0,),
+        covers=("ops.bilinear.rounded",)),
     Row("cell_centers", lambda low, high: bilinear.cell_centers(low, high, 5),
         lambda rng: tuple(rng.normal(size=(2, 4))), (0, 1), covers=("ops.bilinear.cell_centers",)),
     Row("neighbors", lambda x: bilinear.neighbors(x, 5)[1],
