@@ -44,7 +44,8 @@ def load_batch(path):
     ValueError: if it is not such a file, naming it.
   """
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Opened here, for numpy leaves a file that it refuses open.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
       batch = Batch(*(arrays[name] for name in Batch._fields))
       return batch, arrays["image_ids"], json.loads(str(arrays["notes"]))
   except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
