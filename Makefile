@@ -13,7 +13,7 @@ CONSTRAINTS ?= constraints.txt
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 # One process a core: compilation, the larger part of the time, is single-threaded. In the order of
-# the folders: by number of tests, the few long ones of tests/experiments would be left to the end.
+# the folders: by number of tests, the few long ones of tests/cli and tests/training would be left to the end.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Named after the versions, so that others are installed when others are asked for.
 INSTALLED := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
@@ -40,7 +40,7 @@ demo: $(INSTALLED)
 test: lint
 	@JAX_PLATFORMS=cpu $(PYTEST) $(TESTS)
 
-soak: export PYTHONPATH := $(CURDIR):$(CURDIR)/tests:$(CURDIR)/experiments
+soak: export PYTHONPATH := $(CURDIR):$(CURDIR)/tests
 soak: export JAX_PLATFORMS := cpu
 soak: $(INSTALLED)
 	@$(RUN) tests/soak/kills.py --kills 100
@@ -55,6 +55,7 @@ coverage: lint
 
 lint: $(INSTALLED)
 	@$(RUN) -m ruff check --quiet . && echo "ruff: no complaints"
+	@$(VENV)/bin/lint-imports --no-logo setup.cfg >/dev/null || $(VENV)/bin/lint-imports --no-logo setup.cfg
 
 $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "mnc_jax needs Python 3.11 or newer with its venv module, and \

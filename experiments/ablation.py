@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from command_line import end_with_message, load_config
+from mnc_jax.cli.options import end_with_message, load_config
 from mnc_jax.data import load_source
 
 _HERE = pathlib.Path(__file__).resolve().parent

@@ -13,9 +13,9 @@ import time
 
 import cv2
 
-from command_line import load_config, override
+from mnc_jax.cli.options import load_config, override
 from mnc_jax.data import load_source
-from mnc_jax.visualize import grid
+from mnc_jax.evaluation.visualize import grid
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEMO = pathlib.Path("demo")

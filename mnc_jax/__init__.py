@@ -1,15 +1,15 @@
 """Multi-task Network Cascades (Dai, He, Sun, CVPR 2016) in JAX and Flax.
 
 One image in; object instances out, each with a box, a pixel mask and a category.
-`mnc_jax.structs` and `mnc_jax.cascade` tell the whole model.
+`mnc_jax.structs` and `mnc_jax.model.cascade` tell the whole model.
 """
 
-from mnc_jax.cascade import cascade_loss
-from mnc_jax.cascade import init_params
-from mnc_jax.config.whole import Config
-from mnc_jax.config.whole import with_categories
-from mnc_jax.inference import predict
-from mnc_jax.inference import predict_ensemble
+from mnc_jax.model.cascade import cascade_loss
+from mnc_jax.model.cascade import init_params
+from mnc_jax.config.experiment import Config
+from mnc_jax.config.experiment import with_categories
+from mnc_jax.model.inference import predict
+from mnc_jax.model.inference import predict_ensemble
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.boxes import clip_boxes
@@ -22,9 +22,9 @@ from mnc_jax.ops.roi_warp import roi_warp
 from mnc_jax.ops.voting import vote_masks
 from mnc_jax.structs import Batch
 from mnc_jax.structs import Instances
-from mnc_jax.train import init_state
-from mnc_jax.train import train_step
-from mnc_jax.train import TrainState
+from mnc_jax.training.step import init_state
+from mnc_jax.training.step import train_step
+from mnc_jax.training.step import TrainState
 
 __all__ = (
     "Batch",

@@ -33,5 +33,5 @@ def test_example(example):
 
 def test_examples_of_the_whole_library_are_found():
   found = {example.name for example in EXAMPLES}
-  assert {"mnc_jax.ops.boxes.box_iou", "mnc_jax.cascade.cascade_loss"} <= found
+  assert {"mnc_jax.ops.boxes.box_iou", "mnc_jax.model.cascade.cascade_loss"} <= found
   assert len(EXAMPLES) >= 17

@@ -1,23 +1,3 @@
-"""The demo's cascade, trained longer: the shipped weights are its result.
+"""The shipped config `shapes_long`, as a file."""
 
-Paper:     as shapes.py
-Data:      as shapes.py
-Command:   python experiments/train.py --config experiments/configs/shapes_long.py \\
-             --workdir runs/shapes_long
-Hardware:  2 CPU cores, 66 minutes beside other work
-Expected:  mAP^r .80 at IoU .5, .60 at .7 and more.
-Score:     mAP^r .907 at IoU .5, .844 at .7 on the 200 held-out images (2026-11-22)
-"""
-
-import dataclasses
-import pathlib
-import runpy
-
-from mnc_jax.config import Config
-
-
-def get_config() -> Config:
-  """Returns the demo's configuration with more steps."""
-  demo = runpy.run_path(str(pathlib.Path(__file__).with_name("shapes.py")))["get_config"]()
-  return dataclasses.replace(demo, train=dataclasses.replace(
-      demo.train, num_steps=4000, warmup_steps=100, checkpoint_every=500))
+from mnc_jax.configs.shapes_long import get_config as get_config

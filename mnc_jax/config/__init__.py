@@ -5,11 +5,11 @@ lengths are pixels of the network input unless a comment says otherwise.
 """
 
 from mnc_jax.config.data import DataConfig
+from mnc_jax.config.experiment import Config, with_categories
 from mnc_jax.config.inference import InferenceConfig
 from mnc_jax.config.model import ModelConfig
 from mnc_jax.config.presets import paper, release
 from mnc_jax.config.train import TrainConfig
-from mnc_jax.config.whole import Config, with_categories
 
 __all__ = (
     "Config",

@@ -9,7 +9,7 @@ class DataConfig:
   """Which images, at what size, in what order."""
 
   dataset: Literal["shapes", "coco", "sbd", "label_images"] = "coco"
-  """Read from `data_dir`, where experiments/prepare.py puts it; `shapes` is drawn when first
+  """Read from `data_dir`, where mnc prepare puts it; `shapes` is drawn when first
   needed. `coco` is read from its files instead if one of the four paths below is given."""
   data_dir: str = "data"
   """Where data sets are prepared (TFDS layout)."""

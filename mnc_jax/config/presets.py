@@ -1,10 +1,10 @@
 """The two sets of numbers that the design knows: of the paper, and of its authors' code."""
 
 from mnc_jax.config.data import DataConfig
+from mnc_jax.config.experiment import Config
 from mnc_jax.config.inference import InferenceConfig
 from mnc_jax.config.model import ModelConfig
 from mnc_jax.config.train import TrainConfig
-from mnc_jax.config.whole import Config
 
 
 def paper() -> Config:

@@ -1,19 +1,19 @@
 """Data sets, and the pipeline from them to batches. Knows only config and structs."""
 
+from mnc_jax.data.image_batch import list_images as list_images
+from mnc_jax.data.image_batch import make_image_batch as make_image_batch
 from mnc_jax.data.images import decode_image as decode_image
 from mnc_jax.data.images import read_image as read_image
 from mnc_jax.data.load import DATASETS as DATASETS
 from mnc_jax.data.load import load_categories as load_categories
 from mnc_jax.data.load import load_source as load_source
 from mnc_jax.data.load import prepare as prepare
-from mnc_jax.data.photographs import list_images as list_images
-from mnc_jax.data.photographs import make_image_batch as make_image_batch
-from mnc_jax.data.pipeline import evaluation_batches as evaluation_batches
-from mnc_jax.data.pipeline import training_batches as training_batches
-from mnc_jax.data.prepared import set_folder as set_folder
-from mnc_jax.data.source import BrokenImageError as BrokenImageError
-from mnc_jax.data.source import Record as Record
-from mnc_jax.data.source import Source as Source
-from mnc_jax.data.source import ground_truth as ground_truth
-from mnc_jax.data.source import restrict as restrict
-from mnc_jax.data.summary import summarize as summarize
+from mnc_jax.data.pipeline.batches import evaluation_batches as evaluation_batches
+from mnc_jax.data.pipeline.batches import training_batches as training_batches
+from mnc_jax.data.prepared.index import set_folder as set_folder
+from mnc_jax.data.prepared.summary import summarize as summarize
+from mnc_jax.data.records import BrokenImageError as BrokenImageError
+from mnc_jax.data.records import Record as Record
+from mnc_jax.data.records import Source as Source
+from mnc_jax.data.records import ground_truth as ground_truth
+from mnc_jax.data.records import restrict as restrict

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnc_jax.config import DataConfig
 from mnc_jax.data import transforms
-from mnc_jax.data.source import Record
+from mnc_jax.data.records import Record
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
 

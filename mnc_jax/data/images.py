@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import PIL.TiffImagePlugin
 
-from mnc_jax.data.source import BrokenImageError
-from mnc_jax.segmentations import MOST_PIXELS
+from mnc_jax.coco.rle import MOST_PIXELS
+from mnc_jax.data.records import BrokenImageError
 
 _LARGEST_FILE = 2 ** 31  # Bytes of an encoded image: more than MOST_PIXELS need uncompressed.
 

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.data.images import claimed_pixels, open_by_pillow, read_file
-from mnc_jax.segmentations import MOST_PIXELS
 
 # 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
 _LABEL_MODES = ("L", "I;16", "I;16B", "I", "P", "1")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mnc_jax.data.faults import Fault, Report
 from mnc_jax.data.images import read_image
-from mnc_jax.data.source import Annotation, BrokenImageError
+from mnc_jax.data.records import Annotation, BrokenImageError
 
 TRAIN, VALIDATION = "train", "validation"
 

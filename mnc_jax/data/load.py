@@ -4,15 +4,15 @@ import pathlib
 from typing import Literal
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data import drawing, label_images, sbd
-from mnc_jax.data.coco import list_coco, load_coco
-from mnc_jax.data.label_images import list_label_images
 from mnc_jax.data.listing import TRAIN, VALIDATION
-from mnc_jax.data.preparation import prepare_set
-from mnc_jax.data.prepared import open_split, set_folder
-from mnc_jax.data.sbd import list_sbd
+from mnc_jax.data.prepared.builder import prepare_set
+from mnc_jax.data.prepared.index import open_split, set_folder
+from mnc_jax.data.readers import drawing, label_images, sbd
+from mnc_jax.data.readers.coco import list_coco, load_coco
+from mnc_jax.data.readers.label_images import list_label_images
+from mnc_jax.data.readers.sbd import list_sbd
+from mnc_jax.data.records import Source, restrict
 from mnc_jax.data.shapes import list_shapes, load_shapes
-from mnc_jax.data.source import Source, restrict
 
 _LISTS = {"coco": list_coco, "label_images": list_label_images, "sbd": list_sbd}
 DATASETS = ("shapes", *_LISTS)
@@ -105,8 +105,8 @@ def _prepared_folder(config):
     directly = ("; or give data.train_annotations and data.train_images (eval_... likewise) to "
                 "read the files directly" if config.dataset == "coco" else "")
     raise ValueError(
-        f"the data set {config.dataset!r} is not prepared in {folder}: run python "
-        f"experiments/prepare.py --dataset {config.dataset} --source DIR "
+        f"the data set {config.dataset!r} is not prepared in {folder}: run "
+        f"mnc prepare --dataset {config.dataset} --source DIR "
         f"--data-dir {config.data_dir}{directly}")
   return folder
 

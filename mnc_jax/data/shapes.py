@@ -3,13 +3,13 @@
 import functools
 import pathlib
 
-from mnc_jax.data import prepared
-from mnc_jax.data.drawing import CATEGORY_NAMES, IMAGE_SIDE, draw_image
 from mnc_jax.data.faults import Report
 from mnc_jax.data.images import encode_png
 from mnc_jax.data.listing import TRAIN, VALIDATION, Content, Entry, Listing
-from mnc_jax.data.preparation import prepare_set
-from mnc_jax.data.source import Source, encode_mask, make_annotation
+from mnc_jax.data.prepared import index
+from mnc_jax.data.prepared.builder import prepare_set
+from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, draw_image
+from mnc_jax.data.records import Source, encode_mask, make_annotation
 
 NUM_TRAIN, NUM_VALIDATION = 8000, 200
 
@@ -44,4 +44,4 @@ def _draw(index, split_seed, image_id, report):
 def load_shapes(data_dir: str, split: str) -> Source:
   """Returns the `split` "train" or "validation"; draws the set if `data_dir` has none."""
   prepare_set("shapes", list_shapes, "", data_dir)
-  return prepared.open_split(prepared.set_folder("shapes", data_dir), split)
+  return index.open_split(index.set_folder("shapes", data_dir), split)

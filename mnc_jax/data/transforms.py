@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data.source import Record
+from mnc_jax.data.records import Record
 
 MASK_SIDE = 112  # Of the masks in a `Batch`.
 _PERCENTILES = (1.0, 99.8)

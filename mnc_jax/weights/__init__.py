@@ -1,8 +1,8 @@
 """Weights from elsewhere than a run's checkpoints: ImageNet models, and ours as one file."""
 
-from mnc_jax.weights.files import open_file
-from mnc_jax.weights.lazy import Lazy
-from mnc_jax.weights.lazy import WeightsFile
+from mnc_jax.weights.formats.files import open_file
+from mnc_jax.weights.formats.lazy import Lazy
+from mnc_jax.weights.formats.lazy import WeightsFile
 from mnc_jax.weights.load import find_source
 from mnc_jax.weights.load import initialise_missing
 from mnc_jax.weights.load import load_pretrained

@@ -6,12 +6,13 @@ from flax import traverse_util
 import jax
 import numpy as np
 
-from mnc_jax.cascade import init_params
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.config_check import check_same_meaning
-from mnc_jax.pixels import PIXEL_PARAMETERS
-from mnc_jax.weights import model_file, release, resnet, vgg16
-from mnc_jax.weights.files import WeightsFile, open_file
+from mnc_jax.config.validation import check_same_meaning
+from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
+from mnc_jax.model.cascade import init_params
+from mnc_jax.weights import model_file
+from mnc_jax.weights.architectures import release, resnet, vgg16
+from mnc_jax.weights.formats.files import WeightsFile, open_file
 from mnc_jax.weights.sources import Source
 
 # Who is asked, in this order, whether a file is of their kind. A model that contains another's
@@ -198,10 +199,10 @@ def _check_places(file, placed, flat):
                        f"{expected}{_dense_advice(name)}")
 
 
-_TRUNK_ADVICE = ("Or take the trunk alone: --only-trunk of import_weights.py, "
-                 "--train.init-only-trunk of train.py.")
+_TRUNK_ADVICE = ("Or take the trunk alone: --only-trunk of mnc import-weights, "
+                 "--train.init-only-trunk of mnc train.")
 _RESET_ADVICE = ("To begin the layers that depend on categories anew: --reset-categories of "
-                 "import_weights.py, --train.init-reset-categories of train.py.")
+                 "mnc import-weights, --train.init-reset-categories of mnc train.")
 
 
 def _dense_advice(name):

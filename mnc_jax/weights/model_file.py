@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.config_json import from_json
-from mnc_jax.weights.lazy import WeightsFile
-from mnc_jax.weights.safetensors_file import read_safetensors
+from mnc_jax.config.serialization import from_json
+from mnc_jax.weights.formats.lazy import WeightsFile
+from mnc_jax.weights.formats.safetensors_file import read_safetensors
 from mnc_jax.weights.sources import Source
 
 _STAGES = ("features/", "box_stage/", "mask_stage/", "category_stage/")
@@ -97,7 +97,7 @@ def read_categories(metadata, origin):
   except (KeyError, ValueError, RecursionError) as error:
     told = "nested too deep" if isinstance(error, RecursionError) else f"{error!s:.120}"
     raise ValueError(f"{origin} tells no usable category_names and category_ids: {told}; write it "
-                     "anew with experiments/export_weights.py") from error
+                     "anew with mnc export") from error
   if len(names) != len(ids):
     raise ValueError(f"{origin} has {len(names)} category_names but {len(ids)} category_ids")
   return names, ids

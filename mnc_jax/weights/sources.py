@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnc_jax.weights.lazy import Lazy
+from mnc_jax.weights.formats.lazy import Lazy
 
 # What the Oxford group's VGG-16 was trained with, and so Caffe's and Keras's: 0 ... 255, blue
 # first (Simonyan & Zisserman 2015; gist.github.com/ksimonyan/211839e770f7b538e2d8).

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.toys import make_source
+from helpers.toy_sets import make_source
 from mnc_jax.config import DataConfig
 from mnc_jax.data import augment, evaluation_batches, training_batches, transforms
-from mnc_jax.data.source import Record
+from mnc_jax.data.records import Record
 
 
 def _record(height=40, width=60):

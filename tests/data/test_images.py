@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mnc_jax.data.images import claimed_pixels, decode_image, encode_png, read_image
-from mnc_jax.data.source import BrokenImageError
+from mnc_jax.data.records import BrokenImageError
 
 RGB = np.array([[[250, 10, 20], [1, 2, 3]], [[0, 0, 255], [7, 77, 177]]], np.uint8)
 

@@ -8,7 +8,7 @@ import pytest
 
 from mnc_jax.data.faults import Fault, check_share, describe, refuse
 from mnc_jax.data.listing import check_image, read_lists, split_names, stable_id
-from mnc_jax.data.source import BrokenImageError
+from mnc_jax.data.records import BrokenImageError
 
 
 def test_ids_follow_from_names():

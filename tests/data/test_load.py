@@ -2,11 +2,11 @@
 
 import pytest
 
-from data.toys import coco_content, make_source
+from helpers.toy_sets import coco_content, make_source
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_categories, load_source
-from mnc_jax.data.coco_file import read_json
-from mnc_jax.data.source import restrict
+from mnc_jax.data.readers.coco_file import read_json
+from mnc_jax.data.records import restrict
 
 
 def test_a_split_is_train_or_eval():

@@ -16,7 +16,7 @@ from mnc_jax.data import (
   shapes,
   training_batches,
 )
-from mnc_jax.data.drawing import draw_image
+from mnc_jax.data.readers.drawing import draw_image
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from mnc_jax.config import DataConfig
 from mnc_jax.data import transforms
-from mnc_jax.data.source import Record
+from mnc_jax.data.records import Record
 
 
 def _record(height=20, width=30):

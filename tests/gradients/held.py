@@ -1,9 +1,9 @@
 """Choices and targets of the cascade, recorded in one evaluation and held fixed in another.
 
-They are constants in the gradient by design (`mnc_jax.targets`), so whoever compares a gradient
-with a difference quotient, or two dtypes with each other, has to hold them, too. All else is the
-library's own code: only the named functions are replaced, while a loss is traced. For batches of
-one image: under the cascade's vmap an array that is held is the same for all images.
+They are constants in the gradient by design (`mnc_jax.model.roi_targets`), so whoever compares a
+gradient with a difference quotient, or two dtypes with each other, has to hold them, too. All
+else is the library's own code: only the named functions are replaced, while a loss is traced.
+For batches of one image: under the cascade's vmap an array that is held is the same for all images.
 """
 
 import contextlib
@@ -11,15 +11,15 @@ from unittest import mock
 
 import jax
 
-from mnc_jax import cascade, targets
-from mnc_jax.stages import box_stage
+from mnc_jax.model import cascade, roi_targets
+from mnc_jax.model.stages import box_stage
 
-TARGETS = ((targets, "roi_targets"),)
+TARGETS = ((roi_targets, "roi_targets"),)
 """What moves with a RoI's own coordinates and is not differentiated: the deltas from a RoI to its
 object, and, unless they are binarised, the object's mask inside the RoI."""
 CHOICES = ((box_stage, "top_indices"), (box_stage, "nms_and_count"),
-           (targets, "top_indices"),
-           (targets, "roi_targets"), (targets, "mask_level_labels"))
+           (roi_targets, "top_indices"),
+           (roi_targets, "roi_targets"), (roi_targets, "mask_level_labels"))
 """Which proposals are kept, which RoIs are sampled, and what they are to become."""
 
 

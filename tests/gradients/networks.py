@@ -10,8 +10,9 @@ import numpy as np
 from gradients.differences import Row
 from gradients.operations import boxes_in
 from mnc_jax.config import ModelConfig
-from mnc_jax.resnet import FROZEN_NORMS
-from mnc_jax.stages import box_stage, bridge, category_stage, features, mask_stage
+from mnc_jax.model.backbones import features
+from mnc_jax.model.backbones.resnet import FROZEN_NORMS
+from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.structs import AnchorOutput, StageOutput
 
 _CHANNELS = 4

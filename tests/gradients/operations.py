@@ -6,13 +6,12 @@ import jax
 import numpy as np
 
 from gradients.differences import Row
-from mnc_jax import losses, targets
-from mnc_jax.anchor_targets import AnchorTargets
+from helpers import oracles, tiny
+from mnc_jax.model import losses, roi_targets
+from mnc_jax.model.anchor_targets import AnchorTargets
+from mnc_jax.model.roi_targets import RoiTargets
 from mnc_jax.ops import bilinear, boxes, gradients, masks, padding, roi_warp
 from mnc_jax.structs import AnchorOutput, Proposals, StageOutput
-from mnc_jax.targets import RoiTargets
-import oracles
-import tiny
 
 _SIDE = 16.0
 
@@ -75,19 +74,19 @@ def truth_of_one_image():
 
 
 def _joined(moved):
-  return targets.join_truth(moved, np.ones(len(moved), bool), truth_of_one_image())[0]
+  return roi_targets.join_truth(moved, np.ones(len(moved), bool), truth_of_one_image())[0]
 
 
 def _sampled(moved):
   count = len(moved)
   proposals = Proposals(moved, np.ones(count), np.ones(count, bool), np.arange(count),
                         np.int32(0))
-  return targets.sample_rois(proposals, truth_of_one_image(), jax.random.key(3),
+  return roi_targets.sample_rois(proposals, truth_of_one_image(), jax.random.key(3),
                              config=tiny.tiny_config().train).boxes
 
 
 def _best_overlap(moved):
-  return targets.match_truth(moved, truth_of_one_image())[::2]
+  return roi_targets.match_truth(moved, truth_of_one_image())[::2]
 
 
 def _around_truth(rng):
@@ -162,7 +161,7 @@ ROWS = (
                      rng.uniform(size=(4, 3, 3))), (0,), covers=("losses.mask_stage_loss",)),
     Row("category_stage_loss", _category_loss, _category_loss_inputs, (0, 1, 2),
         covers=("losses.category_stage_loss",)),
-    Row("join_truth", _joined, _around_truth, (0,), covers=("targets.join_truth",)),
-    Row("sample_rois", _sampled, _around_truth, (0,), covers=("targets.sample_rois",)),
-    Row("match_truth", _best_overlap, _around_truth, (0,), covers=("targets.match_truth",)),
+    Row("join_truth", _joined, _around_truth, (0,), covers=("roi_targets.join_truth",)),
+    Row("sample_rois", _sampled, _around_truth, (0,), covers=("roi_targets.sample_rois",)),
+    Row("match_truth", _best_overlap, _around_truth, (0,), covers=("roi_targets.match_truth",)),
 )

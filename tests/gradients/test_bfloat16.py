@@ -23,9 +23,9 @@ import numpy as np
 import optax
 
 from gradients import held
-from mnc_jax.cascade import cascade_loss, init_params
-from mnc_jax.optimizer import make_optimizer
-import tiny
+from helpers import tiny
+from mnc_jax.model.cascade import cascade_loss, init_params
+from mnc_jax.training.optimizer import make_optimizer
 
 STEPS = 50
 LOSS, NORM = 0.02, 0.05

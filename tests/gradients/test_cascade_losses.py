@@ -16,10 +16,10 @@ import pytest
 
 from gradients import held, whole
 from gradients.differences import STEPS, TOLERANCE, inner, relative_error, settled
-from mnc_jax import losses, targets
-from mnc_jax.cascade import cascade_loss, extract_features, mask_and_classify
-from mnc_jax.stages.bridge import refine_boxes
-import tiny
+from helpers import tiny
+from mnc_jax.model import losses, roi_targets
+from mnc_jax.model.cascade import cascade_loss, extract_features, mask_and_classify
+from mnc_jax.model.stages.bridge import refine_boxes
 
 TERMS = ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5")
 # Which loss can see which part of the parameters at all; the later ones see everything.
@@ -123,8 +123,8 @@ def later_losses(boxes, features, held_targets, *, config):
     output = mask_and_classify(whole.params(), features, boxes, valid, config=config,
                                image_size=truth.image_sizes)
     if held_targets is None:
-      goal = targets.roi_targets(boxes, valid, truth, config=config)
-      labels = targets.mask_level_labels(goal, output.mask_logits, boxes, config=config.train)
+      goal = roi_targets.roi_targets(boxes, valid, truth, config=config)
+      labels = roi_targets.mask_level_labels(goal, output.mask_logits, boxes, config=config.train)
     else:
       goal, labels = held_targets[len(used)]
     used.append((goal, labels))

@@ -10,10 +10,9 @@ import pytest
 
 from gradients import operations, whole
 from gradients.differences import generator, weigh
-from mnc_jax.cascade import cascade_loss
+from helpers import oracles, tiny
+from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.ops.masks import mask_iou_in_box
-import oracles
-import tiny
 
 DTYPES = ("float32", "float64")
 BOXES = oracles.DEGENERATE_BOXES

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from gradients import networks, operations
+from helpers import tiny
 import mnc_jax
-from mnc_jax import ops, stages, targets
+from mnc_jax import ops
+from mnc_jax.model import roi_targets, stages
 from mnc_jax.ops.nms import soft_nms
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.ops.voting import vote_masks
-import tiny
 
 _MODULES = ("targets", "anchor_targets", "losses", "cascade", "pixels", "resnet")
 _INDICES = "gives indices and masks; what they choose passes the gradient on"
@@ -37,9 +38,9 @@ WITHOUT_ROW = {
     "ops.padding.cells_inside": _COUNTS,
     "ops.voting.vote_masks": _INSTANCES,
     "ops.voting.vote_and_count": _INSTANCES,
-    "targets.in_crowd": "gives bools",
-    "targets.roi_targets": _CONSTANTS,
-    "targets.mask_level_labels": _CONSTANTS,
+    "roi_targets.in_crowd": "gives bools",
+    "roi_targets.roi_targets": _CONSTANTS,
+    "roi_targets.mask_level_labels": _CONSTANTS,
     "anchor_targets.anchor_targets": _CONSTANTS,
     "anchor_targets.force_anchors": _CONSTANTS,
     "stages.box_stage.init_box_stage": _INIT,
@@ -119,7 +120,7 @@ def _voted(boxes, scores):
 
 def _roi_targets(boxes, scores):
   del scores
-  goal = targets.roi_targets(boxes, jnp.ones(4, bool), operations.truth_of_one_image(),
+  goal = roi_targets.roi_targets(boxes, jnp.ones(4, bool), operations.truth_of_one_image(),
                              config=tiny.tiny_config())
   return goal.masks, goal.box_deltas
 

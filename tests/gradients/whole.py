@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from gradients.differences import to_float64
-from mnc_jax.cascade import init_params
-import tiny
+from helpers import tiny
+from mnc_jax.model.cascade import init_params
 
 GROUPS = {"all parameters": (), "trunk": ("features",), "box deltas": ("box_stage", "box_deltas"),
           "mask stage": ("mask_stage",), "category stage": ("category_stage",)}

@@ -6,10 +6,10 @@ import os
 import cv2
 import numpy as np
 
-from data.toys import coco_content
-from mnc_jax.data.coco import list_coco, load_coco
+from helpers.toy_sets import coco_content
 from mnc_jax.data.faults import refuse
-from mnc_jax.data.source import encode_mask
+from mnc_jax.data.readers.coco import list_coco, load_coco
+from mnc_jax.data.records import encode_mask
 from mutations.damage import damage_bytes, damage_json, spell_json
 from mutations.image_files import png_bomb
 from mutations.outcomes import Family, require

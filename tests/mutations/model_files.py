@@ -12,15 +12,15 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
-from command_line import override
+from helpers.tiny import tiny_config
 from mnc_jax import weights
-from mnc_jax.cascade import init_params
+from mnc_jax.cli.options import override
 from mnc_jax.config import Config, release
-from mnc_jax.config_check import check_values
-from mnc_jax.config_json import from_json, to_json
+from mnc_jax.config.serialization import from_json, to_json
+from mnc_jax.config.validation import check_values
+from mnc_jax.model.cascade import init_params
 from mutations.damage import damage_bytes, damage_json, spell_json
 from mutations.outcomes import Family, Invalid, require
-from tiny import tiny_config
 
 _NAMES, _IDS = ("disc", "square"), (1, 2)
 

@@ -5,10 +5,10 @@ import io
 import json
 import math
 
-from metrics.records_by_hand import LEFT, RIGHT, TWO_CATS, make_box, make_result, make_truth
+from helpers.records_by_hand import LEFT, RIGHT, TWO_CATS, make_box, make_result, make_truth
+from mnc_jax.cli import score
 from mutations.damage import damage_json, spell_json
 from mutations.outcomes import Family, require
-import score
 
 
 def _records():

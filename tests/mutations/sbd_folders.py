@@ -10,8 +10,8 @@ import PIL.Image
 import scipy.io
 import scipy.sparse
 
-from data.toys import read_listing
-from mnc_jax.data.sbd import list_sbd
+from helpers.toy_sets import read_listing
+from mnc_jax.data.readers.sbd import list_sbd
 from mutations.damage import damage_bytes
 from mutations.image_files import claim_size
 from mutations.label_folders import check

@@ -15,12 +15,12 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
+from helpers.caffe_messages import make_net
+from helpers.release_files import named_arrays, random_layers
 from mnc_jax.config import ModelConfig
 from mnc_jax.weights import find_source, load_pretrained, open_file
 from mutations.damage import damage_bytes
 from mutations.outcomes import Family, require
-from release_files import named_arrays, random_layers
-from weights.caffe_messages import make_net
 
 CONFIG = ModelConfig(
     num_categories=3, dense_width=8, mask_hidden=4, mask_size=21, roi_grid="caffe",

@@ -13,7 +13,7 @@ import tempfile
 from mutations.outcomes import Outcome
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-_PATHS = (ROOT, ROOT / "tests", ROOT / "experiments")
+_PATHS = (ROOT, ROOT / "tests")
 _START = 1200  # Seconds to import everything, on a busy machine.
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -8,8 +8,8 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
+from helpers import oracles
 from mnc_jax.ops import boxes as ops
-import oracles
 
 
 def _boxes64(rng, count, smallest):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.test_util import check_grads
 import numpy as np
 
+from helpers import oracles
 from mnc_jax.ops import masks as ops
-import oracles
 
 paste_masks = jax.jit(ops.paste_masks, static_argnums=(2, 3))
 resample_masks = jax.jit(ops.resample_masks, static_argnums=3)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import oracles
 from mnc_jax.ops.nms import nms, nms_and_count
-import oracles
 
 COUNT, OUTPUTS, TRIALS = 60, 25, 200
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from mnc_jax import config
+from mnc_jax.model.backbones.features import feature_stride
+from mnc_jax.model.stages.box_stage import propose_boxes
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import clip_boxes, decode_boxes
 from mnc_jax.ops.masks import paste_masks, resize_masks
@@ -18,8 +20,6 @@ from mnc_jax.ops.nms import nms
 from mnc_jax.ops.roi_warp import roi_warp
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.ops.voting import vote_masks
-from mnc_jax.stages.box_stage import propose_boxes
-from mnc_jax.stages.features import feature_stride
 from mnc_jax.structs import AnchorOutput
 
 RELEASE = config.release()

@@ -8,8 +8,8 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
+from helpers import oracles
 from mnc_jax.ops import roi_warp as ops
-import oracles
 
 _STATIC = ("size", "pool", "stride", "grid", "method", "chunk")
 roi_warp = jax.jit(ops.roi_warp, static_argnames=[n for n in _STATIC if n not in ("pool", "chunk")])

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import oracles
 from mnc_jax.ops.nms import soft_nms
-import oracles
 
 COUNT, OUTPUTS, TRIALS = 40, 25, 60
 

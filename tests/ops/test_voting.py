@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import oracles
 from mnc_jax.ops.masks import paste_masks
 from mnc_jax.ops.voting import vote_and_count, vote_masks
-import oracles
 
 HEIGHT, WIDTH, SIDE, CANDIDATES, CATEGORIES = 80, 100, 21, 24, 4
 TRACES = []

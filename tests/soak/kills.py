@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
-from interruptions import assert_same_run, command, live
-from toy_run import write_toy_set
+from helpers.interruptions import assert_same_run, command, live
+from helpers.toy_run import write_toy_set
 
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM}
 OPTIONS = ("--train.num-steps", "60", "--train.checkpoint-every", "3", "--train.log-every", "2")

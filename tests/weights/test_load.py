@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
+from helpers.tiny import override, tiny_config
 from mnc_jax import weights
-from mnc_jax.cascade import init_params
-from mnc_jax.config_json import to_json
+from mnc_jax.config.serialization import to_json
+from mnc_jax.model.cascade import init_params
 from mnc_jax.weights import load
-from tiny import override, tiny_config
 
 CONFIG = tiny_config()
 CATEGORY_LAYERS = {"category", "box_category", "box_deltas"}

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from helpers.tiny import tiny_config
 from mnc_jax import weights
-from mnc_jax.cascade import init_params
-from tiny import tiny_config
+from mnc_jax.model.cascade import init_params
 
 
 def make_model():

@@ -1,0 +1,140 @@
+"""Finds instances in photographs: mnc predict --workdir DIR --output OUT IMAGE_OR_FOLDER ...
+
+With --self-check alone it runs a small image that is stored with the weights instead, and compares
+what each stage gives with what it gave where the weights were imported or exported.
+
+For each image OUT gets a PNG with masks, boxes, names and scores drawn, and one
+OUT/instances.json holds all instances as COCO results with RLE masks.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+
+import cv2
+import jax
+from tqdm import tqdm
+
+from mnc_jax.cli.models import add_ensemble_option, add_model_options, load_models
+from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
+from mnc_jax.evaluation.results import instances_to_results
+from mnc_jax.evaluation.visualize import draw_instances
+from mnc_jax.model.inference import predict_ensemble
+from mnc_jax.training.checkpoint import describe_source
+from mnc_jax.weights.self_check import compare_numbers, tolerance
+
+
+def main(arguments) -> None:
+  """Predicts, draws and writes, one image at a time; broken ones are told at the end."""
+  options, overrides = read_options(arguments)
+  models = load_models(options, overrides, "mnc predict ... IMAGE_OR_FOLDER ...")
+  model = models[0]
+  if options.self_check:
+    for one in models:
+      self_check(one)
+    return
+  paths = list_images(options.images)
+  pictures = [options.output / f"{path.stem}.png" for path in paths]
+  check_pictures(pictures, paths)
+  options.output.mkdir(parents=True, exist_ok=True)
+  find = compile_predict(models)
+  everything, broken = [], []
+  for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
+    try:
+      image = read_image(path)
+    except BrokenImageError as error:
+      broken.append(str(error))
+      continue
+    records = find_instances(find, model, image, number)
+    everything += [record | {"file_name": str(path)} for record in records]
+    draw(pictures[number], image, records, model, options.min_score)
+  write_results(options.output / "instances.json", everything, len(paths) - len(broken),
+                options.min_score)
+  if broken:
+    raise ValueError(f"{len(broken)} of {len(paths)} images could not be read:\n  "
+                     + "\n  ".join(broken))
+
+
+def self_check(model) -> None:
+  """Tells whether the stages give the numbers that are stored with the weights.
+
+  Raises:
+    ValueError: if they do not, naming the first that differs, or if none are stored.
+  """
+  stored = model.notes.get("self_check")
+  if stored is None:
+    raise ValueError("no numbers to compare are stored with these weights: mnc import-weights and "
+                     "mnc export write them")
+  deviations, limit = compare_numbers(model.params, model.config, stored), tolerance(model.config)
+  for name, deviation in deviations.items():
+    print(f"{name:24}{deviation:10.1e}  {'ok' if deviation <= limit else 'DIFFERENT'}")
+  wrong = [name for name, deviation in deviations.items() if not deviation <= limit]
+  device = jax.devices()[0].device_kind
+  if wrong:
+    raise ValueError(
+        f"self-check failed on {device}: {wrong[0]} deviates by {deviations[wrong[0]]:.1e} of its "
+        f"largest number (at most {limit:g} is rounding). The installation of jax is broken, or "
+        "the weights or config were changed: do not trust its predictions")
+  print(f"Self-check passed on {device}. The model: {describe_source(model.notes)}")
+
+
+def compile_predict(models):
+  """Returns `find(images, image_sizes)`, in which all models vote together."""
+  configs = tuple(model.config for model in models)
+  predict = jax.jit(functools.partial(predict_ensemble, configs=configs))
+  return functools.partial(predict, [model.params for model in models])
+
+
+def check_pictures(pictures, paths) -> None:
+  """Refuses to draw over a photograph that is to be read."""
+  taken = {path.resolve() for path in paths}
+  for picture in pictures:
+    if picture.resolve() in taken:
+      raise ValueError(f"{picture} would be overwritten by its own drawing: give another --output")
+
+
+def find_instances(find, model, image, number: int) -> list:
+  """Returns the COCO records of one image; its place in the list is its id."""
+  images, sizes, info = make_image_batch(image, model.config.data, image_id=number)
+  found = jax.device_get(find(images, sizes))
+  return instances_to_results(found, info, model.category_ids,
+                              mask_threshold=model.config.inference.mask_threshold)
+
+
+def draw(picture: pathlib.Path, image, records, model, min_score: float) -> None:
+  """Writes the image with its confident instances drawn."""
+  names = dict(zip(model.category_ids, model.category_names, strict=True))
+  confident = [record for record in records if record["score"] >= min_score]
+  if not cv2.imwrite(str(picture), draw_instances(image, confident, names)[..., ::-1]):
+    raise OSError(f"{picture}: cannot be written")
+
+
+def write_results(target: pathlib.Path, records, images: int, min_score: float) -> None:
+  """Writes all instances as COCO results."""
+  target.write_text(json.dumps(records) + "\n")
+  print(f"{len(records)} instances in {images} images, written to {target}; the pictures "
+        f"beside it show those of score >= {min_score:g}.")
+
+
+def read_options(arguments):
+  """Returns the options and what is left for config overrides."""
+  parser = argparse.ArgumentParser(
+      description=__doc__, allow_abbrev=False,
+      epilog="Config fields can be overridden, after the images: --inference.max-instances 50 ...")
+  add_model_options(parser)
+  add_ensemble_option(parser)
+  parser.add_argument("--output", type=pathlib.Path, metavar="OUT")
+  parser.add_argument("--self-check", action="store_true",
+                      help="test the installation and the weights; takes no images")
+  parser.add_argument("--min-score", type=float, default=0.5, metavar="S",
+                      help="draw instances from this score on; instances.json has all (those "
+                      "from --inference.min-score on)")
+  parser.add_argument("images", type=pathlib.Path, nargs="*", metavar="IMAGE_OR_FOLDER")
+  options, overrides = parser.parse_known_args(arguments)
+  if not options.self_check and not (options.output and options.images):
+    parser.error("the following arguments are required: --output, IMAGE_OR_FOLDER")
+  # Without images, what is left of an override (--model.x VALUE) may look like one.
+  if options.self_check and (options.output or options.images and not overrides):
+    parser.error("--self-check runs a stored image: leave --output and the images out")
+  return options, overrides

@@ -1,0 +1,83 @@
+"""Looks into a step that was not finite: mnc replay BATCH.npz --workdir DIR.
+
+Training writes the batch of such a step to DIR/not_finite/. From the last checkpoint before it,
+the steps up to it are run again, and its losses and gradients are told image by image.
+"""
+
+import argparse
+import collections
+import pathlib
+
+import jax
+
+from mnc_jax import parallel
+from mnc_jax.config import Config
+from mnc_jax.config.serialization import from_json
+from mnc_jax.data import load_source, training_batches
+from mnc_jax.training import checkpoint, diagnosis
+from mnc_jax.training.initial_state import start_state
+from mnc_jax.training.step import make_train_step
+
+
+def main(arguments) -> None:
+  """Runs the steps up to the batch again, and tells its losses and gradients."""
+  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser.add_argument("batch", type=pathlib.Path, metavar="BATCH.npz")
+  parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+  options = parser.parse_args(arguments)
+  batch, image_ids, notes = diagnosis.load_batch(options.batch)
+  config = from_json(notes["config"])
+  if not options.workdir.is_dir():
+    raise FileNotFoundError(f"--workdir {options.workdir}: no such folder")
+  if notes["all_devices"] != jax.device_count():
+    print(f"Note: the run had {notes['all_devices']} devices and this machine has "
+          f"{jax.device_count()}: in the steps up to the batch, samples of anchors and RoIs are "
+          "other ones.")
+  params = params_before(options.workdir, config, notes["step"])
+  losses, bad = {}, collections.Counter()
+  parts, part_ids = parallel.cut((batch, image_ids), notes["devices"])
+  for device, ids in enumerate(part_ids):
+    part = jax.tree.map(lambda x, device=device: x[device], parts)
+    place = {"step": notes["step"], "device": notes["first"] + device, "config": config}
+    terms = diagnosis.image_losses(params, part, **place)
+    losses |= {int(image_id): {name: values[row] for name, values in terms.items()}
+               for row, image_id in enumerate(ids) if image_id >= 0}
+    bad.update(diagnosis.nonfinite_gradients(params, part, **place))
+  print(describe(losses, bad))
+
+
+def params_before(workdir, config: Config, step: int):
+  """Returns the parameters that the step began with, from the last checkpoint on.
+
+  Raises:
+    ValueError: if the last checkpoint is of that step or a later one.
+  """
+  source = load_source(config.data, "train")
+  with checkpoint.open_checkpoints(workdir) as manager:
+    state, _ = start_state(config, manager, source)
+  first = int(state.step)
+  if first >= step:
+    raise ValueError(f"the last checkpoint of {workdir} is of step {first}, after step {step}: the "
+                     "run has gone on since")
+  batches = iter(training_batches(source, config.data, seed=config.train.seed,
+                                  batch_size=config.data.batch_size, first_step=first))
+  step_fn, state = make_train_step(config), parallel.replicate(state)
+  for _ in range(first, step - 1):
+    state, _ = step_fn(state, parallel.shard(next(batches)[0]))
+  return parallel.unreplicate(state).params
+
+
+def describe(losses: dict, bad: dict) -> str:
+  """Returns a table of losses by image, and the parameters whose gradients are not finite.
+
+  Args:
+    losses: {image id: {term: value}}.
+    bad: {path of a parameter: entries that are not finite}.
+  """
+  terms = next(iter(losses.values()))
+  lines = [f"{'image':>12}" + "".join(f"{name:>13}" for name in terms)]
+  lines += [f"{image_id:12}" + "".join(f"{value:13.6g}" for value in values.values())
+            for image_id, values in losses.items()]
+  lines += [f"{count} entries of the gradient of {path} are not finite"
+            for path, count in bad.items()]
+  return "\n".join(lines if bad else [*lines, "All gradients are finite."])

@@ -1,0 +1,66 @@
+"""Trains the cascade: mnc train --config FILE --workdir DIR [--section.field VALUE ...].
+
+Started again with the same command, it goes on from the last checkpoint. SIGTERM makes it save
+and end. On several hosts it is started on each, with --join-hosts or --coordinator.
+"""
+
+import contextlib
+import json
+
+from mnc_jax import parallel
+from mnc_jax.cli.hosts import join_hosts
+from mnc_jax.cli.options import parse_training
+from mnc_jax.config import Config, with_categories
+from mnc_jax.config.serialization import to_json
+from mnc_jax.data import load_source
+from mnc_jax.training import checkpoint, run_folder
+from mnc_jax.training.loop import train_on
+from mnc_jax.training.preemption import Termination
+
+
+def main(arguments) -> None:
+  """Reads the data, restores or initialises the state, and trains to `train.num_steps`."""
+  options, config = parse_training(arguments)
+  join_hosts(options)
+  workdir, termination = options.workdir, Termination()
+  with claim(workdir, config):
+    source = load_source(config.data, "train")
+    config = with_categories(config, source.category_names)
+    with checkpoint.open_checkpoints(workdir) as manager:
+      checkpoint.remove_unfinished(manager)
+      try:
+        state = train_on(source, config, workdir, manager, termination)
+      except KeyboardInterrupt:
+        raise KeyboardInterrupt(describe_interruption(manager.latest_step())) from None
+  if int(state.step) < config.train.num_steps:
+    print(f"Ended by SIGTERM after step {int(state.step)}, which is saved. The same command goes "
+          "on.")
+  else:
+    print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
+          f"  mnc evaluate --workdir {workdir}")
+
+
+@contextlib.contextmanager
+def claim(workdir, config: Config):
+  """Keeps other runs out of the folder, and hosts from training apart."""
+  parallel.check_same({f"{section}.{field}": value
+                       for section, fields in json.loads(to_json(config)).items()
+                       for field, value in fields.items()}, "the config field ")
+  with contextlib.ExitStack() as stack:
+    problem = None
+    if parallel.is_first():
+      try:
+        stack.enter_context(run_folder.claim(workdir))
+      except OSError as error:
+        problem = str(error)
+    parallel.fail_together(problem)
+    parallel.check_same(run_folder.describe_owner(workdir), f"as lock of {workdir} ")
+    yield
+
+
+def describe_interruption(saved: int | None) -> str:
+  """Returns what is left of a run that the user stopped, whose last checkpoint is `saved`."""
+  if saved is None:
+    return ("Interrupted before the first checkpoint (train.checkpoint_every): the same command "
+            "begins again.")
+  return f"Interrupted. The same command goes on from the checkpoint of step {saved}."

@@ -1,0 +1,167 @@
+"""Values that no run can have, told by the name of their field."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config.serialization import is_usable
+
+# Fields that change no shape, but what the weights mean.
+MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inclusive_corners",
+            "partial_cells")
+_AT_LEAST_ONE = (
+    "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
+    "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
+    "train.pre_nms", "train.num_proposals", "train.rois_per_image", "inference.pre_nms",
+    "inference.num_proposals", "inference.max_instances", "model.resnet_width",
+    "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size", "model.mask_hidden",
+    "model.dense_width", "model.box_stage_width")
+_AT_LEAST_ZERO = (
+    "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
+    "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
+    "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
+    "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
+    "inference.refined_roi_pool")
+
+# Blocks of a trunk that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
+_BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
+
+
+# Of a trained model: how it is computed, not what.
+_FREE = ("roi_method", "roi_chunk", "compute_dtype")
+
+
+def _is_resnet(config):
+  return config.model.trunk.startswith("resnet")
+
+
+# A field, what it needs to have an effect, and whether a config has that.
+_CONDITIONS = (
+    ("model.trunk_norm", "a ResNet as model.trunk", _is_resnet),
+    ("model.resnet_width", "a ResNet as model.trunk", _is_resnet),
+    ("model.trunk_widths", "model.trunk small", lambda c: c.model.trunk == "small"),
+    ("model.frozen_blocks", "a VGG-16 or ResNet as model.trunk",
+     lambda c: c.model.trunk != "small"),
+    ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
+     lambda c: c.model.trunk != "small" and not c.train.init_weights),
+    ("model.partial_cells", "model.trunk vgg16", lambda c: c.model.trunk == "vgg16"),
+    ("model.dense_width", "a VGG-16 or small model.trunk (a ResNet has its conv5_x instead)",
+     lambda c: not _is_resnet(c)),
+    ("model.box_gradient_clip", "model.box_gradient", lambda c: c.model.box_gradient),
+    ("data.data_dir", "a prepared set (data.train_annotations and the like name files)",
+     lambda c: not (c.data.train_annotations or c.data.eval_annotations)),
+    ("train.truth_in_stage_4", "train.num_stages 5", lambda c: c.train.num_stages == 5),
+    ("train.momentum", "train.optimizer sgd", lambda c: c.train.optimizer == "sgd"),
+    ("train.decay_steps", "train.schedule step", lambda c: c.train.schedule == "step"),
+    ("train.init_reset_categories", "train.init_weights, of which more than the trunk is taken",
+     lambda c: c.train.init_weights and not c.train.init_only_trunk),
+    ("train.init_only_trunk", "train.init_weights", lambda c: c.train.init_weights),
+    ("train.evaluate_images", "train.evaluate_every", lambda c: c.train.evaluate_every),
+    ("inference.soft_nms_sigma", "inference.suppression soft",
+     lambda c: c.inference.suppression == "soft"),
+    ("inference.nms_iou", "inference.suppression greedy",
+     lambda c: c.inference.suppression == "greedy"),
+)
+
+
+def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin) -> None:
+  """Refuses to use weights under a config that gives them another meaning.
+
+  Args:
+    made: what the weights were made with.
+    asked: what they are to be used with.
+    origin: the file or folder they are from.
+
+  Raises:
+    ValueError: naming the first field that differs, and both values.
+  """
+  for field in MEANINGS:
+    theirs, ours = getattr(made, field), getattr(asked, field)
+    if theirs != ours:
+      raise ValueError(f"{origin} was made with model.{field} {theirs}, but here it is {ours}: "
+                       "its weights would mean something else. Use the config it was made with")
+
+
+def check_effects(config: Config, *, base: Config | None = None) -> None:
+  """Refuses a field that was set, but has no effect with the rest of the config.
+
+  Args:
+    config: to be used.
+    base: what it was made from (None: the defaults); fields that are as there, or empty, 0 or
+      False, were not set.
+
+  Raises:
+    ValueError: naming the field, and what it needs.
+  """
+  base = base or Config()
+  for name, needs, has_effect in _CONDITIONS:
+    value, unset = _value(config, name), _value(base, name)
+    if value and value != unset and not has_effect(config):
+      raise ValueError(f"{name} is {value}, but it has no effect without {needs}: set it to "
+                       f"{unset}, or correct the other")
+
+
+def check_overrides(made: Config, asked: Config) -> None:
+  """Refuses to change of a trained model what has no effect any more, or changes its meaning.
+
+  Args:
+    made: what the model was trained with.
+    asked: what it is to be used with.
+
+  Raises:
+    ValueError: naming the first such field.
+  """
+  for section in ("model", "train"):
+    for field in dataclasses.fields(getattr(made, section)):
+      theirs, ours = (getattr(getattr(one, section), field.name) for one in (made, asked))
+      if theirs != ours and not (section == "model" and field.name in _FREE):
+        raise ValueError(
+            f"{section}.{field.name} was {theirs} in training; set to {ours} here it would "
+            + ("have no effect" if section == "train" else "make another model of it"))
+  check_effects(asked, base=made)
+
+
+def _value(config, name):
+  section, field = name.split(".")
+  return getattr(getattr(config, section), field)
+
+
+def _check_numbers(config):
+  for section in dataclasses.fields(config):
+    part = getattr(config, section.name)
+    for field in dataclasses.fields(part):
+      value = getattr(part, field.name)
+      if not all(map(is_usable, np.ravel(np.array(value, object)))):
+        raise ValueError(f"{section.name}.{field.name} is {value!r:.60}: finite numbers are "
+                         "needed, whole ones below 2**63")
+
+
+def check_values(config: Config) -> None:
+  """Refuses a `config` with counts below 1, rates below 0, views of no size, or no usable numbers.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  _check_numbers(config)
+  for least, names in ((1, _AT_LEAST_ONE), (0, _AT_LEAST_ZERO)):
+    for name in names:
+      value = _value(config, name)
+      if not value >= least:
+        raise ValueError(f"{name} is {value}: it must be {least} or more")
+  model = config.model
+  blocks = _BLOCKS.get(model.trunk, _RESNET_BLOCKS)
+  if model.frozen_blocks > blocks and model.trunk != "small":
+    raise ValueError(f"model.frozen_blocks is {model.frozen_blocks}, but the {model.trunk} trunk "
+                     f"has {blocks}")
+  for field in ("box_delta_stds", "anchor_scales", "anchor_ratios", "trunk_widths"):
+    values = getattr(model, field)
+    if not values or not all(value > 0 for value in values):
+      raise ValueError(f"model.{field} is {values}: there must be one or more, each above 0")
+  options = config.inference
+  if not options.soft_nms_sigma > 0:
+    raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")
+  if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
+    raise ValueError(f"inference.scales is {options.scales}: it must have one factor or more, each "
+                     "above 0 (1 is the network input as it is)")

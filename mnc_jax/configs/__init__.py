@@ -1,0 +1,1 @@
+"""Configurations by name; each file has a `get_config()`."""

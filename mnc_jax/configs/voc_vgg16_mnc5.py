@@ -1,0 +1,26 @@
+"""MNC with VGG-16 and five stages on PASCAL VOC 2012 with SBD's masks: the paper's main result.
+
+Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
+           Cascades", CVPR 2016, sections 4 and 4.1.
+Data:      SBD (`img/`, `inst/`, `cls/`, `train.txt`, `val.txt` of the SDS split: 5623 and 5732
+           images), prepared by mnc prepare --dataset sbd.
+Command:   mnc train --config voc_vgg16_mnc5 \\
+             --workdir runs/voc_vgg16_mnc5 --train.init-weights vgg16_imagenet_conv.npz
+Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
+Expected:  mAP^r 63.5 at IoU .5, 41.5 at .7 on val (paper).
+Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
+           L1 (docs/architecture.md): lower model.box_gradient_clip.
+"""
+
+from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+  """Returns the configuration."""
+  return Config(
+      # Exact gradients at the boxes are the paper's; the release clips them at 1/512.
+      model=ModelConfig(trunk="vgg16", frozen_blocks=2, box_gradient_clip=1 / 512),
+      data=DataConfig(dataset="sbd", batch_size=8, num_workers=4),
+      train=TrainConfig(
+          num_steps=40000, decay_steps=(32000,), learning_rate=1e-3, weight_decay=5e-4,
+          checkpoint_every=2000))

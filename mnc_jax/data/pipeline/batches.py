@@ -1,0 +1,210 @@
+"""From a source to `(Batch, ImageInfo)` of numpy arrays, by grain.
+
+Batches are planned first (`plan.py`) and then loaded, each as one element at random access:
+so the content of batch n follows from the seed and n alone, whatever the number of threads,
+workers or processes, and a run goes on from any step without a saved position.
+"""
+
+import dataclasses
+import functools
+import os
+import warnings
+
+from absl import flags
+import grain
+import numpy as np
+
+from mnc_jax.config import DataConfig
+from mnc_jax.data import augment, transforms
+from mnc_jax.data.pipeline import plan as planning
+from mnc_jax.data.records import BrokenImageError, Source
+from mnc_jax.structs import Batch, ImageInfo
+
+_ENDLESS = 2 ** 40  # Steps of a training run.
+_BATCHES_AHEAD = 4  # Loaded before they are asked for, by each process that loads.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Loader:
+  """What every batch needs.
+
+  Attributes:
+    source: the images.
+    config: sizes.
+    part: the places of a batch that this process loads.
+    scales: [N] network pixels a pixel of the file.
+    sizes: [N, 2] (height, width) of each image at network scale.
+    buckets: [N] bucket of each image.
+  """
+  source: Source
+  config: DataConfig
+  part: slice
+  scales: np.ndarray
+  sizes: np.ndarray
+  buckets: np.ndarray
+
+
+def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
+                     first_step: int = 0, process_index: int = 0,
+                     process_count: int = 1) -> grain.IterDataset:
+  """Returns endless shuffled batches, flipped and changed by chance as `config` says.
+
+  An image that cannot be read is skipped with a warning: its place in the batch is invalid
+  (image size (0, 0), image id -1).
+
+  Args:
+    source: the images.
+    config: sizes, buckets and number of workers.
+    seed: of the order and of all changes. The same seed gives the same batches.
+    batch_size: images a batch, over all processes.
+    first_step: batches to leave out at the start: the steps that a resumed run has done.
+    process_index: which part of each batch to load.
+    process_count: in how many parts batches are divided.
+
+  Returns:
+    An iterable of (`Batch`, `ImageInfo`); the first axis is batch_size / process_count.
+    `ImageInfo.scales` are those before `config.scale_jitter`.
+
+  Raises:
+    ValueError: if the source is empty, an image fits into no bucket, or the batch cannot be
+      divided. While iterating: if no image of the source can be read.
+  """
+  augment.check_augmentation(config)
+  crop = config.crop_size if any(config.crop_size) else None
+  if crop:
+    config = dataclasses.replace(config, buckets=(crop,))
+  loader = _make_loader(source, config, batch_size, process_index, process_count, crop)
+  plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
+  batches = grain.MapDataset.range(first_step, _ENDLESS).map(
+      functools.partial(_load_training_batch, loader, plan))
+  # Here, in one process, since each worker sees only its own share of the batches.
+  return _prefetch(batches, config).map(functools.partial(_tell_broken, source, set()))
+
+
+def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
+                       process_index: int = 0, process_count: int = 1) -> grain.IterDataset:
+  """Returns batches with every image exactly once, in order within each bucket.
+
+  Places left over in the last batch of a bucket are invalid (image size (0, 0), image
+  id -1). Arguments, result and errors are those of `training_batches`, but an image that
+  cannot be read is an error.
+  """
+  loader = _make_loader(source, config, batch_size, process_index, process_count)
+  rows = planning.evaluation_rows(loader.buckets, batch_size)
+  batches = grain.MapDataset.range(len(rows)).map(
+      functools.partial(_load_evaluation_batch, loader, rows))
+  return _prefetch(batches, config)
+
+
+def _make_loader(source, config, batch_size, process_index, process_count, crop=None):
+  if not len(source):
+    raise ValueError(f"{source.name} has no images")
+  part = planning.process_slice(batch_size, process_index, process_count)
+  scales = transforms.scale_factors(source.sizes, config.short_side, config.long_side)
+  sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
+  if crop:
+    sizes = np.minimum(sizes, crop)
+  buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
+  _warn_of_dropped(source, config.max_instances)
+  return _Loader(source, config, part, scales, sizes, buckets)
+
+
+def _warn_of_dropped(source, max_instances):
+  excess = np.maximum(source.instance_counts - max_instances, 0)
+  if excess.any():
+    warnings.warn(
+        f"{source.name}: {np.count_nonzero(excess)} images have more than data.max_instances = "
+        f"{max_instances} instances (up to {source.instance_counts.max()}); "
+        f"the {excess.sum()} smallest of them are left out of the losses", stacklevel=3)
+
+
+def _prefetch(batches, config):
+  threads = min(os.cpu_count() or 1, 8)
+  dataset = batches.to_iter_dataset(grain.ReadOptions(
+      num_threads=threads, prefetch_buffer_size=max(threads, _BATCHES_AHEAD)))
+  if config.num_workers:
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, also where no one uses any.
+    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.num_workers))
+  return dataset
+
+
+def _load_training_batch(loader, plan, step):
+  rows, flips = planning.training_rows(plan, step)
+  places = range(len(rows))[loader.part]
+  rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
+  broken: dict[int, str] = {}
+  examples = [_load_or_skip(loader, row, planning.place_rng(plan, step, place), broken)
+              for row, place in zip(rows, places, strict=True)]
+  examples = [transforms.flip_example(example) if flip and example else example
+              for example, flip in zip(examples, flips, strict=True)]
+  return _collate(loader, rows, examples, loader.buckets[rows[0]]), broken
+
+
+def _load_evaluation_batch(loader, plan_rows, step):
+  rows = plan_rows[step]
+  bucket = loader.buckets[rows[0]]  # The first is never a filler; in a later part it may be.
+  rows = rows[loader.part]
+  examples = [None if row == planning.FILLER else _load(loader, row) for row in rows]
+  return _collate(loader, rows, examples, bucket)
+
+
+def _load(loader, row):
+  return transforms.resize_record(_read(loader, row), tuple(loader.sizes[row]))
+
+
+def _read(loader, row):
+  record = loader.source[int(row)]
+  return record._replace(image=transforms.adapt_image(record.image, loader.config))
+
+
+def _load_or_skip(loader, row, rng, broken):
+  """Returns the example, or None and notes why in `broken`, {row: message}."""
+  config, scale = loader.config, loader.scales[row]
+  bucket = config.buckets[loader.buckets[row]]
+  try:
+    return augment.augment_record(rng, _read(loader, row), config, scale=scale, bucket=bucket)
+  except BrokenImageError as error:
+    broken[int(row)] = str(error)
+    return None
+
+
+def _tell_broken(source, seen, loaded):
+  """Passes a batch on; warns of each broken image once, and stops when all are."""
+  batch, broken = loaded
+  for row in broken.keys() - seen:
+    seen.add(row)
+    warnings.warn(f"skipped in training, {len(seen)} so far: {broken[row]}", stacklevel=2)
+  if len(seen) == len(source):
+    raise ValueError(f"{source.name}: no image can be read, the last: {[*broken.values()][-1]}")
+  return batch
+
+
+def _collate(loader, rows, examples, bucket):
+  count, size = loader.config.max_instances, loader.config.buckets[bucket]
+  present = np.array([example is not None for example in examples])
+  found = [example or _EMPTY for example in examples]
+  filled = [transforms.keep_largest(example, count) for example in found]
+  stacked = {name: np.stack([transforms.pad_rows(getattr(e, name), count) for e in filled])
+             for name in transforms.Example._fields[1:]}
+  batch = Batch(
+      images=np.stack([transforms.pad_image(e.image, size) for e in filled]),
+      image_sizes=np.array([e.image.shape[:2] for e in filled], np.int32),
+      valid=np.arange(count) < np.array([[len(e.labels)] for e in filled]), **stacked)
+  dropped = [len(a.labels) - len(b.labels) for a, b in zip(found, filled, strict=True)]
+  return batch, _describe(loader, rows, present, dropped)
+
+
+def _describe(loader, rows, present, dropped):
+  source = loader.source
+  return ImageInfo(
+      image_ids=np.where(present, source.image_ids[rows], -1),
+      original_sizes=np.where(present[:, None], source.sizes[rows], 0).astype(np.int32),
+      scales=np.where(present, loader.scales[rows], 0).astype(np.float32),
+      dropped=np.array(dropped, np.int32))
+
+
+_EMPTY = transforms.Example(
+    image=np.zeros((0, 0, 3), np.uint8), boxes=np.zeros((0, 4), np.float32),
+    labels=np.zeros(0, np.int32), areas=np.zeros(0, np.float32), crowd=np.zeros(0, bool),
+    masks=np.zeros((0, transforms.MASK_SIDE, transforms.MASK_SIDE), np.uint8))

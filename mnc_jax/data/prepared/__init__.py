@@ -1,0 +1,1 @@
+"""Prepared data sets: TFDS records and their index."""

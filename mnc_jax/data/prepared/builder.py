@@ -1,0 +1,145 @@
+"""Prepares a data set: reads, checks and writes it once, as array_record files of TFDS."""
+
+from collections.abc import Callable
+import contextlib
+import functools
+import hashlib
+import io
+import itertools
+import pathlib
+
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from mnc_jax.data.faults import Fault, Report, check_share, describe
+from mnc_jax.data.listing import Listing
+from mnc_jax.data.prepared import index
+
+# Images an array_record file. The builder keeps the annotations of so many in memory.
+_SHARD = 1000
+
+
+class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+  """Writes what a listing holds: one builder for all data sets, each under its own name.
+
+  TFDS's more usual `GeneratorBasedBuilder` collects a split before it writes it, and needs
+  TensorFlow for that from one gigabyte on.
+  """
+
+  VERSION = tfds.core.Version(index.VERSION)
+
+  def __init__(self, name, listing: Listing, faults: list[Fault], *, data_dir, source: str,
+               allow_bad: bool):
+    self.name = name
+    self._listing, self._faults, self._allow_bad = listing, faults, allow_bad
+    self._kept = {"images": 0, "annotations": 0}
+    super().__init__(data_dir=data_dir, file_format="array_record")
+    self.info.metadata.update(categories=listing.categories, source=source,
+                              fingerprint=_fingerprint(source) if source else "")
+
+  def _info(self):
+    return tfds.core.DatasetInfo(
+        builder=self, description="Images with instance masks as COCO RLE.",
+        disable_shuffling=True, features=index.record_features(),
+        metadata=tfds.core.MetadataDict())
+
+  def _shard_iterators_per_split(self, dl_manager):
+    del dl_manager  # Nothing is downloaded.
+    return {split: self._shards(split, entries) for split, entries in self._listing.splits.items()}
+
+  def _shards(self, split, entries):
+    """Returns functions that give the examples of each shard, which are called in order."""
+    examples = self._generate(split, entries)
+    full = functools.partial(itertools.islice, examples, _SHARD)
+    # The last takes all that is left, so that the generator comes to its end.
+    return [full] * ((len(entries) - 1) // _SHARD) + [lambda: examples]
+
+  def _generate(self, split, entries):
+    kept, sizes, categories = [], [], []
+    for entry, content in self._read_sound(tqdm(entries, f"Preparing {split}", unit="image")):
+      kept.append(entry)
+      sizes.append(content.size)
+      categories.append([annotation["category_id"] for annotation in content.annotations])
+      yield len(kept), index.encode_example(entry, content)
+    self._check(split, len(kept), sum(map(len, categories)))
+    # The folder still has its provisional name.
+    index.write_index(self.data_dir, split, kept, sizes, categories)
+
+  def _read_sound(self, entries):
+    """Yields the entries that can be read, with their content."""
+    place_of = {}
+    for entry in entries:
+      try:
+        if entry.image_id in place_of:
+          raise ValueError(f"{entry.file_name} has the image id {entry.image_id} of "
+                           f"{place_of[entry.image_id]}")
+        content = entry.read(self._faults.append)
+      except ValueError as error:
+        self._faults.append(Fault("image", str(error)))
+      else:
+        place_of[entry.image_id] = entry.file_name
+        yield entry, content
+
+  def _check(self, split, images, annotations):
+    if not images:
+      raise ValueError(f"{self.name}: no image of the split {split!r} can be used:\n"
+                       f"{describe([fault.message for fault in self._faults])}")
+    self._kept["images"] += images
+    self._kept["annotations"] += annotations
+    if split == list(self._listing.splits)[-1]:
+      if not self._allow_bad:
+        check_share(self._faults, **self._kept)
+      self.info.metadata["skipped"] = [fault._asdict() for fault in self._faults]
+
+
+def prepare_set(name: str, list_images: Callable[[pathlib.Path, Report], Listing], source,
+                data_dir, *, allow_bad: bool = False) -> None:
+  """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
+
+  It gets this name when it is complete; until then its folder is called `incomplete...`.
+
+  Args:
+    name: of the data set.
+    list_images: lists what is in `source`, and reports what cannot be used.
+    source: the folder that holds the data set, or nothing if none is needed.
+    data_dir: of all prepared sets.
+    allow_bad: prepare also if more than 1 % of the images or annotations are bad.
+
+  Raises:
+    ValueError: if the source has not the layout, a split has no image that can be used, or
+      too many items are bad; if what is there was prepared from another source, or from
+      annotation files and lists that have changed since.
+  """
+  source = str(pathlib.Path(source).resolve()) if source else ""
+  if index.set_folder(name, data_dir).exists():
+    _check_source(index.set_folder(name, data_dir), source)
+    return
+  faults: list[Fault] = []
+  listing = list_images(pathlib.Path(source), faults.append)
+  builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
+                       allow_bad=allow_bad)
+  # TFDS prints that it downloads.
+  with contextlib.redirect_stdout(io.StringIO()):
+    builder.download_and_prepare()
+
+
+def _check_source(folder, source):
+  """Refuses to take the set of one folder for that of another, or an old one for a new one."""
+  metadata = tfds.builder_from_directory(folder).info.metadata
+  prepared_from = metadata["source"]
+  if prepared_from != source:
+    raise ValueError(f"{folder} was prepared from {prepared_from}, not from {source}: use another "
+                     "data directory (--data-dir), or delete it")
+  if source and metadata.get("fingerprint") != _fingerprint(source):
+    raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
+                     "prepared: delete it to prepare the set anew")
+
+
+def _fingerprint(source):
+  """Returns a hash of the annotation files and lists that lie in a folder; not of its images."""
+  digest = hashlib.sha256()
+  for place in ("", "annotations", "ImageSets/Segmentation"):
+    for path in sorted((pathlib.Path(source) / place).glob("*.*")):
+      if path.suffix in (".json", ".txt"):
+        digest.update(path.name.encode(errors="replace") + path.read_bytes())
+  return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""The record that TFDS writes and reads back, without TensorFlow, and an index beside it.
+
+Images are kept as encoded bytes, masks as COCO RLE text: overlapping masks and crowd
+regions fit, and numpy arrays in an Image feature would import TensorFlow. The index holds
+what has to be known of all images at once: to open a set of 100 000 reads one small file.
+"""
+
+import functools
+import pathlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mnc_jax.data.faults import Fault, count
+from mnc_jax.data.images import decode_image
+from mnc_jax.data.listing import Content, Entry
+from mnc_jax.data.records import Source
+
+# Of all prepared sets. A change of the records, or of the images of `shapes`, raises it.
+VERSION = "1.2.0"
+
+
+def set_folder(name: str, data_dir) -> pathlib.Path:
+  """Returns where in `data_dir` the prepared set of this name is, or would be."""
+  return pathlib.Path(data_dir) / name / VERSION
+
+
+def record_features():
+  """Returns the TFDS features of one image with its n instances."""
+  features = tfds.features
+  return features.FeaturesDict({
+      "image": features.Image(),
+      "image_id": np.int64,
+      "file_name": features.Text(),
+      "size": features.Tensor(shape=(2,), dtype=np.int32),  # (height, width).
+      "id": features.Tensor(shape=(None,), dtype=np.int64),
+      "category_id": features.Tensor(shape=(None,), dtype=np.int64),
+      "iscrowd": features.Tensor(shape=(None,), dtype=np.int64),
+      # As bytes, since TFDS writes numbers in single precision, with which areas change.
+      "area": features.Tensor(shape=(None,), dtype=np.float64, encoding="bytes"),
+      "bbox": features.Tensor(shape=(None, 4), dtype=np.float64, encoding="bytes"),
+      "mask": features.Sequence(features.Text()),
+  })
+
+
+def encode_example(entry: Entry, content: Content):
+  """Returns the example of `entry` and `content` that `record_features` describes."""
+  found = content.annotations
+  example = {name: np.array([annotation[name] for annotation in found], np.int64)
+             for name in ("id", "category_id", "iscrowd")}
+  return example | {
+      "image": content.image, "image_id": entry.image_id, "file_name": entry.file_name,
+      "size": np.array(content.size, np.int32),
+      "area": np.array([annotation["area"] for annotation in found], np.float64),
+      "bbox": np.array([annotation["bbox"] for annotation in found], np.float64).reshape(-1, 4),
+      "mask": [annotation["segmentation"]["counts"] for annotation in found]}
+
+
+def write_index(folder: pathlib.Path, split: str, entries, sizes, category_ids) -> None:
+  """Writes the index of a split.
+
+  Args:
+    folder: of the set.
+    split: its name.
+    entries: the N entries in the order of the records.
+    sizes: [N, 2] (height, width).
+    category_ids: N lists, of the annotations of each image.
+  """
+  ids, counts = np.unique(np.concatenate([[], *category_ids]).astype(np.int64), return_counts=True)
+  np.savez_compressed(
+      _index_path(folder, split),
+      image_ids=np.array([entry.image_id for entry in entries], np.int64),
+      file_names=np.array([entry.file_name for entry in entries], np.str_),
+      sizes=np.array(sizes, np.int32).reshape(-1, 2),
+      instance_counts=np.array([len(found) for found in category_ids], np.int32),
+      category_ids=ids, category_counts=counts)
+
+
+def read_index(folder: pathlib.Path, split: str) -> dict[str, np.ndarray]:
+  """Returns what `write_index` wrote of a `split` in `folder`; counts are of each category."""
+  with np.load(_index_path(folder, split)) as arrays:
+    return dict(arrays)
+
+
+def _index_path(folder, split):
+  return pathlib.Path(folder) / f"index-{split}.npz"
+
+
+def open_split(folder: pathlib.Path, split: str) -> Source:
+  """Returns the source of a split in a prepared `folder`. Reads its index, but no records."""
+  builder = tfds.builder_from_directory(folder)
+  rows = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+  index, categories = read_index(folder, split), builder.info.metadata["categories"]
+  file_names = tuple(index["file_names"].tolist())
+  return Source(
+      name=f"{builder.name} {split}",
+      image_ids=index["image_ids"], sizes=index["sizes"],
+      instance_counts=index["instance_counts"],
+      category_names=tuple(category["name"] for category in categories),
+      category_ids=tuple(category["id"] for category in categories),
+      file_names=file_names if any(file_names) else (),
+      skipped_images=count([Fault(**fault) for fault in builder.info.metadata["skipped"]], "image"),
+      read_image=functools.partial(_read_image, rows),
+      read_annotations=functools.partial(_read_annotations, rows))
+
+
+def _read_image(rows, index):
+  row = rows[index]
+  return decode_image(row["image"], f"{row['file_name'].decode()} with id {row['image_id']}")
+
+
+def _read_annotations(rows, index):
+  row = rows[index]
+  size, columns = row["size"].tolist(), ("id", "category_id", "bbox", "area", "iscrowd")
+  return [
+      dict(zip(columns, values, strict=True)) | {
+          "image_id": int(row["image_id"]),
+          "segmentation": {"size": size, "counts": mask.decode("ascii")}}
+      for *values, mask in zip(*(row[name].tolist() for name in columns), row["mask"], strict=True)]

@@ -1,0 +1,52 @@
+"""What a prepared set holds, as text."""
+
+import pathlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mnc_jax.data.faults import Fault, count, describe
+from mnc_jax.data.prepared.index import read_index
+
+
+def summarize(folder: pathlib.Path) -> str:
+  """Returns what the set prepared in `folder` holds: two tables, and what was left out.
+
+  Instances include crowd regions. A median is the mean of two where there is no middle.
+  """
+  info = tfds.builder_from_directory(folder).info
+  indices = {split: read_index(folder, split) for split in info.splits}
+  faults = [Fault(**fault) for fault in info.metadata["skipped"]]
+  return "\n".join([*_tell_splits(indices), "",
+                    *_tell_categories(indices, info.metadata["categories"]), "",
+                    _tell_skipped(faults)])
+
+
+def _tell_splits(indices):
+  head = f"{'':12}{'images':>10}{'instances':>11}   per image: min   median     max"
+  return [head, *(_tell_split(split, index["instance_counts"])
+                  for split, index in indices.items())]
+
+
+def _tell_split(split, counts):
+  return (f"{split:12}{len(counts):10}{counts.sum():11}{counts.min():17}"
+          f"{np.median(counts):9.1f}{counts.max():8}")
+
+
+def _tell_categories(indices, categories):
+  counts = {split: dict(zip(index["category_ids"].tolist(), index["category_counts"].tolist(),
+                            strict=True))
+            for split, index in indices.items()}
+  width = max([len("instances of"), *(len(str(row["name"])) for row in categories)]) + 2
+  head = f"{'instances of':{width}}{'id':>6}" + "".join(f"{split:>12}" for split in counts)
+  return [head, *(
+      f"{row['name']:{width}}{row['id']:6}"
+      + "".join(f"{found.get(row['id'], 0):12}" for found in counts.values())
+      for row in categories)]
+
+
+def _tell_skipped(faults):
+  if not faults:
+    return "Skipped: nothing."
+  counts = " and ".join(f"{count(faults, item)} {item}(s)" for item in ("image", "annotation"))
+  return f"Skipped: {counts}.\n{describe([fault.message for fault in faults])}"

@@ -1,0 +1,185 @@
+"""Data sets in COCO format: read as they are, or listed for preparation.
+
+To read, one needs an annotation file and a folder of images. For preparation a folder has
+```
+[annotations/]instances_train*.json   [annotations/]instances_val*.json   images
+[annotations/]instances_*.json        (one of them, whatever else)        images
+[annotations/]*.json                  (one file, whatever its name)       images
+```
+where a single file is split by image, a fifth for validation, chosen by the hash of the file
+name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
+`train/` or `images/train/` if X begins so (`val` likewise), `images/` or the folder itself:
+the first of these in which any of the first images is found. Category ids become labels 1, 2,
+... in order of id.
+"""
+
+import functools
+import os
+import pathlib
+import warnings
+
+import numpy as np
+
+from mnc_jax.data import listing
+from mnc_jax.data.faults import Fault, Report, refuse
+from mnc_jax.data.images import read_image
+from mnc_jax.data.readers.coco_file import CocoFile, read_coco_file
+from mnc_jax.data.records import BrokenImageError, Source
+
+_SPLITS = ("train", "val")  # As files and folders are called.
+_FIRST = 100  # Images looked for, of a file: one may be missing, but hardly so many.
+
+
+def load_coco(annotations_path, images_dir) -> Source:
+  """Returns the source of an annotation file and its folder of images.
+
+  Polygons are drawn as COCO's tools draw them, and cut off at the border of the image.
+  Annotations with an empty box or mask are left out, with one warning that counts them.
+  Images without annotations stay, as images in which nothing is to be found.
+
+  Args:
+    annotations_path: the JSON file.
+    images_dir: the folder that its file names are relative to.
+
+  Raises:
+    ValueError: if the file is missing or not in COCO format, naming file, id and field.
+      `BrokenImageError` later, when an image that cannot be read is asked for.
+  """
+  coco = read_coco_file(pathlib.Path(annotations_path), refuse)
+  files = [pathlib.Path(images_dir, image["file_name"]) for image in coco.images]
+  # One missing image is met when it is asked for; a wrong folder should be said at once.
+  if files and not _holds_images(images_dir, coco):
+    raise ValueError(
+        f"{coco.path}: none of its first images, such as {files[0].name}, is in {images_dir}")
+  _warn_of_empty(coco)
+  folder = pathlib.Path(images_dir)
+  return Source(
+      name=str(coco.path),
+      image_ids=np.array([image["id"] for image in coco.images], np.int64),
+      sizes=np.array([_size(image) for image in coco.images], np.int32).reshape(-1, 2),
+      instance_counts=np.array([len(found) for found in coco.annotations], np.int32),
+      category_names=tuple(category["name"] for category in coco.categories),
+      category_ids=tuple(category["id"] for category in coco.categories),
+      file_names=tuple(image["file_name"] for image in coco.images),
+      read_image=functools.partial(_read_row_image, folder, files),
+      read_annotations=coco.annotations.__getitem__)
+
+
+def _read_row_image(folder, files, row):
+  _check_inside(files[row], folder)
+  return read_image(files[row])
+
+
+def _check_inside(path, folder):
+  """Refuses links out of the folder of images, which a file from elsewhere could follow."""
+  try:
+    place = path.resolve()
+  except (OSError, RuntimeError) as error:  # Links in a circle.
+    raise BrokenImageError(f"cannot read image {path}: {error}") from error
+  if not place.is_relative_to(folder.resolve()):
+    raise BrokenImageError(
+        f"image {path} is a link that leaves the folder of images, to {place}: put the files "
+        "themselves there (cp -rlL SOURCE TARGET copies no bytes), or link the whole folder")
+
+
+def _size(image):
+  return image["height"], image["width"]
+
+
+def _holds_images(folder, coco):
+  names = [image["file_name"] for image in coco.images[:_FIRST]]
+  # os.path asks in silence whether there can be a file of such a name.
+  return any(os.path.isfile(pathlib.Path(folder, name)) for name in names)
+
+
+def _warn_of_empty(coco):
+  ids = coco.empty_ids
+  if ids:
+    first = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+    warnings.warn(f"{coco.path}: left out {len(ids)} annotations with an empty box or mask: "
+                  f"ids {first}", stacklevel=3)
+
+
+def list_coco(folder: pathlib.Path, report: Report) -> listing.Listing:
+  """Returns what a folder in the layout above holds; faults of its entries go to `report`.
+
+  Raises:
+    ValueError: if it has not this layout, if a file is not in COCO format, or if the files
+      have different categories.
+  """
+  paths = _find_files(folder)
+  files = {split: read_coco_file(path, report) for split, path in paths.items()}
+  for coco in files.values():
+    for annotation_id in coco.empty_ids:
+      report(Fault("annotation",
+                   f"{coco.path}: annotation {annotation_id} has an empty box or mask"))
+  first = next(iter(files.values()))
+  for coco in files.values():
+    _check_categories(first, coco)
+  splits = {split: _make_entries(folder, coco) for split, coco in files.items()}
+  return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
+                 splits if len(splits) > 1 else _split_entries(*splits.values()))
+
+
+def _find_files(folder):
+  """Returns {split: file}; a single file under VALIDATION."""
+  found = [path for place in (folder / "annotations", folder) for path in place.glob("*.json")]
+  instances = [path for path in found if path.name.startswith("instances_")]
+  train, val = ([path for path in instances if path.name.startswith(f"instances_{split}")]
+                for split in _SPLITS)
+  if len(train) == len(val) == 1:
+    return {listing.TRAIN: train[0], listing.VALIDATION: val[0]}
+  single = instances or found
+  if len(single) == 1:
+    return {listing.VALIDATION: single[0]}
+  names = ", ".join(sorted(str(path.relative_to(folder)) for path in found)) or "none"
+  raise ValueError(f"{folder} needs one instances_train*.json and one instances_val*.json, or one "
+                   f"instances_*.json in all, or one JSON file in all, there or in annotations/; "
+                   f"found: {names}")
+
+
+def _check_categories(one, other):
+  pairs = [{(row["id"], row["name"]) for row in coco.categories} for coco in (one, other)]
+  odd = sorted(pairs[0] ^ pairs[1])
+  if odd:
+    raise ValueError(f"{one.path} and {other.path} have different categories: {odd[0][1]!r} with "
+                     f"id {odd[0][0]} is only in one")
+
+
+def _make_entries(folder, coco: CocoFile):
+  images_dir, entries = _find_images(folder, coco), []
+  for image, found in zip(coco.images, coco.annotations, strict=True):
+    path = images_dir / image["file_name"]
+    read = functools.partial(_read, images_dir, path, coco.path, image, found)
+    entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(), read))
+  return entries
+
+
+def _find_images(folder, coco):
+  name = coco.path.stem.removeprefix("instances_")
+  # `instances_train2017.json` and `train/` is as common as `train2017/`.
+  names = dict.fromkeys([name, *(split for split in _SPLITS if name.startswith(split))])
+  places = [*(place / name for name in names for place in (folder, folder / "images")),
+            folder / "images", folder]
+  for place in places:
+    if _holds_images(place, coco):
+      return place
+  raise ValueError(f"{coco.path}: none of its first images is in "
+                   f"{', '.join(map(str, places))}")
+
+
+def _read(images_dir, path, annotations_path, image, annotations, report):
+  del report  # The annotations were checked when their file was read.
+  try:
+    _check_inside(path, images_dir)
+    listing.check_image(path, _size(image), annotations_path)
+  except ValueError as error:
+    raise ValueError(f"{error} (image id {image['id']})") from error
+  return listing.Content(path, _size(image), annotations)
+
+
+def _split_entries(entries):
+  names = listing.split_names([entry.file_name for entry in entries])
+  chosen = {split: set(names[split]) for split in names}
+  return {split: [entry for entry in entries if entry.file_name in chosen[split]]
+          for split in chosen}

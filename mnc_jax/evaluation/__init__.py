@@ -1,0 +1,1 @@
+"""Predictions of a split, their scores, drawings and report."""

@@ -1,0 +1,130 @@
+"""COCO's twelve numbers for masks and boxes, for the whole set and per category.
+
+Matching and accumulation are pycocotools' own (Lin et al. 2014, "Microsoft COCO: Common
+Objects in Context"; https://cocodataset.org/#detection-eval).
+"""
+
+from collections.abc import Callable
+import contextlib
+import functools
+import io
+from typing import NamedTuple
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mnc_jax.evaluation.metrics.geometry import measure_area, read_area, read_shape
+from mnc_jax.evaluation.metrics.records import check_records, count_instances, is_crowd
+
+NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl",
+           "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+# What a number is where there is no instance to find, as COCO has it.
+NOTHING_TO_FIND = -1.0
+
+
+class Score(NamedTuple):
+  """What `average_precisions` finds.
+
+  Attributes:
+    numbers: {one of `NUMBERS`: value}. AP is the mean over IoU .5, .55 ... .95, AR the mean
+      recall over these with so many results an image and category; s, m and l are instances
+      below 32^2, up to 96^2 and above that many pixels. -1 where there is no such instance.
+    categories: {category name: the same}, of the categories that have ground truth.
+  """
+  numbers: dict
+  categories: dict
+
+
+def average_precisions(ground_truth, results, *, kind: str = "segm",
+                       overlaps: Callable | None = None) -> Score:
+  """Scores results by COCO's protocol; of an image and category the best 100 count.
+
+  Whether a result is small, medium or large goes by what is scored: its mask's pixels for
+  "segm", also where it has a box, and its box's area for "bbox". No result at all scores 0.
+
+  Args:
+    ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
+      polygons. The box of an annotation without `bbox` is the bounds of its mask.
+    results: list of {image_id, category_id, score, segmentation: RLE or bbox, by `kind`}.
+    kind: "segm" for masks, "bbox" for boxes.
+    overlaps: what to match by instead of IoU: (shapes of D results, shapes of G instances,
+      [G] crowd 0 or 1) -> [D, G].
+
+  Returns:
+    A `Score`.
+
+  Raises:
+    ValueError: if a result names an unknown image or category, has a score that is not
+      finite, no mask (or box), or a mask of another size than its image; or if there is no
+      ground truth.
+  """
+  check_records(ground_truth, results, kind)
+  with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress.
+    evaluation = COCOeval(*_index(ground_truth, results, kind), iouType=kind)
+    if overlaps is not None:
+      evaluation.computeIoU = functools.partial(_overlaps_of_image, evaluation, overlaps)
+    evaluation.evaluate()
+    evaluation.accumulate()
+  precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+  place = {category: k for k, category in enumerate(evaluation.params.catIds)}
+  instances, _ = count_instances(ground_truth)
+  return Score(
+      numbers=_summarize(precision, recall),
+      categories={
+          category["name"]: _summarize(precision[:, :, [k]], recall[:, [k]])
+          for category in ground_truth["categories"] if category["name"] in instances
+          for k in [place[category["id"]]]})
+
+
+def _index(ground_truth, results, kind):
+  """Returns pycocotools' indices of ground truth and results, made of copies."""
+  images = {image["id"]: image for image in ground_truth["images"]}
+  # Numbered from 1: to pycocotools an instance with id 0 is never matched.
+  truth = [_copy(number, record, images, kind) | {
+      "area": read_area(record, images[record["image_id"]]), "iscrowd": int(is_crowd(record))}
+      for number, record in enumerate(ground_truth["annotations"], start=1)]
+  found = [_copy(number, record, images, kind) | {"score": float(record["score"])}
+           for number, record in enumerate(results, start=1)]
+  return [_make_index(ground_truth, records) for records in (truth, found)]
+
+
+def _copy(number, record, images, kind):
+  shape = read_shape(record, images[record["image_id"]], kind)
+  return {"id": number, "image_id": record["image_id"], "category_id": record["category_id"],
+          "area": measure_area(shape), "segmentation" if kind == "segm" else "bbox": shape}
+
+
+def _make_index(ground_truth, records):
+  index = COCO()
+  index.dataset = {"images": ground_truth["images"], "categories": ground_truth["categories"],
+                   "annotations": records}
+  index.createIndex()
+  return index
+
+
+def _overlaps_of_image(evaluation, overlaps, image_id, category_id):
+  """Takes the place of `COCOeval.computeIoU`: same order of rows, same number of them."""
+  truth, found = evaluation._gts[image_id, category_id], evaluation._dts[image_id, category_id]
+  if not truth or not found:
+    return []
+  best = sorted(found, key=lambda record: -record["score"])[:evaluation.params.maxDets[-1]]
+  return overlaps(*([record["segmentation"] for record in records] for records in (best, truth)),
+                  np.array([record["iscrowd"] for record in truth], np.uint8))
+
+
+def _summarize(precision, recall) -> dict:
+  """Returns the twelve numbers.
+
+  Args:
+    precision: [T, R, K, A, M] at 10 IoU thresholds and 101 recalls, of K categories, for 4
+      area ranges (all, s, m, l) and 3 limits of results an image (1, 10, 100); -1: none.
+    recall: [T, K, A, M] likewise.
+  """
+  cells = {
+      "AP": precision[..., 0, 2], "AP50": precision[0, ..., 0, 2], "AP75": precision[5, ..., 0, 2],
+      "APs": precision[..., 1, 2], "APm": precision[..., 2, 2], "APl": precision[..., 3, 2],
+      "AR1": recall[..., 0, 0], "AR10": recall[..., 0, 1], "AR100": recall[..., 0, 2],
+      "ARs": recall[..., 1, 2], "ARm": recall[..., 2, 2], "ARl": recall[..., 3, 2]}
+  return {name: float(part[part > -1].mean()) if (part > -1).any() else NOTHING_TO_FIND
+          for name, part in cells.items()}

@@ -1,0 +1,207 @@
+"""What is wrong with the results of each image, and which images are the worst.
+
+Results are matched as for mAP^r (`matching.py`). Those of an image, best score first, get a kind
+at an IoU threshold t (masks, t = .5 unless told):
+
+  found         IoU >= t with an instance of its category that no better result has taken
+  duplicate     IoU >= t with an instance of its category, but a better result has taken it
+  confusion     IoU >= t with an instance of another category: right place, wrong category
+  localisation  .1 <= IoU < t with an instance of its category: right category, poor mask
+  background    everything else
+  ignored       at least t of it lies in a crowd region of its category; neither right nor wrong
+
+The first that fits counts, `ignored` right after `duplicate`. An instance that no result has
+found is missed. The kinds are those of Hoiem et al. 2012 ("Diagnosing Error in Object
+Detectors") with the limits of TIDE (Bolya et al. 2020).
+"""
+
+import collections
+from typing import NamedTuple
+
+import numpy as np
+
+from mnc_jax.evaluation.metrics.matching import Matches, judge, measure_overlaps
+from mnc_jax.evaluation.metrics.records import check_records, is_crowd
+
+FALSE_KINDS = ("duplicate", "confusion", "localisation", "background")
+ERROR_KINDS = (*FALSE_KINDS, "missed")
+# A result of less IoU with the right instance is no attempt at it.
+LOCALISATION_IOU = 0.1
+
+
+class Judged(NamedTuple):
+  """A result and what it turned out to be.
+
+  Attributes:
+    record: the result.
+    kind: "found", one of `FALSE_KINDS`, or "ignored".
+    instance: place, among the image's annotations, of what it was matched to: for a confusion
+      the instance of another category, for background the closest of all, for an ignored one
+      the crowd region. None without any overlap.
+    overlap: IoU with that; for an ignored one the part of it in the crowd region.
+  """
+  record: dict
+  kind: str
+  instance: int | None
+  overlap: float
+
+
+class Missed(NamedTuple):
+  """An instance that no result has found.
+
+  Attributes:
+    instance: its place among the image's annotations.
+    closest: the result of any category and score with the largest IoU, or None.
+    overlap: that IoU, 0 without one.
+  """
+  instance: int
+  closest: dict | None
+  overlap: float
+
+
+class ImageErrors(NamedTuple):
+  """An image, judged.
+
+  Attributes:
+    image: its record.
+    annotations: tuple of its annotations, crowd regions among them.
+    results: tuple of `Judged`, best score first.
+    missed: tuple of `Missed`.
+    hidden: number of results below the lowest score judged.
+    cost: how bad it is; see `classify_image`.
+  """
+  image: dict
+  annotations: tuple
+  results: tuple
+  missed: tuple
+  hidden: int
+  cost: float
+
+
+def classify_errors(ground_truth, results, *, iou_threshold=0.5, min_score=0.0) -> list:
+  """Judges all results; the worst images come first.
+
+  Args:
+    ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
+      polygons.
+    results: list of {image_id, category_id, score, segmentation: RLE}.
+    iou_threshold: t of the kinds, above `LOCALISATION_IOU` and at most 1.
+    min_score: results below it count as not given.
+
+  Returns:
+    An `ImageErrors` for each image, by falling cost; at equal cost in the order given.
+
+  Raises:
+    ValueError: for records that cannot be scored, or such a threshold.
+  """
+  if not LOCALISATION_IOU < iou_threshold <= 1:
+    raise ValueError(f"the IoU threshold is {iou_threshold}; it must lie above "
+                     f"{LOCALISATION_IOU} and be at most 1")
+  check_records(ground_truth, results, "segm", allow_empty=True)
+  images = {image["id"]: image for image in ground_truth["images"]}
+  truth, found = _by_image(ground_truth["annotations"]), _by_image(results)
+  judged = [classify_image(image, truth[key], found[key], iou_threshold=iou_threshold,
+                           min_score=min_score) for key, image in images.items()]
+  return sorted(judged, key=lambda errors: -errors.cost)
+
+
+def classify_image(image, annotations, results, *, iou_threshold=0.5, min_score=0.0):
+  """Judges the results of one image.
+
+  Its cost is the distance of its scores from the right ones, 1 for the result that finds an
+  instance and 0 for any other: the sum of the scores of its false positives, and of 1 - score
+  of the result that found it for each instance (1 if it was missed). Confident mistakes cost
+  more than timid ones. Scores are taken as probabilities: beyond 0 ... 1 they are clipped.
+
+  Args:
+    image: its record, with `id`, `height` and `width`.
+    annotations: of this image.
+    results: of this image, in any order; equal scores keep it.
+    iou_threshold: t of the kinds.
+    min_score: results below it count as not given, except as the closest to what is missed.
+
+  Returns:
+    An `ImageErrors`.
+  """
+  ordered = sorted(results, key=lambda record: -record["score"])
+  shown = sum(record["score"] >= min_score for record in ordered)
+  overlaps, shares = measure_overlaps(ordered, annotations, image, "segm")
+  judged = _judge(ordered[:shown], annotations, overlaps[:shown], shares[:shown], iou_threshold)
+  missed = _find_missed(ordered, annotations, overlaps, judged)
+  return ImageErrors(image, tuple(annotations), judged, missed, len(ordered) - shown,
+                     _cost(judged, missed))
+
+
+def count_kinds(errors) -> dict:
+  """Counts over images.
+
+  Args:
+    errors: of `ImageErrors`.
+
+  Returns:
+    {category id: Counter of "instances", "found", the `ERROR_KINDS` and "ignored"}; a false
+    positive counts for the category that it claims to be.
+  """
+  counts = collections.defaultdict(collections.Counter)
+  for one in errors:
+    for judged in one.results:
+      counts[judged.record["category_id"]][judged.kind] += 1
+    for missed in one.missed:
+      counts[one.annotations[missed.instance]["category_id"]]["missed"] += 1
+  for count in counts.values():
+    count["instances"] = count["found"] + count["missed"]
+  return dict(counts)
+
+
+def count_confusions(errors) -> collections.Counter:
+  """Returns how often each (category id given, right one) is confused in the `errors`."""
+  return collections.Counter(
+      (judged.record["category_id"], one.annotations[judged.instance]["category_id"])
+      for one in errors for judged in one.results if judged.kind == "confusion")
+
+
+def _by_image(records):
+  groups = collections.defaultdict(list)
+  for record in records:
+    groups[record["image_id"]].append(record)
+  return groups
+
+
+def _judge(results, annotations, overlaps, shares, threshold):
+  """Returns a `Judged` for each result; `overlaps` and `shares` are those of matching.py."""
+  same = np.array([[result["category_id"] == record["category_id"] for record in annotations]
+                   for result in results], bool).reshape(overlaps.shape)
+  # A last column of zeros stands for no annotation: there may be none.
+  own, other, crowd = (np.pad(part, ((0, 0), (0, 1))) for part in (
+      np.where(same, overlaps, 0.0), np.where(same, 0.0, overlaps), np.where(same, shares, 0.0)))
+  found, duplicate, ignored = judge(Matches(own.max(1), own.argmax(1), crowd.max(1)), threshold)
+  kinds = np.select(
+      [found, duplicate, ignored, other.max(1) >= threshold, own.max(1) >= LOCALISATION_IOU],
+      ["found", "duplicate", "ignored", "confusion", "localisation"], "background")
+  measured = {"confusion": other, "background": own + other, "ignored": crowd}
+  return tuple(Judged(record, str(kind), *_largest(measured.get(kind, own)[row]))
+               for row, (record, kind) in enumerate(zip(results, kinds, strict=True)))
+
+
+def _largest(overlaps):
+  """Returns the place of the largest overlap and itself; None and 0 if there is none."""
+  place = int(overlaps.argmax()) if overlaps.any() else None
+  return place, float(overlaps.max(initial=0.0))
+
+
+def _find_missed(results, annotations, overlaps, judged):
+  found = {one.instance for one in judged if one.kind == "found"}
+  missed = []
+  for place, record in enumerate(annotations):
+    if place not in found and not is_crowd(record):
+      closest, overlap = _largest(overlaps[:, place])
+      missed.append(Missed(place, None if closest is None else results[closest], overlap))
+  return tuple(missed)
+
+
+def _cost(judged, missed):
+  cost = float(len(missed))
+  for one in judged:
+    score = min(max(one.record["score"], 0.0), 1.0)
+    cost += {"found": 1.0 - score, "ignored": 0.0}.get(one.kind, score)
+  return cost

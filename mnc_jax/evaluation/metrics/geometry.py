@@ -1,0 +1,49 @@
+"""Masks and boxes of COCO records, as pycocotools takes them."""
+
+from pycocotools import mask as coco_mask
+
+from mnc_jax.coco.rle import read_segmentation
+
+
+def read_shape(record, image, kind: str):
+  """Returns the record's mask as RLE ("segm"), or its box [x, y, width, height] ("bbox").
+
+  The box of a record without `bbox` is the bounds of its mask.
+
+  Args:
+    record: an annotation or result; its segmentation is polygons or any RLE.
+    image: the record of its image, with `id`, `height` and `width`.
+    kind: "segm" or "bbox".
+
+  Raises:
+    ValueError: if it is no mask, or of another size than its image, naming image and
+      category.
+  """
+  if kind == "bbox" and "bbox" in record:
+    return record["bbox"]
+  mask = _read_mask(record, image)
+  return mask if kind == "segm" else coco_mask.toBbox(mask).tolist()
+
+
+def read_area(record, image) -> float:
+  """Returns the `area` of an annotation `record`; without one the pixels of its mask, or box.
+
+  It says whether an instance is small, medium or large, for boxes too. COCO's files give
+  the area of the polygons, which is not quite the number of pixels. Masks are as large as `image`.
+  """
+  if "area" in record:
+    return float(record["area"])
+  return measure_area(read_shape(record, image, "segm" if "segmentation" in record else "bbox"))
+
+
+def measure_area(shape) -> float:
+  """Returns the pixels of a `shape`: of an RLE, or the width times height of a box."""
+  return float(coco_mask.area(shape)) if isinstance(shape, dict) else float(shape[2] * shape[3])
+
+
+def _read_mask(record, image):
+  try:
+    return read_segmentation(record["segmentation"], image["height"], image["width"])
+  except ValueError as error:
+    raise ValueError(f"image {image['id']}: a mask of category {record['category_id']} cannot be "
+                     f"used: {error}") from None

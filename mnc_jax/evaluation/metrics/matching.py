@@ -1,0 +1,107 @@
+"""Results matched to the ground-truth instance of largest IoU (the VOC and SDS protocols)."""
+
+import collections
+from typing import NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mnc_jax.evaluation.metrics.geometry import read_shape
+from mnc_jax.evaluation.metrics.records import is_crowd
+
+
+class Matches(NamedTuple):
+  """The N results of a category, best first.
+
+  Attributes:
+    overlaps: [N] IoU with the closest instance of the image; 0 without one.
+    instances: [N] number of that instance, unique in the category; -1 without one.
+    crowd_shares: [N] largest part of the result's area that lies in a crowd region.
+  """
+  overlaps: np.ndarray
+  instances: np.ndarray
+  crowd_shares: np.ndarray
+
+
+def _group(records):
+  """Returns {category: {image: [(place in records, record)]}}."""
+  groups = collections.defaultdict(lambda: collections.defaultdict(list))
+  for place, record in enumerate(records):
+    groups[record["category_id"]][record["image_id"]].append((place, record))
+  return groups
+
+
+def match_categories(annotations, results, images, categories, kind: str) -> dict:
+  """Matches all results; the IoU of a result and an instance is computed once.
+
+  Args:
+    annotations: of the ground truth; segmentations are RLE or polygons.
+    results: with RLE or boxes.
+    images: {image id: its record with `height` and `width`}.
+    categories: ids to be matched.
+    kind: "segm" for IoU of masks, "bbox" for IoU of boxes.
+
+  Returns:
+    {category id: Matches}, of equal scores in the order of `results`.
+  """
+  annotations, results = _group(annotations), _group(results)
+  matches = {}
+  for category in categories:
+    parts, places, scores, first = [], [], [], 0
+    for image, found in results[category].items():
+      truth = [record for _, record in annotations[category][image]]
+      parts.append(_match_image(truth, [record for _, record in found], images[image], first,
+                                kind))
+      places += [place for place, _ in found]
+      scores += [record["score"] for _, record in found]
+      first += len(truth)
+    order = np.lexsort((places, -np.asarray(scores, np.float64)))
+    joined = map(np.concatenate, zip(*parts, strict=True)) if parts else (np.zeros(0),) * 3
+    matches[category] = Matches(*(column[order] for column in joined))
+  return matches
+
+
+def _match_image(truth, found, image, first, kind):
+  """Returns `Matches` of one category in one image, whose instances are numbered from `first`."""
+  if not truth:
+    return Matches(np.zeros(len(found)), np.full(len(found), -1), np.zeros(len(found)))
+  overlaps, crowd_shares = measure_overlaps(found, truth, image, kind)
+  return Matches(overlaps.max(1), first + overlaps.argmax(1), crowd_shares.max(1))
+
+
+def measure_overlaps(found, truth, image, kind: str):
+  """Measures N results against G annotations of an image, whatever their categories.
+
+  Args:
+    found: results.
+    truth: annotations.
+    image: its record.
+    kind: "segm" for IoU of masks, "bbox" for IoU of boxes.
+
+  Returns:
+    Two [N, G] arrays: IoU with each instance, 0 in the columns of crowd regions; and
+    the part of the result's area that lies in each crowd region, 0 in the other columns.
+  """
+  if not found or not truth:
+    return (np.zeros((len(found), len(truth))),) * 2
+  crowd = np.array([is_crowd(record) for record in truth])
+  # For crowd regions pycocotools divides by the area of the result instead of the union.
+  overlaps = coco_mask.iou([read_shape(record, image, kind) for record in found],
+                           [read_shape(record, image, kind) for record in truth],
+                           crowd.astype(np.uint8))
+  return np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
+
+
+def judge(found: Matches, threshold: float):
+  """Returns of each result `found` three [N] bool: true positive, duplicate of one, ignored.
+
+  A result of a taken instance is a duplicate. A result that reaches no instance but has at
+  least `threshold` of its area in a crowd region is ignored. The rest is false.
+  """
+  reached = found.overlaps >= threshold
+  places = np.flatnonzero(reached)
+  # Results are sorted, and `unique` gives the first place of each instance.
+  _, winners = np.unique(found.instances[places], return_index=True)
+  true = np.zeros(len(reached), bool)
+  true[places[winners]] = True
+  return true, reached & ~true, ~reached & (found.crowd_shares >= threshold)

@@ -1,0 +1,66 @@
+"""Results scored by several protocols, as plain dicts for JSON."""
+
+from typing import Literal
+
+from mnc_jax.evaluation.metrics import boundary, coco, voc
+from mnc_jax.evaluation.metrics.records import (
+  check_ground_truth,
+  check_results,
+  count_instances,
+  kinds_of,
+)
+
+PROTOCOLS = ("sds", "coco", "boundary")
+
+
+def score_results(ground_truth, results, *,
+                  protocols: tuple[Literal["sds", "coco", "boundary"], ...] = PROTOCOLS) -> dict:
+  """Scores results by the protocols that are asked for.
+
+  Boxes are scored if results have `bbox`, masks if they have `segmentation`; if a record
+  has it all must. Nothing found scores 0 in both.
+
+  Args:
+    ground_truth: dict with `images`, `annotations`, `categories`, in COCO format.
+    results: list of {image_id, category_id, score, segmentation: RLE or bbox or both}.
+    protocols: of these:
+      "sds", for masks: {"0.5" and "0.7": {"ap_11point" and "ap_area": {category: AP},
+      "mean_ap_11point", "mean_ap_area", "counts"}, "ap_vol_11point"}, and the same for
+      boxes, if there are any, under "boxes".
+      "coco": {"segm" and "bbox": the 12 numbers}; either is missing if it cannot be scored.
+      "boundary", for masks: {"boundary": the 12 numbers}.
+
+  Returns:
+    What the protocols give in one dict, besides {"per_category": {"segm", "bbox",
+    "boundary": {category: the 12 numbers}}}, "instances": {category: ground-truth
+    instances} and "left_out": the categories that have none and are in no mean.
+
+  Raises:
+    ValueError: if records cannot be scored, naming them, or "sds" or "boundary" is asked
+      for and results have no masks.
+  """
+  unknown = set(protocols) - set(PROTOCOLS)
+  if unknown:
+    raise ValueError(f"protocol {unknown.pop()!r} is not known: {', '.join(PROTOCOLS)}")
+  check_ground_truth(ground_truth)
+  check_results(results, ground_truth)
+  scores, twelve, kinds = {}, {}, kinds_of(results)
+  if "sds" in protocols:
+    scores |= _score_sds(ground_truth, results, "segm")
+    if "bbox" in kinds:
+      scores["boxes"] = _score_sds(ground_truth, results, "bbox")
+  if "coco" in protocols:
+    twelve |= {kind: coco.average_precisions(ground_truth, results, kind=kind) for kind in kinds}
+  if "boundary" in protocols:
+    twelve["boundary"] = boundary.average_precisions(ground_truth, results)
+  if twelve:
+    scores |= {name: score.numbers for name, score in twelve.items()}
+    scores["per_category"] = {name: score.categories for name, score in twelve.items()}
+  instances, left_out = count_instances(ground_truth)
+  return scores | {"instances": instances, "left_out": list(left_out)}
+
+
+def _score_sds(ground_truth, results, kind):
+  score = voc.average_precisions(ground_truth, results, kind=kind)
+  return ({str(threshold): part._asdict() for threshold, part in score.thresholds.items()}
+          | {"ap_vol_11point": score.ap_vol_11point})

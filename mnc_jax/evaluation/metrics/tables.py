@@ -1,0 +1,103 @@
+"""Scores of `scoring.score_results` as a table per category, in text and as CSV."""
+
+import csv
+import io
+from typing import NamedTuple
+
+from mnc_jax.evaluation.metrics.coco import NOTHING_TO_FIND, NUMBERS
+
+_TITLES = {"segm": "mask", "bbox": "box", "boundary": "boundary"}
+
+
+class Column(NamedTuple):
+  """One number of all categories.
+
+  Attributes:
+    title: its name.
+    values: {category name: number}.
+    mean: over the categories.
+  """
+  title: str
+  values: dict
+  mean: float
+
+
+def format_table(scores: dict) -> str:
+  """Returns text: a line a category and their mean, then the numbers of the whole set.
+
+  11-point AP, and COCO's AP, AP50 and AP75; the rest is in the CSV and the JSON. "-" is
+  where there is no instance to find.
+
+  Args:
+    scores: of `scoring.score_results`.
+  """
+  columns = _columns(scores, averages=("11point",), numbers=NUMBERS[:3])
+  titles = [column.title.removesuffix(" 11point") for column in columns]
+  rows = [["category", "instances", *titles]] + [
+      [name, str(count), *[_show(column.values[name]) for column in columns]]
+      for name, count in scores["instances"].items()]
+  total = ["mean", str(sum(scores["instances"].values())), *[_show(c.mean) for c in columns]]
+  *lines, last = _align([*rows, total])
+  rule = "-" * len(lines[0])
+  return "\n".join([lines[0], rule, *lines[1:], rule, last, *_format_whole(scores)])
+
+
+def format_csv(scores: dict) -> str:
+  """Returns all numbers of all categories as CSV, at full precision; the last line is the mean.
+
+  Empty where there is no instance to find.
+
+  Args:
+    scores: of `scoring.score_results`.
+  """
+  columns = _columns(scores, averages=("11point", "area"), numbers=NUMBERS)
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(["category", "instances", *[column.title for column in columns]])
+  def cells(values):
+    return ["" if value == NOTHING_TO_FIND else value for value in values]
+  for name, count in scores["instances"].items():
+    writer.writerow([name, count, *cells(column.values[name] for column in columns)])
+  writer.writerow(["mean", sum(scores["instances"].values()), *cells(c.mean for c in columns)])
+  return text.getvalue()
+
+
+def _columns(scores, *, averages, numbers) -> list[Column]:
+  """Returns a column for each number per category that `scores` have."""
+  columns = []
+  for title, part in (("AP^r", scores), ("AP^b", scores.get("boxes", {}))):
+    for threshold in ("0.5", "0.7"):
+      if threshold in part:
+        columns += [Column(f"{title}@{threshold} {average}", part[threshold][f"ap_{average}"],
+                           part[threshold][f"mean_ap_{average}"]) for average in averages]
+  for name, categories in scores.get("per_category", {}).items():
+    columns += [Column(f"{_TITLES[name]} {number}",
+                       {category: of[number] for category, of in categories.items()},
+                       scores[name][number]) for number in numbers]
+  return columns
+
+
+def _format_whole(scores) -> list[str]:
+  lines = []
+  for title, part in (("AP^r_vol", scores), ("AP^b_vol", scores.get("boxes", {}))):
+    if "ap_vol_11point" in part:
+      lines.append(f"{title}, mean over IoU .1 to .9: {part['ap_vol_11point']:.3f}")
+  rows = [[_TITLES[name], *[_show(scores[name][number]) for number in NUMBERS]]
+          for name in scores.get("per_category", {})]
+  if rows:
+    lines += ["", *_align([["COCO", *NUMBERS], *rows])]
+  if scores["left_out"]:
+    lines += ["", f"without ground truth, in no mean: {', '.join(scores['left_out'])}"]
+  return lines
+
+
+def _show(value):
+  return "-" if value == NOTHING_TO_FIND else f"{value:.3f}"
+
+
+def _align(rows) -> list[str]:
+  """Returns lines of equal length: the first column to the left, the others to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return ["  ".join([row[0].ljust(widths[0]),
+                     *[cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]])
+          for row in rows]

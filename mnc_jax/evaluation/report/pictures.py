@@ -1,0 +1,106 @@
+"""The two pictures of an image: ground truth and results, coloured by what became of them."""
+
+import pathlib
+from typing import NamedTuple
+
+import cv2
+
+from mnc_jax.evaluation.metrics.geometry import read_shape
+from mnc_jax.evaluation.metrics.records import is_crowd
+from mnc_jax.evaluation.visualize import draw_instances
+
+# After the palette of Okabe and Ito, which most colour-blind people can tell apart.
+KIND_COLORS = {
+    "found": (0, 158, 115), "duplicate": (150, 110, 220), "confusion": (230, 159, 0),
+    "localisation": (60, 150, 230), "background": (213, 80, 30), "missed": (225, 40, 130),
+    "ignored": (130, 136, 145)}
+
+# More labels than this would hide the picture if they told more than a number.
+_MANY = 20
+_MAX_SIDE = 1024
+_QUALITY = 88
+_WHAT = ("truth", "results")
+
+
+class Pictures(NamedTuple):
+  """Both pictures of an image.
+
+  Attributes:
+    truth: path of the annotations' picture from the page, with / between folders.
+    results: path of the results' picture, likewise.
+    width: pixels of both.
+    height: pixels of both.
+  """
+  truth: str
+  results: str
+  width: int
+  height: int
+
+
+def remove_pictures(folder: pathlib.Path) -> None:
+  """Leaves `images/` in the folder of a page without the pictures of an older one."""
+  (folder / "images").mkdir(parents=True, exist_ok=True)
+  for what in _WHAT:
+    for path in (folder / "images").glob(f"[0-9]*_{what}.jpg"):
+      path.unlink()
+
+
+def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pictures:
+  """Draws and writes both pictures of an image.
+
+  Numbers in the pictures count the annotations, and the results from the best on.
+
+  Args:
+    folder: of the page; the pictures go to `images/` in it.
+    name: of the files, without ending.
+    image: [H, W, 3] uint8 RGB.
+    errors: `ImageErrors` of it.
+    names: {category id: name}.
+
+  Returns:
+    Where the pictures are, and their size.
+  """
+  paths = [f"images/{name}_{what}.jpg" for what in _WHAT]
+  drawings = [_draw_truth(image, errors, names), _draw_results(image, errors, names)]
+  for path, drawing in zip(paths, drawings, strict=True):
+    drawing = _shrink(drawing)
+    # Encoded here and written by Python: OpenCV fails without a reason.
+    _, encoded = cv2.imencode(".jpg", drawing[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    (folder / path).write_bytes(encoded.tobytes())
+  height, width = drawing.shape[:2]
+  return Pictures(*paths, width, height)
+
+
+def _draw_truth(image, errors, names):
+  missed = {one.instance for one in errors.missed}
+  colors, labels = [], []
+  for place, record in enumerate(errors.annotations):
+    crowd, name = is_crowd(record), names[record["category_id"]]
+    kind = "ignored" if crowd else "missed" if place in missed else "found"
+    colors.append(KIND_COLORS[kind])
+    labels.append(f"{place + 1} {'crowd of ' if crowd else ''}{name}")
+  return _draw(image, errors.annotations, errors, colors, labels)
+
+
+def _draw_results(image, errors, names):
+  records = [judged.record for judged in errors.results]
+  colors = [KIND_COLORS[judged.kind] for judged in errors.results]
+  labels = [f"{number} {names[record['category_id']]} {record['score']:.2f}"
+            for number, record in enumerate(records, 1)]
+  return _draw(image, records, errors, colors, labels)
+
+
+def _draw(image, records, errors, colors, labels):
+  records = [{**record, "segmentation": read_shape(record, errors.image, "segm")}
+             for record in records]
+  if len(labels) > _MANY:
+    labels = [label.split()[0] for label in labels]
+  return draw_instances(image, records, {}, colors=colors, labels=labels)
+
+
+def _shrink(drawing):
+  scale = _MAX_SIDE / max(drawing.shape[:2])
+  if scale >= 1:
+    return drawing
+  height, width = (max(1, round(side * scale)) for side in drawing.shape[:2])
+  return cv2.resize(drawing, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,1 @@
+"""The cascade: backbones, stages, targets, losses."""

@@ -1,0 +1,191 @@
+"""Bottleneck blocks of ResNets: the shared features and the head of each RoI are made of them.
+
+He et al. 2016, "Deep Residual Learning for Image Recognition", table 1, with the stride in the
+3 x 3 convolution of a block, as the published weights of torchvision and timm have it.
+"""
+
+import functools
+import math
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.ops.padding import cells_inside, clear_outside
+
+# Blocks of conv2_x ... conv5_x, which torchvision calls layer1 ... layer4.
+DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+# A block has so many times more channels at its end than in its 3 x 3 convolution.
+EXPANSION = 4
+# Rough spread of 8-bit pixels.
+_PIXEL_SPREAD = 64.0
+# The suffixes tell a convolution's place in its block: conv1, bn1 ... conv_down, bn_down.
+_PLACES = ("1", "2", "3", "_down")
+FROZEN_NORMS = frozenset(f"bn{place}" for place in _PLACES)
+"""Modules whose parameters never move, whatever part of the model they stand in."""
+
+
+class FrozenBatchNorm(nn.Module):
+  """Batch normalisation by the statistics of pretraining: x * scale + bias.
+
+  scale = gamma / sqrt(variance + 1e-5) and bias = beta - mean * scale are folded when weights
+  are read. They take no gradient (He et al. 2016, appendix A): a detector sees too few images
+  at a time to have statistics of its own.
+  """
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [..., K] to the same shape and dtype."""
+    shape = x.shape[-1:]
+    scale = self.param("scale", nn.initializers.ones, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
+    scale, bias = (jax.lax.stop_gradient(part).astype(x.dtype).reshape((1,) * (x.ndim - 1) + shape)
+                   for part in (scale, bias))
+    return x * scale + bias
+
+
+def count_groups(channels: int) -> int:
+  """Returns the groups of a group normalisation of any number of channels.
+
+  32 (Wu and He 2018, "Group Normalization", section 4), and for thin layers groups of up to 16
+  channels, because a group of one channel knows no more than whether it varies.
+  """
+  if channels >= 64 and channels % 32 == 0:
+    return 32
+  return channels // math.gcd(channels, 16)
+
+
+def conv_norm(x, image_sizes, *, config: ModelConfig, channels: int, kernel: int, stride: int,
+              pixels: int, place: str, last: bool = False):
+  """Applies a convolution without bias and its normalisation; call it in a compact method.
+
+  Padding is torchvision's, kernel // 2 on all sides: with stride 2 a cell's centre lies half a
+  cell less half a pixel up and left of where the geometry takes it to be, ((j + .5)s, (i + .5)s).
+  It is kept because the pretrained weights were trained so; the heads learn the offset, which
+  is the same everywhere.
+
+  Args:
+    x: [N, h, w, K], zero outside the images.
+    image_sizes: [N, 2] int32 (height, width) in pixels of the network input; None if all cells
+      are inside, as those of a RoI.
+    config: the model.
+    channels: of the result.
+    kernel: side of the kernel.
+    stride: cells of `x` a cell of the result.
+    pixels: of the network input a cell of the result.
+    place: "1", "2", "3" or "_down": the suffix of the names.
+    last: at the end of a block. A group normalisation starts with scale 0 there, so that a
+      fresh network is shallow (Goyal et al. 2017, section 5.1).
+
+  Returns:
+    [N, ceil(h / stride), ceil(w / stride), channels] in the dtype of `x`, zero in cells that
+    are not wholly inside their image. Statistics of a group normalisation are of the cells
+    inside alone; an image of size (0, 0) gives zeros and finite gradients.
+  """
+  x = nn.Conv(channels, (kernel, kernel), strides=(stride, stride), padding=kernel // 2,
+              use_bias=False, dtype=x.dtype, kernel_init=nn.initializers.he_normal(),
+              name=f"conv{place}")(x)
+  inside = _inside(x, image_sizes, pixels)
+  if config.trunk_norm == "frozen_batch":
+    x = FrozenBatchNorm(name=f"bn{place}")(x)
+  else:
+    # The mean of no cells is NaN. Without an image take all cells, which are zero.
+    counted = inside | ~inside.any((1, 2, 3), keepdims=True)
+    x = nn.GroupNorm(count_groups(channels), epsilon=1e-5, dtype=x.dtype, name=f"gn{place}",
+                     scale_init=nn.initializers.zeros if last else nn.initializers.ones)(
+                         x, mask=jnp.broadcast_to(counted, x.shape))
+  return jnp.where(inside, x, jnp.zeros_like(x))
+
+
+def _inside(x, image_sizes, pixels):
+  """Returns [N or 1, h, w, 1] bool."""
+  height, width = x.shape[1:3]
+  if image_sizes is None:
+    return jnp.ones((1, height, width, 1), bool)
+  return cells_inside(image_sizes, pixels, height, width)[..., None]
+
+
+class Bottleneck(nn.Module):
+  """1 x 1 down, 3 x 3, 1 x 1 up, added to the input or to its projection."""
+
+  config: ModelConfig
+  channels: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x, image_sizes, pixels: int):
+    """Maps [N, h, w, K] to [N, ceil(h / stride), ..., channels * 4]; `pixels` a cell of `x`."""
+    outputs, after = self.channels * EXPANSION, pixels * self.stride
+    conv = functools.partial(conv_norm, image_sizes=image_sizes, config=self.config)
+    y = conv(x, channels=self.channels, kernel=1, stride=1, pixels=pixels, place="1")
+    y = conv(nn.relu(y), channels=self.channels, kernel=3, stride=self.stride, pixels=after,
+             place="2")
+    y = conv(nn.relu(y), channels=outputs, kernel=1, stride=1, pixels=after, place="3", last=True)
+    if self.stride > 1 or x.shape[-1] != outputs:
+      x = conv(x, channels=outputs, kernel=1, stride=self.stride, pixels=after, place="_down")
+    return nn.relu(x + y)
+
+
+def residual_layer(x, image_sizes, *, config: ModelConfig, number: int, pixels: int):
+  """Applies layer1, 2, 3 or 4 (conv2_x ... conv5_x); call it in a compact method.
+
+  Args:
+    x: [N, h, w, K], zero outside the images.
+    image_sizes: [N, 2] int32 (height, width) in pixels; None if all cells are inside.
+    config: the model, its trunk a ResNet.
+    number: 1 ... 4. All but the first halve the map.
+    pixels: of the network input a cell of `x`; without meaning if `image_sizes` is None.
+
+  Returns:
+    [N, ceil(h / s), ceil(w / s), 4 * 2^(number - 1) * `config.resnet_width`], s = 1 or 2, in
+    the dtype of `x`.
+  """
+  stride = 1 if number == 1 else 2
+  for name in layer_names(config, number):
+    x = Bottleneck(config, config.resnet_width * 2 ** (number - 1), stride, name=name)(
+        x, image_sizes, pixels)
+    pixels, stride = pixels * stride, 1
+  return x
+
+
+class ResNetC4(nn.Module):
+  """A ResNet up to conv4_x (C4) at stride 16; 16 times `config.resnet_width` channels.
+
+  It reads blue, green, red from 0 to 255 through `center_pixels`.
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, images, image_sizes):
+    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images."""
+    config, (height, width) = self.config, images.shape[1:3]
+    # From scratch, numbers of order one; pretrained kernels bring their own scale.
+    scale = 1 / _PIXEL_SPREAD if config.trunk_norm == "group" else 1.0
+    x = clear_outside(center_pixels(self, images, config=config, scale=scale), image_sizes, 1)
+    x = nn.relu(conv_norm(x, image_sizes, config=config, channels=config.resnet_width, kernel=7,
+                          stride=2, pixels=2, place="1"))
+    # Nothing is below zero here, so the zeros outside an image never win.
+    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    x = clear_outside(x, image_sizes, 4)
+    for number, pixels in ((1, 4), (2, 4), (3, 8)):
+      if number == config.frozen_blocks:
+        x = jax.lax.stop_gradient(x)
+      x = residual_layer(x, image_sizes, config=config, number=number, pixels=pixels)
+    if config.frozen_blocks > 3:
+      x = jax.lax.stop_gradient(x)
+    # Of a side that is no multiple of 16 torchvision's padding leaves a last, incomplete cell.
+    return x[:, :height // 16, :width // 16]
+
+
+def block_names(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
+  """Returns the names in `ResNetC4` of the layers of each block that `config` may freeze."""
+  norm = "bn1" if config.trunk_norm == "frozen_batch" else "gn1"
+  return (("conv1", norm), *(layer_names(config, number) for number in range(1, 4)))
+
+
+def layer_names(config: ModelConfig, number: int) -> tuple[str, ...]:
+  """Returns the names of the blocks of layer `number`, 1 ... 4, by `config`: "layer1_0", ..."""
+  return tuple(f"layer{number}_{index}" for index in range(DEPTHS[config.trunk][number - 1]))

@@ -1,0 +1,41 @@
+"""VGG-16 up to conv5_3."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.ops.padding import clear_outside
+
+# VGG-16: channels of each block and its number of 3 x 3 convolutions
+# (Simonyan & Zisserman 2015, configuration D). The fifth pooling is dropped.
+VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+
+def _halve(x, *, partial):
+  return nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME" if partial else "VALID")
+
+
+class VGG16(nn.Module):
+  """VGG-16 up to conv5_3 at stride 16; 512 channels."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, images, image_sizes):
+    """Maps [B, H, W, 3] uint8 RGB to [B, H / 16, W / 16, 512], up with `partial_cells`."""
+    partial = self.config.partial_cells
+    dtype = jnp.dtype(self.config.compute_dtype)
+    x = center_pixels(self, images, config=self.config)
+    x = clear_outside(x, image_sizes, 1)
+    for block, (channels, depth) in enumerate(VGG16_BLOCKS, start=1):
+      if block > 1:
+        x = _halve(x, partial=partial)
+      for layer in range(1, depth + 1):
+        x = nn.relu(nn.Conv(channels, (3, 3), dtype=dtype, name=f"conv{block}_{layer}")(x))
+        x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
+      if block == self.config.frozen_blocks:
+        # Early layers are general and cost most of the memory; the release freezes them.
+        x = jax.lax.stop_gradient(x)
+    return x

@@ -1,0 +1,311 @@
+"""The cascade: image -> features -> boxes -> masks -> categories (-> bridge -> again).
+
+The only place that says in which order the stages run, and the only `vmap` over images.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.config import Config
+from mnc_jax.model import losses, roi_targets
+from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
+from mnc_jax.model.backbones import features
+from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
+from mnc_jax.ops.boxes import corner_pixels
+from mnc_jax.ops.gradients import clip_gradient
+from mnc_jax.ops.padding import count_cells
+from mnc_jax.ops.roi_warp import roi_pool
+from mnc_jax.structs import Batch, StageFeatures, StageOutput
+
+# Parameters of the trunk that each stage looks through, if they do not share one.
+_TRUNKS = ("features", "mask_features", "category_features")
+
+
+def init_params(key, config: Config):
+  """Initialises the weights of all stages; stages 4 and 5 share those of 2 and 3.
+
+  Args:
+    key: of the random initialisation.
+    config: with `config.model.num_categories` set.
+
+  Returns:
+    A dict of float32 trees: `features`, `box_stage`, `mask_stage`, `category_stage`; if
+    features are not shared, also `mask_features` and `category_features`.
+
+  Degenerate input:
+    There is none: a config without categories is refused.
+
+  Gradient:
+    None: weights are where it ends.
+
+  Raises:
+    ValueError: if the number of categories is not set.
+
+  Example:
+    >>> import jax
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
+    >>> params = init(jax.random.key(0), config=config)
+    >>> params["category_stage"]["category"]["bias"].shape
+    (3,)
+  """
+  model = config.model
+  if model.num_categories < 2:
+    raise ValueError(
+        "config.model.num_categories must count background and at least one category, found "
+        f"{model.num_categories}: call `with_categories(config, category_names)` first")
+  keys = jax.random.split(key, 4)
+  channels = features.feature_channels(model)
+  trunks = ("features",) if model.share_features else _TRUNKS
+  return {
+      **{name: features.init_features(key, model)
+         for name, key in zip(trunks, jax.random.split(keys[0], len(trunks)), strict=True)},
+      "box_stage": box_stage.init_box_stage(keys[1], model, channels),
+      "mask_stage": mask_stage.init_mask_stage(keys[2], model, channels),
+      "category_stage": category_stage.init_category_stage(keys[3], model, channels),
+  }
+
+
+def extract_features(params, images, image_sizes, *, config: Config) -> StageFeatures:
+  """Computes the features that the stages look at: of one trunk, if they share it.
+
+  Args:
+    params: from `init_params`.
+    images: [B, H, W, 3] uint8 RGB, zero outside each image.
+    image_sizes: [B, 2] int32 (height, width).
+    config: the experiment.
+
+  Returns:
+    `StageFeatures` with leading B in `config.model.compute_dtype`; zeros for an image of
+    size (0, 0).
+
+  Raises:
+    ValueError: if the padded size does not fit the trunk.
+  """
+  extract = lambda name: features.extract_features(
+      params[name], images, image_sizes, config=config.model)
+  if config.model.share_features:
+    return StageFeatures(*[extract("features")] * len(_TRUNKS))
+  return StageFeatures(*map(extract, _TRUNKS))
+
+
+def score_anchors(params, image_features: StageFeatures, image_size, *, config: Config):
+  """Runs stage 1 on the features of one image, up to its anchors.
+
+  Args:
+    params: from `init_params`.
+    image_features: of one image.
+    image_size: [2] int32 (height, width) in pixels.
+    config: the experiment.
+
+  Returns:
+    `AnchorOutput`, h * w * A rows, float32; none is valid in an image of size (0, 0). The
+    gradient of logits and deltas flows into the weights and the features.
+  """
+  return box_stage.score_anchors(
+      params["box_stage"], image_features.boxes, image_size,
+      stride=features.feature_stride(config.model), config=config.model)
+
+
+def _roi_features(stage_features, boxes, image_size, samples, model):
+  """Warps and pools [h, w, K] features of one image in boxes [R, 4], to [R, S, S, K]."""
+  stride, cells = features.feature_stride(model), None
+  if image_size is not None:
+    cells = count_cells(image_size, stride, partial=model.partial_cells)
+  return roi_pool(
+      stage_features, corner_pixels(boxes) if model.inclusive_corners else boxes,
+      size=model.roi_size, pool=samples or model.roi_pool, stride=stride, grid=model.roi_grid,
+      method=model.roi_method, chunk=model.roi_chunk, cells=cells)
+
+
+def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *, config: Config,
+                      image_size=None, samples: int = 0) -> StageOutput:
+  """Runs stages 2 and 3 (equally 4 and 5) on boxes of one image.
+
+  Args:
+    params: from `init_params`.
+    image_features: of one image.
+    boxes: [R, 4].
+    valid: [R] bool.
+    config: the experiment.
+    image_size: [2] int32 (height, width) inside the padding; None: there is no padding.
+    samples: of a RoI cell along each axis; 0: `config.model.roi_pool`.
+
+  Returns:
+    `StageOutput`. The gradient of everything in it flows into the weights, the features
+    and the box coordinates.
+  """
+  model = config.model
+  pool = lambda stage_features: _roi_features(
+      stage_features, boxes, image_size, samples, model)
+  roi_features = pool(image_features.masks)
+  mask_logits = mask_stage.predict_masks(params["mask_stage"], roi_features, config=model)
+  if not model.share_features:
+    roi_features = pool(image_features.categories)
+  categories, box_categories, deltas = category_stage.predict_categories(
+      params["category_stage"], roi_features, mask_logits, config=model)
+  return StageOutput(boxes, valid, mask_logits, categories, box_categories, deltas)
+
+
+def _hand_over(boxes, *, config: Config):
+  """Returns boxes as the next stage sees them; exact gradients, but for the ablation."""
+  # "Not end to end" (paper, section 4.1): later stages cannot move a box.
+  return boxes if config.model.box_gradient else jax.lax.stop_gradient(boxes)
+
+
+def _limit_gradient(output, num_images, *, config: Config):
+  """Returns a stage's output whose box deltas take only so much from the stages after it.
+
+  Clipped where the boxes are made from them, so that the stage's own loss is not (release).
+  """
+  limit = config.model.box_gradient_clip
+  if not limit:
+    return output
+  # The batch's loss is a mean, so each image's gradient comes back divided by their number.
+  return output._replace(box_deltas=clip_gradient(output.box_deltas, limit / num_images))
+
+
+def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
+  """Weighted losses of stages 2 and 3 (or 4 and 5) on one image."""
+  goal = roi_targets.roi_targets(output.boxes, output.valid, truth, config=config)
+  mask_labels = roi_targets.mask_level_labels(
+      goal, output.mask_logits, output.boxes, config=config.train)
+  return (config.train.weight_mask * losses.mask_stage_loss(output.mask_logits, goal),
+          config.train.weight_category * losses.category_stage_loss(output, goal, mask_labels))
+
+
+def _image_losses(params, image_features, truth: Batch, key, *, num_images, config: Config):
+  """Weighted losses {"loss_1": ...} of one image, stage by stage, and its truncated proposals."""
+  train, image_size = config.train, truth.image_sizes
+  key_anchors, key_rois = jax.random.split(key)
+  anchors = score_anchors(params, image_features, image_size, config=config)
+  limit = functools.partial(_limit_gradient, num_images=num_images, config=config)
+  proposals = box_stage.propose_boxes(
+      limit(anchors), image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
+      num_proposals=train.num_proposals, min_box_size=train.min_box_size,
+      inclusive_corners=config.model.inclusive_corners)
+  rois = roi_targets.sample_rois(proposals, truth, key_rois, config=train)
+  goal = anchor_targets(anchors, truth, image_size, key_anchors, config=train)
+  if train.force_roi_anchors:
+    goal = force_anchors(goal, anchors, rois, truth, image_size, config=train)
+  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
+
+  boxes = _hand_over(rois.boxes, config=config)
+  look = functools.partial(
+      mask_and_classify, params, image_features, config=config, image_size=image_size)
+  output = look(boxes, rois.valid)
+  terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
+
+  if train.num_stages == 5:
+    boxes, valid = bridge.refine_boxes(limit(output), image_size, config=config.model), rois.valid
+    if train.truth_in_stage_4:
+      boxes, valid = roi_targets.join_truth(boxes, valid, truth)
+    boxes = _hand_over(boxes, config=config)
+    output = look(boxes, valid)
+    terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
+  return terms, proposals.truncated
+
+
+def cascade_loss(params, batch: Batch, key, *, config: Config):
+  """The loss of all stages, L1 + L2 + L3 (+ L4 + L5) (paper, equations 1 and 6).
+
+  Args:
+    params: from `init_params`.
+    batch: ground truth and images.
+    key: of the sampling of anchors and RoIs.
+    config: the experiment.
+
+  Returns:
+    `(loss, metrics)`: the mean over the images that are not padding, and a dict of `loss` and
+    each stage's weighted `loss_1` ... `loss_5`; without stages 4 and 5 their entries are
+    absent; and `truncated_proposals_per_image`, of an image on average. All are float32 scalars.
+
+  Degenerate input:
+    0 if all images are padding. An image without an instance has the losses of its negative
+    anchors and RoIs; a stage without a positive RoI has no loss of masks and deltas.
+
+  Gradient:
+    Flows into all parameters: of L2 to L5 also through the coordinates of the boxes that
+    earlier stages predict, and of L3 and L5 through the masks. Choices and targets pass none.
+
+  Example:
+    >>> import functools
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8),
+    ...                 train=TrainConfig(num_stages=3))
+    >>> batch = mnc_jax.Batch(
+    ...     images=jnp.full((1, 64, 64, 3), 90, jnp.uint8), image_sizes=jnp.array([[64, 64]]),
+    ...     boxes=jnp.array([[[8.0, 8.0, 40.0, 40.0]]]), labels=jnp.array([[1]]),
+    ...     masks=jnp.ones((1, 1, 112, 112), jnp.uint8), areas=jnp.array([[1024.0]]),
+    ...     crowd=jnp.array([[False]]), valid=jnp.array([[True]]))
+    >>> params = jax.eval_shape(lambda key: mnc_jax.init_params(key, config), jax.random.key(0))
+    >>> find_loss = functools.partial(mnc_jax.cascade_loss, config=config)
+    >>> loss, metrics = jax.eval_shape(find_loss, params, batch, jax.random.key(1))
+    >>> print(loss.shape, sorted(metrics))  # For numbers, see `train_step`.
+    () ['loss', 'loss_1', 'loss_2', 'loss_3', 'truncated_proposals_per_image']
+  """
+  shared = extract_features(params, batch.images, batch.image_sizes, config=config)
+  keys = jax.random.split(key, batch.images.shape[0])
+  real = batch.image_sizes[:, 0] > 0
+  one_image = functools.partial(
+      _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
+  # The pixels are seen; only their ground truth travels on.
+  truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
+  terms, truncated = jax.vmap(one_image)(shared, truth, keys)
+  metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
+  metrics["loss"] = sum(metrics.values())
+  metrics["truncated_proposals_per_image"] = losses.masked_mean(
+      truncated.astype(metrics["loss"].dtype), real)
+  return metrics["loss"], metrics
+
+
+def run_cascade(params, images, image_sizes, *, config: Config):
+  """Runs all five stages without ground truth (paper, section 3.4, "inference").
+
+  Args:
+    params: from `init_params`.
+    images: [B, H, W, 3] RGB from 0 to 255, uint8 or float32.
+    image_sizes: [B, 2] int32.
+    config: the experiment; `config.inference` fixes the counts.
+
+  Returns:
+    `StageOutput` with leading [B, 2R]: R RoIs of stages 2 and 3, then the same RoIs
+    refined and seen again by stages 4 and 5.
+  """
+  return run_and_count(params, images, image_sizes, config=config)[0]
+
+
+def run_and_count(params, images, image_sizes, *, config: Config):
+  """Runs all five stages as `run_cascade` does, and counts the proposals that were cut.
+
+  Arguments are those of `run_cascade`.
+
+  Returns:
+    `(output, truncated)`: its result, and [B] int32 as in `Proposals`.
+  """
+  shared = extract_features(params, images, image_sizes, config=config)
+  one_image = functools.partial(_run_image, params, config=config)
+  return jax.vmap(one_image)(shared, image_sizes)
+
+
+def _run_image(params, image_features, image_size, *, config: Config):
+  options = config.inference
+  anchors = score_anchors(params, image_features, image_size, config=config)
+  rois = box_stage.propose_boxes(
+      anchors, image_size, pre_nms=options.pre_nms, nms_iou=options.proposal_nms_iou,
+      num_proposals=options.num_proposals, min_box_size=options.min_box_size,
+      inclusive_corners=config.model.inclusive_corners)
+  look = functools.partial(
+      mask_and_classify, params, image_features, config=config, image_size=image_size)
+  first = look(rois.boxes, rois.valid)
+  boxes = bridge.refine_boxes(first, image_size, config=config.model,
+                              with_background=options.release_bridge)
+  second = look(boxes, rois.valid, samples=options.refined_roi_pool)
+  return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second), rois.truncated

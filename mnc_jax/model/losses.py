@@ -1,0 +1,86 @@
+"""One loss function a stage. All in float32, each a mean over what it is about."""
+
+import jax.numpy as jnp
+import optax
+
+from mnc_jax.model.anchor_targets import AnchorTargets
+from mnc_jax.model.roi_targets import RoiTargets
+from mnc_jax.structs import AnchorOutput, StageOutput
+
+
+def masked_mean(x, mask):
+  """Returns the mean of `x` where `mask` holds; 0, with gradient 0, where it never does.
+
+  Args:
+    x: [...] values; what stands outside the mask must be finite.
+    mask: [...] bool or weights, broadcast against `x`.
+  """
+  mask = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
+  return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def smooth_l1(x, *, sigma: float = 1.0):
+  """Returns .5 (sigma x)^2 where |x| < 1 / sigma^2, else |x| - .5 / sigma^2.
+
+  Girshick 2015, equation 3, with the sigma of Ren et al.'s code. [...] to [...]; the
+  gradient is bounded by 1, and 0 at x = 0.
+  """
+  square = sigma**2
+  size = jnp.abs(x)
+  return jnp.where(size < 1 / square, 0.5 * square * x * x, size - 0.5 / square)
+
+
+def box_stage_loss(output: AnchorOutput, targets: AnchorTargets):
+  """L1: softmax cross entropy and smooth L1 (sigma 3) over the sampled anchors.
+
+  Both are divided by the number of sampled anchors (Ren et al. 2015, equation 1, with
+  the balance of the release).
+
+  Args:
+    output: of stage 1, N anchors of one image.
+    targets: of the same anchors; `sampled` says which count, `positive` which of those have
+      a box to match.
+
+  Returns:
+    [] float32; 0, with gradient 0, where no anchor is sampled. The gradient flows into the
+    logits and deltas of the sampled anchors.
+  """
+  labels = targets.positive.astype(jnp.int32)
+  objectness = optax.softmax_cross_entropy_with_integer_labels(output.objectness_logits, labels)
+  distance = smooth_l1(output.box_deltas - targets.box_deltas, sigma=3.0).sum(axis=-1)
+  return (masked_mean(objectness, targets.sampled)
+          + masked_mean(distance * targets.positive, targets.sampled))
+
+
+def mask_stage_loss(mask_logits, targets: RoiTargets):
+  """L2: binary cross entropy, mean over the pixels of the foreground RoIs (paper, eq. 3).
+
+  Args:
+    mask_logits: [R, M, M] of stage 2 (or 4).
+    targets: of its RoIs; `masks` [R, M, M] are 0 or 1, or between if they are not binarised.
+
+  Returns:
+    [] float32; 0, with gradient 0, where no RoI is foreground.
+  """
+  entropy = optax.sigmoid_binary_cross_entropy(mask_logits, targets.masks)
+  return masked_mean(entropy, (targets.foreground & targets.valid)[:, None, None])
+
+
+def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels):
+  """L3: the two softmax cross entropies and the smooth L1 of the true category's deltas.
+
+  Args:
+    output: of stage 3.
+    targets: of its RoIs.
+    mask_labels: [R] int32 from `targets.mask_level_labels`.
+
+  Returns:
+    [] float32, the sum of three means over the valid RoIs (background ones have no box
+    distance); 0, with gradient 0, where no RoI is valid.
+  """
+  entropy = optax.softmax_cross_entropy_with_integer_labels
+  deltas = jnp.take_along_axis(output.box_deltas, targets.labels[:, None, None], axis=1)[:, 0]
+  distance = smooth_l1(deltas - targets.box_deltas).sum(axis=-1) * targets.foreground
+  return (masked_mean(entropy(output.category_logits, mask_labels), targets.valid)
+          + masked_mean(entropy(output.box_category_logits, targets.labels), targets.valid)
+          + masked_mean(distance, targets.valid))

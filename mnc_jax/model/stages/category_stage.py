@@ -1,0 +1,88 @@
+"""Stage 3: the category of each masked box, and its refinement (paper, sections 3.3, 3.4)."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones.resnet import DEPTHS, residual_layer
+from mnc_jax.ops.boxes import as_float
+from mnc_jax.ops.masks import resize_masks
+
+
+class CategoryStage(nn.Module):
+  """A mask path and a box path, joined before the classifiers.
+
+  Each is two dense layers, or with a ResNet a conv5_x of its own (He et al. 2016, appendix A).
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, masked_features, roi_features):
+    """Maps two [R, S, S, K] to category logits [R, C], box-level ones, deltas [R, C * 4]."""
+    config = self.config
+    joined = jnp.concatenate(
+        [self._path(masked_features, "_mask"), self._path(roi_features, "")], axis=-1)
+    def classify(outputs, std, name):
+      init = nn.initializers.normal(std)
+      # In the dtype of its parameters: bfloat16 would round logits and deltas to 8 bits.
+      return nn.Dense(outputs, kernel_init=init, name=name)(joined)
+    categories = config.num_categories
+    return (classify(categories, 0.01, "category"),
+            classify(categories, 0.01, "box_category"),
+            classify(categories * 4, 0.001, "box_deltas"))
+
+  def _path(self, x, suffix):
+    if self.config.trunk in DEPTHS:
+      return Conv5(self.config, name=f"conv5{suffix}")(x)
+    dtype = jnp.dtype(self.config.compute_dtype)
+    x = nn.max_pool(x, (2, 2), strides=(2, 2))
+    x = x.reshape(x.shape[0], -1)
+    for layer in ("fc6", "fc7"):
+      x = nn.Dense(self.config.dense_width, dtype=dtype, name=layer + suffix)(x)
+      if self.config.normalize:
+        x = nn.LayerNorm(dtype=dtype, name=f"{layer}{suffix}_norm")(x)
+      x = nn.relu(x)
+    return x
+
+
+class Conv5(nn.Module):
+  """conv5_x of a ResNet on the features of each RoI: 14 x 14 cells, then 7 x 7, then their mean."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, roi_features):
+    """Maps [R, S, S, K] to [R, 32 * `config.resnet_width`]; rows do not know each other."""
+    x = roi_features.astype(jnp.dtype(self.config.compute_dtype))
+    x = residual_layer(x, None, config=self.config, number=4, pixels=1)
+    return x.mean(axis=(1, 2))
+
+
+def init_category_stage(key, config: ModelConfig, channels: int):
+  """Returns parameters of stage 3 drawn with `key` for `config`; `channels` is the features' K."""
+  roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
+  return CategoryStage(config).init(key, roi_features, roi_features)["params"]
+
+
+def predict_categories(params, roi_features, mask_logits, *, config: ModelConfig):
+  """Classifies each RoI with and by its mask, F_mask = F_roi * M (paper, equation 5).
+
+  Args:
+    params: from `init_category_stage`.
+    roi_features: [R, S, S, K] warped features.
+    mask_logits: [R, M, M] of stage 2.
+    config: the model.
+
+  Returns:
+    `(category_logits [R, C], box_category_logits [R, C], box_deltas [R, C, 4])`, float32.
+    Rows are independent of each other, so those of empty boxes or padding (one point of the
+    map in every cell) are finite and touch no other. The gradient flows into the features
+    and, through the product, into the masks.
+  """
+  masks = resize_masks(jax.nn.sigmoid(mask_logits), config.roi_size)
+  masked_features = roi_features * masks[..., None].astype(roi_features.dtype)
+  outputs = CategoryStage(config).apply({"params": params}, masked_features, roi_features)
+  categories, box_categories, deltas = (as_float(x) for x in outputs)
+  return categories, box_categories, deltas.reshape(-1, config.num_categories, 4)

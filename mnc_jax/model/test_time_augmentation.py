@@ -1,0 +1,148 @@
+"""Views of an image at test time: mirrored and scaled, and the way back to its own frame."""
+
+import math
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnc_jax.config import Config
+from mnc_jax.model.backbones.features import coarsest_stride
+from mnc_jax.ops.boxes import as_float
+from mnc_jax.ops.padding import cells_inside
+from mnc_jax.structs import Candidates, StageOutput
+
+
+class View(NamedTuple):
+  """A batch of images as the cascade sees them once, and how they came about.
+
+  Attributes:
+    images: [B, H', W', 3] RGB from 0 to 255, zero outside each image.
+    image_sizes: [B, 2] int32 (height, width) inside the padding.
+    factor: pixels of the view per pixel of the network input.
+    mirrored: left is right.
+  """
+  images: jax.Array
+  image_sizes: jax.Array
+  factor: float
+  mirrored: bool
+
+
+def make_views(images, image_sizes, *, config: Config) -> list[View]:
+  """Returns the views that `config.inference` asks for, of each scale the mirrored one last.
+
+  Args:
+    images: [B, H, W, 3] uint8 RGB, zero outside each image.
+    image_sizes: [B, 2] int32 (height, width).
+    config: the experiment.
+
+  Returns:
+    A `View` for each factor in `scales`, two with `flip`. At factor 1 the pixels are
+    those given; else their sides are rounded up to what the trunk needs.
+  """
+  options, multiple = config.inference, coarsest_stride(config.model)
+  versions = [(images, False)]
+  if options.flip:
+    versions.append((mirror_images(images, image_sizes), True))
+  views = []
+  for factor in options.scales:
+    for version, mirrored in versions:
+      pixels, sizes = scale_images(version, image_sizes, factor=factor, multiple=multiple)
+      views.append(View(pixels, sizes, factor, mirrored))
+  return views
+
+
+def mirror_images(images, image_sizes):
+  """Mirrors each image left to right inside its own width; the padding stays where it is.
+
+  Args:
+    images: [B, H, W, 3].
+    image_sizes: [B, 2] int32 (height, width).
+
+  Returns:
+    [B, H, W, 3] of the same dtype, zero from each image's width on.
+  """
+  chex.assert_rank([images, image_sizes], [4, 2])
+  columns = jnp.arange(images.shape[2])
+
+  def mirror(image, size):
+    inside = columns < size[1]
+    mirrored = image[:, jnp.where(inside, size[1] - 1 - columns, 0)]
+    return jnp.where(inside[None, :, None], mirrored, jnp.zeros_like(mirrored))
+
+  return jax.vmap(mirror)(images, image_sizes)
+
+
+def scale_images(images, image_sizes, *, factor: float, multiple: int):
+  """Scales each image by one factor: linear, and smoothed first where it shrinks.
+
+  Position x of the image comes to x * factor exactly. An image's border is continued by
+  its edge pixels before, so that neither padding nor bucket darkens it or shows in it.
+
+  Args:
+    images: [B, H, W, 3] with pixels from 0 to 255.
+    image_sizes: [B, 2] int32 (height, width).
+    factor: above 0, static. 1 gives back what was given, whatever the multiple.
+    multiple: the new sides of the padded images are rounded up to multiples of it.
+
+  Returns:
+    images: [B, H', W', 3] float32, not rounded: a rounding would turn what differs in the
+      last bit between devices into whole grey levels. Zero outside each image.
+    image_sizes: [B, 2] int32, round(size * factor), half to even; (0, 0) stays (0, 0).
+  """
+  chex.assert_rank([images, image_sizes], [4, 2])
+  if factor == 1:
+    return images, image_sizes
+  padded = tuple(_padded_side(side, factor, multiple) for side in images.shape[1:3])
+  sizes = jnp.round(image_sizes * jnp.float32(factor)).astype(jnp.int32)
+  # A shrinking kernel reads 1 / factor pixels to each side.
+  margin = math.ceil(max(1 / factor, 1.0)) + 1
+
+  def scale(image, size, new_size):
+    bordered = _continue_edges(image, size, margin).astype(jnp.float32)
+    scaled = jax.image.scale_and_translate(
+        bordered, (*padded, image.shape[2]), (0, 1), jnp.full(2, factor, jnp.float32),
+        jnp.full(2, -margin * factor, jnp.float32), "linear", antialias=True)
+    return jnp.where(cells_inside(new_size, 1, *padded)[..., None], scaled, 0.0)
+
+  return jax.vmap(scale)(images, image_sizes, sizes), sizes
+
+
+def restore_candidates(output: StageOutput, image_sizes, view: View) -> Candidates:
+  """Brings what the cascade found in a view back to the frame of the network input.
+
+  Args:
+    output: with leading [B, R], boxes in pixels of the view.
+    image_sizes: [B, 2] int32 (height, width) of the network input, not of the view.
+    view: where it was found.
+
+  Returns:
+    `Candidates` with leading [B, R]. Boxes are divided by the factor, then mirrored in
+    the image's width; masks are mirrored. Boxes of a view may reach up to half a pixel of it
+    outside the image, because its sides are whole.
+  """
+  boxes, masks = as_float(output.boxes), output.mask_logits
+  if view.factor != 1:
+    boxes = boxes / view.factor
+  if view.mirrored:
+    x1, y1, x2, y2 = jnp.moveaxis(boxes, -1, 0)
+    width = image_sizes[:, 1, None].astype(boxes.dtype)
+    boxes = jnp.stack([width - x2, y1, width - x1, y2], axis=-1)
+    masks = masks[..., ::-1]
+  return Candidates(boxes, output.valid, masks, output.category_logits)
+
+
+def _padded_side(side, factor, multiple):
+  # Rounded as image sizes are, so that an image that fills its bucket fits here too.
+  scaled = int(np.round(np.float32(side) * np.float32(factor)))
+  return max(-(-scaled // multiple), 1) * multiple
+
+
+def _continue_edges(image, size, margin):
+  """Returns an image with edge pixels repeated: `margin` rows before it, and all after it."""
+  rows, columns = (
+      jnp.clip(jnp.arange(-margin, side + margin), 0, jnp.maximum(inside - 1, 0))
+      for side, inside in zip(image.shape[:2], size, strict=True))
+  return image[rows][:, columns]

@@ -1,0 +1,50 @@
+"""Checkpoints of a run, with all that is needed to go on from them or to use the model.
+
+    workdir/config.json                     the config of the last save
+    workdir/checkpoints/<step>/params       weights
+                              /optimizer    step and optimiser state; absent if imported
+                              /metadata     category names and ids, scores, notes
+
+The position in the data is the step: batches are planned from seed and step alone.
+"""
+
+from mnc_jax.training.checkpoint.manager import open_checkpoints, remove_unfinished
+from mnc_jax.training.checkpoint.read import (
+    Categories,
+    describe_source,
+    has_optimizer,
+    load_notes,
+    load_params,
+    restore,
+    restore_params,
+    saved_notes,
+    saved_scores,
+)
+from mnc_jax.training.checkpoint.write import (
+    bytes_to_save,
+    check_free,
+    check_written,
+    save,
+    save_model,
+    wait_until_written,
+)
+
+__all__ = (
+    "Categories",
+    "bytes_to_save",
+    "check_free",
+    "check_written",
+    "describe_source",
+    "has_optimizer",
+    "load_notes",
+    "load_params",
+    "open_checkpoints",
+    "remove_unfinished",
+    "restore",
+    "restore_params",
+    "save",
+    "save_model",
+    "saved_notes",
+    "saved_scores",
+    "wait_until_written",
+)

@@ -1,0 +1,185 @@
+"""Reads checkpoints: to go on from them, or to use the model."""
+
+import contextlib
+import pathlib
+from typing import NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from mnc_jax.model.cascade import init_params
+from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
+from mnc_jax.training.checkpoint.manager import open_checkpoints
+from mnc_jax.training.run_folder import read_config
+from mnc_jax.weights.tree import check_fit
+
+
+class Categories(NamedTuple):
+  """The categories of a data set, background not among them; label i is entry i - 1.
+
+  Attributes:
+    category_names: of each, a string.
+    category_ids: of each, an int, as the annotations have it.
+  """
+  category_names: tuple
+  category_ids: tuple
+
+
+def restore(manager, like, *, categories=None):
+  """Restores the latest checkpoint, bit by bit as it was saved.
+
+  Args:
+    manager: from `open_checkpoints`.
+    like: a state of the kind that was saved, of arrays or `jax.ShapeDtypeStruct`.
+    categories: anything with `category_names` and `category_ids`; if given, they must be
+      those that were saved.
+
+  Returns:
+    The state as arrays on the default device.
+
+  Raises:
+    FileNotFoundError: if there is no checkpoint.
+    ValueError: if the saved state has other entries or shapes than `like`, naming the first,
+      or other categories.
+  """
+  step = _latest_step(manager, manager.directory.parent)
+  if not has_optimizer(manager):
+    raise ValueError(f"checkpoint {step} of {manager.directory.parent} has weights alone, no "
+                     "optimiser to go on with: use restore_params and a fresh state")
+  items = {"params": like.params, "optimizer": {"step": like.step, "opt_state": like.opt_state}}
+  restored = _restore_items(manager, step, items)
+  if categories is not None:
+    _check_categories(categories, restored["metadata"], manager.directory.parent)
+  optimizer = restored["optimizer"]
+  state = type(like)(step=optimizer["step"], params=restored["params"],
+                     opt_state=optimizer["opt_state"])
+  return jax.tree.map(jax.numpy.asarray, state)
+
+
+def has_optimizer(manager) -> bool:
+  """Says whether the latest checkpoint of `manager` is of a run, not an imported model."""
+  return (manager.directory / str(manager.latest_step()) / "optimizer").is_dir()
+
+
+def restore_params(manager, like, *, categories):
+  """Restores the weights of the latest checkpoint.
+
+  Args:
+    manager: from `open_checkpoints`.
+    like: a tree of arrays or `jax.ShapeDtypeStruct`.
+    categories: anything with `category_names` and `category_ids`: those that were saved.
+
+  Returns:
+    The weights, a tree as `like`.
+
+  Raises:
+    ValueError: as `restore`.
+  """
+  step = _latest_step(manager, manager.directory.parent)
+  restored = _restore_items(manager, step, {"params": like})
+  _check_categories(categories, restored["metadata"], manager.directory.parent)
+  return jax.tree.map(jax.numpy.asarray, restored["params"])
+
+
+def load_notes(workdir) -> dict:
+  """Returns the notes of the latest checkpoint of a workdir, and its `step`."""
+  with open_checkpoints(workdir) as manager:
+    return saved_notes(manager) | {"step": manager.latest_step() or 0}
+
+
+def describe_source(notes) -> str:
+  """Returns what a model is from, in words, by the `notes` of its checkpoint or file."""
+  source, step = notes.get("source", "unknown"), notes.get("step", 0)
+  return f"{source}, trained for {step} steps" if step else source
+
+
+def saved_notes(manager) -> dict:
+  """Returns the notes of the latest checkpoint of `manager`; empty if there are none."""
+  return _read_metadata(manager).get("notes", {})
+
+
+def saved_scores(manager) -> dict:
+  """Returns the scores of the latest checkpoint of `manager`; empty if there are none."""
+  return _read_metadata(manager).get("scores", {})
+
+
+def _read_metadata(manager):
+  step = manager.latest_step()
+  if step is None:
+    return {}
+  with _damage_told(manager, step):
+    return manager.restore(
+        step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+
+
+def load_params(workdir):
+  """Loads the trained model of a run.
+
+  Args:
+    workdir: folder of the run.
+
+  Returns:
+    `(params, config, Categories)` of the latest checkpoint.
+
+  Raises:
+    FileNotFoundError: if the folder, its config or a checkpoint is missing.
+    ValueError: if the config does not fit the weights, naming the first that differs.
+  """
+  workdir = pathlib.Path(workdir)
+  config = read_config(workdir)
+  with open_checkpoints(workdir) as manager:
+    like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+    restored = _restore_items(manager, _latest_step(manager, workdir), {"params": like})
+  metadata = restored["metadata"]
+  categories = Categories(tuple(metadata["category_names"]), tuple(metadata["category_ids"]))
+  return jax.tree.map(jax.numpy.asarray, restored["params"]), config, categories
+
+
+def _restore_items(manager, step, items):
+  with _damage_told(manager, step):
+    for name in items:
+      check_files(manager.directory / str(step) / name)
+    saved = manager.item_metadata(step)
+  for name, like in items.items():
+    check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
+  # Without a sharding, leaves are restored as numpy: no device layout of the run that saved.
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
+  with _damage_told(manager, step):
+    restored = manager.restore(step, args=ocp.args.Composite(
+        metadata=ocp.args.JsonRestore(),
+        **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
+    for name in items:
+      check_checksums(restored[name], restored["metadata"].get("checksums", {}).get(name, {}))
+  return restored
+
+
+@contextlib.contextmanager
+def _damage_told(manager, step):
+  """Says of what cannot be read which checkpoint it is, and how to go on without it."""
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, PermissionError):
+    raise  # A host is lost, or who asks may not read; the checkpoint may be sound.
+  except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+    folder = manager.directory / str(step)
+    raise ValueError(
+        f"checkpoint {step} of {manager.directory.parent} is damaged or cannot be read "
+        f"({str(error).splitlines()[0][:200]}): move {folder} away to go on from the checkpoint "
+        "before it") from error
+
+
+def _check_categories(categories, metadata, workdir):
+  asked = list(categories.category_names), [int(x) for x in categories.category_ids]
+  saved = metadata["category_names"], metadata["category_ids"]
+  if list(asked) != list(saved):
+    raise ValueError(f"{workdir} was trained on the categories {saved[0]} with ids {saved[1]}, but "
+                     f"the data set has {asked[0]} with ids {asked[1]}: use another --workdir")
+
+
+def _latest_step(manager, workdir):
+  step = manager.latest_step()
+  if step is None:
+    raise FileNotFoundError(
+        f"{workdir} has no checkpoint yet: train with mnc train --workdir {workdir} "
+        "at least to train.checkpoint_every steps")
+  return step

@@ -1,0 +1,63 @@
+"""SIGTERM, by which clusters announce that they take a machine away: save, and end well."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+from mnc_jax import parallel
+from mnc_jax.config import Config
+from mnc_jax.training.watchdog import Watchdog
+
+
+class Termination:
+  """Whether this run was told to end.
+
+  Python runs signal handlers between two instructions of the main thread, which a compilation
+  holds for minutes. So a thread of its own hears of the signal, and ends the program at once
+  where nothing would be lost: before the first step, and while a saved state is validated. On
+  several hosts JAX hears of the signal, and finds the step after which all of them can end.
+
+  Attributes:
+    requested: this process got the signal; on several hosts only `reached` tells.
+  """
+
+  def __init__(self):
+    self.requested, self._nothing_to_lose = False, True
+    if parallel.process_count() == 1:
+      self._signals, self._written = socket.socketpair()
+      self._written.setblocking(False)
+      signal.signal(signal.SIGTERM, lambda number, frame: None)
+      # The system's handler writes the number of the signal there, whatever Python does.
+      signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
+      threading.Thread(target=self._listen, daemon=True).start()
+
+  def _listen(self):
+    while number := self._signals.recv(1):
+      if number[0] == signal.SIGTERM:
+        self.requested = True
+        self._end_if_possible()
+
+  def _end_if_possible(self):
+    if self.requested and self._nothing_to_lose:
+      print("Ended by SIGTERM. Nothing is lost: the same command goes on.", file=sys.stderr,
+            flush=True)
+      # Not sys.exit: the main thread may be deep in a compilation.
+      os._exit(0)
+
+  def nothing_to_lose(self, yes: bool) -> None:
+    """Says that the program may end at any moment from here on, or that it may no longer."""
+    self._nothing_to_lose = yes
+    self._end_if_possible()
+
+  def reached(self, step: int) -> bool:
+    """Says whether to save and end after this step; to be asked at every step, on all hosts."""
+    return self.requested or parallel.must_end(step)
+
+
+def watch(config: Config) -> Watchdog:
+  """Starts the watch over several hosts, which wait for each other; one alone is not watched."""
+  seconds = 60 * config.train.hang_minutes if parallel.process_count() > 1 else 0
+  return Watchdog(seconds, "a host hangs, or train.hang_minutes is too short. The same command on "
+                  "all hosts goes on from the last checkpoint.")

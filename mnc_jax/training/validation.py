@@ -1,0 +1,138 @@
+"""Validation while training: losses, mAP^r, a panel of predictions, and the best checkpoint."""
+
+import collections
+from collections.abc import Callable
+import contextlib
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from mnc_jax import parallel
+from mnc_jax.config import Config
+from mnc_jax.data import Source, evaluation_batches, ground_truth, load_source, restrict
+from mnc_jax.evaluation import visualize
+from mnc_jax.evaluation.metrics.scoring import score_results
+from mnc_jax.evaluation.predict_split import check_categories, make_predict_and_count, predict_all
+from mnc_jax.training import checkpoint
+from mnc_jax.training.intervals import is_due
+from mnc_jax.training.saving import Saver
+from mnc_jax.training.step import make_eval_step
+
+_PANEL_IMAGES, _PANEL_COLUMNS, _PANEL_SCORE = 8, 4, 0.5
+
+
+class Validation(NamedTuple):
+  """What is opened and compiled once, and used at every validation.
+
+  Attributes:
+    source: the evaluation split, or its first `train.evaluate_images`.
+    truth: of it, in COCO format.
+    config: of the run.
+    find: from `make_predict_and_count`.
+    losses: from `make_eval_step`.
+    best: the checkpoints in `workdir/best`, of which one is kept.
+    saver: of these.
+    done: the file that tells the last step that was validated.
+  """
+  source: Source
+  truth: dict
+  config: Config
+  find: Callable
+  losses: Callable
+  best: Any
+  saver: Saver
+  done: pathlib.Path
+
+  def is_missed(self, step: int) -> bool:
+    """Says whether the run was interrupted in the validation that was due at this step."""
+    due = step > 0 and is_due(step, self.config.train.evaluate_every, self.config.train)
+    missed = due and not (self.done.is_file() and self.done.read_text() == str(step))
+    # The first process wrote the file; another may not see it yet.
+    return parallel.gather(missed)[0]
+
+
+@contextlib.contextmanager
+def open_validation(config: Config, workdir: pathlib.Path, category_names, notes: dict):
+  """Yields a `Validation`, or None if `config.train.evaluate_every` is 0."""
+  if not config.train.evaluate_every:
+    yield None
+    return
+  source = load_source(config.data, "eval")
+  check_categories(category_names, source)
+  if config.train.evaluate_images:
+    source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
+  with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
+    checkpoint.remove_unfinished(best)
+    save = functools.partial(
+        checkpoint.save, best, config=config, categories=source, notes=notes)
+    yield Validation(
+        source, ground_truth(source), config, make_predict_and_count([config]),
+        make_eval_step(config), best, Saver(best, save, saved=None),
+        workdir / "best" / "validated")
+
+
+def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
+  """Writes losses, scores and a panel; saves the state if it is the best by mAP^r so far.
+
+  Args:
+    validation: from `open_validation`.
+    state: replicated, as the training loop has it.
+    log: an `EventLog`.
+    beat: called after each batch of predictions, for a `Watchdog`.
+  """
+  step = int(parallel.unreplicate(state.step))
+  results, counts = predict_all(
+      validation.find, [state.params], validation.config, validation.source, beat=beat)
+  # One process writes and decides; the others got the same results.
+  scores = summarise(validation.truth, results) | mean_losses(validation, state.params)
+  log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
+  log.add_image("validation/predictions", draw_panel(validation.source, results), step)
+  log.flush()
+  reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
+  tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
+             f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
+             f"{len(validation.source)} images; best at .5 so far: {max(reached, 0):.3f}")
+  if scores["mean_ap_r_50"] > reached:
+    validation.saver.save(parallel.unreplicate(state), scores=scores)
+    # The next comparison reads it.
+    validation.saver.finish()
+  if parallel.is_first() and not validation.saver.error:
+    # Where this cannot be written, the validation is made once more when the run goes on.
+    with contextlib.suppress(OSError):
+      validation.done.write_text(str(step))
+
+
+def summarise(truth: dict, results) -> dict:
+  """Returns mAP^r at .5 and .7."""
+  scores = score_results(truth, results, protocols=("sds",))
+  return {"mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
+          "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
+
+
+def mean_losses(validation: Validation, params) -> dict:
+  """Returns the mean of each loss over the images of the split."""
+  config, totals, images = validation.config, collections.Counter(), 0
+  for batch, _ in evaluation_batches(
+      validation.source, config.data, batch_size=config.data.eval_batch_size,
+      process_index=jax.process_index(), process_count=jax.process_count()):
+    metrics = parallel.unreplicate(validation.losses(params, parallel.shard(batch)))
+    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    count = metrics.pop("images")
+    totals.update({name: value * count for name, value in metrics.items()})
+    images += count
+  return {name: total / images for name, total in totals.items()}
+
+
+def draw_panel(source: Source, results) -> np.ndarray:
+  """Returns the first images of the split with their confident instances drawn."""
+  names = dict(zip(source.category_ids, source.category_names, strict=True))
+  pictures = []
+  for row in range(min(_PANEL_IMAGES, len(source))):
+    chosen = [record for record in results if record["score"] >= _PANEL_SCORE
+              and record["image_id"] == source.image_ids[row]]
+    pictures.append(visualize.draw_instances(source.read_image(row), chosen, names))
+  return visualize.grid(pictures, _PANEL_COLUMNS)

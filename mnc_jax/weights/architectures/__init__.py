@@ -1,0 +1,1 @@
+"""Layers of other libraries' models matched to ours, a file an architecture."""

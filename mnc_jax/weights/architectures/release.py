@@ -1,0 +1,190 @@
+"""The authors' released five-stage model (github.com/daijifeng001/MNC), its layers as ours.
+
+Caffe's kernels are [out, in, height, width] and [out, in], inputs flattened channels first; ours
+end in out, channels last. Stages 4 and 5 repeat the layers of 2 and 3 under names that end in
+`_ext`: an HDF5 file leaves those empty, a binary one writes the same numbers again.
+"""
+
+import math
+
+import numpy as np
+
+from mnc_jax.config import ModelConfig, release
+from mnc_jax.weights import sources
+from mnc_jax.weights.architectures.vgg16_names import DEPTHS, places
+from mnc_jax.weights.formats.lazy import Lazy, WeightsFile
+from mnc_jax.weights.sources import Source
+
+KIND = "MNC, five stages (the authors' release)"
+_TRUNK = tuple(f"conv{block}_{layer}" for block, layer in places(DEPTHS[16]))
+_BOX_STAGE = {"rpn_conv_3x3": "conv", "rpn_cls_score": "objectness", "rpn_bbox_pred": "box_deltas"}
+_MASK_STAGE = {"fc6_maskest": "reduce", "mask_pred": "mask"}
+# cls_score is trained on box overlap alone; seg_cls_score, on the masks' too, is used at test.
+_CATEGORY_STAGE = {
+    "fc6": "fc6", "fc7": "fc7", "fc6_mask": "fc6_mask", "fc7_mask": "fc7_mask",
+    "cls_score": "box_category", "seg_cls_score": "category", "bbox_pred": "box_deltas"}
+# Where each layer of the release has its place in the model.
+PLACES = ({layer: f"features/{layer}" for layer in _TRUNK}
+          | {layer: f"box_stage/{ours}" for layer, ours in _BOX_STAGE.items()}
+          | {layer: f"mask_stage/{ours}" for layer, ours in _MASK_STAGE.items()}
+          | {layer: f"category_stage/{ours}" for layer, ours in _CATEGORY_STAGE.items()})
+# Layers that stages 4 and 5 share.
+SHARED = (*_MASK_STAGE, *_CATEGORY_STAGE)
+# What tells the release from other models with a VGG-16 and an RPN.
+_MARKS = ("fc6_maskest/0", "mask_pred/0")
+# Subtracted from blue, green and red, 0 ... 255 (lib/mnc_config.py).
+_MEAN_BGR = (102.9801, 115.9465, 122.7717)
+_ADVICE = "use voc_vgg16_release"
+
+
+def match(file: WeightsFile, config: ModelConfig) -> Source | None:
+  """Finds the release's layers in a file.
+
+  Args:
+    file: of any format.
+    config: the model.
+
+  Returns:
+    All parameters of the model, and the mean that the trunk subtracts; None if the file has no
+    mask estimation. The deltas' kernels are divided by `config.box_delta_stds`, because the
+    release writes them multiplied by its own. Each is read when its `Lazy` is; where the file
+    has a layer's `_ext` as well, both are read then and compared.
+
+  Raises:
+    ValueError: if a layer is missing, does not fit the others or the config, or (when it is
+      read) differs from its `_ext`; naming file and layer.
+  """
+  if not any(mark in file.arrays for mark in _MARKS):
+    return None
+  names = [f"{layer}/{part}" for layer in PLACES for part in (0, 1)]
+  missing = [name for name in names if name not in file.arrays]
+  if missing:
+    raise ValueError(f"{file.path} lacks {len(missing)} of the {len(names)} arrays of {KIND}: "
+                     f"{', '.join(missing)}")
+  _check_config(file, config)
+  _check_shapes(file, config)
+  arrays = sources.pixel_parameters(_MEAN_BGR)
+  for layer, place in PLACES.items():
+    weights, bias = (_shared(file, f"{layer}/{part}") for part in (0, 1))
+    kernel, bias = _convert(layer, weights, bias, _outputs(file, "conv5_3"), config)
+    arrays |= {f"{place}/kernel": kernel, f"{place}/bias": bias}
+  used = {*names, *(f"{layer}_ext/{part}" for layer in SHARED for part in (0, 1))}
+  return Source(KIND, arrays, tuple(name for name in file.arrays if name not in used),
+                whole_stages=True)
+
+
+def _check_config(file, config):
+  """Refuses models that are built of other layers."""
+  for field, wanted in (("trunk", "vgg16"), ("mask_head", "dense"), ("normalize", False),
+                        ("share_features", True)):
+    found = getattr(config, field)
+    if found != wanted:
+      raise ValueError(f"{file.path} holds {KIND}, which needs model.{field} {wanted!r}, found "
+                       f"{found!r}: {_ADVICE}")
+  anchors, ours = _outputs(file, "rpn_cls_score") // 2, _count_anchors(config)
+  if anchors != ours:
+    raise ValueError(f"{file.path}: rpn_cls_score scores {anchors} anchors a cell, but "
+                     f"model.anchor_scales and model.anchor_ratios make {ours}: {_ADVICE}")
+  pixels = _outputs(file, "mask_pred")
+  if pixels != config.mask_size**2:
+    raise ValueError(f"{file.path}: mask_pred predicts {pixels} pixels "
+                     f"({math.isqrt(pixels)} x {math.isqrt(pixels)}), but model.mask_size is "
+                     f"{config.mask_size}: {_ADVICE}")
+  for field in ("roi_grid", "inclusive_corners", "partial_cells", "anchor_scales", "anchor_ratios"):
+    found, wanted = getattr(config, field), getattr(release().model, field)
+    if found != wanted:
+      raise ValueError(f"{file.path} holds {KIND}, whose weights mean model.{field} {wanted}, "
+                       f"found {found}: {_ADVICE}")
+
+
+def _check_shapes(file, config):
+  """Refuses layers that do not fit the ones before them, and shared ones that do not agree."""
+  for layer, expected in _expected_shapes(file, config).items():
+    for name, shape in ((f"{layer}/0", expected), (f"{layer}/1", expected[:1])):
+      found = tuple(file.arrays[name].shape)
+      if found != shape:
+        raise ValueError(f"{file.path} has {name} with shape {found}, but after the layers "
+                         f"before it, and with model.roi_size {config.roi_size}, {KIND} has "
+                         f"shape {shape}")
+  for layer in SHARED:
+    for part in (0, 1):
+      again = file.arrays.get(f"{layer}_ext/{part}")
+      own = file.arrays[f"{layer}/{part}"].shape
+      if again is not None and tuple(again.shape) != tuple(own):
+        raise ValueError(f"{file.path} has {layer}_ext/{part} with shape {again.shape}, but it "
+                         f"shares {layer}/{part} with shape {own}")
+
+
+def _expected_shapes(file, config):
+  """Returns {layer: shape of its weights} by the outputs of the layers before each."""
+  outputs = lambda layer: _outputs(file, layer)
+  shapes, inputs = {}, 3
+  for layer in _TRUNK:
+    shapes[layer] = (outputs(layer), inputs, 3, 3)
+    inputs = outputs(layer)
+  hidden, anchors = outputs("rpn_conv_3x3"), _count_anchors(config)
+  joined, categories = outputs("fc7_mask") + outputs("fc7"), outputs("cls_score")
+  cells, pooled = config.roi_size**2, (config.roi_size // 2)**2
+  return shapes | {
+      "rpn_conv_3x3": (hidden, inputs, 3, 3),
+      "rpn_cls_score": (2 * anchors, hidden, 1, 1),
+      "rpn_bbox_pred": (4 * anchors, hidden, 1, 1),
+      "fc6_maskest": (outputs("fc6_maskest"), inputs * cells),
+      "mask_pred": (config.mask_size**2, outputs("fc6_maskest")),
+      **{f"fc6{path}": (outputs(f"fc6{path}"), inputs * pooled) for path in ("", "_mask")},
+      **{f"fc7{path}": (outputs(f"fc7{path}"), outputs(f"fc6{path}")) for path in ("", "_mask")},
+      "cls_score": (categories, joined), "seg_cls_score": (categories, joined),
+      "bbox_pred": (4 * categories, joined)}
+
+
+def _outputs(file, layer):
+  return (*file.arrays[f"{layer}/0"].shape, 0)[0]
+
+
+def _count_anchors(config):
+  return len(config.anchor_scales) * len(config.anchor_ratios)
+
+
+def _shared(file, name):
+  """Returns an array of the file; if it stands there twice, reading it compares the two."""
+  own, again = file.arrays[name], file.arrays.get(name.replace("/", "_ext/"))
+  if again is None:
+    return own
+
+  def read():
+    array = own.read()
+    if not np.array_equal(array, again.read()):
+      raise ValueError(f"{file.path}: {name.replace('/', '_ext/')} differs from {name}, but stages "
+                       "4 and 5 of the model share the weights of 2 and 3")
+    return array
+
+  return Lazy(own.shape, read)
+
+
+def _convert(layer, weights, bias, channels, config):
+  """Returns kernel and bias of a layer as the model holds them."""
+  if layer in _TRUNK or layer in ("rpn_conv_3x3", "rpn_bbox_pred"):
+    return sources.convolution(weights), bias
+  if layer == "rpn_cls_score":
+    return _classes_last(sources.convolution(weights)), _classes_last(bias)
+  if layer.startswith("fc6"):
+    return sources.dense_on_map(weights, channels), bias
+  if layer == "bbox_pred":
+    return (_divide(sources.dense(weights), config.box_delta_stds),
+            _divide(bias, config.box_delta_stds))
+  return sources.dense(weights), bias
+
+
+def _classes_last(lazy):
+  """Orders outputs by anchor, then class, where the release has all background scores first."""
+  def read():
+    array = lazy.read()
+    return array.reshape(*array.shape[:-1], 2, -1).swapaxes(-1, -2).reshape(array.shape)
+  return Lazy(lazy.shape, read)
+
+
+def _divide(lazy, stds):
+  """Divides outputs, four a category, by what the release multiplied them with."""
+  def read():
+    return (lazy.read() / np.tile(stds, lazy.shape[-1] // 4)).astype(np.float32)
+  return Lazy(lazy.shape, read)

@@ -1,0 +1,1 @@
+"""Weight files, one container format a file."""

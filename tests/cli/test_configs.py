@@ -1,0 +1,50 @@
+"""The configs that come along fit the library, and the shipped weights fit their config."""
+
+import json
+import pathlib
+import re
+import runpy
+
+from flax import traverse_util
+import jax
+import pytest
+
+from mnc_jax import weights
+from mnc_jax.config import with_categories
+from mnc_jax.config.serialization import from_json, to_json
+from mnc_jax.config.validation import check_effects
+from mnc_jax.model.cascade import init_params
+from mnc_jax.weights.self_check import compare_numbers
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "mnc_jax" / "configs").glob("[!_]*.py"))
+
+
+def shapes_of(config):
+  tree = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_a_model_and_survives_json(path):
+  config = runpy.run_path(str(path))["get_config"]()
+  assert from_json(to_json(config)) == config
+  check_effects(config)
+  shapes = shapes_of(with_categories(config, ("a", "b", "c")))
+  assert shapes["category_stage/category/bias"] == (4,)
+  header = path.read_text().split('"""')[1]
+  told = dict(re.findall(r"^([A-Z][a-z]+): +(.+)", header, re.MULTILINE))
+  assert list(told) == ["Paper", "Data", "Command", "Hardware", "Expected", "Score"]
+  assert re.search(r"not yet run|\.\d{3} .*(\n.*)?\(20\d\d-\d\d-\d\d\)", header)
+
+
+def test_shipped_weights_are_small_and_fit_their_config():
+  path = ROOT / "mnc_jax" / "pretrained" / "shapes.safetensors"
+  assert path.stat().st_size <= 5e6
+  params, metadata = weights.load_safetensors(path)
+  found = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+  assert found == shapes_of(from_json(metadata["config"]))
+  assert json.loads(metadata["category_names"]) == ["disc", "square", "triangle", "star", "ring"]
+  config = from_json(metadata["config"])
+  deviations = compare_numbers(params, config, json.loads(metadata["notes"])["self_check"])
+  assert max(deviations.values()) < 1e-3

@@ -1,0 +1,118 @@
+"""predict.py and evaluate.py with --ensemble: several models that vote together."""
+
+import json
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from helpers import tiny
+from mnc_jax import weights
+from mnc_jax.cli import evaluate, predict
+from mnc_jax.cli import models as trained_models
+from mnc_jax.config.serialization import to_json
+from mnc_jax.model.cascade import init_params
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  """A folder with one photograph and models as files, two of which go together."""
+  folder = tmp_path_factory.mktemp("ensemble")
+  picture = np.full((64, 64, 3), 30, np.uint8)
+  picture[10:40, 20:45] = 220
+  cv2.imwrite(str(folder / "photograph.png"), picture)
+  small = {"dense_width": 16}
+  save(folder / "first.safetensors", tiny.tiny_config(), ("cat", "dog"), seed=0)
+  save(folder / "second.safetensors", tiny.tiny_config(model=small), ("cat", "dog"), seed=1)
+  save(folder / "names.safetensors", tiny.tiny_config(model=small), ("cat", "cow"), seed=1)
+  save(folder / "mask.safetensors", tiny.tiny_config(model={"mask_size": 16}), ("cat", "dog"),
+       seed=1)
+  save(folder / "contrast.safetensors", tiny.tiny_config(data={"stretch_contrast": True}),
+       ("cat", "dog"), seed=1)
+  return folder
+
+
+def save(path, config, names, *, seed):
+  """Writes a model with arbitrary weights."""
+  shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  rng = np.random.default_rng(seed)
+  params = jax.tree.map(
+      lambda x: rng.normal(scale=0.1, size=x.shape).astype(np.float32), shapes)
+  weights.save_safetensors(path, params, {
+      "config": to_json(config), "category_names": json.dumps(names), "category_ids": "[3, 7]"})
+
+
+def run_predict(place, output, *ensemble):
+  """Runs predict.py on the photograph; returns what it wrote."""
+  predict.main(["--weights", str(place / "first.safetensors"), *map(str, ensemble),
+                "--output", str(place / output), str(place / "photograph.png"),
+                "--inference.num-proposals", "12"])
+  assert (place / output / "photograph.png").is_file()
+  return json.loads((place / output / "instances.json").read_text())
+
+
+def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
+  configs = []
+  predict_ensemble = predict.predict_ensemble
+  def watch(models, *batch, **options):
+    configs.append(options["configs"])
+    return predict_ensemble(models, *batch, **options)
+  monkeypatch.setattr(predict, "predict_ensemble", watch)
+  alone = run_predict(place, "alone")
+  together = run_predict(place, "together", "--ensemble", place / "second.safetensors")
+  assert [len(one) for one in configs] == [1, 2]
+  assert [one.model.dense_width for one in configs[1]] == [32, 16]
+  assert [one.inference.num_proposals for one in configs[1]] == [12, 12]
+  assert alone and together
+  assert {record["category_id"] for record in together} <= {3, 7}
+  assert [record["score"] for record in alone] != [record["score"] for record in together]
+
+
+@pytest.mark.parametrize(("member", "message"), [
+    ("names", "knows 2 categories and the first model 2, which differ from 'cow' and 'dog' on"),
+    ("mask", "its model.mask_size is 16, that of the first model 12"),
+    ("contrast", "its data.stretch_contrast is True, that of the first model False")])
+def test_a_model_that_cannot_join_is_named_with_the_first(place, member, message):
+  path = place / f"{member}.safetensors"
+  with pytest.raises(ValueError, match=message) as error:
+    run_predict(place, "none", "--ensemble", place / "second.safetensors", "--ensemble", path)
+  assert f"{path} cannot join {place / 'first.safetensors'} in an ensemble" in str(error.value)
+  assert not (place / "none").exists()
+
+
+@pytest.mark.parametrize(("member", "message"), [
+    ("nowhere", "nowhere: no such folder"), ("none.safetensors", "none.safetensors: no such file"),
+    ("photograph.png", "photograph.png is neither a workdir nor a .safetensors file")])
+def test_what_is_no_model_is_named(place, member, message):
+  with pytest.raises((FileNotFoundError, ValueError), match=message):
+    run_predict(place, "none", "--ensemble", place / member)
+
+
+def test_evaluation_takes_several_models_too(place, monkeypatch):
+  seen = []
+  monkeypatch.setattr(evaluate, "load_source", lambda *arguments: None)
+  monkeypatch.setattr(evaluate, "check_categories", lambda *arguments: None)
+  monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", seen.append)
+  def stop(find, params, config, source, *, beat):
+    widths = [one["category_stage"]["fc7"]["bias"].shape[-1] for one in params]
+    raise InterruptedError(f"{widths}, {config.model.dense_width}")
+  monkeypatch.setattr(evaluate, "predict_all", stop)
+  with pytest.raises(InterruptedError, match=r"\[32, 16\], 32"):
+    evaluate.main(["--weights", str(place / "first.safetensors"), "--ensemble",
+                   str(place / "second.safetensors")])
+  assert [[one.model.dense_width for one in configs] for configs in seen] == [[32, 16]]
+
+
+def test_the_place_of_a_member_is_a_file_or_a_workdir(monkeypatch):
+  asked = []
+  def load(workdir, weights_file):
+    asked.append((workdir, weights_file))
+    return trained_models.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7), {})
+  monkeypatch.setattr(trained_models, "load_model", load)
+  options = predict.read_options(
+      ["--workdir", "run", "--ensemble", "a.safetensors", "--ensemble", "b", "--output", "o",
+       "x.png"])[0]
+  assert len(trained_models.load_models(options, [], "predict.py")) == 3
+  assert [[str(x) for x in pair] for pair in asked] == [
+      ["run", "None"], ["None", "a.safetensors"], ["b", "None"]]

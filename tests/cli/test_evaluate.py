@@ -1,0 +1,134 @@
+"""evaluate.py around the network: a stand-in finds one square in every image."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from helpers import tiny
+from helpers.toy_sets import make_source
+from mnc_jax.cli import evaluate
+from mnc_jax.cli import models as trained_models
+from mnc_jax.data import ground_truth
+from mnc_jax.evaluation.metrics.scoring import score_results
+from mnc_jax.model.inference import LeftOut
+from mnc_jax.structs import Instances
+
+CONFIG = tiny.tiny_config(data={"eval_batch_size": 4})
+
+
+def find_square(params, images, image_sizes):
+  """The square of `make_source`, exactly, and a worse one in images of even number."""
+  del params, image_sizes
+  def repeat(row):
+    return np.broadcast_to(np.asarray(row), (*images.shape[:2], *np.shape(row)))
+  instances = Instances(
+      boxes=repeat(np.array([[1, 2, 4, 5], [40, 40, 50, 50]], np.float32)),
+      labels=repeat([1, 1]), scores=repeat(np.array([0.9, 0.3], np.float32)),
+      masks=repeat(np.ones((2, 12, 12), np.float32)),
+      valid=np.stack([np.ones(images.shape[:2], bool), images[:, :, 0, 0, 0] % 2 == 0], -1))
+  return instances, LeftOut(*np.full((2, *images.shape[:2]), [[[5]], [[1]]]))
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+  """A function that evaluates a toy set of six images, and returns the folder written."""
+  model = trained_models.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
+  monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
+  monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
+  monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", lambda configs: find_square)
+  def run_evaluate(*more):
+    evaluate.main(["--workdir", "unused", "--output", str(tmp_path / "out"), *more])
+    return tmp_path / "out"
+  return run_evaluate
+
+
+def test_three_files_tell_the_scores_of_all_protocols(run, capsys):
+  folder = run()
+  scores = json.loads((folder / "evaluation.json").read_text())
+  assert (scores["images"], scores["instances_found"]) == (6, 9)
+  # Of eight places in two batches, fillers among them.
+  assert (scores["truncated_proposals"], scores["dropped_instances"]) == (40, 8)
+  assert scores["skipped_images"] == 0
+  assert scores["instances"] == {"cat": 6}
+  assert scores["left_out"] == ["dog"]
+  for name in ("mean_ap_r_50", "mean_ap_r_70", "mean_ap_b_50", "mean_ap_b_70"):
+    assert scores[name] == 1
+  assert scores["0.5"]["counts"]["cat"]["false"] == 3
+  for name in ("segm", "bbox", "boundary"):
+    assert scores[name]["AP"] == pytest.approx(1, abs=1e-12)
+    assert list(scores["per_category"][name]) == ["cat"]
+  table = (folder / "evaluation.txt").read_text()
+  assert table in capsys.readouterr().out
+  assert table.splitlines()[2].split()[:3] == ["cat", "6", "1.000"]
+  head, cat, mean = csv.reader((folder / "evaluation.csv").read_text().splitlines())
+  assert len(head) == len(cat) == len(mean) == 2 + 8 + 3 * 12
+  assert (cat[0], mean[0], cat[head.index("AP^b@0.7 area")]) == ("cat", "mean", "1.0")
+
+
+def test_an_image_left_out_is_an_error(run, monkeypatch):
+  whole = evaluate.evaluation_batches
+  monkeypatch.setattr(evaluate, "evaluation_batches", lambda *arguments, **options:
+                      list(whole(*arguments, **options))[:1])
+  with pytest.raises(ValueError, match="6 images must be scored exactly once: 2 were not, image "
+                     "104 was predicted 0 times"):
+    run()
+
+
+def test_two_processes_score_as_one(run, monkeypatch):
+  expected = (run() / "evaluation.json").read_text()
+  shares, done = [], evaluate.predict_all
+  monkeypatch.setattr(evaluate.jax, "process_count", lambda: 2)
+  monkeypatch.setattr(evaluate.parallel, "shard", lambda tree: [x[None] for x in tree])
+  def gather(share):
+    shares.append(share)
+    return shares if len(shares) == 2 else [*shares, [[], [], 0, 0]]
+  monkeypatch.setattr(evaluate.parallel, "gather", gather)
+  def predict_both(*arguments, beat):
+    # Places 2 and 3 of each batch of four: two images and two fillers.
+    monkeypatch.setattr(evaluate.jax, "process_index", lambda: 1)
+    with pytest.raises(ValueError, match="4 were not, image 100"):
+      done(*arguments, beat=beat)
+    monkeypatch.setattr(evaluate.jax, "process_index", lambda: 0)
+    return done(*arguments, beat=beat)
+  monkeypatch.setattr(evaluate, "predict_all", predict_both)
+  assert (run() / "evaluation.json").read_text() == expected
+  assert [len(seen) for seen, *_ in shares] == [2, 4]
+
+
+def test_other_categories_are_named_by_the_first_that_differs():
+  source = make_source([(64, 64)])
+  evaluate.check_categories(("cat", "dog"), source)
+  with pytest.raises(ValueError, match="knows 3 categories and toy has 2, which differ from 'cow' "
+                                       "and 'dog' on"):
+    evaluate.check_categories(("cat", "cow", "dog"), source)
+  with pytest.raises(ValueError, match="from None and 'dog' on"):
+    evaluate.check_categories(("cat",), source)
+
+
+def test_the_report_shows_the_worst_images(run, tmp_path, capsys):
+  run("--report", str(tmp_path / "report"), "--report-images", "2")
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert f"The worst images: {tmp_path / 'report' / 'index.html'}" in capsys.readouterr().out
+  assert page.count('<article class="card"') == 2
+  # Every instance is found; the false squares of three images score .3.
+  assert "Shown are the worst 2 of 6 images; 4 of cost" in page
+  assert "<dt>mAP^r at IoU 0.5</dt><dd>1.000</dd>" in page
+  assert len(list((tmp_path / "report" / "images").iterdir())) == 4
+  assert "9 results scoring 0.3 or more" in page
+
+
+def test_the_report_leaves_out_what_scores_less(run, tmp_path):
+  run("--report", str(tmp_path / "report"), "--report-min-score", "0.5")
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert "6 results scoring 0.5 or more. 3 results below that count as not given" in page
+
+
+def test_results_are_written_for_other_tools(run, tmp_path):
+  scores = json.loads((run("--results", str(tmp_path / "new" / "results.json"))
+                       / "evaluation.json").read_text())
+  results = json.loads((tmp_path / "new" / "results.json").read_text())
+  assert [(r["image_id"], r["category_id"]) for r in results][:3] == [(100, 3), (101, 3), (101, 3)]
+  again = score_results(ground_truth(make_source([(64, 64)] * 6)), results)
+  assert again == {name: scores[name] for name in again}

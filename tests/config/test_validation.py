@@ -1,0 +1,106 @@
+"""Values of a config that no run can have."""
+
+import pytest
+
+from helpers import tiny
+from mnc_jax import config
+from mnc_jax.config.validation import (
+  check_effects,
+  check_overrides,
+  check_same_meaning,
+  check_values,
+)
+
+
+@pytest.mark.parametrize(("section", "field", "value", "message"), [
+    ("train", "num_steps", -5, r"train\.num_steps is -5: it must be 1 or more"),
+    ("train", "num_steps", 0, r"train\.num_steps is 0: it must be 1 or more"),
+    ("train", "learning_rate", -1.0, r"train\.learning_rate is -1\.0: it must be 0 or more"),
+    ("train", "learning_rate", float("nan"), r"train\.learning_rate is nan"),
+    ("train", "evaluate_every", -3, r"train\.evaluate_every is -3: it must be 0 or more"),
+    ("data", "batch_size", 0, r"data\.batch_size is 0: it must be 1 or more"),
+    ("model", "box_gradient_clip", -0.1, r"model\.box_gradient_clip is -0\.1"),
+    ("model", "box_delta_stds", (0.1, 0.1, 0.0, 0.2), r"model\.box_delta_stds is .* above 0"),
+    ("model", "dense_width", -4, r"model\.dense_width is -4: it must be 1 or more"),
+    ("model", "anchor_scales", (), r"model\.anchor_scales is \(\): there must be one or more"),
+    ("model", "anchor_ratios", (1.0, 0.0), r"model\.anchor_ratios is .* each above 0"),
+    ("model", "roi_size", 0, r"model\.roi_size is 0: it must be 1 or more"),
+    ("inference", "min_score", -0.1, r"inference\.min_score is -0\.1: it must be 0 or more"),
+    ("inference", "soft_nms_sigma", 0.0, r"inference\.soft_nms_sigma is 0\.0: .* above 0"),
+    ("inference", "soft_nms_sigma", float("nan"), r"inference\.soft_nms_sigma is nan"),
+    ("inference", "scales", (), r"inference\.scales is \(\): it must have one factor or more"),
+    ("inference", "scales", (1.0, 0.0), r"inference\.scales is \(1\.0, 0\.0\): .* above 0"),
+    ("inference", "scales", (float("inf"),), r"inference\.scales is \(inf,\)"),
+])
+def test_impossible_values_are_named(section, field, value, message):
+  with pytest.raises(ValueError, match=message):
+    check_values(tiny.tiny_config(**{section: {field: value}}))
+
+
+def test_all_presets_have_possible_values():
+  for preset in (config.Config(), config.paper(), config.release(), tiny.tiny_config()):
+    check_values(preset)
+
+
+@pytest.mark.parametrize(("trunk", "blocks"), [("vgg16", 5), ("resnet101", 4)])
+def test_more_frozen_blocks_than_there_are_are_refused(trunk, blocks):
+  frozen = lambda count: tiny.tiny_config(model={"trunk": trunk, "frozen_blocks": count})
+  check_values(frozen(blocks))
+  with pytest.raises(ValueError, match=f"frozen_blocks is {blocks + 1}, but the {trunk} trunk has"):
+    check_values(frozen(blocks + 1))
+
+
+def test_weights_made_with_another_meaning_are_refused_by_field_and_values():
+  made, asked = (tiny.tiny_config(model={"box_delta_stds": stds}).model
+                 for stds in ((1.0,) * 4, (0.1, 0.1, 0.2, 0.2)))
+  check_same_meaning(made, made, "file")
+  with pytest.raises(ValueError, match=(
+      r"file was made with model.box_delta_stds \(1.0, .*, but here it is \(0.1, ")):
+    check_same_meaning(made, asked, "file")
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"model": {"trunk": "vgg16"}}, r"model\.trunk_widths is .* without model\.trunk small"),
+    ({"model": {"trunk_norm": "group"}}, "model.trunk_norm is group, .* without a ResNet"),
+    ({"model": {"resnet_width": 32}}, "model.resnet_width is 32, .* without a ResNet"),
+    ({"model": {"frozen_blocks": 1}}, "model.frozen_blocks is 1, .* VGG-16 or ResNet"),
+    ({"model": {"pixel_mean_bgr": (1.0, 2.0, 3.0)}}, "model.pixel_mean_bgr .* VGG-16 or ResNet"),
+    ({"model": {"partial_cells": True}}, "partial_cells is True, .* vgg16: set it to False"),
+    ({"data": {"data_dir": "x", "train_annotations": "y"}}, "data.data_dir is x, .* prepared set"),
+    ({"model": {"trunk": "resnet50", "trunk_widths": (32, 64, 96, 128)}}, "dense_width is 32"),
+    ({"model": {"box_gradient": False, "box_gradient_clip": 0.1}}, "box_gradient_clip is 0.1"),
+    ({"train": {"num_stages": 3, "truth_in_stage_4": True}}, "truth_in_stage_4 is True"),
+    ({"train": {"momentum": 0.5}}, "train.momentum is 0.5, .* without train.optimizer sgd"),
+    ({"train": {"schedule": "cosine", "decay_steps": (5,)}}, r"train.decay_steps is \(5,\)"),
+    ({"train": {"init_only_trunk": True}}, "init_only_trunk is True, .* train.init_weights"),
+    ({"train": {"init_weights": "x", "init_only_trunk": True, "init_reset_categories": True}},
+     "init_reset_categories is True, .* of which more than the trunk"),
+    ({"train": {"evaluate_images": 5}}, "evaluate_images is 5, .* without train.evaluate_every"),
+    ({"inference": {"soft_nms_sigma": 0.3}}, "soft_nms_sigma is 0.3, .*suppression soft"),
+    ({"inference": {"suppression": "soft", "nms_iou": 0.4}}, "nms_iou is 0.4, .* greedy"),
+])
+def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
+  with pytest.raises(ValueError, match=message):
+    check_effects(tiny.tiny_config(**fields))
+
+
+def test_what_asks_for_nothing_is_left_alone():
+  small = {"trunk": "small", "frozen_blocks": 0, "partial_cells": False}
+  check_effects(tiny.override(config.paper(), model=small))
+  check_effects(tiny.tiny_config(train={"schedule": "cosine", "decay_steps": ()}))
+
+
+def test_presets_set_nothing_without_effect():
+  for preset in (config.Config(), config.paper(), config.release(), tiny.tiny_config()):
+    check_effects(preset)
+
+
+def test_of_a_trained_model_only_what_keeps_its_meaning_may_change():
+  made = tiny.tiny_config()
+  check_overrides(made, tiny.tiny_config(
+      model={"roi_method": "gather", "compute_dtype": "bfloat16", "roi_chunk": 3},
+      inference={"max_instances": 3}, data={"short_side": 32}))
+  with pytest.raises(ValueError, match=r"model\.roi_grid was center in training; set to edge"):
+    check_overrides(made, tiny.tiny_config(model={"roi_grid": "edge"}))
+  with pytest.raises(ValueError, match=r"train\.seed was 0 .* set to 4 here .* no effect"):
+    check_overrides(made, tiny.tiny_config(train={"seed": 4}))

@@ -1,0 +1,144 @@
+"""Folders of images and label images."""
+
+import os
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from helpers.toy_sets import read_listing
+from mnc_jax.data.readers.label_images import list_label_images
+from mnc_jax.data.records import decode_masks
+
+
+@pytest.fixture
+def write_labels(tmp_path):
+  """Writes images, in the format of their ending, and their label images of two squares."""
+  def write(*file_names):
+    for folder in ("images", "labels"):
+      (tmp_path / folder).mkdir(exist_ok=True)
+    labels = np.zeros((8, 10), np.uint16)
+    labels[1:3, 2:6], labels[5:7, 1:2] = 300, 7
+    for file_name in file_names:
+      name = file_name.split(".")[0]
+      cv2.imwrite(str(tmp_path / "images" / file_name), np.full((8, 10, 3), 50, np.uint8))
+      PIL.Image.fromarray(labels).save(tmp_path / "labels" / f"{name}.png")
+    return tmp_path
+  return write
+
+
+def test_each_value_is_an_instance(write_labels):
+  folder = write_labels("b.png", "a.tif", "c.jpg")
+  (folder / "train.txt").write_text("b\na\n")
+  (folder / "val.txt").write_text("c\n")
+  found, contents, faults = read_listing(list_label_images, folder)
+  assert not faults
+  assert found.categories == [{"id": 1, "name": "object"}]
+  assert [e.file_name for e in found.splits["train"]] == ["images/b.png", "images/a.tif"]
+  content = contents["train"][1]
+  masks = decode_masks([a["segmentation"] for a in content.annotations], content.size)
+  assert masks[0, 5:7, 1].all() and masks[1, 1:3, 2:6].all()
+  assert [a["area"] for a in content.annotations] == [2, 8]
+  assert [a["bbox"] for a in content.annotations] == [[1, 5, 1, 2], [2, 1, 4, 2]]
+  assert [a["id"] for a in content.annotations] == [3, 4]
+
+
+def test_without_lists_a_fifth_is_held_out(write_labels):
+  found, _, _ = read_listing(list_label_images, write_labels(*(f"{n}.png" for n in range(10, 21))))
+  splits = {split: [e.image_id for e in entries] for split, entries in found.splits.items()}
+  assert [len(splits["train"]), len(splits["validation"])] == [9, 2]
+  assert sorted(splits["train"] + splits["validation"]) == list(range(10, 21))
+
+
+@pytest.mark.skipif(os.fsencode("\udcff") != b"\xff", reason="names of files are text here")
+def test_names_that_are_no_text(write_labels):
+  folder = write_labels("a.png", "\u00e4 \u3000.png")
+  (folder / "images" / os.fsdecode(b"b\xff.png")).touch()
+  found, _, faults = read_listing(list_label_images, folder)
+  assert sum(map(len, found.splits.values())) == 2
+  fault, = faults
+  assert r"image 'b\udcff.png' in" in fault.message
+  assert "not UTF-8" in fault.message
+
+
+def test_images_and_labels_without_the_other(write_labels):
+  folder = write_labels("a.png", "a.jpg", "b.png", "c.png")
+  (folder / "images" / "notes.txt").write_text("no image")
+  (folder / "images" / "b.png").unlink()
+  (folder / "labels" / "c.png").unlink()
+  faults = []
+  found = list_label_images(folder, faults.append)
+  texts = [fault.message for fault in faults]
+  assert any("images/a.png has the name of a.jpg" in text for text in texts)
+  assert any("labels/b.png has no image in" in text for text in texts)
+  assert len(texts) == 2
+  entry, = (e for entries in found.splits.values() for e in entries if "c.png" in e.file_name)
+  with pytest.raises(ValueError, match="there is no label image .*labels/c.png"):
+    entry.read(faults.append)
+
+
+def test_a_list_that_names_a_missing_image(write_labels):
+  folder = write_labels("a.png", "b.png")
+  (folder / "train.txt").write_text("a")
+  (folder / "val.txt").write_text("b")
+  (folder / "images" / "b.png").unlink()
+  with pytest.raises(ValueError, match="cannot read image .*images/b: No such file"):
+    read_listing(list_label_images, folder)
+
+
+def test_what_lists_do_not_name_is_passed_over(write_labels):
+  folder = write_labels("a.png", "b.png", "c.png", "d.png")
+  (folder / "train.txt").write_text("a")
+  (folder / "val.txt").write_text("b")
+  (folder / "images" / "c.png").unlink()
+  (folder / "labels" / "d.png").unlink()
+  found, _, faults = read_listing(list_label_images, folder)
+  assert not faults
+  assert [e.file_name for split in found.splits.values() for e in split] == [
+      "images/a.png", "images/b.png"]
+
+
+def test_folders_and_lists_that_are_missing(write_labels, tmp_path):
+  with pytest.raises(ValueError, match="has no folder 'images'"):
+    list_label_images(tmp_path, None)
+  folder = write_labels("a.png", "b.png")
+  (folder / "val.txt").write_text("a")
+  with pytest.raises(ValueError, match="has no train.txt: both train.txt and val.txt are needed"):
+    list_label_images(folder, None)
+
+
+def test_size_of_image_and_labels(write_labels):
+  folder = write_labels("a.png", "b.png")
+  for name in ("a", "b"):
+    cv2.imwrite(str(folder / "images" / f"{name}.png"), np.zeros((10, 8, 3), np.uint8))
+  with pytest.raises(ValueError, match=r"images/[ab].png is 10 x 8 .* 8 x 10 in .*labels/[ab].png"):
+    read_listing(list_label_images, folder)
+
+
+def test_hundreds_of_instances_in_one_image(write_labels):
+  folder = write_labels("a.png", "b.png")
+  labels = np.arange(1, 20 * 25 + 1, dtype=np.uint16).reshape(20, 25).repeat(4, 0).repeat(4, 1)
+  for name in ("a", "b"):
+    cv2.imwrite(str(folder / "images" / f"{name}.png"), np.zeros((80, 100, 3), np.uint8))
+    PIL.Image.fromarray(labels).save(folder / "labels" / f"{name}.png")
+  _, contents, _ = read_listing(list_label_images, folder)
+  found = contents["train"][0].annotations
+  assert len(found) == 500
+  assert {a["area"] for a in found} == {16.0}
+  assert sum(decode_masks([a["segmentation"] for a in found], (80, 100))).min() == 1
+
+
+def test_microscope_images(shared_dir):
+  folder = shared_dir / "data" / "nuclei"
+  found, contents, faults = read_listing(list_label_images, folder)
+  assert not faults
+  assert [len(contents[split]) for split in ("train", "validation")] == [160, 60]
+  counts = [len(content.annotations) for content in contents["train"]]
+  most = int(np.argmax(counts))
+  entry, content = found.splits["train"][most], contents["train"][most]
+  with PIL.Image.open(folder / "labels" / entry.file_name.split("/")[1]) as image:
+    labels = np.asarray(image)
+  assert counts[most] == len(np.unique(labels)) - 1 > 300
+  areas = np.bincount(labels.ravel())[1:]
+  assert [a["area"] for a in content.annotations] == areas[areas > 0].tolist()

@@ -1,0 +1,71 @@
+"""Photographs without annotations."""
+
+import numpy as np
+import pytest
+
+from mnc_jax.config import DataConfig
+from mnc_jax.data.image_batch import list_images, make_image_batch
+
+
+def _touch(folder, *names):
+  folder.mkdir(exist_ok=True)
+  for name in names:
+    (folder / name).touch()
+  return folder
+
+
+def test_places_keep_their_order_and_folders_are_sorted(tmp_path):
+  folder = _touch(tmp_path / "folder", "b.JPG", "a.png", "notes.txt", "c.webp")
+  single = _touch(tmp_path / "other", "0.dat") / "0.dat"
+  in_folder = [folder / "a.png", folder / "b.JPG", folder / "c.webp"]
+  assert list_images([folder, str(single)]) == [*in_folder, single]
+  assert list_images([single, folder]) == [single, *in_folder]
+  assert list_images([]) == []
+
+
+def test_missing_path_and_folder_without_image(tmp_path):
+  with pytest.raises(FileNotFoundError, match="gone.png: no such image or folder"):
+    list_images([tmp_path / "gone.png"])
+  with pytest.raises(FileNotFoundError, match="empty: no image in this folder"):
+    list_images([_touch(tmp_path / "empty", "notes.txt")])
+
+
+def test_equal_stems(tmp_path):
+  one, two = _touch(tmp_path / "one", "a.png", "b.png"), _touch(tmp_path / "two", "b.jpg")
+  with pytest.raises(ValueError, match=r"one.b\.png: another image of these is called b"):
+    list_images([one, two])
+  with pytest.raises(ValueError, match=r"b\.jpg"):
+    list_images([two / "b.jpg"] * 2)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_batch_of_one_image(turned):
+  config = DataConfig(short_side=20, long_side=30, buckets=((20, 32), (32, 20)))
+  image = np.full((100, 50, 3), [200, 100, 50], np.uint8)
+  size, bucket = (30, 15), (32, 20)  # The long side decides: 30 / 100 < 20 / 50.
+  if turned:
+    image, size, bucket = image.transpose(1, 0, 2), size[::-1], bucket[::-1]
+  images, sizes, info = make_image_batch(image, config, image_id=7)
+  expected = np.zeros((1, *bucket, 3), np.uint8)
+  expected[0, :size[0], :size[1]] = [200, 100, 50]
+  np.testing.assert_array_equal(images, expected)
+  np.testing.assert_array_equal(sizes, [size])
+  np.testing.assert_array_equal(info.image_ids, [7])
+  np.testing.assert_array_equal(info.original_sizes, [image.shape[:2]])
+  np.testing.assert_allclose(info.scales, [0.3], rtol=1e-6)
+  assert (images.dtype, sizes.dtype, info.scales.dtype) == (np.uint8, np.int32, np.float32)
+
+
+def test_contrast_is_stretched_as_in_training():
+  config = DataConfig(short_side=8, long_side=8, buckets=((8, 8),), stretch_contrast=True)
+  image = np.full((8, 8, 3), 10, np.uint8)
+  image[4:] = 20
+  images, _, _ = make_image_batch(image, config, image_id=7)
+  assert (images[0, :4] == 0).all()
+  assert (images[0, 4:] == 255).all()
+
+
+def test_image_that_fits_no_bucket():
+  config = DataConfig(short_side=20, long_side=30, buckets=((20, 32),))
+  with pytest.raises(ValueError, match="image 7 is 30 x 15"):
+    make_image_batch(np.zeros((100, 50, 3), np.uint8), config, image_id=7)

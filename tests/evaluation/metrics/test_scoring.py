@@ -1,0 +1,121 @@
+"""Several protocols in one dict, and its tables."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from helpers.records_by_hand import (
+    LEFT,
+    TWO_CATS,
+    make_box_result,
+    make_result,
+    make_truth,
+    random_records,
+)
+from mnc_jax.evaluation.metrics import boundary, coco, voc
+from mnc_jax.evaluation.metrics.scoring import score_results
+from mnc_jax.evaluation.metrics.tables import format_csv, format_table
+
+
+@pytest.fixture(scope="module")
+def random_scores():
+  """Records, and their scores by all protocols."""
+  truth, results = random_records(np.random.default_rng(4))
+  return truth, results, score_results(truth, results)
+
+
+@pytest.mark.parametrize("protocol", ["sds", "coco", "boundary"])
+@pytest.mark.parametrize(("segmentation", "message"), [
+    ({"size": [20, 20], "counts": [5, 5]}, "counts for 10 pixels, its image 400"),
+    ({"size": [20, 20], "counts": [5, 5000]}, "counts for 5005 pixels, its image 400"),
+    ({"size": [20, 20], "counts": "55"}, "counts for 10 pixels, its image 400"),
+    ([[0, 0, 5, 5, 5]], "not a flat list of x, y pairs"),
+    (None, "NoneType: neither polygons nor RLE"),
+])
+def test_masks_that_pycocotools_would_hang_on_are_named(protocol, segmentation, message):
+  wrong = make_result(1, 1, *LEFT, 0.5) | {"segmentation": segmentation}
+  with pytest.raises(ValueError, match=f"image 1: a mask of category 1 cannot be used.*{message}"):
+    score_results(make_truth(TWO_CATS), [wrong], protocols=(protocol,))
+
+
+def test_all_protocols_stand_in_one_dict(random_scores):
+  truth, results, scores = random_scores
+  assert json.loads(json.dumps(scores)) == scores
+  masks, boxes = (voc.average_precisions(truth, results, kind=kind) for kind in ("segm", "bbox"))
+  for part, score in ((scores, masks), (scores["boxes"], boxes)):
+    assert part["0.7"]["ap_area"] == score.thresholds[0.7].ap_area
+    assert part["0.5"]["mean_ap_11point"] == score.thresholds[0.5].mean_ap_11point
+    assert part["ap_vol_11point"] == score.ap_vol_11point
+  for name, score in (("segm", coco.average_precisions(truth, results)),
+                      ("bbox", coco.average_precisions(truth, results, kind="bbox")),
+                      ("boundary", boundary.average_precisions(truth, results))):
+    assert scores[name] == score.numbers
+    assert scores["per_category"][name] == score.categories
+  assert len({scores[name]["AP"] for name in ("segm", "bbox", "boundary")}) == 3
+  assert sum(scores["instances"].values()) == 25
+  assert scores["left_out"] == []
+
+
+def test_each_protocol_alone_has_its_own_keys():
+  truth, mask = make_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
+  box = make_box_result(1, 1, *LEFT, 0.9)
+  always = {"instances", "left_out"}
+  def keys(results, protocol):
+    return set(score_results(truth, results, protocols=(protocol,))) - always
+  assert keys([mask], "sds") == {"0.5", "0.7", "ap_vol_11point"}
+  assert keys([mask | box], "sds") == {"0.5", "0.7", "ap_vol_11point", "boxes"}
+  assert keys([mask], "coco") == {"segm", "per_category"}
+  assert keys([box], "coco") == {"bbox", "per_category"}
+  assert keys([mask | box], "coco") == keys([], "coco") == {"segm", "bbox", "per_category"}
+  assert keys([mask], "boundary") == {"boundary", "per_category"}
+
+
+def test_what_cannot_be_scored_is_said():
+  truth, mask = make_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
+  box = make_box_result(1, 1, *LEFT, 0.9)
+  for protocol in ("sds", "boundary"):
+    with pytest.raises(ValueError, match="result 0 of image 1 has no 'segmentation'"):
+      score_results(truth, [box], protocols=(protocol,))
+  with pytest.raises(ValueError, match="result 1 of image 1 has no 'bbox'"):
+    score_results(truth, [mask | box, mask], protocols=("coco",))
+  with pytest.raises(ValueError, match="protocol 'voc' is not known: sds, coco, boundary"):
+    score_results(truth, [mask], protocols=("voc",))
+
+
+def test_the_text_table_tells_the_numbers():
+  scores = score_results(make_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)])
+  lines = format_table(scores).splitlines()
+  assert lines[0].split() == ["category", "instances", "AP^r@0.5", "AP^r@0.7", "mask", "AP",
+                              "mask", "AP50", "mask", "AP75", "boundary", "AP", "boundary",
+                              "AP50", "boundary", "AP75"]
+  # One of two instances: 6 of 11 points, 51 of 101.
+  assert lines[2].split() == ["cat", "2", "0.545", "0.545", *["0.505"] * 6]
+  assert lines[4].split() == ["mean", "2", "0.545", "0.545", *["0.505"] * 6]
+  assert len({len(line) for line in lines[:5]}) == 1
+  assert lines[5] == "AP^r_vol, mean over IoU .1 to .9: 0.545"
+  assert lines[7].split() == ["COCO", *coco.NUMBERS]
+  assert lines[8].split() == ["mask", "0.505", "0.505", "0.505", "0.505", "-", "-",
+                              "0.500", "0.500", "0.500", "0.500", "-", "-"]
+  assert lines[-1] == "without ground truth, in no mean: dog"
+
+
+def test_the_csv_has_every_number(random_scores):
+  _, _, scores = random_scores
+  rows = list(csv.reader(io.StringIO(format_csv(scores))))
+  head, cat, dog, mean = rows
+  assert head[:6] == ["category", "instances", "AP^r@0.5 11point", "AP^r@0.5 area",
+                      "AP^r@0.7 11point", "AP^r@0.7 area"]
+  assert head[6:10] == [title.replace("^r", "^b") for title in head[2:6]]
+  assert head[10:] == [f"{kind} {number}" for kind in ("mask", "box", "boundary")
+                       for number in coco.NUMBERS]
+  assert (cat[0], dog[0], mean[0]) == ("cat", "dog", "mean")
+  assert int(mean[1]) == int(cat[1]) + int(dog[1]) == 25
+  def at(row, title):
+    return row[head.index(title)]
+  assert float(at(dog, "AP^b@0.7 area")) == scores["boxes"]["0.7"]["ap_area"]["dog"]
+  assert float(at(cat, "boundary AR100")) == scores["per_category"]["boundary"]["cat"]["AR100"]
+  assert float(at(mean, "mask AP")) == scores["segm"]["AP"]
+  assert at(mean, "mask APl") == ""  # In images of 40 x 50 nothing is large.

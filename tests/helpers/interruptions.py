@@ -1,0 +1,92 @@
+"""Ends a training run by a signal at some moment, and compares it with one left in peace."""
+
+import pathlib
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from helpers.event_files import read_scalars
+from mnc_jax.training import checkpoint
+from mnc_jax.training.run_folder import describe_owner
+
+
+class Ending(NamedTuple):
+  """How one life of a run ended.
+
+  Attributes:
+    moment: what it was ended at, or "finished".
+    status: of the process.
+    seconds: from the signal to the end.
+  """
+  moment: str
+  status: int
+  seconds: float
+
+
+def command(config: pathlib.Path, workdir: pathlib.Path, *more) -> list[str]:
+  """Returns the command that starts the run, and starts it again."""
+  return [sys.executable, "-m", "mnc_jax", "train", "--config", str(config),
+          "--workdir", str(workdir), *map(str, more)]
+
+
+def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) -> Ending:
+  """Runs the program until it ends, or `delay` seconds after the moment, when it gets a signal.
+
+  Args:
+    arguments: of `command`.
+    workdir: of the run.
+    how: the signal.
+    moment: "start"; "lock": it has claimed its folder; "write": a checkpoint has begun to be
+      written; "validation": it has begun to predict.
+    delay: seconds.
+  """
+  path = workdir.parent / f"{workdir.name}.log"
+  with path.open("a") as log:
+    told = log.tell()
+    process = subprocess.Popen(arguments, stdout=log, stderr=log)
+    signs = {
+        "start": lambda: True,
+        "lock": lambda: describe_owner(workdir).startswith(f"process {process.pid} "),
+        "write": lambda: list(workdir.glob("checkpoints/*.orbax-checkpoint-tmp")),
+        "validation": lambda: b"predicting" in path.read_bytes()[told:]}
+    while process.poll() is None and not signs[moment]():
+      time.sleep(0.002)
+    try:
+      return Ending("finished", process.wait(timeout=delay), 0.0)
+    except subprocess.TimeoutExpired:
+      started = time.monotonic()
+      process.send_signal(how)
+      status = process.wait(timeout=120)
+      return Ending(moment, status, time.monotonic() - started)
+
+
+def assert_same_run(workdir: pathlib.Path, whole: pathlib.Path) -> int:
+  """Compares a run with one that was not interrupted, bit by bit; returns the steps run twice.
+
+  Raises:
+    AssertionError: if the last parameters or optimiser states differ, or a loss of any step.
+  """
+  jax.tree.map(np.testing.assert_array_equal, last_state(workdir), last_state(whole))
+  found, expected = read_scalars(workdir / "logs"), read_scalars(whole / "logs")
+  again = 0
+  for name in ("train/loss", "train/loss_1", "train/loss_5", "train/gradient_norm"):
+    # A life that was killed may have taken its last lines with it, but no later life repeats
+    # other numbers.
+    again += sum(len(values) - 1 for values in found[name].values())
+    for step, values in found[name].items():
+      assert set(values) == set(expected[name][step]), (name, step)
+  return again
+
+
+def last_state(workdir):
+  """Returns the last checkpoint's arrays as Orbax has them, whatever they are."""
+  with checkpoint.open_checkpoints(workdir) as manager:
+    step = manager.latest_step()
+    saved = manager.restore(step, args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(), optimizer=ocp.args.StandardRestore()))
+    return step, saved["params"], saved["optimizer"]

@@ -1,0 +1,140 @@
+"""Trunks: stride, padding, frozen layers, channel order."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones import features
+from mnc_jax.ops.padding import cells_inside, count_cells
+
+VGG = ModelConfig(trunk="vgg16")
+SMALL = ModelConfig(trunk="small", trunk_widths=(8, 16, 16, 16))
+
+
+@functools.cache
+def parameters(trunk):
+  return features.init_features(jax.random.key(0), VGG if trunk == "vgg16" else SMALL)
+
+
+def image(height, width, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (1, height, width, 3)), jnp.uint8)
+
+
+def run(config, images, sizes):
+  extract = jax.jit(functools.partial(features.extract_features, config=config))
+  return extract(parameters(config.trunk), images, jnp.asarray(sizes))
+
+
+@pytest.mark.parametrize(("config", "shape"), [(VGG, (1, 4, 5, 512)), (SMALL, (1, 16, 20, 16))])
+def test_feature_maps_have_their_stride(config, shape):
+  assert run(config, image(64, 80), [[64, 80]]).shape == shape
+  assert features.feature_stride(config) == 64 // shape[1]
+
+
+@pytest.mark.parametrize("config", [VGG, SMALL])
+def test_padding_around_an_image_changes_nothing(config):
+  small = image(48, 64)
+  padded = jnp.pad(small, ((0, 0), (0, 32), (0, 16), (0, 0)), constant_values=200)
+  alone, together = run(config, small, [[48, 64]]), run(config, padded, [[48, 64]])
+  rows, columns = alone.shape[1:3]
+  np.testing.assert_allclose(together[:, :rows, :columns], alone, atol=1e-4)
+  assert not together[:, rows:].any()
+  assert not together[:, :, columns:].any()
+  assert float(jnp.abs(alone).max()) > 0.1
+
+
+def test_cells_that_the_image_fills_in_part_count_if_asked():
+  config = dataclasses.replace(VGG, partial_cells=True)
+  odd = image(50, 70)  # 25 x 35 pixels at stride 2, then 13 x 18, 7 x 9, 4 x 5.
+  padded = jnp.pad(odd, ((0, 0), (0, 30), (0, 42), (0, 0)), constant_values=200)
+  alone, together = run(config, odd, [[50, 70]]), run(config, padded, [[50, 70]])
+  assert alone.shape == (1, 4, 5, 512) and together.shape == (1, 5, 7, 512)
+  np.testing.assert_allclose(together[:, :4, :5], alone, atol=1e-4)
+  assert not together[:, 4:].any() and not together[:, :, 5:].any()
+  assert alone[:, 3].any() and alone[:, :, 4].any()
+  assert run(VGG, odd, [[50, 70]]).shape == (1, 3, 4, 512)
+
+
+def test_partial_cells_are_refused_for_other_trunks():
+  config = dataclasses.replace(SMALL, partial_cells=True)
+  with pytest.raises(ValueError, match="partial_cells is for model.trunk 'vgg16', found 'small'"):
+    run(config, image(64, 64), [[64, 64]])
+
+
+def test_frozen_blocks_take_no_gradient():
+  def total(params):
+    return features.extract_features(params, image(32, 32), jnp.array([[32, 32]]), config=VGG).sum()
+  gradient = jax.jit(jax.grad(total))(parameters("vgg16"))
+  sizes = {name: float(jnp.abs(layer["kernel"]).max()) for name, layer in gradient.items()
+           if not name.startswith("pixel")}
+  assert {name for name, size in sizes.items() if size == 0} == {
+      "conv1_1", "conv1_2", "conv2_1", "conv2_2"}
+
+
+@pytest.mark.parametrize("name", ["pixel_mean", "pixel_scale"])
+def test_what_is_done_to_pixels_takes_no_gradient_even_if_all_layers_do(name):
+  config = ModelConfig(trunk="vgg16", frozen_blocks=0)
+  def total(first, of_pixels):
+    params = parameters("vgg16") | {name: of_pixels, "conv1_1": first}
+    return features.extract_features(
+        params, image(32, 32), jnp.array([[32, 32]]), config=config).sum()
+  given = parameters("vgg16")
+  of_kernel, of_pixels = jax.jit(jax.grad(total, argnums=(0, 1)))(given["conv1_1"], given[name])
+  assert float(jnp.abs(of_kernel["kernel"]).max()) > 0
+  assert not of_pixels.any()
+
+
+def test_vgg_multiplies_by_the_scale_of_its_weights():
+  given = parameters("vgg16")
+  half = given | {"pixel_scale": jnp.full(3, 0.5)}
+  kernel = given["conv1_1"]["kernel"]
+  same = half | {"conv1_1": given["conv1_1"] | {"kernel": 2 * kernel}}
+  run = jax.jit(functools.partial(features.extract_features, config=VGG))
+  arguments = image(16, 16), jnp.array([[16, 16]])
+  np.testing.assert_allclose(run(same, *arguments), run(given, *arguments), rtol=1e-4, atol=1e-4)
+  assert float(jnp.abs(run(half, *arguments) - run(given, *arguments)).max()) > 1e-3
+
+
+def test_vgg_subtracts_the_mean_of_its_weights_not_of_the_config():
+  shifted = dataclasses.replace(VGG, pixel_mean_bgr=(3.0, 2.0, 1.0))
+  np.testing.assert_array_equal(
+      features.init_features(jax.random.key(0), shifted)["pixel_mean"], [3, 2, 1])
+  params = parameters("vgg16") | {"pixel_mean": jnp.array([3.0, 2.0, 1.0])}
+  arguments = image(16, 16), jnp.array([[16, 16]])
+  run_with = lambda params, config: jax.jit(functools.partial(
+      features.extract_features, config=config))(params, *arguments)
+  found = run_with(params, VGG)
+  np.testing.assert_array_equal(found, run_with(params, shifted))
+  assert float(jnp.abs(found - run_with(parameters("vgg16"), VGG)).max()) > 1e-3
+
+
+def test_vgg_sees_blue_first_minus_its_mean():
+  # Weights that copy input channel c to output channel c through conv1_1.
+  images = jnp.zeros((1, 16, 16, 3), jnp.uint8).at[..., 0].set(250)  # pure red
+  module = features.VGG16(VGG)
+  _, state = module.apply(
+      {"params": parameters("vgg16") | {"conv1_1": {
+          "kernel": jnp.zeros((3, 3, 3, 64)).at[1, 1, :, :3].set(jnp.eye(3)),
+          "bias": jnp.zeros(64)}}},
+      images, jnp.array([[16, 16]]), capture_intermediates=True)
+  first = state["intermediates"]["conv1_1"]["__call__"][0][0, 8, 8, :3]
+  np.testing.assert_allclose(first, [-102.9801, -115.9465, 250 - 122.7717], rtol=1e-5)
+
+
+def test_cells_inside_counts_whole_cells():
+  inside = cells_inside(jnp.array([[33, 16], [0, 0]]), 16, 3, 2)
+  np.testing.assert_array_equal(inside[0], [[True, False], [True, False], [False, False]])
+  assert not inside[1].any()
+
+
+def test_cells_inside_in_part_count_if_asked():
+  sizes = jnp.array([[33, 16], [17, 1], [0, 0]])
+  np.testing.assert_array_equal(count_cells(sizes, 16, partial=True), [[3, 1], [2, 1], [0, 0]])
+  np.testing.assert_array_equal(count_cells(sizes, 16), [[2, 1], [1, 0], [0, 0]])
+  inside = cells_inside(sizes, 16, 4, 2, partial=True)
+  np.testing.assert_array_equal(inside.sum(axis=(1, 2)), [3, 2, 0])

@@ -1,0 +1,80 @@
+"""Losses by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnc_jax.model import losses
+from mnc_jax.model.anchor_targets import AnchorTargets
+from mnc_jax.model.roi_targets import RoiTargets
+from mnc_jax.structs import AnchorOutput, StageOutput
+
+
+def test_masked_mean_ignores_what_the_mask_hides():
+  x = jnp.array([1.0, 3.0, 100.0])
+  assert losses.masked_mean(x, jnp.array([True, True, False])) == 2.0
+
+
+def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
+  value, gradient = jax.value_and_grad(losses.masked_mean)(jnp.ones(3), jnp.zeros(3, bool))
+  assert value == 0
+  np.testing.assert_array_equal(gradient, np.zeros(3))
+
+
+def test_smooth_l1_is_quadratic_inside_and_linear_outside():
+  # sigma 3: the knee is at 1/9, where both pieces give 1/18.
+  x = jnp.array([0.0, 0.1, 1 / 9, 1.0, -1.0])
+  expected = [0.0, 0.5 * 9 * 0.01, 1 / 18, 1 - 1 / 18, 1 - 1 / 18]
+  np.testing.assert_allclose(losses.smooth_l1(x, sigma=3.0), expected, rtol=1e-5)
+
+
+def test_smooth_l1_has_a_continuous_slope_at_the_knee():
+  slope = jax.vmap(jax.grad(losses.smooth_l1))(jnp.array([0.999, 1.001, -0.999, -1.001]))
+  np.testing.assert_allclose(slope, [0.999, 1, -0.999, -1], rtol=1e-5)
+
+
+def anchors(logits, deltas):
+  count = len(logits)
+  return AnchorOutput(jnp.zeros((count, 4)), jnp.array(logits), jnp.array(deltas),
+                      jnp.ones(count, bool))
+
+
+def test_box_stage_loss_by_hand():
+  # Two sampled anchors, one positive a whole unit off in dx, and one that is not sampled.
+  output = anchors([[0.0, 0.0], [0.0, 0.0], [9.0, -9.0]],
+                   [[1.0, 0, 0, 0], [5.0, 5, 5, 5], [7.0, 7, 7, 7]])
+  goal = AnchorTargets(sampled=jnp.array([True, True, False]),
+                       positive=jnp.array([True, False, False]), box_deltas=jnp.zeros((3, 4)))
+  expected = np.log(2) + (1 - 1 / 18) / 2
+  np.testing.assert_allclose(losses.box_stage_loss(output, goal), expected, rtol=1e-6)
+
+
+def roi_goal(labels, masks):
+  labels = jnp.array(labels)
+  return RoiTargets(valid=jnp.array([True, True, False]), foreground=labels > 0, labels=labels,
+                    masks=masks, areas=jnp.ones(3), box_deltas=jnp.zeros((3, 4)))
+
+
+def test_mask_stage_loss_counts_foreground_pixels_only():
+  logits = jnp.array([np.log(3.0), 50.0, -50.0])[:, None, None] * jnp.ones((3, 2, 2))
+  # RoI 0 is foreground at probability .75 with one of four pixels on; 1 is background; 2 padding.
+  masks = jnp.zeros((3, 2, 2)).at[0, 0, 0].set(1)
+  expected = (-np.log(0.75) - 3 * np.log(0.25)) / 4
+  np.testing.assert_allclose(
+      losses.mask_stage_loss(logits, roi_goal([1, 0, 2], masks)), expected, rtol=1e-5)
+
+
+def test_mask_stage_loss_without_foreground_is_zero():
+  loss = losses.mask_stage_loss(jnp.ones((3, 2, 2)), roi_goal([0, 0, 0], jnp.zeros((3, 2, 2))))
+  assert loss == 0
+
+
+def test_category_stage_loss_by_hand():
+  # Uniform logits over 3 categories; RoI 0 is category 2 with its own deltas 2 off in dw.
+  deltas = jnp.zeros((3, 3, 4)).at[0, 2, 2].set(2.0).at[0, 1].set(99.0).at[1].set(99.0)
+  output = StageOutput(jnp.zeros((3, 4)), jnp.ones(3, bool), jnp.zeros((3, 2, 2)),
+                       jnp.zeros((3, 3)), jnp.zeros((3, 3)), deltas)
+  loss = losses.category_stage_loss(output, roi_goal([2, 0, 1], jnp.zeros((3, 2, 2))),
+                                    jnp.array([2, 0, 0]))
+  # Two cross entropies of log 3; smooth L1 of 2 is 1.5, over the two valid RoIs.
+  np.testing.assert_allclose(loss, 2 * np.log(3) + 1.5 / 2, rtol=1e-6)

@@ -1,0 +1,109 @@
+"""Conventions that no linter knows: signatures, docstrings of exported functions, dependencies."""
+
+import ast
+import configparser
+import doctest
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import mnc_jax
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SOURCES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(), str(path))
+           for folder in ("mnc_jax", "benchmarks", "experiments")
+           for path in sorted((ROOT / folder).rglob("*.py"))}
+LIBRARY = {path: tree for path, tree in SOURCES.items() if path.startswith("mnc_jax/")}
+EXPORTED = [getattr(mnc_jax, name) for name in mnc_jax.__all__]
+FUNCTIONS = [value for value in EXPORTED if inspect.isfunction(value)]
+# The numerical core runs on a bare accelerator machine.
+BARE_LIBRARIES = {"jax", "flax", "optax", "chex", "numpy"}
+OPTIONAL_LIBRARIES = {"torch", "torchvision"}
+# Where the name to import is not the name to install, and what others import for us.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "tensorflow_datasets": "tensorflow-datasets",
+                 "absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow"}
+NEEDED_BY_OTHERS = {"jaxlib", "array_record", "importlib_resources"}
+
+
+def functions_of(tree):
+  """Returns the public functions of a module and the public methods of its public classes."""
+  scopes = [tree] + [node for node in tree.body
+                     if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+  return [node for scope in scopes for node in scope.body
+          if isinstance(node, ast.FunctionDef) and not re.match("_[^_]", node.name)]
+
+
+def imported_libraries(tree):
+  """Returns the libraries imported that are neither Python's nor our own."""
+  names = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names |= {alias.name.split(".")[0] for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f"relative import in line {node.lineno}"
+      names.add(node.module.split(".")[0])
+  return names - set(sys.stdlib_module_names) - {"mnc_jax", "benchmarks"}
+
+
+def positional_defaults(tree):
+  return [node.name for node in functions_of(tree) if node.args.defaults]
+
+
+def misnamed_keys(tree):
+  misnomers = {"rngs", "prng", "rng_key", "prng_key", "random_key", "seed_key", "keys"}
+  return [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)
+          and node.arg in misnomers]
+
+
+@pytest.mark.parametrize(("find", "source"), [
+    (positional_defaults, "def f(x, y=1): pass"),
+    (positional_defaults, "class A:\n  def f(self, y=1): pass"),
+    (misnamed_keys, "def f(*, prng_key): pass")])
+def test_a_broken_rule_is_found(find, source):
+  assert find(ast.parse(source))
+  assert not find(ast.parse("def f(x, key, *, y=1): pass\ndef _g(x=1): pass"))
+
+
+@pytest.mark.parametrize("find", [positional_defaults, misnamed_keys])
+def test_signatures(find):
+  found = {path: find(tree) for path, tree in LIBRARY.items()}
+  assert not {path: names for path, names in found.items() if names}
+
+
+def test_no_file_is_a_drawer_for_anything():
+  stems = {pathlib.PurePath(path).stem for path in SOURCES}
+  assert not stems & {"util", "utils", "helpers", "misc", "common"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_exported_functions_are_documented(function):
+  text = inspect.getdoc(function)
+  sections = set(re.findall(r"^([A-Z][a-z]+):$", text, re.MULTILINE))
+  assert {"Args", "Returns", "Example"} <= sections
+  arguments = re.search(r"^Args:\n((?:  .*\n|\n)+)", text, re.MULTILINE)[1]
+  for name in inspect.signature(function).parameters:
+    assert re.search(rf"^  {name}: ", arguments, re.MULTILINE), name
+  # An example that prints no number shows nothing that could be wrong.
+  assert any(re.search(r"\d", case.want) for case in doctest.DocTestParser().get_examples(text))
+
+
+def test_importing_the_library_needs_only_bare_libraries():
+  program = ("import sys, jax, flax.linen, optax, chex; before = set(sys.modules); import mnc_jax; "
+             "print(*{name.split('.')[0] for name in set(sys.modules) - before})")
+  loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          check=True, cwd=ROOT).stdout.split()
+  assert set(loaded) - set(sys.stdlib_module_names) - BARE_LIBRARIES == {"mnc_jax"}
+
+
+def test_what_is_imported_is_required_and_nothing_else():
+  setup = configparser.ConfigParser()
+  setup.read(ROOT / "setup.cfg")
+  lines = [line for line in setup["options"]["install_requires"].splitlines()
+           if line and not line.startswith("#")]
+  required = {re.match(r"[\w.-]+", line)[0] for line in lines} - NEEDED_BY_OTHERS
+  imported = set().union(*map(imported_libraries, SOURCES.values())) - OPTIONAL_LIBRARIES
+  assert {DISTRIBUTIONS.get(name, name) for name in imported - {"experiments"}} == required

@@ -1,0 +1,224 @@
+import functools
+import os
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from helpers.tiny import override, tiny_config
+from mnc_jax.model.cascade import init_params
+from mnc_jax.training import checkpoint
+from mnc_jax.training.step import init_state
+
+CATEGORIES = checkpoint.Categories(("disc", "square"), (3, 7))
+
+
+@functools.cache
+def abstract_state(config):
+  return jax.eval_shape(lambda: init_state(init_params(jax.random.key(0), config), config))
+
+
+def make_state(config, *, step=5):
+  """A state in which every leaf is noise, so that no mix-up stays unseen."""
+  rng = np.random.default_rng(0)
+  noisy = jax.tree.map(lambda x: jnp.asarray(np.asarray(100 * rng.normal(size=x.shape), x.dtype)),
+                       abstract_state(config))
+  return noisy._replace(step=jnp.asarray(np.int32(step)))
+
+
+def save_one(workdir, config, *, step=5):
+  state = make_state(config, step=step)
+  with checkpoint.open_checkpoints(workdir) as manager:
+    checkpoint.save(manager, state, config, CATEGORIES)
+    manager.wait_until_finished()
+  return state
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  """A folder with a checkpoint, its config and state; not to be changed."""
+  workdir, config = tmp_path_factory.mktemp("run"), tiny_config(train={"clip_norm": 1.0})
+  return workdir, config, save_one(workdir, config)
+
+
+def assert_bit_equal(found, expected):
+  chex.assert_trees_all_equal_structs(found, expected)
+  chex.assert_trees_all_equal_dtypes(found, expected)
+  chex.assert_trees_all_equal(found, expected)
+
+
+def test_restored_state_is_bit_equal(saved):
+  workdir, config, state = saved
+  with checkpoint.open_checkpoints(workdir) as manager:
+    restored = checkpoint.restore(manager, abstract_state(config))
+  assert_bit_equal(restored, state)
+  assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
+
+
+def test_momentum_of_sgd_is_restored(tmp_path):
+  config = tiny_config(train={"optimizer": "sgd", "warmup_steps": 3})
+  state = save_one(tmp_path, config)
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    restored = checkpoint.restore(manager, abstract_state(config))
+  assert_bit_equal(restored, state)
+
+
+def test_model_is_loaded_with_config_and_categories(saved):
+  workdir, config, state = saved
+  params, loaded_config, categories = checkpoint.load_params(workdir)
+  assert_bit_equal(params, state.params)
+  assert loaded_config == config
+  assert categories == CATEGORIES
+
+
+def test_saving_does_not_hold_on_to_buffers_given_up(tmp_path):
+  # The training step reuses the buffers of the state while the checkpoint is being written.
+  config = tiny_config()
+  state = make_state(config)
+  expected = jax.tree.map(np.array, state)
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    checkpoint.save(manager, state, config, CATEGORIES)
+    give_up = jax.jit(lambda s: jax.tree.map(lambda x: x * 0 + 1, s), donate_argnums=0)
+    jax.block_until_ready(give_up(state))
+    manager.wait_until_finished()
+    restored = checkpoint.restore(manager, abstract_state(config))
+  chex.assert_trees_all_equal(restored, expected)
+
+
+def test_latest_is_restored_and_only_some_are_kept(tmp_path):
+  config = tiny_config()
+  with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
+    assert manager.latest_step() is None
+    for step in (1, 2, 3):
+      checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES)
+    manager.wait_until_finished()
+    restored = checkpoint.restore(manager, abstract_state(config))
+    assert manager.all_steps() == [2, 3]
+  assert int(restored.step) == 3
+
+
+def test_a_run_that_went_back_replaces_what_it_had_saved(tmp_path):
+  config = tiny_config()
+  with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
+    for step, reached in ((10, 0.4), (20, 0.5)):
+      checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES,
+                      scores={"reached": reached})
+    manager.wait_until_finished()
+  with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
+    checkpoint.save(manager, make_state(config, step=15), config, CATEGORIES,
+                    scores={"reached": 0.9})
+    manager.wait_until_finished()
+    assert manager.all_steps() == [10, 15]
+    assert checkpoint.saved_scores(manager) == {"reached": 0.9}
+
+
+def test_changed_config_is_written_anew(tmp_path):
+  config = tiny_config()
+  longer = override(config, train={"num_steps": 4321})
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    for step, one in ((1, config), (2, longer)):
+      checkpoint.save(manager, make_state(one, step=step), one, CATEGORIES)
+    manager.wait_until_finished()
+  assert checkpoint.load_params(tmp_path)[1] == longer
+  assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
+
+
+def test_missing_folder_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+    checkpoint.load_params(tmp_path / "nowhere")
+  assert not (tmp_path / "nowhere").exists()
+
+
+def test_folder_without_checkpoint_is_named(tmp_path, saved):
+  with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint.*train.py"):
+    checkpoint.load_params(tmp_path)
+  (tmp_path / "config.json").write_text((saved[0] / "config.json").read_text())
+  with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint yet"):
+    checkpoint.load_params(tmp_path)
+  with (checkpoint.open_checkpoints(tmp_path) as manager,
+        pytest.raises(FileNotFoundError, match="no checkpoint yet")):
+    checkpoint.restore(manager, abstract_state(saved[1]))
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"mask_size": 13}, r"mask_stage/mask/bias with shape \(144,\), .* asks for \(169,\)"),
+    ({"trunk_widths": (8, 16, 16)}, r"has features/\S+ with shape .* does not ask for"),
+    ({"trunk_widths": (8, 16, 16, 16, 16)}, r"has no features/\S+, which the config asks for"),
+])
+def test_config_that_does_not_fit_is_refused(saved, fields, message):
+  workdir, config, _ = saved
+  other = override(config, model=fields)
+  with checkpoint.open_checkpoints(workdir) as manager, pytest.raises(ValueError, match=message):
+    checkpoint.restore(manager, abstract_state(other))
+
+
+def test_other_optimizer_is_refused(saved):
+  workdir, config, _ = saved
+  other = override(config, train={"optimizer": "sgd"})
+  with (checkpoint.open_checkpoints(workdir) as manager,
+        pytest.raises(ValueError, match="opt_state/")):
+    checkpoint.restore(manager, abstract_state(other))
+
+
+def test_edited_config_is_checked(tmp_path):
+  config = tiny_config()
+  save_one(tmp_path, config)
+  path = tmp_path / "config.json"
+  text = path.read_text()
+  path.write_text(text.replace('"mask_size": 12', '"mask_size": 13'))
+  with pytest.raises(ValueError, match="checkpoint 5 of .* mask_stage/mask"):
+    checkpoint.load_params(tmp_path)
+  path.write_text(text.replace('"mask_size"', '"mask_sise"'))
+  with pytest.raises(ValueError, match=r"config.json: unknown config field model.mask_sise"):
+    checkpoint.load_params(tmp_path)
+  path.write_text(text[:40])
+  with pytest.raises(ValueError, match=r"config.json: "):
+    checkpoint.load_params(tmp_path)
+
+
+def test_going_on_equals_not_stopping(tmp_path):
+  config = tiny_config()
+  @jax.jit
+  def step(state):
+    return state._replace(step=state.step + 1, params=jax.tree.map(jnp.sin, state.params))
+  state = save_one(tmp_path, config)
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    restored = checkpoint.restore(manager, abstract_state(config))
+  assert_bit_equal(step(restored), step(state))
+
+
+def test_saving_prints_nothing(saved, tmp_path, capfd):
+  save_one(tmp_path, saved[1])
+  checkpoint.load_params(tmp_path)
+  captured = capfd.readouterr()
+  assert captured.out + captured.err == ""
+
+
+def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
+  config = tiny_config()
+  state = make_state(config)
+  params = jax.tree.map(np.asarray, state.params)
+  checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={"source": "a file"})
+  found, found_config, categories = checkpoint.load_params(tmp_path)
+  assert_bit_equal(found, state.params)
+  assert (found_config, categories) == (config, CATEGORIES)
+  assert checkpoint.load_notes(tmp_path) == {"source": "a file", "step": 0}
+  assert checkpoint.describe_source(checkpoint.load_notes(tmp_path)) == "a file"
+  like = abstract_state(config)
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    assert manager.latest_step() == 0
+    assert not checkpoint.has_optimizer(manager)
+    assert_bit_equal(
+        checkpoint.restore_params(manager, like.params, categories=CATEGORIES), state.params)
+    with pytest.raises(ValueError, match="checkpoint 0 of .* has weights alone"):
+      checkpoint.restore(manager, like)
+    # Training goes on from it, and its checkpoints are whole.
+    checkpoint.save(manager, state, config, CATEGORIES, notes={"source": "a file"})
+    manager.wait_until_finished()
+    assert checkpoint.has_optimizer(manager)
+  assert (checkpoint.describe_source(checkpoint.load_notes(tmp_path))
+          == "a file, trained for 5 steps")
+  with pytest.raises(ValueError, match="already has checkpoints, the last of step 5"):
+    checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={})

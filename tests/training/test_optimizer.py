@@ -1,0 +1,106 @@
+"""The optimiser by hand: groups of parameters, the schedule of the rate, clipping."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnc_jax.config import Config, ModelConfig, TrainConfig
+from mnc_jax.training.optimizer import (
+  describe_groups,
+  learning_rate,
+  make_optimizer,
+  parameter_groups,
+)
+
+
+def test_sgd_follows_the_paper_by_hand():
+  # v = g + decay * w;  w - rate * v, and the second step adds momentum * v.
+  config = TrainConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.5, decay_steps=())
+  optimizer = make_optimizer(Config(train=config))
+  params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}
+  gradient = jax.tree.map(jnp.ones_like, params)
+  state = optimizer.init(params)
+  updates, state = optimizer.update(gradient, state, params)
+  np.testing.assert_allclose(updates["kernel"], [[-0.1 * (1 + 0.5 * 2)]], rtol=1e-6)
+  # Biases are not decayed.
+  np.testing.assert_allclose(updates["bias"], [-0.1], rtol=1e-6)
+  updates, state = optimizer.update(gradient, state, params)
+  np.testing.assert_allclose(updates["kernel"], [[-0.1 * (2 + 0.9 * 2)]], rtol=1e-6)
+
+
+def test_frozen_layers_are_not_decayed_either():
+  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(weight_decay=0.5))
+  params = {"features": {name: {"kernel": jnp.ones((1, 1))}
+                         for name in ("conv1_1", "conv2_2", "conv3_1")}}
+  optimizer = make_optimizer(config)
+  nothing = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = optimizer.update(nothing, optimizer.init(params), params)
+  moved = {name: float(layer["kernel"][0, 0]) for name, layer in updates["features"].items()}
+  assert moved["conv1_1"] == moved["conv2_2"] == 0
+  assert moved["conv3_1"] < 0
+
+
+def test_schedule_warms_up_and_steps_down():
+  rate = learning_rate(TrainConfig(learning_rate=1.0, warmup_steps=10, decay_steps=(50, 80)))
+  values = [float(rate(step)) for step in (0, 5, 10, 49, 50, 79, 80)]
+  np.testing.assert_allclose(values, [0, 0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+
+
+def test_cosine_schedule_ends_at_zero():
+  rate = learning_rate(
+      TrainConfig(learning_rate=1.0, warmup_steps=10, num_steps=110, schedule="cosine"))
+  np.testing.assert_allclose([float(rate(s)) for s in (10, 60, 110)], [1, 0.5, 0], atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient():
+  config = TrainConfig(
+      learning_rate=1.0, momentum=0.0, weight_decay=0.0, decay_steps=(), clip_norm=2.0)
+  optimizer = make_optimizer(Config(train=config))
+  params = {"kernel": jnp.zeros((2, 2))}
+  updates, _ = optimizer.update({"kernel": jnp.full((2, 2), 50.0)}, optimizer.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -1.0), rtol=1e-6)
+
+
+# A layer of each kind: frozen, trained, normalisation.
+PARAMS = {
+    "features": {"pixel_mean": jnp.ones(3),
+                 "conv2_2": {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)},
+                 "conv3_1": {"kernel": jnp.ones((3, 5)), "bias": jnp.ones(5)}},
+    "box_stage": {"norm": {"scale": jnp.ones(5), "bias": jnp.ones(5)}}}
+
+
+def test_the_mean_of_the_pixels_is_frozen_even_where_no_layer_is():
+  groups = parameter_groups(PARAMS, Config(model=ModelConfig(frozen_blocks=0)))
+  assert groups["features"]["pixel_mean"] == "frozen"
+  assert groups["features"]["conv2_2"]["kernel"] == "weights"
+
+
+def test_groups_by_hand():
+  assert parameter_groups(PARAMS, Config(model=ModelConfig(frozen_blocks=2))) == {
+      "features": {"pixel_mean": "frozen",
+                   "conv2_2": {"kernel": "frozen", "bias": "frozen"},
+                   "conv3_1": {"kernel": "weights", "bias": "biases"}},
+      "box_stage": {"norm": {"scale": "scales", "bias": "biases"}}}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_biases_move_at_their_own_rate_and_frozen_layers_not_at_all(optimizer):
+  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(
+      optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, decay_steps=(), bias_rate=2.0))
+  rule = make_optimizer(config)
+  updates, _ = rule.update(jax.tree.map(jnp.ones_like, PARAMS), rule.init(PARAMS), PARAMS)
+  expected = {"frozen": 0.0, "weights": -0.1 * (1 + 0.5), "biases": -0.2, "scales": -0.1}
+  groups = parameter_groups(PARAMS, config)
+  for group, update in zip(jax.tree.leaves(groups), jax.tree.leaves(updates), strict=True):
+    np.testing.assert_allclose(update, np.full(update.shape, expected[group]), rtol=1e-5)
+
+
+def test_groups_are_described():
+  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(
+      learning_rate=0.01, weight_decay=5e-4, bias_rate=2.0))
+  lines = describe_groups(PARAMS, config).splitlines()
+  assert [line.split() for line in lines[1:]] == [
+      ["weights", "1", "15", "0.01", "0.0005"], ["biases", "2", "10", "0.02", "0"],
+      ["scales", "1", "5", "0.01", "0"], ["frozen", "3", "15", "0", "0"]]
+  assert len({len(line) for line in lines}) == 1
