@@ -55,7 +55,7 @@ coverage: lint
 
 lint: $(INSTALLED)
 	@$(RUN) -m ruff check --quiet . && echo "ruff: no complaints"
-	@$(VENV)/bin/lint-imports --no-logo setup.cfg >/dev/null || $(VENV)/bin/lint-imports --no-logo setup.cfg
+	@$(VENV)/bin/lint-imports --no-cache setup.cfg >/dev/null || $(VENV)/bin/lint-imports --no-cache setup.cfg
 
 $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "mnc_jax needs Python 3.11 or newer with its venv module, and \

@@ -1,6 +1,6 @@
 """Measures speed, memory and arithmetic: python -m benchmarks COMMAND.
 
-    ops        suppression, RoI warping and pooling (forward, with gradient), mask voting
+    ops        NMS, RoI warping and pooling (forward, with gradient), mask voting
     inference  images in, instances out: VGG-16, five stages
     train      training steps: VGG-16, five stages
     data       files in, training batches out: images a second and memory; Linux only

@@ -12,7 +12,7 @@ from benchmarks.model import process_peak
 from mnc_jax import parallel
 from mnc_jax.cli.evaluate import predict_all
 from mnc_jax.config import Config
-from mnc_jax.data import Source, ground_truth
+from mnc_jax.data import Source, make_ground_truth
 from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, Drawing, draw_image
 from mnc_jax.data.records import encode_mask, make_annotation
 from mnc_jax.evaluation.metrics.scoring import PROTOCOLS, score_results
@@ -34,26 +34,28 @@ def measure(options, torch_side):
   results, _ = predict_all(
       make_predict_and_count([config]), parallel.replicate([model.params]), config, source)
   seconds = {"predicting, s": time.perf_counter() - start}
-  truth = ground_truth(source)
+  ground_truth = make_ground_truth(source)
   for protocol in PROTOCOLS:
     start = time.perf_counter()
-    score_results(truth, results, protocols=(protocol,))
+    score_results(ground_truth, results, protocols=(protocol,))
     seconds[f"scoring by {protocol}, s"] = time.perf_counter() - start
   rows = [{"name": name, "mnc_jax": value, "torchvision": None}
           for name, value in (seconds | {"peak memory, GB": process_peak() / 1e9}).items()]
   return rows, [f"{len(source)} images of {_ROWS * IMAGE_SIDE} x {_COLUMNS * IMAGE_SIDE}, "
-                f"{len(truth['annotations'])} instances, {len(results)} results."]
+                f"{len(ground_truth['annotations'])} instances, {len(results)} results."]
 
 
 def make_config(config: Config, instances: int) -> Config:
   """Returns the options of the shipped model, for images half as large as the files."""
   size = _ROWS * IMAGE_SIDE // 2, _COLUMNS * IMAGE_SIDE // 2
+  proposals = dataclasses.replace(
+      config.inference.proposals, num_proposals=instances * 3 // 2)
   return dataclasses.replace(
       config,
       data=dataclasses.replace(config.data, short_side=size[0], long_side=size[1], buckets=(size,),
                                max_instances=_ROWS * _COLUMNS * 5,
                                eval_batch_size=max(2, jax.local_device_count())),
-      inference=dataclasses.replace(config.inference, num_proposals=instances * 3 // 2,
+      inference=dataclasses.replace(config.inference, proposals=proposals,
                                     max_instances=instances))
 
 

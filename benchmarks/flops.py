@@ -2,7 +2,7 @@
 
 Counted, a multiplication and an addition as two: convolutions (zero padding included), dense
 layers, and RoI warping as four multiply-adds a sample and channel, whatever method computes it.
-Not counted: activations, pooling, biases, resizing of masks, anchors, suppression, targets,
+Not counted: activations, pooling, biases, resizing of masks, anchors, NMS, targets,
 losses, voting, the optimiser, and whatever a backward pass computes a second time.
 
 A layer's backward pass costs its forward once for the weights and once for its input. Frozen
@@ -26,7 +26,7 @@ def dense_flops(rows: int, inputs: int, outputs: int) -> int:
   return 2 * rows * inputs * outputs
 
 
-def trunk_layers(height: int, width: int) -> list[tuple[int, int]]:
+def backbone_layers(height: int, width: int) -> list[tuple[int, int]]:
   """Returns (block, forward operations) of VGG-16's layers on one image, in order."""
   layers, inputs = [], 3
   for block, (outputs, depth) in enumerate(_VGG16_BLOCKS, start=1):
@@ -38,8 +38,8 @@ def trunk_layers(height: int, width: int) -> list[tuple[int, int]]:
   return layers
 
 
-def trunk_backward(layers, frozen_blocks: int) -> int:
-  """Counts the gradient of `trunk_layers` above the frozen blocks."""
+def backbone_backward(layers, frozen_blocks: int) -> int:
+  """Counts the gradient of `backbone_layers` above the frozen blocks."""
   trained = [flops for block, flops in layers if block > frozen_blocks]
   return 2 * sum(trained) - sum(trained[:1])
 
@@ -79,7 +79,7 @@ def category_stage_flops(rois: int, config: ModelConfig) -> int:
 
 def inference_flops(height: int, width: int, config: Config) -> dict[str, int]:
   """Counts `predict` on one image of height x width pixels, by part."""
-  return _forward(height, width, 2 * config.inference.num_proposals, config.model)
+  return _forward(height, width, 2 * config.inference.proposals.num_proposals, config.model)
 
 
 def training_flops(height: int, width: int, config: Config) -> dict[str, int]:
@@ -90,16 +90,16 @@ def training_flops(height: int, width: int, config: Config) -> dict[str, int]:
   # The warp has the features and, if they are not stopped, the boxes to pass a gradient to.
   total = {name: 3 * flops for name, flops in forward.items()}
   total["roi_warp"] = (3 if model.box_gradient else 2) * forward["roi_warp"]
-  total["features"] = forward["features"] + trunk_backward(
-      trunk_layers(height, width), model.frozen_blocks)
+  total["features"] = forward["features"] + backbone_backward(
+      backbone_layers(height, width), model.frozen_blocks)
   return total
 
 
 def _forward(height, width, rois, model):
-  if model.trunk != "vgg16":
-    raise ValueError(f"only the operations of VGG-16 are counted, found {model.trunk!r}")
+  if model.backbone != "vgg16":
+    raise ValueError(f"only the operations of VGG-16 are counted, found {model.backbone!r}")
   return {
-      "features": sum(flops for _, flops in trunk_layers(height, width)),
+      "features": sum(flops for _, flops in backbone_layers(height, width)),
       "box_stage": box_stage_flops(height // 16, width // 16, model),
       "roi_warp": warp_flops(rois, model),
       "mask_stage": mask_stage_flops(rois, model),

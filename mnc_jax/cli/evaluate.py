@@ -16,7 +16,7 @@ from mnc_jax.cli.models import (
   add_model_options,
   load_models,
 )
-from mnc_jax.data import ground_truth, load_source
+from mnc_jax.data import load_source, make_ground_truth
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
 from mnc_jax.evaluation.predict_split import check_categories, make_predict_and_count, predict_all
@@ -54,13 +54,13 @@ def main(arguments) -> None:
       parallel.replicate([model.params for model in models]), config, source, beat=watchdog.beat)
   watchdog.stop()
   if parallel.is_first():
-    truth = ground_truth(source)
-    scores = score_results(truth, results)
+    ground_truth = make_ground_truth(source)
+    scores = score_results(ground_truth, results)
     counts = {"images": len(source), "instances_found": len(results),
               "skipped_images": source.skipped_images} | counts
     write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores, counts)
     if options.report:
-      report_errors(options, source, truth, results, scores)
+      report_errors(options, source, ground_truth, results, scores)
     if options.results:
       options.results.parent.mkdir(parents=True, exist_ok=True)
       options.results.write_text(json.dumps(results))
@@ -73,11 +73,11 @@ def positive_int(text: str) -> int:
   return int(text)
 
 
-def report_errors(options, source, truth: dict, results, scores: dict) -> None:
+def report_errors(options, source, ground_truth: dict, results, scores: dict) -> None:
   """Writes the page of the worst images and tells where it is."""
   head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
   columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
-  page = write_report(options.report, truth, results, source.read_image,
+  page = write_report(options.report, ground_truth, results, source.read_image,
                       title=f"Errors on {pathlib.Path(source.name).name}", scores=head,
                       category_scores=columns, max_images=options.report_images,
                       min_score=options.report_min_score)

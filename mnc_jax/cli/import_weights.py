@@ -35,7 +35,7 @@ def main(arguments) -> None:
   key = jax.random.key(config.train.seed)
   params, report = weights.load_pretrained(
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
-      reset_categories=options.reset_categories, only_trunk=options.only_trunk,
+      reset_categories=options.reset_categories, only_backbone=options.only_backbone,
       category_names=categories.category_names)
   params = weights.move_to_device(weights.initialise_missing(params, key, config))
   checkpoint.save_model(options.output, params, config, categories, notes={
@@ -57,7 +57,7 @@ def read_options(arguments):
   parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
   parser.add_argument("--reset-categories", action="store_true",
                       help="initialise the category layers if the source has other categories")
-  parser.add_argument("--only-trunk", action="store_true",
+  parser.add_argument("--only-backbone", action="store_true",
                       help="take the shared features alone, not the layers behind them")
   parser.add_argument("--categories", type=pathlib.Path, metavar="FILE",
                       help="names, one a line without background, numbered 1, 2, ...; or a COCO\n"
@@ -71,7 +71,7 @@ def choose_categories(options, config) -> checkpoint.Categories:
   if options.categories:
     return read_names(options.categories)
   told = weights.read_categories(weights.open_file(options.source).metadata, options.source)
-  if told and not (options.reset_categories or options.only_trunk):
+  if told and not (options.reset_categories or options.only_backbone):
     return checkpoint.Categories(*told)
   try:
     return checkpoint.Categories(*load_categories(config.data))

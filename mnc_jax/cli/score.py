@@ -64,7 +64,7 @@ def check_what_is_scored(ground_truth, results, options) -> None:
   # Only masks have a boundary, and SDS is about masks first.
   needed = () if options.protocol == "coco" else ("segm",)
   for kind in dict.fromkeys([*needed, *kinds_of(results, place=str(options.results))]):
-    check_kind(ground_truth, results, kind, truth_place=str(options.ground_truth),
+    check_kind(ground_truth, results, kind, gt_place=str(options.ground_truth),
                results_place=str(options.results))
 
 

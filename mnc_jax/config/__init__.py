@@ -9,6 +9,7 @@ from mnc_jax.config.experiment import Config, with_categories
 from mnc_jax.config.inference import InferenceConfig
 from mnc_jax.config.model import ModelConfig
 from mnc_jax.config.presets import paper, release
+from mnc_jax.config.proposal import ProposalConfig
 from mnc_jax.config.train import TrainConfig
 
 __all__ = (
@@ -16,6 +17,7 @@ __all__ = (
     "DataConfig",
     "InferenceConfig",
     "ModelConfig",
+    "ProposalConfig",
     "TrainConfig",
     "paper",
     "release",

@@ -3,19 +3,14 @@
 import dataclasses
 from typing import Literal
 
+from mnc_jax.config.proposal import ProposalConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class InferenceConfig:
   """From cascade outputs to instances."""
 
-  pre_nms: int = 6000
-  """Best anchors that enter the suppression of proposals."""
-  proposal_nms_iou: float = 0.7
-  """Above this IoU with a better one an anchor's box is dropped."""
-  num_proposals: int = 300
-  """RoIs after stage 1; five stages make twice as many candidates (paper, section 3.4)."""
-  min_box_size: float = 16.0
-  """Proposals with a shorter side are dropped, in pixels of the network input."""
+  proposals: ProposalConfig = ProposalConfig(pre_nms=6000)
   release_bridge: bool = False
   """Stage 4's boxes follow the best category of all, background included (release), instead of
   the best foreground category."""
@@ -24,11 +19,11 @@ class InferenceConfig:
   release trains with 2 and tests with 1: there 14 x 14 samples are not pooled."""
   nms_iou: float = 0.3
   """Per category, between boxes."""
-  suppression: Literal["greedy", "soft"] = "greedy"
+  nms: Literal["greedy", "soft"] = "greedy"
   """`soft` lowers the scores of boxes that overlap a better one, instead of dropping those
   above `nms_iou` (Bodla et al. 2017, "Soft-NMS")."""
   soft_nms_sigma: float = 0.5
-  """Of soft suppression: the smaller, the more an overlap costs (Bodla et al., section 6)."""
+  """Of soft-NMS: the smaller, the more an overlap costs (Bodla et al., section 6)."""
   similar_iou: float = 0.5
   """Candidates at or above this box IoU vote on a mask."""
   mask_threshold: float = 0.4

@@ -10,25 +10,25 @@ class ModelConfig:
 
   num_categories: int = 0
   """C, background included. 0: `with_categories` fills it in from the data set."""
-  trunk: Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"] = "vgg16"
+  backbone: Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"] = "vgg16"
   """Shared features: VGG-16 to conv5_3 (stride 16); a ResNet to conv4_x (stride 16), whose
   conv5_x then takes the place of stage 3's dense layers; a small normalised hourglass (stride 4).
   ResNet-26 has two blocks a layer, few enough to learn from scratch."""
-  trunk_norm: Literal["frozen_batch", "group"] = "frozen_batch"
+  backbone_norm: Literal["frozen_batch", "group"] = "frozen_batch"
   """Normalisation of a ResNet: `frozen_batch` belongs to pretrained weights and never moves,
   `group` learns from scratch."""
   resnet_width: int = 64
   """Channels of a ResNet's first convolution and of its conv2_x (He et al. 2016, table 1)."""
-  trunk_widths: tuple[int, ...] = (32, 64, 96, 128)
-  """Channels of the small trunk at strides 2, 4, 8, 16. The others ignore it."""
+  backbone_widths: tuple[int, ...] = (32, 64, 96, 128)
+  """Channels of the small backbone at strides 2, 4, 8, 16. The others ignore it."""
   share_features: bool = True
-  """False gives stages 1, 2 and 3 a trunk each (the paper's ablation)."""
+  """False gives stages 1, 2 and 3 a backbone each (the paper's ablation)."""
   pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
   """What a fresh VGG-16 or ResNet subtracts from its input (release). It becomes a parameter,
   `features/pixel_mean`, and pretrained weights bring their own."""
   frozen_blocks: int = 2
-  """First blocks of a pretrained trunk, conv1_x, conv2_x and so on, that take no gradient; the
-  release freezes two. The small trunk ignores it."""
+  """First blocks of a pretrained backbone, conv1_x, conv2_x and so on, that take no gradient; the
+  release freezes two. The small backbone ignores it."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   """Of convolutions and dense layers. Parameters, geometry, and the last layer of each stage, which
   gives logits and deltas, stay float32."""

@@ -4,13 +4,14 @@ from mnc_jax.config.data import DataConfig
 from mnc_jax.config.experiment import Config
 from mnc_jax.config.inference import InferenceConfig
 from mnc_jax.config.model import ModelConfig
+from mnc_jax.config.proposal import ProposalConfig
 from mnc_jax.config.train import TrainConfig
 
 
 def paper() -> Config:
   """Returns the cascade of the CVPR text, VGG-16 on VOC; where it is silent, of Fast R-CNN.
 
-  Images keep their shape up to 600 x 2000. All anchors enter the suppression, and proposals of
+  Images keep their shape up to 600 x 2000. All anchors enter the NMS, and proposals of
   any size stay. Of the RoIs a quarter is foreground, and the others overlap an object by .1 or
   more (Girshick 2015, section 2.3).
   """
@@ -20,9 +21,10 @@ def paper() -> Config:
           dataset="sbd", long_side=2000, flip=False,
           buckets=((600, 1000), (1000, 600), (600, 2000), (2000, 600))),
       train=TrainConfig(
-          pre_nms=10**6, min_box_size=0.0, roi_positive_fraction=0.25,
+          proposals=ProposalConfig(pre_nms=10**6, min_box_size=0.0), roi_positive_fraction=0.25,
           roi_hard_negative_fraction=1.0, mask_threshold=0.5, binarize_mask_targets=False),
-      inference=InferenceConfig(pre_nms=10**6, min_box_size=0.0, mask_threshold=0.5))
+      inference=InferenceConfig(
+          proposals=ProposalConfig(pre_nms=10**6, min_box_size=0.0), mask_threshold=0.5))
 
 
 def release() -> Config:
@@ -37,6 +39,9 @@ def release() -> Config:
           box_gradient_clip=1 / 512),
       data=DataConfig(dataset="sbd"),
       train=TrainConfig(
-          force_roi_anchors=True, min_box_size=25.6, truth_in_stage_4=True, weight_mask=2.0,
+          force_roi_anchors=True, proposals=ProposalConfig(min_box_size=25.6),
+          gt_in_stage_4=True, weight_mask=2.0,
           bias_rate=2.0, num_steps=25000, decay_steps=(20000,)),
-      inference=InferenceConfig(min_box_size=25.6, release_bridge=True, refined_roi_pool=1))
+      inference=InferenceConfig(
+          proposals=ProposalConfig(pre_nms=6000, min_box_size=25.6), release_bridge=True,
+          refined_roi_pool=1))

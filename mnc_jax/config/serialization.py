@@ -13,39 +13,67 @@ def to_json(config: Config) -> str:
   return json.dumps(dataclasses.asdict(config), indent=2)
 
 
+# Fields of older versions, in checkpoints and weight files that are still read, and today's paths.
+_RENAMED = {
+    "model.trunk": "model.backbone",
+    "model.trunk_norm": "model.backbone_norm",
+    "model.trunk_widths": "model.backbone_widths",
+    "train.init_only_trunk": "train.init_only_backbone",
+    "train.truth_in_stage_4": "train.gt_in_stage_4",
+    "inference.suppression": "inference.nms",
+} | {f"{section}.{old}": f"{section}.proposals.{new}" for section in ("train", "inference")
+     for old, new in (("pre_nms", "pre_nms"), ("proposal_nms_iou", "nms_iou"),
+                      ("num_proposals", "num_proposals"), ("min_box_size", "min_box_size"))}
+
+
 def from_json(text: str) -> Config:
-  """Returns the config that `to_json` wrote as `text`; what is absent there keeps its default.
+  """Returns the config that `to_json` wrote as `text`; absent fields keep their defaults.
 
   Raises:
     ValueError: if a section or field is unknown, or a value is of the wrong type, naming it.
   """
-  sections = typing.get_type_hints(Config)
   try:
     content = json.loads(text)
   except RecursionError:
     raise ValueError("a config is a JSON object of sections, found one nested too deep") from None
+  return _read(Config(), _rename_fields(content), "")
+
+
+def _rename_fields(content):
+  """Returns `content` with the fields of older versions under today's names."""
   if not isinstance(content, dict):
-    raise ValueError(f"a config is a JSON object of sections, found {content!r:.60}")
-  parts = {}
-  for name, values in content.items():
-    if name not in sections:
-      raise ValueError(f"unknown config section {name!r}; known are {sorted(sections)}")
-    parts[name] = _read_section(name, sections[name], values)
-  return Config(**parts)
+    return content
+  renamed = {name: dict(section) if isinstance(section, dict) else section
+             for name, section in content.items()}
+  for old, new in _RENAMED.items():
+    section, field = old.split(".")
+    if isinstance(renamed.get(section), dict) and field in renamed[section]:
+      *outer, name = new.split(".")
+      target = renamed
+      for key in outer:
+        target = target.setdefault(key, {})
+      target[name] = renamed[section].pop(field)
+  return renamed
 
 
-def _read_section(section, cls, values):
-  if not isinstance(values, dict):
-    raise ValueError(f"config section {section!r} is an object of fields, found {values!r:.60}")
-  known = {field.name: field.type for field in dataclasses.fields(cls)}
-  fields = {name: _as_tuple(value) for name, value in values.items()}
-  for name, value in fields.items():
-    if name not in known:
-      raise ValueError(f"unknown config field {section}.{name}")
-    if not _fits(value, known[name]):
-      asked = known[name].__name__ if known[name] in _PLAIN else known[name]
-      raise ValueError(f"config field {section}.{name} must be {asked}, found {value!r:.60}")
-  return cls(**fields)
+def _read(defaults, content, path):
+  """Returns the dataclass `defaults`, at `path` of the config, with the fields in `content`."""
+  if not isinstance(content, dict):
+    kind = f"config section {path!r}" if path else "a config"
+    raise ValueError(f"{kind} is a JSON object, found {content!r:.60}")
+  hints, fields = typing.get_type_hints(type(defaults)), {}
+  for name, value in content.items():
+    where = f"{path}.{name}" if path else name
+    if name not in hints:
+      raise ValueError(f"unknown config field {where!r}; known are {sorted(hints)}")
+    if dataclasses.is_dataclass(hints[name]):
+      fields[name] = _read(getattr(defaults, name), value, where)
+      continue
+    fields[name] = _as_tuple(value)
+    if not _fits(fields[name], hints[name]):
+      asked = hints[name].__name__ if hints[name] in _PLAIN else hints[name]
+      raise ValueError(f"config field {where} must be {asked}, found {value!r:.60}")
+  return dataclasses.replace(defaults, **fields)
 
 
 _PLAIN = (bool, int, float, str)

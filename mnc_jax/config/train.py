@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from mnc_jax.config.proposal import ProposalConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -24,15 +26,8 @@ class TrainConfig:
   force_roi_anchors: bool = False
   """The anchors that the sampled RoIs came from count too, as foreground or background like
   their RoI (release)."""
-  # Proposals that stage 1 hands on while training (release).
-  pre_nms: int = 12000
-  """Best anchors that enter the suppression."""
-  proposal_nms_iou: float = 0.7
-  """Above this IoU with a better one an anchor's box is dropped."""
-  num_proposals: int = 300
-  """Boxes kept after the suppression."""
-  min_box_size: float = 16.0
-  """Proposals with a shorter side are dropped."""
+  # Proposals that stage 1 hands on while training.
+  proposals: ProposalConfig = ProposalConfig()
   # RoIs sampled for stages 2 and 3 (release).
   rois_per_image: int = 64
   """Boxes sampled of an image, positive and negative together."""
@@ -44,8 +39,8 @@ class TrainConfig:
   """Negatives at or above this IoU are the hard ones."""
   roi_hard_negative_fraction: float = 0.85
   """Share of hard ones among the negatives."""
-  truth_in_stage_4: bool = False
-  """Ground-truth boxes join the refined RoIs that stages 4 and 5 train on (release)."""
+  gt_in_stage_4: bool = False
+  """Ground-ground truth boxes join the refined RoIs that stages 4 and 5 train on (release)."""
   # Stage 2 and 3 targets (release).
   mask_threshold: float = 0.4
   """Binarises mask targets, and predicted masks before their IoU is taken."""
@@ -88,7 +83,7 @@ class TrainConfig:
   `weights.load_pretrained`. Empty: all weights are drawn at random."""
   init_reset_categories: bool = False
   """Of `init_weights`, leave out the layers that depend on the number of categories."""
-  init_only_trunk: bool = False
+  init_only_backbone: bool = False
   """Of `init_weights`, take the shared features alone."""
   log_every: int = 20
   """Steps from one line of metrics to the next."""

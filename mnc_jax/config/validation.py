@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 
 import numpy as np
 
@@ -14,10 +15,10 @@ MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inc
 _AT_LEAST_ONE = (
     "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
-    "train.pre_nms", "train.num_proposals", "train.rois_per_image", "inference.pre_nms",
-    "inference.num_proposals", "inference.max_instances", "model.resnet_width",
-    "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size", "model.mask_hidden",
-    "model.dense_width", "model.box_stage_width")
+    "train.proposals.pre_nms", "train.proposals.num_proposals", "train.rois_per_image",
+    "inference.proposals.pre_nms", "inference.proposals.num_proposals", "inference.max_instances",
+    "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
+    "model.mask_hidden", "model.dense_width", "model.box_stage_width")
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
     "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
@@ -25,7 +26,7 @@ _AT_LEAST_ZERO = (
     "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
     "inference.refined_roi_pool")
 
-# Blocks of a trunk that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
+# Blocks of a backbone that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
 
 
@@ -34,35 +35,35 @@ _FREE = ("roi_method", "roi_chunk", "compute_dtype")
 
 
 def _is_resnet(config):
-  return config.model.trunk.startswith("resnet")
+  return config.model.backbone.startswith("resnet")
 
 
 # A field, what it needs to have an effect, and whether a config has that.
 _CONDITIONS = (
-    ("model.trunk_norm", "a ResNet as model.trunk", _is_resnet),
-    ("model.resnet_width", "a ResNet as model.trunk", _is_resnet),
-    ("model.trunk_widths", "model.trunk small", lambda c: c.model.trunk == "small"),
-    ("model.frozen_blocks", "a VGG-16 or ResNet as model.trunk",
-     lambda c: c.model.trunk != "small"),
+    ("model.backbone_norm", "a ResNet as model.backbone", _is_resnet),
+    ("model.resnet_width", "a ResNet as model.backbone", _is_resnet),
+    ("model.backbone_widths", "model.backbone small", lambda c: c.model.backbone == "small"),
+    ("model.frozen_blocks", "a VGG-16 or ResNet as model.backbone",
+     lambda c: c.model.backbone != "small"),
     ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
-     lambda c: c.model.trunk != "small" and not c.train.init_weights),
-    ("model.partial_cells", "model.trunk vgg16", lambda c: c.model.trunk == "vgg16"),
-    ("model.dense_width", "a VGG-16 or small model.trunk (a ResNet has its conv5_x instead)",
+     lambda c: c.model.backbone != "small" and not c.train.init_weights),
+    ("model.partial_cells", "model.backbone vgg16", lambda c: c.model.backbone == "vgg16"),
+    ("model.dense_width", "a VGG-16 or small model.backbone (a ResNet has its conv5_x instead)",
      lambda c: not _is_resnet(c)),
     ("model.box_gradient_clip", "model.box_gradient", lambda c: c.model.box_gradient),
     ("data.data_dir", "a prepared set (data.train_annotations and the like name files)",
      lambda c: not (c.data.train_annotations or c.data.eval_annotations)),
-    ("train.truth_in_stage_4", "train.num_stages 5", lambda c: c.train.num_stages == 5),
+    ("train.gt_in_stage_4", "train.num_stages 5", lambda c: c.train.num_stages == 5),
     ("train.momentum", "train.optimizer sgd", lambda c: c.train.optimizer == "sgd"),
     ("train.decay_steps", "train.schedule step", lambda c: c.train.schedule == "step"),
-    ("train.init_reset_categories", "train.init_weights, of which more than the trunk is taken",
-     lambda c: c.train.init_weights and not c.train.init_only_trunk),
-    ("train.init_only_trunk", "train.init_weights", lambda c: c.train.init_weights),
+    ("train.init_reset_categories", "train.init_weights, of which more than the backbone is taken",
+     lambda c: c.train.init_weights and not c.train.init_only_backbone),
+    ("train.init_only_backbone", "train.init_weights", lambda c: c.train.init_weights),
     ("train.evaluate_images", "train.evaluate_every", lambda c: c.train.evaluate_every),
-    ("inference.soft_nms_sigma", "inference.suppression soft",
-     lambda c: c.inference.suppression == "soft"),
-    ("inference.nms_iou", "inference.suppression greedy",
-     lambda c: c.inference.suppression == "greedy"),
+    ("inference.soft_nms_sigma", "inference.nms soft",
+     lambda c: c.inference.nms == "soft"),
+    ("inference.nms_iou", "inference.nms greedy",
+     lambda c: c.inference.nms == "greedy"),
 )
 
 
@@ -124,18 +125,17 @@ def check_overrides(made: Config, asked: Config) -> None:
 
 
 def _value(config, name):
-  section, field = name.split(".")
-  return getattr(getattr(config, section), field)
+  return operator.attrgetter(name)(config)
 
 
-def _check_numbers(config):
-  for section in dataclasses.fields(config):
-    part = getattr(config, section.name)
-    for field in dataclasses.fields(part):
-      value = getattr(part, field.name)
-      if not all(map(is_usable, np.ravel(np.array(value, object)))):
-        raise ValueError(f"{section.name}.{field.name} is {value!r:.60}: finite numbers are "
-                         "needed, whole ones below 2**63")
+def _check_numbers(part, path=""):
+  for field in dataclasses.fields(part):
+    value, name = getattr(part, field.name), f"{path}{field.name}"
+    if dataclasses.is_dataclass(value):
+      _check_numbers(value, f"{name}.")
+    elif not all(map(is_usable, np.ravel(np.array(value, object)))):
+      raise ValueError(f"{name} is {value!r:.60}: finite numbers are needed, whole ones below "
+                       "2**63")
 
 
 def check_values(config: Config) -> None:
@@ -151,11 +151,11 @@ def check_values(config: Config) -> None:
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
   model = config.model
-  blocks = _BLOCKS.get(model.trunk, _RESNET_BLOCKS)
-  if model.frozen_blocks > blocks and model.trunk != "small":
-    raise ValueError(f"model.frozen_blocks is {model.frozen_blocks}, but the {model.trunk} trunk "
-                     f"has {blocks}")
-  for field in ("box_delta_stds", "anchor_scales", "anchor_ratios", "trunk_widths"):
+  blocks = _BLOCKS.get(model.backbone, _RESNET_BLOCKS)
+  if model.frozen_blocks > blocks and model.backbone != "small":
+    raise ValueError(f"model.frozen_blocks is {model.frozen_blocks}, but the {model.backbone} "
+                     f"backbone has {blocks}")
+  for field in ("box_delta_stds", "anchor_scales", "anchor_ratios", "backbone_widths"):
     values = getattr(model, field)
     if not values or not all(value > 0 for value in values):
       raise ValueError(f"model.{field} is {values}: there must be one or more, each above 0")

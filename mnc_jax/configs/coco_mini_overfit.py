@@ -14,7 +14,14 @@ Expected:  mAP^r .70 at IoU .5 and more, on what it was trained on.
 Score:     mAP^r .949 at IoU .5, .929 at .7 on the same eight images (2026-11-23)
 """
 
-from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig
+from mnc_jax.config import (
+  Config,
+  DataConfig,
+  InferenceConfig,
+  ModelConfig,
+  ProposalConfig,
+  TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -24,7 +31,7 @@ def get_config() -> Config:
 
 def _model():
   return ModelConfig(
-      trunk="vgg16", frozen_blocks=5,
+      backbone="vgg16", frozen_blocks=5,
       # Objects of 30 to 400 pixels on a stride of 16.
       anchor_scales=(2.0, 4.0, 8.0, 16.0), box_stage_width=256,
       mask_hidden=256, mask_size=28, dense_width=512,
@@ -45,9 +52,11 @@ def _train():
   return TrainConfig(
       optimizer="adamw", learning_rate=3e-4, weight_decay=1e-4, clip_norm=10.0,
       schedule="cosine", num_steps=400, warmup_steps=20, checkpoint_every=50, log_every=10,
-      anchors_per_image=64, pre_nms=1000, num_proposals=100, min_box_size=8.0, rois_per_image=48,
-      weight_mask=2.0)
+      anchors_per_image=64, rois_per_image=48, weight_mask=2.0,
+      proposals=ProposalConfig(pre_nms=1000, num_proposals=100, min_box_size=8.0))
 
 
 def _inference():
-  return InferenceConfig(pre_nms=1000, num_proposals=100, min_box_size=8.0, max_instances=30)
+  return InferenceConfig(
+      proposals=ProposalConfig(pre_nms=1000, num_proposals=100, min_box_size=8.0),
+      max_instances=30)

@@ -18,7 +18,7 @@ Score:     mAP^r .838 at IoU .5, .404 at .7 on the same eight images (2026-11-25
 
 import dataclasses
 
-from mnc_jax.config import Config, release
+from mnc_jax.config import Config, ProposalConfig, release
 from mnc_jax.configs import coco_mini_overfit
 
 
@@ -34,5 +34,7 @@ def get_config() -> Config:
           preset.train, learning_rate=5e-3, clip_norm=10.0, schedule="cosine", decay_steps=(),
           num_steps=400, warmup_steps=20, checkpoint_every=50, log_every=10,
           # Sixteen pixels of the photograph, which is scaled by 2 / 3.
-          min_box_size=10.7),
-      inference=dataclasses.replace(preset.inference, min_box_size=10.7, max_instances=30))
+          proposals=ProposalConfig(min_box_size=10.7)),
+      inference=dataclasses.replace(
+          preset.inference, proposals=ProposalConfig(pre_nms=6000, min_box_size=10.7),
+          max_instances=30))

@@ -5,7 +5,7 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
 Data:      COCO 2017, prepared by mnc prepare --dataset coco.
 Command:   mnc train --config coco_resnet101_mnc5 \\
              --workdir runs/coco_resnet101_mnc5 --train.init-weights resnet101.safetensors
-           (weights of torchvision or timm; for ResNet-50 add --model.trunk resnet50)
+           (weights of torchvision or timm; for ResNet-50 add --model.backbone resnet50)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 24.6 on test-dev (paper). The schedule is ours, that of coco_vgg16_mnc5.py.
 Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
@@ -19,7 +19,7 @@ def get_config() -> Config:
   """Returns the configuration."""
   return Config(
       # COCO has smaller objects than VOC: a fourth anchor scale of 64 pixels.
-      model=ModelConfig(trunk="resnet101", trunk_norm="frozen_batch", frozen_blocks=2,
+      model=ModelConfig(backbone="resnet101", backbone_norm="frozen_batch", frozen_blocks=2,
                         box_gradient_clip=1 / 512, anchor_scales=(4.0, 8.0, 16.0, 32.0)),
       data=DataConfig(dataset="coco", batch_size=8, num_workers=4),
       train=TrainConfig(

@@ -18,7 +18,7 @@ def get_config() -> Config:
   """Returns the configuration."""
   return Config(
       # COCO has smaller objects than VOC: a fourth anchor scale of 64 pixels.
-      model=ModelConfig(trunk="vgg16", frozen_blocks=2, box_gradient_clip=1 / 512,
+      model=ModelConfig(backbone="vgg16", frozen_blocks=2, box_gradient_clip=1 / 512,
                         anchor_scales=(4.0, 8.0, 16.0, 32.0)),
       data=DataConfig(dataset="coco", batch_size=8, num_workers=4),
       train=TrainConfig(

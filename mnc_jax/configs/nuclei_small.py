@@ -1,7 +1,7 @@
 """Five stages from scratch on microscope images: many small instances of one category.
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
-           Cascades", CVPR 2016, with the small trunk at stride 4 of shapes.py.
+           Cascades", CVPR 2016, with the small backbone at stride 4 of shapes.py.
 Data:      any folder of images/ and labels/ (one value an instance), prepared by
            mnc prepare --dataset label_images; made for the 2018 Data Science Bowl.
 Command:   mnc train --config nuclei_small \\
@@ -12,7 +12,14 @@ Score:     mAP^r .764 at IoU .5 and .587 at .7, COCO mask AP .467, AP50 .752, on
            on 160 (2026-11-24).
 """
 
-from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig
+from mnc_jax.config import (
+  Config,
+  DataConfig,
+  InferenceConfig,
+  ModelConfig,
+  ProposalConfig,
+  TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -22,7 +29,7 @@ def get_config() -> Config:
 
 def _model():
   return ModelConfig(
-      trunk="small", trunk_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
+      backbone="small", backbone_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
       # Nuclei are 6 to 60 pixels wide at this scale, and nearly round.
       anchor_scales=(2.0, 3.0, 4.5, 6.5, 10.0, 15.0), anchor_ratios=(1.0,),
       roi_size=8, roi_method="matmul", roi_chunk=64,
@@ -46,10 +53,12 @@ def _train():
       schedule="cosine", num_steps=1500, warmup_steps=50, checkpoint_every=250,
       # Few pixels more or less are much of a small box: .7 would leave most with one anchor.
       anchors_per_image=128, anchor_positive_iou=0.5,
-      pre_nms=1500, num_proposals=128, min_box_size=3.0,
+      proposals=ProposalConfig(pre_nms=1500, num_proposals=128, min_box_size=3.0),
       rois_per_image=48, roi_positive_fraction=0.5, weight_mask=2.0)
 
 
 def _inference():
   # Up to 375 nuclei lie in one image.
-  return InferenceConfig(pre_nms=3000, num_proposals=400, min_box_size=3.0, max_instances=400)
+  return InferenceConfig(
+      proposals=ProposalConfig(pre_nms=3000, num_proposals=400, min_box_size=3.0),
+      max_instances=400)

@@ -1,7 +1,7 @@
 """MNC with five stages on drawn shapes, from scratch: the configuration of `make demo`.
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
-           Cascades", CVPR 2016, with a small trunk at stride 4 instead of VGG-16.
+           Cascades", CVPR 2016, with a small backbone at stride 4 instead of VGG-16.
 Data:      shapes, drawn and prepared at the first run.
 Command:   mnc train --config shapes --workdir runs/shapes
 Hardware:  2 CPU cores, 7 to 11 minutes (of `make demo`, which does more)
@@ -10,7 +10,14 @@ Score:     mAP^r .812 at IoU .5, .709 at .7 (2026-11-25); .590 and .475 when the
            clipped at coordinates (2026-11-24)
 """
 
-from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig
+from mnc_jax.config import (
+  Config,
+  DataConfig,
+  InferenceConfig,
+  ModelConfig,
+  ProposalConfig,
+  TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -20,7 +27,7 @@ def get_config() -> Config:
 
 def _model():
   return ModelConfig(
-      trunk="small", trunk_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
+      backbone="small", backbone_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
       # Shapes are 20 to 52 pixels wide.
       anchor_scales=(5.0, 8.0, 12.0), anchor_ratios=(0.5, 1.0, 2.0),
       roi_size=8, roi_method="matmul", roi_chunk=64,
@@ -39,9 +46,11 @@ def _train():
   return TrainConfig(
       optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=10.0,
       schedule="cosine", num_steps=700, warmup_steps=50, checkpoint_every=350,
-      anchors_per_image=64, pre_nms=1000, num_proposals=64, min_box_size=4.0,
+      anchors_per_image=64,
+      proposals=ProposalConfig(pre_nms=1000, num_proposals=64, min_box_size=4.0),
       rois_per_image=32, roi_positive_fraction=0.5, weight_mask=2.0)
 
 
 def _inference():
-  return InferenceConfig(pre_nms=1000, num_proposals=64, min_box_size=4.0, max_instances=20)
+  return InferenceConfig(
+      proposals=ProposalConfig(pre_nms=1000, num_proposals=64, min_box_size=4.0), max_instances=20)

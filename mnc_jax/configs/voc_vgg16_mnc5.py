@@ -19,7 +19,7 @@ def get_config() -> Config:
   """Returns the configuration."""
   return Config(
       # Exact gradients at the boxes are the paper's; the release clips them at 1/512.
-      model=ModelConfig(trunk="vgg16", frozen_blocks=2, box_gradient_clip=1 / 512),
+      model=ModelConfig(backbone="vgg16", frozen_blocks=2, box_gradient_clip=1 / 512),
       data=DataConfig(dataset="sbd", batch_size=8, num_workers=4),
       train=TrainConfig(
           num_steps=40000, decay_steps=(32000,), learning_rate=1e-3, weight_decay=5e-4,

@@ -15,5 +15,5 @@ from mnc_jax.data.prepared.summary import summarize as summarize
 from mnc_jax.data.records import BrokenImageError as BrokenImageError
 from mnc_jax.data.records import Record as Record
 from mnc_jax.data.records import Source as Source
-from mnc_jax.data.records import ground_truth as ground_truth
+from mnc_jax.data.records import make_ground_truth as make_ground_truth
 from mnc_jax.data.records import restrict as restrict

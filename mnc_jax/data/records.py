@@ -88,7 +88,7 @@ def _read_record(source: Source, index: int) -> Record:
       crowd=np.array([a["iscrowd"] for a in annotations], bool))
 
 
-def ground_truth(source: Source) -> dict[str, Any]:
+def make_ground_truth(source: Source) -> dict[str, Any]:
   """Returns the whole split in COCO format, in pixels of the files, masks as RLE text.
 
   It is a dict of `images`, `annotations` and `categories` that `json.dump` can write. Images

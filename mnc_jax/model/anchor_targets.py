@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import TrainConfig
-from mnc_jax.model.roi_targets import in_crowd, match_truth
+from mnc_jax.model.roi_targets import in_crowd, match_ground_truth
 from mnc_jax.ops.boxes import encode_boxes
 from mnc_jax.ops.sampling import sample_mask
 from mnc_jax.structs import AnchorOutput, Array, Batch, Proposals
@@ -25,7 +25,7 @@ class AnchorTargets(NamedTuple):
   box_deltas: Array
 
 
-def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
+def anchor_targets(output: AnchorOutput, ground_truth: Batch, image_size, key, *,
                    config: TrainConfig) -> AnchorTargets:
   """Labels anchors and samples those that enter the loss (Ren et al. 2015, section 3.1.2).
 
@@ -35,7 +35,7 @@ def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
 
   Args:
     output: of stage 1; only `anchors` and `valid` are read.
-    truth: one image of a `Batch`.
+    ground_truth: one image of a `Batch`.
     image_size: [2] int32 (height, width).
     key: of the sampling.
     config: the thresholds.
@@ -44,21 +44,21 @@ def anchor_targets(output: AnchorOutput, truth: Batch, image_size, key, *,
     `AnchorTargets`. Without ground truth all sampled anchors are negative.
   """
   anchors, usable = output.anchors, _usable(output, image_size, config.anchor_border)
-  best_iou, matched, iou = match_truth(anchors, truth)
+  best_iou, matched, iou = match_ground_truth(anchors, ground_truth)
   iou = jnp.where(usable[:, None], iou, 0.0)
   # Nearly the best counts: compiled, the maximum and what it is of may differ in the last bit.
   best = (1 - 1e-6) * iou.max(axis=0, keepdims=True)
   best_for_object = jnp.any((iou > 0) & (iou >= best), axis=1)
   positive = usable & (best_for_object | (best_iou >= config.anchor_positive_iou))
   negative = (usable & ~positive & (best_iou < config.anchor_negative_iou)
-              & ~in_crowd(anchors, truth))
+              & ~in_crowd(anchors, ground_truth))
   key_positive, key_negative = jax.random.split(key)
   positive = sample_mask(key_positive, positive, config.anchors_per_image // 2)
   negative = sample_mask(key_negative, negative, config.anchors_per_image - positive.sum())
-  return _make_anchor_targets(positive | negative, positive, anchors, truth.boxes[matched])
+  return _make_anchor_targets(positive | negative, positive, anchors, ground_truth.boxes[matched])
 
 
-def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, truth: Batch,
+def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, ground_truth: Batch,
                   image_size, *, config: TrainConfig) -> AnchorTargets:
   """Lets the anchors that the sampled RoIs came from be what these are (release).
 
@@ -69,14 +69,15 @@ def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, tr
     goal: from `anchor_targets`.
     output: of stage 1.
     rois: from `sample_rois`; the ground truth among them has no anchor.
-    truth: one image of a `Batch`.
+    ground_truth: one image of a `Batch`.
     image_size: [2] int32 (height, width).
     config: the thresholds.
 
   Returns:
     `AnchorTargets`. Anchors that cross the image's border stay out.
   """
-  iou, _, _ = match_truth(jax.lax.stop_gradient(rois.boxes), truth)  # Targets are constants.
+  # Targets are constants.
+  iou, _, _ = match_ground_truth(jax.lax.stop_gradient(rois.boxes), ground_truth)
   foreground = iou >= config.roi_positive_iou
   usable, count = _usable(output, image_size, config.anchor_border), len(output.anchors)
   def anchors_of(chosen):
@@ -84,9 +85,9 @@ def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, tr
     rows = jnp.where(rois.valid & chosen & (rois.anchors >= 0), rois.anchors, count)
     return jnp.zeros(count + 1, bool).at[rows].set(True)[:count] & usable
   forced, denied = anchors_of(foreground), anchors_of(~foreground)
-  _, matched, _ = match_truth(output.anchors, truth)
+  _, matched, _ = match_ground_truth(output.anchors, ground_truth)
   return _make_anchor_targets(goal.sampled | forced | denied, goal.positive & ~denied | forced,
-                              output.anchors, truth.boxes[matched])
+                              output.anchors, ground_truth.boxes[matched])
 
 
 def _usable(output, image_size, border):

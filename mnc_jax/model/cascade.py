@@ -19,8 +19,8 @@ from mnc_jax.ops.padding import count_cells
 from mnc_jax.ops.roi_warp import roi_pool
 from mnc_jax.structs import Batch, StageFeatures, StageOutput
 
-# Parameters of the trunk that each stage looks through, if they do not share one.
-_TRUNKS = ("features", "mask_features", "category_features")
+# Parameters of the backbone that each stage looks through, if they do not share one.
+_BACKBONES = ("features", "mask_features", "category_features")
 
 
 def init_params(key, config: Config):
@@ -47,7 +47,7 @@ def init_params(key, config: Config):
     >>> import jax
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8))
     >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
     >>> params = init(jax.random.key(0), config=config)
     >>> params["category_stage"]["category"]["bias"].shape
@@ -60,10 +60,10 @@ def init_params(key, config: Config):
         f"{model.num_categories}: call `with_categories(config, category_names)` first")
   keys = jax.random.split(key, 4)
   channels = features.feature_channels(model)
-  trunks = ("features",) if model.share_features else _TRUNKS
+  backbones = ("features",) if model.share_features else _BACKBONES
   return {
       **{name: features.init_features(key, model)
-         for name, key in zip(trunks, jax.random.split(keys[0], len(trunks)), strict=True)},
+         for name, key in zip(backbones, jax.random.split(keys[0], len(backbones)), strict=True)},
       "box_stage": box_stage.init_box_stage(keys[1], model, channels),
       "mask_stage": mask_stage.init_mask_stage(keys[2], model, channels),
       "category_stage": category_stage.init_category_stage(keys[3], model, channels),
@@ -71,7 +71,7 @@ def init_params(key, config: Config):
 
 
 def extract_features(params, images, image_sizes, *, config: Config) -> StageFeatures:
-  """Computes the features that the stages look at: of one trunk, if they share it.
+  """Computes the features that the stages look at: of one backbone, if they share it.
 
   Args:
     params: from `init_params`.
@@ -84,13 +84,13 @@ def extract_features(params, images, image_sizes, *, config: Config) -> StageFea
     size (0, 0).
 
   Raises:
-    ValueError: if the padded size does not fit the trunk.
+    ValueError: if the padded size does not fit the backbone.
   """
   extract = lambda name: features.extract_features(
       params[name], images, image_sizes, config=config.model)
   if config.model.share_features:
-    return StageFeatures(*[extract("features")] * len(_TRUNKS))
-  return StageFeatures(*map(extract, _TRUNKS))
+    return StageFeatures(*[extract("features")] * len(_BACKBONES))
+  return StageFeatures(*map(extract, _BACKBONES))
 
 
 def score_anchors(params, image_features: StageFeatures, image_size, *, config: Config):
@@ -169,44 +169,43 @@ def _limit_gradient(output, num_images, *, config: Config):
   return output._replace(box_deltas=clip_gradient(output.box_deltas, limit / num_images))
 
 
-def _stage_losses(output: StageOutput, truth: Batch, *, config: Config):
+def _stage_losses(output: StageOutput, ground_truth: Batch, *, config: Config):
   """Weighted losses of stages 2 and 3 (or 4 and 5) on one image."""
-  goal = roi_targets.roi_targets(output.boxes, output.valid, truth, config=config)
+  goal = roi_targets.roi_targets(output.boxes, output.valid, ground_truth, config=config)
   mask_labels = roi_targets.mask_level_labels(
       goal, output.mask_logits, output.boxes, config=config.train)
   return (config.train.weight_mask * losses.mask_stage_loss(output.mask_logits, goal),
           config.train.weight_category * losses.category_stage_loss(output, goal, mask_labels))
 
 
-def _image_losses(params, image_features, truth: Batch, key, *, num_images, config: Config):
+def _image_losses(params, image_features, ground_truth: Batch, key, *, num_images, config: Config):
   """Weighted losses {"loss_1": ...} of one image, stage by stage, and its truncated proposals."""
-  train, image_size = config.train, truth.image_sizes
+  train, image_size = config.train, ground_truth.image_sizes
   key_anchors, key_rois = jax.random.split(key)
   anchors = score_anchors(params, image_features, image_size, config=config)
   limit = functools.partial(_limit_gradient, num_images=num_images, config=config)
   proposals = box_stage.propose_boxes(
-      limit(anchors), image_size, pre_nms=train.pre_nms, nms_iou=train.proposal_nms_iou,
-      num_proposals=train.num_proposals, min_box_size=train.min_box_size,
+      limit(anchors), image_size, config=train.proposals,
       inclusive_corners=config.model.inclusive_corners)
-  rois = roi_targets.sample_rois(proposals, truth, key_rois, config=train)
-  goal = anchor_targets(anchors, truth, image_size, key_anchors, config=train)
+  rois = roi_targets.sample_rois(proposals, ground_truth, key_rois, config=train)
+  goal = anchor_targets(anchors, ground_truth, image_size, key_anchors, config=train)
   if train.force_roi_anchors:
-    goal = force_anchors(goal, anchors, rois, truth, image_size, config=train)
+    goal = force_anchors(goal, anchors, rois, ground_truth, image_size, config=train)
   terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
 
   boxes = _hand_over(rois.boxes, config=config)
   look = functools.partial(
       mask_and_classify, params, image_features, config=config, image_size=image_size)
   output = look(boxes, rois.valid)
-  terms["loss_2"], terms["loss_3"] = _stage_losses(output, truth, config=config)
+  terms["loss_2"], terms["loss_3"] = _stage_losses(output, ground_truth, config=config)
 
   if train.num_stages == 5:
     boxes, valid = bridge.refine_boxes(limit(output), image_size, config=config.model), rois.valid
-    if train.truth_in_stage_4:
-      boxes, valid = roi_targets.join_truth(boxes, valid, truth)
+    if train.gt_in_stage_4:
+      boxes, valid = roi_targets.join_ground_truth(boxes, valid, ground_truth)
     boxes = _hand_over(boxes, config=config)
     output = look(boxes, valid)
-    terms["loss_4"], terms["loss_5"] = _stage_losses(output, truth, config=config)
+    terms["loss_4"], terms["loss_5"] = _stage_losses(output, ground_truth, config=config)
   return terms, proposals.truncated
 
 
@@ -238,7 +237,7 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8),
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8),
     ...                 train=TrainConfig(num_stages=3))
     >>> batch = mnc_jax.Batch(
     ...     images=jnp.full((1, 64, 64, 3), 90, jnp.uint8), image_sizes=jnp.array([[64, 64]]),
@@ -257,8 +256,8 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
   # The pixels are seen; only their ground truth travels on.
-  truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
-  terms, truncated = jax.vmap(one_image)(shared, truth, keys)
+  ground_truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
+  terms, truncated = jax.vmap(one_image)(shared, ground_truth, keys)
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = sum(metrics.values())
   metrics["truncated_proposals_per_image"] = losses.masked_mean(
@@ -299,8 +298,7 @@ def _run_image(params, image_features, image_size, *, config: Config):
   options = config.inference
   anchors = score_anchors(params, image_features, image_size, config=config)
   rois = box_stage.propose_boxes(
-      anchors, image_size, pre_nms=options.pre_nms, nms_iou=options.proposal_nms_iou,
-      num_proposals=options.num_proposals, min_box_size=options.min_box_size,
+      anchors, image_size, config=options.proposals,
       inclusive_corners=config.model.inclusive_corners)
   look = functools.partial(
       mask_and_classify, params, image_features, config=config, image_size=image_size)

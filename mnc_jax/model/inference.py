@@ -19,7 +19,7 @@ def predict(params, images, image_sizes, *, config: Config) -> Instances:
 
   Five stages whatever the training had: R proposals and the same R refined are all
   candidates, in every view that `config.inference` asks for; per category non-maximum
-  suppression on their boxes chooses, and similar candidates vote on each chosen mask
+  NMS on their boxes chooses, and similar candidates vote on each chosen mask
   (paper, section 3.4; Dai et al.'s release).
 
   Args:
@@ -44,7 +44,7 @@ def predict(params, images, image_sizes, *, config: Config) -> Instances:
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8))
     >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
     >>> params = init(jax.random.key(0), config=config)
     >>> images, sizes = jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[64, 64], [0, 0]])
@@ -60,7 +60,7 @@ def predict_ensemble(models, images, image_sizes, *, configs: Sequence[Config]) 
   """Finds the object instances in each image by several models, as `predict` does by one.
 
   The candidates of all models, each with its own proposals and views, are merged; the
-  suppression and the voting are those of the first config.
+  NMS and the voting are those of the first config.
 
   Args:
     models: sequence of parameter trees from `init_params`.
@@ -87,7 +87,7 @@ def predict_ensemble(models, images, image_sizes, *, configs: Sequence[Config]) 
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8))
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8))
     >>> params = jax.eval_shape(lambda key: mnc_jax.init_params(key, config), jax.random.key(0))
     >>> images, sizes = jnp.zeros((1, 64, 64, 3), jnp.uint8), jnp.array([[64, 64]])
     >>> find = functools.partial(mnc_jax.predict_ensemble, configs=(config, config))
@@ -206,5 +206,5 @@ def _vote(candidates, image_size, *, config):
       jax.nn.softmax(candidates.category_logits), nms_iou=options.nms_iou,
       similar_iou=options.similar_iou, max_instances=options.max_instances,
       height=image_size[0], width=image_size[1], valid=candidates.valid,
-      mask_threshold=options.mask_threshold, suppression=options.suppression,
+      mask_threshold=options.mask_threshold, nms=options.nms,
       soft_nms_sigma=options.soft_nms_sigma, min_score=options.min_score)

@@ -40,25 +40,25 @@ class RoiTargets(NamedTuple):
   box_deltas: Array
 
 
-def in_crowd(boxes, truth: Batch):
-  """Returns [N] bool, whether more than half of each of `boxes` lies in a crowd of `truth`."""
+def in_crowd(boxes, ground_truth: Batch):
+  """Returns [N] bool, whether more than half of each box lies in a crowd of `ground_truth`."""
   # Intersection over the box's own area: IoU says little against a region.
-  low = jnp.maximum(boxes[:, None, :2], truth.boxes[None, :, :2])
-  high = jnp.minimum(boxes[:, None, 2:], truth.boxes[None, :, 2:])
+  low = jnp.maximum(boxes[:, None, :2], ground_truth.boxes[None, :, :2])
+  high = jnp.minimum(boxes[:, None, 2:], ground_truth.boxes[None, :, 2:])
   shared = box_areas(jnp.concatenate([low, high], axis=-1))
   own = box_areas(boxes)[:, None]
-  crowd = (truth.crowd & truth.valid)[None]
+  crowd = (ground_truth.crowd & ground_truth.valid)[None]
   return jnp.any((shared > _CROWD_OVERLAP * own) & crowd, axis=1)
 
 
-def match_truth(boxes, truth: Batch):
-  """Returns the best IoU [N] of `boxes` with countable `truth`, that instance [N], all IoUs."""
-  countable = truth.valid & ~truth.crowd
-  iou = box_iou(boxes, truth.boxes) * countable[None]
+def match_ground_truth(boxes, ground_truth: Batch):
+  """Returns the best IoU [N] of `boxes` with countable instances, that instance [N], all IoUs."""
+  countable = ground_truth.valid & ~ground_truth.crowd
+  iou = box_iou(boxes, ground_truth.boxes) * countable[None]
   return iou.max(axis=1), iou.argmax(axis=1), iou
 
 
-def join_truth(boxes, valid, truth: Batch):
+def join_ground_truth(boxes, valid, ground_truth: Batch):
   """Returns `(boxes [R + G, 4], valid [R + G])`: RoIs, then the ground-truth boxes.
 
   Crowd regions and padding are not valid.
@@ -66,13 +66,14 @@ def join_truth(boxes, valid, truth: Batch):
   Args:
     boxes: [R, 4].
     valid: [R] bool.
-    truth: one image of a `Batch`.
+    ground_truth: one image of a `Batch`.
   """
-  return (jnp.concatenate([boxes, truth.boxes]),
-          jnp.concatenate([valid, truth.valid & ~truth.crowd]))
+  return (jnp.concatenate([boxes, ground_truth.boxes]),
+          jnp.concatenate([valid, ground_truth.valid & ~ground_truth.crowd]))
 
 
-def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig) -> Proposals:
+def sample_rois(
+    proposals: Proposals, ground_truth: Batch, key, *, config: TrainConfig) -> Proposals:
   """Chooses the RoIs that stages 2 and 3 train on (release's proposal targets).
 
   The ground-truth boxes join the candidates. At most `roi_positive_fraction` of
@@ -82,7 +83,7 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
 
   Args:
     proposals: of stage 1.
-    truth: one image of a `Batch`.
+    ground_truth: one image of a `Batch`.
     key: of the sampling.
     config: the quotas.
 
@@ -90,12 +91,12 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
     `Proposals` with R = `rois_per_image`, scores 0 for ground-truth boxes. The gradient
     flows on into the coordinates of the chosen proposals.
   """
-  boxes, candidate = join_truth(proposals.boxes, proposals.valid, truth)
-  scores = jnp.concatenate([proposals.scores, jnp.zeros_like(truth.boxes[:, 0])])
-  anchors = jnp.concatenate([proposals.anchors, jnp.full_like(truth.labels, -1)])
-  iou, _, _ = match_truth(boxes, truth)
+  boxes, candidate = join_ground_truth(proposals.boxes, proposals.valid, ground_truth)
+  scores = jnp.concatenate([proposals.scores, jnp.zeros_like(ground_truth.boxes[:, 0])])
+  anchors = jnp.concatenate([proposals.anchors, jnp.full_like(ground_truth.labels, -1)])
+  iou, _, _ = match_ground_truth(boxes, ground_truth)
   foreground = candidate & (iou >= config.roi_positive_iou)
-  background = candidate & ~foreground & ~in_crowd(boxes, truth)
+  background = candidate & ~foreground & ~in_crowd(boxes, ground_truth)
   hard = background & (iou >= config.roi_hard_negative_iou)
   keys = jax.random.split(key, 4)
   size = config.rois_per_image
@@ -117,13 +118,13 @@ def sample_rois(proposals: Proposals, truth: Batch, key, *, config: TrainConfig)
       truncated=proposals.truncated)
 
 
-def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:
+def roi_targets(boxes, valid, ground_truth: Batch, *, config: Config) -> RoiTargets:
   """Finds the object of each RoI: the one of largest box IoU (paper, section 3.2).
 
   Args:
     boxes: [R, 4] RoIs.
     valid: [R] bool.
-    truth: one image of a `Batch`.
+    ground_truth: one image of a `Batch`.
     config: model and thresholds.
 
   Returns:
@@ -131,21 +132,21 @@ def roi_targets(boxes, valid, truth: Batch, *, config: Config) -> RoiTargets:
   """
   # Constants, see the top of the file: a mask target seen through the box would move with it.
   boxes = jax.lax.stop_gradient(boxes)
-  iou, matched, _ = match_truth(boxes, truth)
+  iou, matched, _ = match_ground_truth(boxes, ground_truth)
   foreground = valid & (iou >= config.train.roi_positive_iou)
   size = config.model.mask_size
   masks = resample_masks(
-      truth.masks[matched].astype(boxes.dtype), truth.boxes[matched], boxes, size)
+      ground_truth.masks[matched].astype(boxes.dtype), ground_truth.boxes[matched], boxes, size)
   if config.train.binarize_mask_targets:
     masks = masks >= config.train.mask_threshold
   masks = jnp.where(foreground[:, None, None], masks, 0)
-  deltas = encode_boxes(truth.boxes[matched], boxes, stds=config.model.box_delta_stds)
+  deltas = encode_boxes(ground_truth.boxes[matched], boxes, stds=config.model.box_delta_stds)
   return RoiTargets(
-      valid=valid & (foreground | ~in_crowd(boxes, truth)),
+      valid=valid & (foreground | ~in_crowd(boxes, ground_truth)),
       foreground=foreground,
-      labels=jnp.where(foreground, truth.labels[matched], 0),
+      labels=jnp.where(foreground, ground_truth.labels[matched], 0),
       masks=masks.astype(boxes.dtype),
-      areas=truth.areas[matched],
+      areas=ground_truth.areas[matched],
       box_deltas=jnp.where(foreground[:, None], deltas, 0.0))
 
 

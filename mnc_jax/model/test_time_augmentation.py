@@ -40,7 +40,7 @@ def make_views(images, image_sizes, *, config: Config) -> list[View]:
 
   Returns:
     A `View` for each factor in `scales`, two with `flip`. At factor 1 the pixels are
-    those given; else their sides are rounded up to what the trunk needs.
+    those given; else their sides are rounded up to what the backbone needs.
   """
   options, multiple = config.inference, coarsest_stride(config.model)
   versions = [(images, False)]

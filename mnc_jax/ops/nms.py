@@ -1,4 +1,4 @@
-"""Non-maximum suppression with static shapes: exact greedy, and soft."""
+"""NMS with static shapes: exact greedy, and soft."""
 
 import chex
 import jax

@@ -17,11 +17,11 @@ _BLOCK = 32
 
 
 def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height, width,
-               valid=None, mask_threshold=0.4, suppression="greedy", soft_nms_sigma=0.5,
+               valid=None, mask_threshold=0.4, nms="greedy", soft_nms_sigma=0.5,
                min_score=0.0):
   """Turns candidates of all categories into instances.
 
-  Per category, suppression chooses boxes; over all categories the best `max_instances`
+  Per category, NMS chooses boxes; over all categories the best `max_instances`
   stay. For each, the candidates of box IoU >= `similar_iou` vote: their
   masks, 0 outside their own boxes, are averaged in the image frame, weighted by their
   scores of the instance's category. The box then shrinks or grows to the average's bounds.
@@ -39,16 +39,16 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
     class_scores: [R, C], background first. 0, negative and NaN are never chosen and
       never vote.
     nms_iou: boxes of one category with a higher IoU with a better one go; soft
-      suppression has no use for it.
+      NMS has no use for it.
     similar_iou: candidates at or above this IoU vote.
     max_instances: int, D.
     height: pixels of the image, may be traced; boxes of instances end there.
     width: likewise.
     valid: [R] bool, False in padding. None: all count.
     mask_threshold: the average above it belongs to the instance.
-    suppression: "greedy" (`nms`), or "soft" (`soft_nms`): boxes that overlap a better one
+    nms: "greedy" (`ops.nms.nms`), or "soft" (`soft_nms`): boxes that overlap a better one
       stay, and their instances have the lowered scores. Votes have the candidates' own.
-    soft_nms_sigma: of soft suppression.
+    soft_nms_sigma: of soft-NMS.
     min_score: instances below it are not given; their candidates vote all the same.
 
   Returns:
@@ -63,7 +63,7 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
     None flows: instances are chosen.
 
   Raises:
-    ValueError: for another `suppression`.
+    ValueError: for another `nms`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -82,12 +82,12 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
   return vote_and_count(
       masks, boxes, class_scores, nms_iou=nms_iou, similar_iou=similar_iou,
       max_instances=max_instances, height=height, width=width, valid=valid,
-      mask_threshold=mask_threshold, suppression=suppression, soft_nms_sigma=soft_nms_sigma,
+      mask_threshold=mask_threshold, nms=nms, soft_nms_sigma=soft_nms_sigma,
       min_score=min_score)[0]
 
 
 def vote_and_count(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height,
-                   width, valid, mask_threshold, suppression, soft_nms_sigma, min_score):
+                   width, valid, mask_threshold, nms, soft_nms_sigma, min_score):
   """Turns candidates into instances as `vote_masks` does, and counts those without a place.
 
   Arguments are those of `vote_masks`.
@@ -107,7 +107,7 @@ def vote_and_count(masks, boxes, class_scores, *, nms_iou, similar_iou, max_inst
     usable &= valid[:, None]
   scores = jnp.where(usable, scores, 0.0)
   cut = clip_boxes(boxes, height, width)
-  suppress = _suppression(suppression, nms_iou, soft_nms_sigma)
+  suppress = _nms(nms, nms_iou, soft_nms_sigma)
   chosen, labels, chosen_scores, found, dropped = _choose_instances(
       cut, scores, suppress, max_instances, min_score)
   vote = functools.partial(_vote_for_one, masks, boxes, cut, scores, similar_iou, mask_threshold)
@@ -120,12 +120,12 @@ def vote_and_count(masks, boxes, class_scores, *, nms_iou, similar_iou, max_inst
       valid=found), dropped
 
 
-def _suppression(kind, nms_iou, sigma):
+def _nms(kind, nms_iou, sigma):
   """Returns a function that chooses among boxes [R, 4] with scores [R], as `soft_nms` does."""
   if kind == "soft":
     return functools.partial(soft_nms, sigma=sigma)
   if kind != "greedy":
-    raise ValueError(f'suppression is {kind!r}: it must be "greedy" or "soft"')
+    raise ValueError(f'NMS is {kind!r}: it must be "greedy" or "soft"')
 
   def greedy(boxes, scores, **options):
     indices, kept = nms(boxes, scores, iou_threshold=nms_iou, **options)

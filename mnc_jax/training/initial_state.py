@@ -24,7 +24,7 @@ def start_state(config: Config, manager, source):
     params, report = weights.load_pretrained(
         params, config.train.init_weights, config=config.model,
         reset_categories=config.train.init_reset_categories,
-        only_trunk=config.train.init_only_trunk, category_names=source.category_names)
+        only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
     origin = f"{report.kind}: {pathlib.Path(config.train.init_weights).name}"
   else:
@@ -58,11 +58,11 @@ def check_fresh_start(model: ModelConfig):
   Raises:
     ValueError: if a part that never moves has no weights to load.
   """
-  if model.trunk in DEPTHS and model.trunk_norm == "frozen_batch":
-    raise ValueError(f"the batch normalisation of the {model.trunk} trunk is frozen, but it starts "
-                     "from random weights: give --train.init-weights, or set --model.trunk-norm "
-                     "group --model.frozen-blocks 0")
-  if model.trunk != "small" and model.frozen_blocks:
-    raise ValueError(f"{model.frozen_blocks} blocks of the {model.trunk} trunk are frozen, but it "
-                     "starts from random weights: give --train.init-weights, or set "
+  if model.backbone in DEPTHS and model.backbone_norm == "frozen_batch":
+    raise ValueError(f"the batch normalisation of the {model.backbone} backbone is frozen, but "
+                     "it starts from random weights: give --train.init-weights, or set "
+                     "--model.backbone-norm group --model.frozen-blocks 0")
+  if model.backbone != "small" and model.frozen_blocks:
+    raise ValueError(f"{model.frozen_blocks} blocks of the {model.backbone} backbone are frozen, "
+                     "but it starts from random weights: give --train.init-weights, or set "
                      "--model.frozen-blocks 0")

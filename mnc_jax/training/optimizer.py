@@ -47,7 +47,7 @@ def parameter_groups(params, config: Config):
 def _is_frozen(names, config: ModelConfig):
   if not FROZEN_NORMS.isdisjoint(names):
     return True
-  # Heads have layers with names of the trunk's, like conv1.
+  # Heads have layers with names of the backbone's, like conv1.
   return names[0].endswith("features") and names[1] in frozen_layers(config)
 
 

@@ -80,7 +80,7 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, trunk="small", dense_width=8),
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8),
     ...                 train=TrainConfig(num_stages=3))
     >>> batch = mnc_jax.Batch(
     ...     images=jnp.full((1, 64, 64, 3), 90, jnp.uint8), image_sizes=jnp.array([[64, 64]]),

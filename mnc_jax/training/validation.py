@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
-from mnc_jax.data import Source, evaluation_batches, ground_truth, load_source, restrict
+from mnc_jax.data import Source, evaluation_batches, load_source, make_ground_truth, restrict
 from mnc_jax.evaluation import visualize
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import check_categories, make_predict_and_count, predict_all
@@ -30,7 +30,7 @@ class Validation(NamedTuple):
 
   Attributes:
     source: the evaluation split, or its first `train.evaluate_images`.
-    truth: of it, in COCO format.
+    ground_truth: of it, in COCO format.
     config: of the run.
     find: from `make_predict_and_count`.
     losses: from `make_eval_step`.
@@ -39,7 +39,7 @@ class Validation(NamedTuple):
     done: the file that tells the last step that was validated.
   """
   source: Source
-  truth: dict
+  ground_truth: dict
   config: Config
   find: Callable
   losses: Callable
@@ -70,7 +70,7 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names, notes
     save = functools.partial(
         checkpoint.save, best, config=config, categories=source, notes=notes)
     yield Validation(
-        source, ground_truth(source), config, make_predict_and_count([config]),
+        source, make_ground_truth(source), config, make_predict_and_count([config]),
         make_eval_step(config), best, Saver(best, save, saved=None),
         workdir / "best" / "validated")
 
@@ -88,7 +88,7 @@ def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
   results, counts = predict_all(
       validation.find, [state.params], validation.config, validation.source, beat=beat)
   # One process writes and decides; the others got the same results.
-  scores = summarise(validation.truth, results) | mean_losses(validation, state.params)
+  scores = summarise(validation.ground_truth, results) | mean_losses(validation, state.params)
   log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
   log.add_image("validation/predictions", draw_panel(validation.source, results), step)
   log.flush()
@@ -106,9 +106,9 @@ def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
       validation.done.write_text(str(step))
 
 
-def summarise(truth: dict, results) -> dict:
+def summarise(ground_truth: dict, results) -> dict:
   """Returns mAP^r at .5 and .7."""
-  scores = score_results(truth, results, protocols=("sds",))
+  scores = score_results(ground_truth, results, protocols=("sds",))
   return {"mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
           "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
 

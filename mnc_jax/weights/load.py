@@ -22,7 +22,7 @@ _MATCHERS = (model_file.match, release.match, resnet.match, vgg16.match)
 _CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
                     for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
                     for part in ("kernel", "bias")}
-# Models that were saved before these were parameters have none; a fresh trunk's are as good.
+# Models that were saved before these were parameters have none; a fresh backbone's are as good.
 _MAY_BE_ABSENT = {f"features/{name}" for name in PIXEL_PARAMETERS}
 _NAMES_TOLD = 8
 
@@ -49,7 +49,7 @@ class Report(NamedTuple):
 
 
 def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool = False,
-                    only_trunk: bool = False, category_names=None):
+                    only_backbone: bool = False, category_names=None):
   """Puts the weights of a file into `params`: an ImageNet model, or one of ours.
 
   Args:
@@ -59,7 +59,7 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
     config: the model that `params` belong to.
     reset_categories: leave the layers of stage 3 as they are whose shape depends on the number
       of categories: for other categories than those of the file.
-    only_trunk: take the shared features alone.
+    only_backbone: take the shared features alone.
     category_names: of the model. If the file is one of ours, its categories must be these, unless
       they are reset or not taken.
 
@@ -77,11 +77,11 @@ def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool
   """
   file = open_file(path)
   source, flat = find_source(file, config), traverse_util.flatten_dict(params, sep="/")
-  if not only_trunk:
+  if not only_backbone:
     _check_meaning(file, config, None if reset_categories else category_names)
-  wanted = {name: lazy for name, lazy in _for_each_trunk(source.arrays, flat).items()
+  wanted = {name: lazy for name, lazy in _for_each_backbone(source.arrays, flat).items()
             if not (reset_categories and name in _CATEGORY_LAYERS)
-            and (not only_trunk or _stage(name).endswith("features"))}
+            and (not only_backbone or _stage(name).endswith("features"))}
   placed = {name: lazy for name, lazy in wanted.items() if _stage(name) in map(_stage, flat)}
   if not placed:
     raise ValueError(f"{path} ({source.kind}) has no parameter that was asked for; it holds "
@@ -164,8 +164,8 @@ def _check_meaning(file, config, category_names):
     check_same_meaning(made, config, file.path)
 
 
-def _for_each_trunk(arrays, flat):
-  """Returns arrays with those of the one trunk also for the others of unshared features."""
+def _for_each_backbone(arrays, flat):
+  """Returns arrays with those of the one backbone also for the others of unshared features."""
   others = {f"{stage}_{name}": lazy for name, lazy in arrays.items() if _stage(name) == "features"
             for stage in ("mask", "category") if f"{stage}_{name}" in flat}
   return others | arrays
@@ -178,7 +178,7 @@ def _check_whole(file, placed, flat, allowed):
                    and name not in allowed and name not in _MAY_BE_ABSENT)
   if missing:
     raise ValueError(f"{file.path} lacks {', '.join(missing[:_NAMES_TOLD])}, which the model has: "
-                     f"use the config that it was trained with. {_TRUNK_ADVICE}")
+                     f"use the config that it was trained with. {_BACKBONE_ADVICE}")
 
 
 def _check_places(file, placed, flat):
@@ -186,7 +186,7 @@ def _check_places(file, placed, flat):
   extra = sorted(name for name in placed if name not in flat)
   if extra:
     raise ValueError(f"{file.path} has {', '.join(extra[:_NAMES_TOLD])}, which the model has not: "
-                     f"use the config that it was trained with. {_TRUNK_ADVICE}")
+                     f"use the config that it was trained with. {_BACKBONE_ADVICE}")
   for name, lazy in placed.items():
     found, expected = lazy.shape, tuple(flat[name].shape)
     if found != expected and name in _CATEGORY_LAYERS and found[:-1] == expected[:-1]:
@@ -199,8 +199,8 @@ def _check_places(file, placed, flat):
                        f"{expected}{_dense_advice(name)}")
 
 
-_TRUNK_ADVICE = ("Or take the trunk alone: --only-trunk of mnc import-weights, "
-                 "--train.init-only-trunk of mnc train.")
+_BACKBONE_ADVICE = ("Or take the backbone alone: --only-backbone of mnc import-weights, "
+                 "--train.init-only-backbone of mnc train.")
 _RESET_ADVICE = ("To begin the layers that depend on categories anew: --reset-categories of "
                  "mnc import-weights, --train.init-reset-categories of mnc train.")
 
@@ -208,7 +208,7 @@ _RESET_ADVICE = ("To begin the layers that depend on categories anew: --reset-ca
 def _dense_advice(name):
   if not name.startswith(("category_stage/fc6", "category_stage/fc7")):
     return ""
-  return (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. " + _TRUNK_ADVICE)
+  return (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. " + _BACKBONE_ADVICE)
 
 
 def _read_each_once(file, placed):

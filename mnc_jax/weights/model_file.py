@@ -142,22 +142,22 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
     told when they find no place.
 
   Raises:
-    ValueError: if the file says that its trunk is another than the model's.
+    ValueError: if the file says that its backbone is another than the model's.
   """
   if file.container != "safetensors" or not any(
       name.startswith(_STAGES) for name in file.arrays):
     return None
-  trunk = _trunk_name(file.metadata)
-  if trunk not in (None, config.trunk):
-    raise ValueError(f'{file.path} holds a model with model.trunk "{trunk}", but here it is '
-                     f'"{config.trunk}": set it to that, or take other weights')
+  backbone = _backbone_name(file.metadata)
+  if backbone not in (None, config.backbone):
+    raise ValueError(f'{file.path} holds a model with model.backbone "{backbone}", but here it is '
+                     f'"{config.backbone}": set it to that, or take other weights')
   return Source("a model of mnc_jax", dict(file.arrays), (), whole_stages=True)
 
 
-def _trunk_name(metadata):
-  """Returns the trunk that the config in the file names; None if there is no such entry."""
+def _backbone_name(metadata):
+  """Returns the backbone that the config in the file names; None if there is no such entry."""
   try:
-    return json.loads(metadata["config"])["model"]["trunk"]
+    return json.loads(metadata["config"])["model"]["backbone"]
   except (KeyError, TypeError, ValueError, RecursionError):
     return None
 

@@ -1,7 +1,7 @@
 """Does a model compute here what it computed where it was made?
 
 A small image and some numbers of each stage are stored with the weights. Boxes are fixed, and what
-is chosen by suppression and voting are candidates far from each other, so nothing that is compared
+is chosen by NMS and voting are candidates far from each other, so nothing that is compared
 hangs on a choice between near equals.
 """
 
@@ -85,8 +85,8 @@ def _run_stages(params, image, boxes, config):
   """Returns {output: list of numbers}, a stage at a time, each with only its own weights."""
   size = jnp.array(image.shape[:2], jnp.int32)
   extract = jax.jit(functools.partial(extract_features, config=config))
-  trunks = {name: tree for name, tree in params.items() if "features" in name}
-  features = extract(trunks, image[None], size[None])
+  backbones = {name: tree for name, tree in params.items() if "features" in name}
+  features = extract(backbones, image[None], size[None])
   features = jax.tree.map(lambda x: x[0], features)
   score = jax.jit(functools.partial(score_anchors, config=config))
   anchors = score({"box_stage": params["box_stage"]}, features, size)

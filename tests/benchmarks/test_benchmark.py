@@ -15,7 +15,7 @@ from benchmarks import data as benchmark_data
 from benchmarks import evaluation as benchmark_evaluation
 from benchmarks import flops
 from benchmarks.timing import median_seconds
-from mnc_jax.config import Config, InferenceConfig, ModelConfig, TrainConfig
+from mnc_jax.config import Config, InferenceConfig, ModelConfig, ProposalConfig, TrainConfig
 from mnc_jax.data.faults import refuse
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.data.readers.drawing import draw_image
@@ -33,31 +33,32 @@ def xla_flops(function, *arguments):
 
 
 def test_a_small_case_by_hand():
-  config = Config(model=SMALL, inference=InferenceConfig(num_proposals=2))
+  config = Config(model=SMALL, inference=InferenceConfig(proposals=ProposalConfig(num_proposals=2)))
   parts = flops.inference_flops(32, 48, config)
   assert parts["box_stage"] == 2 * 6 * (9 * 512 * 8 + 8 * 9 * 6)
   assert parts["roi_warp"] == 4 * 64 * 512 * 4 * 2
   assert parts["mask_stage"] == 2 * 4 * (4 * 4 * 512 * 6 + 6 * 25)
   assert parts["category_stage"] == 2 * 4 * (2 * (4 * 512 * 10 + 10 * 10) + 20 * 18)
-  first, second = flops.trunk_layers(32, 48)[:2]
+  first, second = flops.backbone_layers(32, 48)[:2]
   assert first == (1, 2 * 32 * 48 * 27 * 64)
   assert second == (1, 2 * 32 * 48 * 9 * 64 * 64)
 
 
 def test_vgg16_at_full_size_is_what_it_is_known_for():
   # 15.3 billion multiply-adds at 224 x 224 (He et al. 2016, table 1 and text, less fc6-8).
-  total = sum(count for _, count in flops.trunk_layers(224, 224))
+  total = sum(count for _, count in flops.backbone_layers(224, 224))
   assert total / 2 == pytest.approx(15.35e9, rel=0.01)
 
 
 def test_training_costs_three_times_the_forward_pass_but_for_what_is_frozen():
   train = TrainConfig(rois_per_image=4, num_stages=3)
-  config = Config(model=SMALL, train=train, inference=InferenceConfig(num_proposals=2))
+  config = Config(model=SMALL, train=train,
+                  inference=InferenceConfig(proposals=ProposalConfig(num_proposals=2)))
   forward = flops.inference_flops(32, 32, config)
   total = flops.training_flops(32, 32, config)
   for part in ("box_stage", "roi_warp", "mask_stage", "category_stage"):
     assert total[part] == 3 * forward[part]
-  layers = flops.trunk_layers(32, 32)
+  layers = flops.backbone_layers(32, 32)
   # Blocks 3 to 5, weights and inputs, but for the input of conv3_1.
   above = sum(count for block, count in layers if block > 2)
   assert total["features"] == forward["features"] + 2 * above - layers[4][1]
@@ -114,23 +115,23 @@ def test_convolutional_masks_agree_with_xla():
 
 
 @pytest.mark.parametrize("frozen_blocks", [1, 2])
-def test_the_trunk_and_its_gradient_agree_with_xla(frozen_blocks):
+def test_the_backbone_and_its_gradient_agree_with_xla(frozen_blocks):
   config = dataclasses.replace(SMALL, frozen_blocks=frozen_blocks)
   params = _abstract(features.init_features, config)
   images = jnp.zeros((1, 320, 320, 3), jnp.uint8)
   sizes = jnp.full((1, 2), 320, jnp.int32)
   forward = lambda p: features.extract_features(p, images, sizes, config=config)
-  layers = flops.trunk_layers(320, 320)
+  layers = flops.backbone_layers(320, 320)
   expected = sum(count for _, count in layers)
   assert xla_flops(forward, params) == pytest.approx(expected, rel=0.05)
-  expected += flops.trunk_backward(layers, frozen_blocks)
+  expected += flops.backbone_backward(layers, frozen_blocks)
   counted = xla_flops(jax.grad(lambda p: forward(p).sum()), params)
   assert counted == pytest.approx(expected, rel=0.05)
 
 
 def test_only_vgg16_is_counted():
   with pytest.raises(ValueError, match="small"):
-    flops.inference_flops(32, 32, Config(model=ModelConfig(trunk="small", num_categories=2)))
+    flops.inference_flops(32, 32, Config(model=ModelConfig(backbone="small", num_categories=2)))
 
 
 def test_the_median_leaves_the_first_call_out():

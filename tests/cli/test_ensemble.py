@@ -47,7 +47,7 @@ def run_predict(place, output, *ensemble):
   """Runs predict.py on the photograph; returns what it wrote."""
   predict.main(["--weights", str(place / "first.safetensors"), *map(str, ensemble),
                 "--output", str(place / output), str(place / "photograph.png"),
-                "--inference.num-proposals", "12"])
+                "--inference.proposals.num-proposals", "12"])
   assert (place / output / "photograph.png").is_file()
   return json.loads((place / output / "instances.json").read_text())
 
@@ -63,7 +63,7 @@ def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
   together = run_predict(place, "together", "--ensemble", place / "second.safetensors")
   assert [len(one) for one in configs] == [1, 2]
   assert [one.model.dense_width for one in configs[1]] == [32, 16]
-  assert [one.inference.num_proposals for one in configs[1]] == [12, 12]
+  assert [one.inference.proposals.num_proposals for one in configs[1]] == [12, 12]
   assert alone and together
   assert {record["category_id"] for record in together} <= {3, 7}
   assert [record["score"] for record in alone] != [record["score"] for record in together]

@@ -10,7 +10,7 @@ from helpers import tiny
 from helpers.toy_sets import make_source
 from mnc_jax.cli import evaluate
 from mnc_jax.cli import models as trained_models
-from mnc_jax.data import ground_truth
+from mnc_jax.data import make_ground_truth
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.model.inference import LeftOut
 from mnc_jax.structs import Instances
@@ -130,5 +130,5 @@ def test_results_are_written_for_other_tools(run, tmp_path):
                        / "evaluation.json").read_text())
   results = json.loads((tmp_path / "new" / "results.json").read_text())
   assert [(r["image_id"], r["category_id"]) for r in results][:3] == [(100, 3), (101, 3), (101, 3)]
-  again = score_results(ground_truth(make_source([(64, 64)] * 6)), results)
+  again = score_results(make_ground_truth(make_source([(64, 64)] * 6)), results)
   assert again == {name: scores[name] for name in again}

@@ -98,10 +98,10 @@ def test_a_coco_file_gives_names_with_their_ids(place, capsys):
   assert found == checkpoint.Categories(NAMES, (4, 9))
 
 
-def test_the_trunk_alone(place, capsys):
-  status, text = run_import(place, capsys, "--only-trunk", output="trunk")
+def test_the_backbone_alone(place, capsys):
+  status, text = run_import(place, capsys, "--only-backbone", output="backbone")
   assert status == 0, text
-  params, _, _ = checkpoint.load_params(place / "trunk")
+  params, _, _ = checkpoint.load_params(place / "backbone")
   expected, _ = weights.load_safetensors(place / "model.safetensors")
   jax.tree.map(np.testing.assert_array_equal, params["features"], expected["features"])
   assert (params["box_stage"]["conv"]["kernel"] != expected["box_stage"]["conv"]["kernel"]).any()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from helpers.records_by_hand import LEFT, TWO_CATS, make_box_result, make_result, make_truth
+from helpers.records_by_hand import LEFT, TWO_CATS, make_box_result, make_ground_truth, make_result
 from mnc_jax.cli import score
 
 MASK, BOX = make_result(1, 1, *LEFT, 0.9), make_box_result(1, 1, *LEFT, 0.9)
@@ -21,10 +21,10 @@ def write(path, content):
 @pytest.fixture
 def run(tmp_path):
   """A function that scores two contents and returns the JSON that was written."""
-  def run_score(results, *, truth=None, protocol="sds"):
-    truth = make_truth(TWO_CATS) if truth is None else truth
+  def run_score(results, *, ground_truth=None, protocol="sds"):
+    ground_truth = make_ground_truth(TWO_CATS) if ground_truth is None else ground_truth
     score.main(["--protocol", protocol, "--json", str(tmp_path / "new" / "out.json"),
-                "--ground-truth", str(write(tmp_path / "gt.json", truth)),
+                "--ground-truth", str(write(tmp_path / "gt.json", ground_truth)),
                 "--results", str(write(tmp_path / "res.json", results))])
     return json.loads((tmp_path / "new" / "out.json").read_text())
   return run_score
@@ -48,18 +48,18 @@ def test_nothing_found_scores_0(run):
 
 
 def test_polygons_and_run_lengths_are_read(run):
-  truth = make_truth(TWO_CATS)
-  truth["annotations"][0]["segmentation"] = [[0, 0, 10, 0, 10, 10, 0, 10]]
+  ground_truth = make_ground_truth(TWO_CATS)
+  ground_truth["annotations"][0]["segmentation"] = [[0, 0, 10, 0, 10, 10, 0, 10]]
   lengths = {"size": [20, 20], "counts": [200] + [10, 10] * 10}
-  found = run([MASK, MASK | {"segmentation": lengths}], truth=truth)
+  found = run([MASK, MASK | {"segmentation": lengths}], ground_truth=ground_truth)
   assert found["0.7"]["mean_ap_area"] == 1
 
 
 def test_instances_that_no_mask_can_match_are_told(run):
-  truth = make_truth(TWO_CATS)
-  truth["annotations"][1]["segmentation"] = {"size": [20, 20], "counts": [400]}
+  ground_truth = make_ground_truth(TWO_CATS)
+  ground_truth["annotations"][1]["segmentation"] = {"size": [20, 20], "counts": [400]}
   with pytest.warns(UserWarning, match=r"gt.json: 1 annotations have an empty mask.*ids 1$"):
-    assert run([MASK], truth=truth)["0.5"]["mean_ap_area"] == 0.5
+    assert run([MASK], ground_truth=ground_truth)["0.5"]["mean_ap_area"] == 0.5
 
 
 def rle(size, counts):
@@ -93,12 +93,12 @@ def test_faults_of_results_are_named_with_file_and_id(run, tmp_path, results, me
 
 
 def test_faults_of_the_ground_truth_are_named_with_file_and_id(run):
-  truth = make_truth(TWO_CATS)
-  truth["annotations"][1]["segmentation"]["size"] = [3, 3]
+  ground_truth = make_ground_truth(TWO_CATS)
+  ground_truth["annotations"][1]["segmentation"]["size"] = [3, 3]
   with pytest.raises(ValueError, match=r"gt.json: annotation 1 of image 1: .* size \[3, 3\]"):
-    run([MASK], truth=truth)
+    run([MASK], ground_truth=ground_truth)
   with pytest.raises(ValueError, match="gt.json is not in COCO format: no list 'images'"):
-    run([MASK], truth={})
+    run([MASK], ground_truth={})
 
 
 def test_a_mistake_ends_with_a_sentence_and_a_status(tmp_path):
@@ -120,15 +120,15 @@ def check_same(expected, found):
       assert found[key] == pytest.approx(value, abs=1e-9), key
 
 
-@pytest.mark.parametrize(("protocol", "folder", "truth", "results", "key"), [
+@pytest.mark.parametrize(("protocol", "folder", "ground truth", "results", "key"), [
     ("sds", "sds_eval", "ground_truth", "results", None),
     ("coco", "coco_eval", "instances_val2014_100", "instances_val2014_fakesegm100_results", "segm"),
     ("coco", "coco_eval", "instances_val2014_100", "instances_val2014_fakebbox100_results", "bbox"),
 ])
-def test_published_scores_are_reproduced(shared_dir, tmp_path, protocol, folder, truth, results,
+def test_published_scores_are_reproduced(shared_dir, tmp_path, protocol, folder, gt, results,
                                          key):
   folder = shared_dir / "reference" / folder
-  score.main(["--protocol", protocol, "--ground-truth", str(folder / f"{truth}.json"),
+  score.main(["--protocol", protocol, "--ground-truth", str(folder / f"{gt}.json"),
               "--results", str(folder / f"{results}.json"), "--json", str(tmp_path / "out.json")])
   expected = json.loads((folder / "expected.json").read_text())
   check_same(expected if key is None else {key: expected[key]},

@@ -314,7 +314,7 @@ def test_overrides_that_do_not_fit_the_weights_are_refused(run_here, workdir):
   for field, change, message in (
       ("model.mask_size", 14, "was 12 in training; set to 14 here it would make another model"),
       ("train.seed", 5, "was 0 in training; set to 5 here it would have no effect"),
-      ("inference.soft-nms-sigma", 0.3, "no effect without inference.suppression soft")):
+      ("inference.soft-nms-sigma", 0.3, "no effect without inference.nms soft")):
     status, text = run_here("evaluate", "--workdir", workdir, f"--{field}", change)
     assert status != 0
     assert "Traceback" not in text

@@ -42,11 +42,11 @@ def test_all_presets_have_possible_values():
     check_values(preset)
 
 
-@pytest.mark.parametrize(("trunk", "blocks"), [("vgg16", 5), ("resnet101", 4)])
-def test_more_frozen_blocks_than_there_are_are_refused(trunk, blocks):
-  frozen = lambda count: tiny.tiny_config(model={"trunk": trunk, "frozen_blocks": count})
+@pytest.mark.parametrize(("backbone", "blocks"), [("vgg16", 5), ("resnet101", 4)])
+def test_more_frozen_blocks_than_there_are_are_refused(backbone, blocks):
+  frozen = lambda count: tiny.tiny_config(model={"backbone": backbone, "frozen_blocks": count})
   check_values(frozen(blocks))
-  with pytest.raises(ValueError, match=f"frozen_blocks is {blocks + 1}, but the {trunk} trunk has"):
+  with pytest.raises(ValueError, match=f"frozen_blocks is {blocks + 1}, but the {backbone} .*has"):
     check_values(frozen(blocks + 1))
 
 
@@ -60,24 +60,25 @@ def test_weights_made_with_another_meaning_are_refused_by_field_and_values():
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"model": {"trunk": "vgg16"}}, r"model\.trunk_widths is .* without model\.trunk small"),
-    ({"model": {"trunk_norm": "group"}}, "model.trunk_norm is group, .* without a ResNet"),
+    ({"model": {"backbone": "vgg16"}}, r"backbone_widths is .* without model\.backbone small"),
+    ({"model": {"backbone_norm": "group"}}, "model.backbone_norm is group, .* without a ResNet"),
     ({"model": {"resnet_width": 32}}, "model.resnet_width is 32, .* without a ResNet"),
     ({"model": {"frozen_blocks": 1}}, "model.frozen_blocks is 1, .* VGG-16 or ResNet"),
     ({"model": {"pixel_mean_bgr": (1.0, 2.0, 3.0)}}, "model.pixel_mean_bgr .* VGG-16 or ResNet"),
     ({"model": {"partial_cells": True}}, "partial_cells is True, .* vgg16: set it to False"),
     ({"data": {"data_dir": "x", "train_annotations": "y"}}, "data.data_dir is x, .* prepared set"),
-    ({"model": {"trunk": "resnet50", "trunk_widths": (32, 64, 96, 128)}}, "dense_width is 32"),
+    ({"model": {"backbone": "resnet50", "backbone_widths": (32, 64, 96, 128)}},
+     "dense_width is 32"),
     ({"model": {"box_gradient": False, "box_gradient_clip": 0.1}}, "box_gradient_clip is 0.1"),
-    ({"train": {"num_stages": 3, "truth_in_stage_4": True}}, "truth_in_stage_4 is True"),
+    ({"train": {"num_stages": 3, "gt_in_stage_4": True}}, "gt_in_stage_4 is True"),
     ({"train": {"momentum": 0.5}}, "train.momentum is 0.5, .* without train.optimizer sgd"),
     ({"train": {"schedule": "cosine", "decay_steps": (5,)}}, r"train.decay_steps is \(5,\)"),
-    ({"train": {"init_only_trunk": True}}, "init_only_trunk is True, .* train.init_weights"),
-    ({"train": {"init_weights": "x", "init_only_trunk": True, "init_reset_categories": True}},
-     "init_reset_categories is True, .* of which more than the trunk"),
+    ({"train": {"init_only_backbone": True}}, "init_only_backbone is True, .* train.init_weights"),
+    ({"train": {"init_weights": "x", "init_only_backbone": True, "init_reset_categories": True}},
+     "init_reset_categories is True, .* of which more than the backbone"),
     ({"train": {"evaluate_images": 5}}, "evaluate_images is 5, .* without train.evaluate_every"),
-    ({"inference": {"soft_nms_sigma": 0.3}}, "soft_nms_sigma is 0.3, .*suppression soft"),
-    ({"inference": {"suppression": "soft", "nms_iou": 0.4}}, "nms_iou is 0.4, .* greedy"),
+    ({"inference": {"soft_nms_sigma": 0.3}}, "soft_nms_sigma is 0.3, .*inference.nms soft"),
+    ({"inference": {"nms": "soft", "nms_iou": 0.4}}, "nms_iou is 0.4, .* greedy"),
 ])
 def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
   with pytest.raises(ValueError, match=message):
@@ -85,7 +86,7 @@ def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
 
 
 def test_what_asks_for_nothing_is_left_alone():
-  small = {"trunk": "small", "frozen_blocks": 0, "partial_cells": False}
+  small = {"backbone": "small", "frozen_blocks": 0, "partial_cells": False}
   check_effects(tiny.override(config.paper(), model=small))
   check_effects(tiny.tiny_config(train={"schedule": "cosine", "decay_steps": ()}))
 

@@ -10,8 +10,8 @@ import pytest
 from mnc_jax.config import DataConfig
 from mnc_jax.data import (
   evaluation_batches,
-  ground_truth,
   load_source,
+  make_ground_truth,
   prepare,
   shapes,
   training_batches,
@@ -50,12 +50,12 @@ def test_reads_what_was_drawn(config):
 
 def test_ground_truth_fits_the_records(config):
   source = load_source(config, "eval")
-  truth = ground_truth(source)
-  areas = [a["area"] for a in truth["annotations"]]
+  ground_truth = make_ground_truth(source)
+  areas = [a["area"] for a in ground_truth["annotations"]]
   assert areas == [mask.sum() for index in range(5) for mask in source[index].masks]
-  assert len({a["id"] for a in truth["annotations"]}) == len(areas)
-  assert [c["name"] for c in truth["categories"]] == list(source.category_names)
-  assert "file_name" not in truth["images"][0]
+  assert len({a["id"] for a in ground_truth["annotations"]}) == len(areas)
+  assert [c["name"] for c in ground_truth["categories"]] == list(source.category_names)
+  assert "file_name" not in ground_truth["images"][0]
 
 
 def test_splits_and_restriction(config):

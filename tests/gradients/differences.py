@@ -35,7 +35,7 @@ class Row:
     draw: maps a numpy generator to the arguments at one interior point, of arrays and trees.
     wrt: numbers of the arguments that are differentiated.
     covers: the public functions, if not `call` itself, as "ops.boxes.box_iou".
-    plain: also taken operation by operation; for a trunk that compiles hundreds of programs.
+    plain: also taken operation by operation; for a backbone that compiles hundreds of programs.
   """
   name: str
   call: Callable

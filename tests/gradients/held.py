@@ -33,9 +33,9 @@ def record(functions, params, batch, key, *, config):
       return results[-1]
     return call
   shared = cascade.extract_features(params, batch.images, batch.image_sizes, config=config)
-  features, truth = jax.tree.map(lambda x: x[0], (shared, batch))
+  features, ground_truth = jax.tree.map(lambda x: x[0], (shared, batch))
   with _replaced(functions, recording):
-    cascade._image_losses(params, features, truth, jax.random.split(key, 1)[0],
+    cascade._image_losses(params, features, ground_truth, jax.random.split(key, 1)[0],
                           num_images=1, config=config)
   return results
 

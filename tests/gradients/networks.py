@@ -9,7 +9,7 @@ import numpy as np
 
 from gradients.differences import Row
 from gradients.operations import boxes_in
-from mnc_jax.config import ModelConfig
+from mnc_jax.config import ModelConfig, ProposalConfig
 from mnc_jax.model.backbones import features
 from mnc_jax.model.backbones.resnet import FROZEN_NORMS
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
@@ -17,7 +17,7 @@ from mnc_jax.structs import AnchorOutput, StageOutput
 
 _CHANNELS = 4
 MODEL = ModelConfig(
-    num_categories=3, trunk="small", trunk_widths=(4, 4, 6, 6), compute_dtype="float64",
+    num_categories=3, backbone="small", backbone_widths=(4, 4, 6, 6), compute_dtype="float64",
     normalize=True, anchor_scales=(2.0, 4.0), anchor_ratios=(1.0,), box_stage_width=6, roi_size=4,
     mask_hidden=6, mask_size=8, dense_width=6, frozen_blocks=0, resnet_width=4)
 _SIZE = np.array([28, 32], np.int32)
@@ -67,17 +67,17 @@ def _merged(moving, held):
   return merged
 
 
-def _category_row(trunk):
-  config = _model(trunk=trunk)
+def _category_row(backbone):
+  config = _model(backbone=backbone)
   init = functools.partial(category_stage.init_category_stage, config=config, channels=_CHANNELS)
   def call(moving, held, x, logits):
     return category_stage.predict_categories(_merged(moving, held), x, logits, config=config)
   def draw(rng):
     return (*_without_frozen(draw_params(rng, init)), _roi_features(rng),
             rng.normal(size=(3, MODEL.mask_size, MODEL.mask_size)))
-  return Row(f"predict_categories[{trunk}]", call, draw, (0, 2, 3),
+  return Row(f"predict_categories[{backbone}]", call, draw, (0, 2, 3),
              covers=("stages.category_stage.predict_categories", "resnet.residual_layer",
-                     "resnet.conv_norm"), plain=trunk == "small")
+                     "resnet.conv_norm"), plain=backbone == "small")
 
 
 def _score_row():
@@ -88,8 +88,8 @@ def _score_row():
       size=(3, 4, _CHANNELS))), (0, 1), covers=("stages.box_stage.score_anchors",))
 
 
-def _trunk_row(trunk, norm="frozen_batch"):
-  config = _model(trunk=trunk, trunk_norm=norm)
+def _backbone_row(backbone, norm="frozen_batch"):
+  config = _model(backbone=backbone, backbone_norm=norm)
   sizes = _SIZE[None]
   def call(moving, held, images):
     return features.extract_features(_merged(moving, held), images, sizes, config=config)
@@ -98,14 +98,15 @@ def _trunk_row(trunk, norm="frozen_batch"):
     images = rng.uniform(0, 255, (1, 32, 32, 3))
     images[:, _SIZE[0]:] = 0
     return (*_without_frozen(params), images)
-  return Row(f"extract_features[{trunk}{', ' + norm if trunk != 'small' else ''}]", call, draw,
+  kind = backbone if backbone == "small" else f"{backbone}, {norm}"
+  return Row(f"extract_features[{kind}]", call, draw,
              (0,), covers=("stages.features.extract_features", "pixels.center_pixels"), plain=False)
 
 
 def _propose(deltas, logits, anchors):
   output = AnchorOutput(anchors, logits, deltas, np.ones(len(anchors), bool))
-  return box_stage.propose_boxes(output, np.array([16, 16]), pre_nms=10, nms_iou=0.7,
-                                 num_proposals=6, min_box_size=1.0).boxes
+  return box_stage.propose_boxes(output, np.array([16, 16]), config=ProposalConfig(
+      pre_nms=10, num_proposals=6, min_box_size=1.0)).boxes
 
 
 def _propose_inputs(rng):
@@ -123,7 +124,8 @@ def _refine_inputs(rng):
 
 ROWS = (
     _mask_row("dense"), _mask_row("conv"), _category_row("small"), _category_row("resnet26"),
-    _score_row(), _trunk_row("small"), _trunk_row("resnet26"), _trunk_row("resnet26", "group"),
+    _score_row(), _backbone_row("small"), _backbone_row("resnet26"),
+    _backbone_row("resnet26", "group"),
     Row("propose_boxes", _propose, _propose_inputs, (0,),
         covers=("stages.box_stage.propose_boxes",)),
     Row("refine_boxes", _refine, _refine_inputs, (0, 1), covers=("stages.bridge.refine_boxes",)))

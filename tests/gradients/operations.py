@@ -69,29 +69,29 @@ def _category_loss_inputs(rng):
           np.array([2, 0, 1, 0]), rng.normal(size=(4, 4)))
 
 
-def truth_of_one_image():
+def gt_of_one_image():
   return jax.tree.map(lambda x: x[0], tiny.make_batch(1))
 
 
 def _joined(moved):
-  return roi_targets.join_truth(moved, np.ones(len(moved), bool), truth_of_one_image())[0]
+  return roi_targets.join_ground_truth(moved, np.ones(len(moved), bool), gt_of_one_image())[0]
 
 
 def _sampled(moved):
   count = len(moved)
   proposals = Proposals(moved, np.ones(count), np.ones(count, bool), np.arange(count),
                         np.int32(0))
-  return roi_targets.sample_rois(proposals, truth_of_one_image(), jax.random.key(3),
+  return roi_targets.sample_rois(proposals, gt_of_one_image(), jax.random.key(3),
                              config=tiny.tiny_config().train).boxes
 
 
 def _best_overlap(moved):
-  return roi_targets.match_truth(moved, truth_of_one_image())[::2]
+  return roi_targets.match_ground_truth(moved, gt_of_one_image())[::2]
 
 
-def _around_truth(rng):
-  truth = np.asarray(truth_of_one_image().boxes[:2], np.float64)
-  return (np.repeat(truth, 4, axis=0) + rng.normal(size=(8, 4)) * 3,)
+def _around_gt(rng):
+  ground_truth = np.asarray(gt_of_one_image().boxes[:2], np.float64)
+  return (np.repeat(ground_truth, 4, axis=0) + rng.normal(size=(8, 4)) * 3,)
 
 
 def _warp_rows():
@@ -161,7 +161,8 @@ ROWS = (
                      rng.uniform(size=(4, 3, 3))), (0,), covers=("losses.mask_stage_loss",)),
     Row("category_stage_loss", _category_loss, _category_loss_inputs, (0, 1, 2),
         covers=("losses.category_stage_loss",)),
-    Row("join_truth", _joined, _around_truth, (0,), covers=("roi_targets.join_truth",)),
-    Row("sample_rois", _sampled, _around_truth, (0,), covers=("roi_targets.sample_rois",)),
-    Row("match_truth", _best_overlap, _around_truth, (0,), covers=("roi_targets.match_truth",)),
+    Row("join_ground_truth", _joined, _around_gt, (0,), covers=("roi_targets.join_ground_truth",)),
+    Row("sample_rois", _sampled, _around_gt, (0,), covers=("roi_targets.sample_rois",)),
+    Row("match_ground_truth", _best_overlap, _around_gt, (0,),
+        covers=("roi_targets.match_ground_truth",)),
 )

@@ -3,7 +3,7 @@
 What is held in the differences: the targets that move with a RoI's own coordinates (`held.TARGETS`:
 box deltas from the RoI to its object, and its mask targets), taken at the base point. They are
 constants in the gradient by design; differences that let them move measure another function. The
-other choices (top-k, suppression, sampling, labels) are locally constant and are left free: one
+other choices (top-k, NMS, sampling, labels) are locally constant and are left free: one
 that changed within the step would show as a difference without a gradient.
 """
 
@@ -104,12 +104,12 @@ def image_inputs():
     shared = jax.jit(functools.partial(extract_features, config=config))(
         whole.params(), batch.images, batch.image_sizes)
     rng = np.random.default_rng(8)
-    truth = jax.tree.map(lambda x: x[0], batch)
-    boxes = np.repeat(np.asarray(truth.boxes[:2], np.float64), 3, axis=0)
+    ground_truth = jax.tree.map(lambda x: x[0], batch)
+    boxes = np.repeat(np.asarray(ground_truth.boxes[:2], np.float64), 3, axis=0)
     boxes = np.clip(boxes + rng.normal(size=(6, 4)) * 2, 3.0, 61.0)
-    # Where the trunk gives exact zeros, samples tie; that is no interior point.
+    # Where the backbone gives exact zeros, samples tie; that is no interior point.
     noisy = lambda x: x[0] + 0.2 * rng.normal(size=x.shape[1:])
-    return jax.tree.map(noisy, shared), jnp.asarray(boxes), truth
+    return jax.tree.map(noisy, shared), jnp.asarray(boxes), ground_truth
 
 
 def later_losses(boxes, features, held_targets, *, config):
@@ -117,20 +117,20 @@ def later_losses(boxes, features, held_targets, *, config):
 
   `held_targets` are those of an earlier call, None: of these boxes.
   """
-  truth, valid = image_inputs()[2], jnp.ones(len(boxes), bool)
+  ground_truth, valid = image_inputs()[2], jnp.ones(len(boxes), bool)
   terms, used = {}, []
   for first in (2, 4):
     output = mask_and_classify(whole.params(), features, boxes, valid, config=config,
-                               image_size=truth.image_sizes)
+                               image_size=ground_truth.image_sizes)
     if held_targets is None:
-      goal = roi_targets.roi_targets(boxes, valid, truth, config=config)
+      goal = roi_targets.roi_targets(boxes, valid, ground_truth, config=config)
       labels = roi_targets.mask_level_labels(goal, output.mask_logits, boxes, config=config.train)
     else:
       goal, labels = held_targets[len(used)]
     used.append((goal, labels))
     terms[f"loss_{first}"] = losses.mask_stage_loss(output.mask_logits, goal)
     terms[f"loss_{first + 1}"] = losses.category_stage_loss(output, goal, labels)
-    boxes = refine_boxes(output, truth.image_sizes, config=config.model)
+    boxes = refine_boxes(output, ground_truth.image_sizes, config=config.model)
   return terms, used
 
 

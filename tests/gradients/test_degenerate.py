@@ -90,7 +90,7 @@ def compiled(dtype, grid, method):
                                     has_aux=True))
 
 
-def no_truth(params, batch):
+def no_gt(params, batch):
   return params, batch._replace(valid=jnp.zeros_like(batch.valid))
 
 
@@ -122,16 +122,16 @@ def only_padding(params, batch):
   return params, jax.tree.map(jnp.zeros_like, batch)
 
 
-def truth_boxes(row):
+def gt_boxes(row):
   def change(params, batch):
     return params, batch._replace(boxes=jnp.broadcast_to(
         jnp.asarray(BOXES[row], batch.boxes.dtype), batch.boxes.shape))
-  change.__name__ = f"truth_box_{row}"
+  change.__name__ = f"gt_box_{row}"
   return change
 
 
-CASES = (no_truth, no_positive_roi, single_instance, equal_scores, equal_features, only_padding,
-         *map(truth_boxes, (0, 3, 4, 6)))
+CASES = (no_gt, no_positive_roi, single_instance, equal_scores, equal_features, only_padding,
+         *map(gt_boxes, (0, 3, 4, 6)))
 
 
 @pytest.mark.parametrize("dtype, grid, method", [

@@ -120,7 +120,7 @@ def _voted(boxes, scores):
 
 def _roi_targets(boxes, scores):
   del scores
-  goal = roi_targets.roi_targets(boxes, jnp.ones(4, bool), operations.truth_of_one_image(),
+  goal = roi_targets.roi_targets(boxes, jnp.ones(4, bool), operations.gt_of_one_image(),
                              config=tiny.tiny_config())
   return goal.masks, goal.box_deltas
 

@@ -9,7 +9,8 @@ from gradients.differences import to_float64
 from helpers import tiny
 from mnc_jax.model.cascade import init_params
 
-GROUPS = {"all parameters": (), "trunk": ("features",), "box deltas": ("box_stage", "box_deltas"),
+GROUPS = {"all parameters": (), "backbone": ("features",),
+          "box deltas": ("box_stage", "box_deltas"),
           "mask stage": ("mask_stage",), "category stage": ("category_stage",)}
 """Parts of the parameters that move in one direction. The box deltas of stage 1 reach L2 ... L5
 through the coordinates alone."""
@@ -18,10 +19,10 @@ through the coordinates alone."""
 def config(**model):
   """Returns a five-stage cascade in float64, in which proposals, too, are foreground."""
   return tiny.tiny_config(
-      model={"compute_dtype": "float64", "trunk_widths": (4, 8, 8, 8), "box_stage_width": 8,
+      model={"compute_dtype": "float64", "backbone_widths": (4, 8, 8, 8), "box_stage_width": 8,
              "mask_hidden": 8, "dense_width": 8, "mask_size": 6, "roi_size": 4, **model},
-      train={"num_proposals": 24, "rois_per_image": 10, "pre_nms": 60, "anchors_per_image": 16,
-             "roi_positive_iou": 0.3, "roi_positive_fraction": 0.8})
+      train={"proposals": {"num_proposals": 24, "pre_nms": 60}, "rois_per_image": 10,
+             "anchors_per_image": 16, "roi_positive_iou": 0.3, "roi_positive_fraction": 0.8})
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from mnc_jax.structs import Batch
 SIZE = jnp.array([100, 100])
 
 
-def truth(boxes, labels, *, crowd=None, masks=None, padding=1):
+def ground_truth(boxes, labels, *, crowd=None, masks=None, padding=1):
   """One image of a Batch with `padding` empty rows."""
   count = len(boxes)
   def pad(x, dtype):

@@ -46,7 +46,7 @@ def encode(box, anchor):
 
 
 def greedy_nms(boxes, scores, threshold, max_outputs, valid=None):
-  """Indices chosen by greedy suppression, best first, as a list."""
+  """Indices chosen by greedy NMS, best first, as a list."""
   valid = np.ones(len(scores), bool) if valid is None else valid
   left = [i for i in range(len(scores)) if valid[i] and not np.isnan(scores[i])]
   left.sort(key=lambda i: (-scores[i], i))
@@ -58,7 +58,7 @@ def greedy_nms(boxes, scores, threshold, max_outputs, valid=None):
 
 
 def soft_nms(boxes, scores, sigma, max_outputs, valid=None, min_score=0.0):
-  """(index, lowered score) of the boxes chosen by soft suppression, best first, as a list."""
+  """(index, lowered score) of the boxes chosen by soft-NMS, best first, as a list."""
   valid = np.ones(len(scores), bool) if valid is None else valid
   left = {i: float(scores[i]) for i in range(len(scores))
           if valid[i] and np.isfinite(scores[i]) and scores[i] > 0}

@@ -22,7 +22,7 @@ def make_box(rows, columns):
   return [columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0]]
 
 
-def make_truth(annotations, *, images=(1, 2), categories=("cat", "dog"), size=(20, 20)):
+def make_ground_truth(annotations, *, images=(1, 2), categories=("cat", "dog"), size=(20, 20)):
   """Ground truth of (image, category, rows, columns, iscrowd)."""
   return {
       "images": [{"id": i, "height": size[0], "width": size[1]} for i in images],
@@ -49,35 +49,35 @@ LEFT, RIGHT = ((0, 10), (0, 10)), ((0, 10), (10, 20))
 TWO_CATS = ((1, 1, *LEFT, 0), (1, 1, *RIGHT, 0))
 
 
-def random_records(rng, *, size=(40, 50), num_truth=25, num_results=60, reach=3):
+def random_records(rng, *, size=(40, 50), num_gt=25, num_results=60, reach=3):
   """Ground truth of rectangles of two categories in six images, and results up to `reach` off."""
   def corners():
     low = [rng.integers(0, side - 8) for side in size]
     return [(start, rng.integers(start + 4, side + 1)) for start, side in zip(low, size)]
   annotations = [(int(rng.integers(1, 7)), int(rng.integers(1, 3)), *corners(), 0)
-                 for _ in range(num_truth)]
-  truth = make_truth(annotations, images=range(1, 7), size=size)
+                 for _ in range(num_gt)]
+  ground_truth = make_ground_truth(annotations, images=range(1, 7), size=size)
   results = []
   for score in rng.permutation(num_results) / num_results:
-    image, category, rows, columns, _ = annotations[rng.integers(num_truth)]
+    image, category, rows, columns, _ = annotations[rng.integers(num_gt)]
     rows, columns = ([(max(low + move, 0), max(high + move, 1)) for (low, high), move in
                       zip((rows, columns), rng.integers(-reach, reach + 1, 2))])
     results.append(make_result(image, category, rows, columns, float(score), size=size)
                    | {"bbox": [float(x) for x in make_box(rows, columns)]})
-  for record in truth["annotations"]:
+  for record in ground_truth["annotations"]:
     record["bbox"] = coco_mask.toBbox(record["segmentation"]).tolist()
-  return truth, results
+  return ground_truth, results
 
 
-def coco_ap(truth, results, overlap):
+def coco_ap(ground_truth, results, overlap):
   """COCO's AP of all areas: mean over categories with instances and ten thresholds.
 
   Args:
     overlap: (result, annotation) -> number.
   """
   precisions = []
-  for category in sorted({record["category_id"] for record in truth["annotations"]}):
-    instances = [r for r in truth["annotations"] if r["category_id"] == category]
+  for category in sorted({record["category_id"] for record in ground_truth["annotations"]}):
+    instances = [r for r in ground_truth["annotations"] if r["category_id"] == category]
     found = sorted((r for r in results if r["category_id"] == category), key=lambda r: -r["score"])
     table = {(a["id"], id(r)): overlap(r, a) for r in found for a in instances
              if r["image_id"] == a["image_id"]}

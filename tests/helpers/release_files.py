@@ -11,12 +11,12 @@ from mnc_jax.weights.architectures.release import SHARED
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-def random_layers(*, trunk=None, dense=64, hidden=32, categories=21, mask_size=21, anchors=9,
+def random_layers(*, backbone=None, dense=64, hidden=32, categories=21, mask_size=21, anchors=9,
                   seed=0):
   """Returns {layer: (weights, bias)} in Caffe's order, such that activations are of order 1.
 
   Args:
-    trunk: channels of all convolutions, or None for those of VGG-16.
+    backbone: channels of all convolutions, or None for those of VGG-16.
     dense: width of fc6 and fc7.
     hidden: width of fc6_maskest.
     categories: background included.
@@ -33,10 +33,10 @@ def random_layers(*, trunk=None, dense=64, hidden=32, categories=21, mask_size=2
   for block, (channels, depth) in enumerate(BLOCKS, start=1):
     for layer in range(1, depth + 1):
       # Pixels are of order 70.
-      add(f"conv{block}_{layer}", trunk or channels, inputs, 3, 3,
+      add(f"conv{block}_{layer}", backbone or channels, inputs, 3, 3,
           scale=2.0 if inputs > 3 else 1 / 70**2)
-      inputs = trunk or channels
-  width = trunk or 512
+      inputs = backbone or channels
+  width = backbone or 512
   add("rpn_conv_3x3", width, inputs, 3, 3)
   add("rpn_cls_score", 2 * anchors, width, 1, 1, scale=1.0)
   # Anchors of 128 to 512 pixels shrink to what fits a small image.

@@ -32,9 +32,9 @@ def make_set():
       make_record(3, 1, (62, 78), score=0.6),                                       # Ignored.
       make_record(3, 1, (2, 20), score=0.2),                                        # Not shown.
       make_record(5, 2, MIDDLE, score=0.4)]                                         # Background.
-  truth = {"images": images, "annotations": annotations,
+  ground_truth = {"images": images, "annotations": annotations,
            "categories": [{"id": 1, "name": CAT}, {"id": 2, "name": DOG}, {"id": 3, "name": "x"}]}
-  return truth, results
+  return ground_truth, results
 
 
 def read_image(place):

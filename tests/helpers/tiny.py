@@ -5,7 +5,14 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from mnc_jax.config import Config, DataConfig, InferenceConfig, ModelConfig, TrainConfig
+from mnc_jax.config import (
+  Config,
+  DataConfig,
+  InferenceConfig,
+  ModelConfig,
+  ProposalConfig,
+  TrainConfig,
+)
 from mnc_jax.structs import Batch
 
 SIDE = 64
@@ -14,24 +21,25 @@ NUM_CATEGORIES = 3
 
 def tiny_config(**sections) -> Config:
   """A five-stage cascade on 64 x 64 images; `model=dict(...)` and the like override fields."""
+  proposals = ProposalConfig(pre_nms=100, num_proposals=16, min_box_size=2.0)
   config = Config(
       model=ModelConfig(
-          num_categories=NUM_CATEGORIES, trunk="small", trunk_widths=(8, 16, 16, 16),
+          num_categories=NUM_CATEGORIES, backbone="small", backbone_widths=(8, 16, 16, 16),
           box_stage_width=16, normalize=True, anchor_scales=(4.0, 8.0), anchor_ratios=(1.0,),
           roi_size=8, roi_method="matmul", mask_hidden=32, mask_size=12, dense_width=32),
       data=DataConfig(short_side=SIDE, long_side=SIDE, buckets=((SIDE, SIDE),), max_instances=4),
       train=TrainConfig(
-          anchors_per_image=64, pre_nms=100, num_proposals=16, min_box_size=2.0,
+          anchors_per_image=64, proposals=proposals,
           rois_per_image=12, optimizer="adamw", learning_rate=3e-3, num_steps=100),
-      inference=InferenceConfig(
-          pre_nms=100, num_proposals=16, min_box_size=2.0, max_instances=6))
+      inference=InferenceConfig(proposals=proposals, max_instances=6))
   return override(config, **sections)
 
 
-def override(config: Config, **sections) -> Config:
-  """Returns `config` with fields of its sections replaced."""
-  parts = {name: dataclasses.replace(getattr(config, name), **fields)
-           for name, fields in sections.items()}
+def override(config, **sections):
+  """Returns `config` with fields of its sections replaced; a dict stands for fields of a part."""
+  parts = {name: override(getattr(config, name), **value)
+           if dataclasses.is_dataclass(getattr(config, name)) and isinstance(value, dict) else value
+           for name, value in sections.items()}
   return dataclasses.replace(config, **parts)
 
 

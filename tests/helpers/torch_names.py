@@ -9,7 +9,7 @@ from mnc_jax.weights import Lazy
 DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
-def resnet_arrays(trunk, *, width=64, seed=0):
+def resnet_arrays(backbone, *, width=64, seed=0):
   """Returns {name: array}: He's kernels, and batch norms whose four parts all matter."""
   rng, arrays = np.random.default_rng(seed), {}
 
@@ -24,7 +24,7 @@ def resnet_arrays(trunk, *, width=64, seed=0):
 
   conv_norm("conv1", "bn1", width, 3, 7)
   inputs = width
-  for number, depth in enumerate(DEPTHS[trunk], start=1):
+  for number, depth in enumerate(DEPTHS[backbone], start=1):
     inner, outputs = width * 2 ** (number - 1), width * 2 ** (number + 1)
     for index in range(depth):
       block = f"layer{number}.{index}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from mnc_jax.config import ProposalConfig
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.backbones import features
 from mnc_jax.model.cascade import (
@@ -75,8 +76,8 @@ def test_three_stages_leave_the_last_two_out():
   assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3", "truncated_proposals_per_image"}
 
 
-def test_truth_boxes_join_stages_4_and_5_alone():
-  configs = tiny.tiny_config(), tiny.tiny_config(train={"truth_in_stage_4": True})
+def test_ground_truth_boxes_join_stages_4_and_5_alone():
+  configs = tiny.tiny_config(), tiny.tiny_config(train={"gt_in_stage_4": True})
   without, joined = (loss_fn(config)(tiny_params(), tiny.make_batch(), jax.random.key(1))[1]
                      for config in configs)
   for term in ("loss_1", "loss_2", "loss_3"):
@@ -214,7 +215,7 @@ def test_unshared_features_take_gradient_from_their_own_stage_alone():
   found = jax.jit(jax.jacrev(terms))(params, tiny.make_batch())
   moved = {term: {name for name in params if "features" in name and total_size(tree[name]) > 1e-6}
            for term, tree in found.items()}
-  # The category loss reaches the mask's trunk through the masks.
+  # The category loss reaches the mask's backbone through the masks.
   assert moved["loss_1"] == {"features"}
   assert moved["loss_2"] == moved["loss_4"] == {"mask_features"}
   assert moved["loss_3"] == moved["loss_5"] == {"mask_features", "category_features"}
@@ -300,10 +301,10 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), tiny_params())
     # The release's small mask weights would leave a gradient near rounding.
     params["mask_stage"]["mask"]["kernel"] *= 300
-    truth = jax.tree.map(lambda x: x[0], tiny.make_batch(1))
-    shared = features_of(params, truth.images[None], truth.image_sizes[None], config)
-    anchors = score_anchors(params, shared, truth.image_sizes, config=config)
-    overlap = roi_targets.box_iou(anchors.anchors, truth.boxes[:2]).max(axis=1)
+    ground_truth = jax.tree.map(lambda x: x[0], tiny.make_batch(1))
+    shared = features_of(params, ground_truth.images[None], ground_truth.image_sizes[None], config)
+    anchors = score_anchors(params, shared, ground_truth.image_sizes, config=config)
+    overlap = roi_targets.box_iou(anchors.anchors, ground_truth.boxes[:2]).max(axis=1)
     rows = jnp.argsort(-overlap)[:6]
 
     def boxes_of(deltas):
@@ -312,7 +313,7 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
 
     start = jax.random.normal(jax.random.key(3), (6, 4), jnp.float64) * 0.05
     valid = jnp.ones(6, bool)
-    goal = roi_targets.roi_targets(boxes_of(start), valid, truth, config=config)
+    goal = roi_targets.roi_targets(boxes_of(start), valid, ground_truth, config=config)
     assert goal.foreground.sum() >= 2
 
     @jax.jit
@@ -338,8 +339,8 @@ def test_proposals_pass_gradient_to_deltas_and_none_to_scores():
 
   def box_sum(deltas, logits):
     moved = output._replace(box_deltas=deltas, objectness_logits=logits)
-    return box_stage.propose_boxes(moved, batch.image_sizes[0], pre_nms=50, nms_iou=0.7,
-                                   num_proposals=8, min_box_size=2.0).boxes.sum()
+    return box_stage.propose_boxes(moved, batch.image_sizes[0], config=ProposalConfig(
+        pre_nms=50, num_proposals=8, min_box_size=2.0)).boxes.sum()
 
   by_deltas, by_logits = jax.grad(box_sum, (0, 1))(output.box_deltas, output.objectness_logits)
   assert 1 <= int((jnp.abs(by_deltas).sum(1) > 0).sum()) <= 8
@@ -356,7 +357,7 @@ def test_inference_has_twice_the_proposals_and_stays_inside_the_image():
   assert float(output.boxes.max()) <= 64
 
 
-def test_small_trunk_names_the_bucket_it_cannot_take():
+def test_small_backbone_names_the_bucket_it_cannot_take():
   config = tiny.tiny_config().model
   with pytest.raises(ValueError, match="multiples of 16 pixels, found 40 x 64"):
     features.extract_features(tiny_params()["features"], jnp.zeros((1, 40, 64, 3), jnp.uint8),

@@ -29,7 +29,7 @@ def test_an_empty_image_gives_no_instance_and_no_error():
 
 
 def test_where_all_boxes_are_too_small_nothing_is_found():
-  config = tiny.tiny_config(inference={"min_box_size": 1000.0})
+  config = tiny.tiny_config(inference={"proposals": {"min_box_size": 1000.0}})
   batch = tiny.make_batch()
   assert not find(config)(batch.images, batch.image_sizes).valid.any()
 

@@ -148,7 +148,7 @@ def test_models_vote_together_by_hand(monkeypatch):
 @pytest.mark.parametrize(("options", "scores"), [
     ({"min_score": 0.05}, [0.6, 0.1]),
     ({"min_score": 0.3}, [0.6]),
-    ({"suppression": "soft", "soft_nms_sigma": 1.0}, [0.6, 0.1, 0.2 * np.exp(-1)])])
+    ({"nms": "soft", "soft_nms_sigma": 1.0}, [0.6, 0.1, 0.2 * np.exp(-1)])])
 def test_options_of_the_config_reach_the_voting(options, scores):
   rows = [by_hand(10.0, 9.0, 0.6), by_hand(10.0, 9.0, 0.2), by_hand(40.0, 9.0, 0.1)]
   candidates = jax.tree.map(lambda *parts: jnp.concatenate([x[0] for x in parts]), *rows)
@@ -176,7 +176,7 @@ def test_an_ensemble_of_none_is_refused():
 
 def test_all_options_lower_for_accelerators():
   config = tiny.tiny_config(
-      inference={"flip": True, "scales": (0.5,), "suppression": "soft", "min_score": 0.1})
+      inference={"flip": True, "scales": (0.5,), "nms": "soft", "min_score": 0.1})
   shape = jax.ShapeDtypeStruct
   traced = jax.jit(functools.partial(predict, config=config)).trace(
       jax.eval_shape(lambda: init_params(jax.random.key(0), config)),

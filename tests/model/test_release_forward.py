@@ -27,7 +27,8 @@ FAR_CORNER = np.array([[0, 0, 1, 1]])
 CONFIG = tiny.override(
     presets.release(),
     model={"num_categories": 21, "dense_width": 64, "mask_hidden": 32, "roi_chunk": 5},
-    inference={"num_proposals": NUM_ROIS, "pre_nms": 60, "min_box_size": 12.0})
+    inference={"proposals": {
+        "num_proposals": NUM_ROIS, "pre_nms": 60, "min_box_size": 12.0}})
 assert_close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-3)
 
 
@@ -149,8 +150,7 @@ def test_stage_1_scores(our_anchors, their_features, theirs):
 def test_stage_1_boxes(our_anchors, theirs):
   options = CONFIG.inference
   found = box_stage.propose_boxes(
-      our_anchors, SIZE, pre_nms=options.pre_nms, nms_iou=options.proposal_nms_iou,
-      num_proposals=NUM_ROIS, min_box_size=options.min_box_size, inclusive_corners=True)
+      our_anchors, SIZE, config=options.proposals, inclusive_corners=True)
   assert found.valid.all()
   assert_close(found.boxes - FAR_CORNER, theirs["rois"])
   assert_close(found.scores, theirs["scores"])

@@ -1,4 +1,4 @@
-"""A ResNet with group normalisation learns from scratch, as the trunk and head of a cascade."""
+"""A ResNet with group normalisation learns from scratch, as the backbone and head of a cascade."""
 
 import functools
 
@@ -13,7 +13,7 @@ from mnc_jax.training.step import init_state, step_key, train_step
 STEPS = 40
 # Boxes of 16 and 32 pixels on cells of 16.
 CONFIG = tiny.tiny_config(
-    model={"trunk": "resnet26", "resnet_width": 8, "trunk_norm": "group", "frozen_blocks": 0,
+    model={"backbone": "resnet26", "resnet_width": 8, "backbone_norm": "group", "frozen_blocks": 0,
            "anchor_scales": (1.0, 2.0), "box_gradient_clip": 2.0**-11},
     train={"clip_norm": 3.0, "decay_steps": ()})
 

@@ -5,27 +5,27 @@ import io
 import json
 import math
 
-from helpers.records_by_hand import LEFT, RIGHT, TWO_CATS, make_box, make_result, make_truth
+from helpers.records_by_hand import LEFT, RIGHT, TWO_CATS, make_box, make_ground_truth, make_result
 from mnc_jax.cli import score
 from mutations.damage import damage_json, spell_json
 from mutations.outcomes import Family, require
 
 
 def _records():
-  truth = make_truth((*TWO_CATS, (2, 2, *RIGHT, 0), (2, 1, *LEFT, 1)))
-  truth["annotations"][0] |= {"bbox": [0, 0, 10, 10], "area": 100.0}
-  truth["annotations"][2]["segmentation"] = [[10, 0, 20, 0, 20, 10, 10, 10]]
+  ground_truth = make_ground_truth((*TWO_CATS, (2, 2, *RIGHT, 0), (2, 1, *LEFT, 1)))
+  ground_truth["annotations"][0] |= {"bbox": [0, 0, 10, 10], "area": 100.0}
+  ground_truth["annotations"][2]["segmentation"] = [[10, 0, 20, 0, 20, 10, 10, 10]]
   results = [make_result(1, 1, *LEFT, 0.9), make_result(1, 1, *RIGHT, 0.25),
              make_result(2, 2, *LEFT, 0.5)]
   for row, place in zip(results, (LEFT, RIGHT, LEFT)):
     row["bbox"] = make_box(*place)
   results[1]["segmentation"] = {"size": [20, 20], "counts": [200] + [10, 10] * 10}
-  return truth, results
+  return ground_truth, results
 
 
-def _lie(rng, truth, results):
+def _lie(rng, ground_truth, results):
   """Sizes and runs that would make pycocotools read past its arrays, or fill the memory."""
-  row, image = rng.choice(results + truth["annotations"]), rng.choice(truth["images"])
+  row, image = rng.choice(results + ground_truth["annotations"]), rng.choice(ground_truth["images"])
   huge = rng.choice((2**16, 2**24, 2**31, 2**32, 2**63, 10**30))
   way = rng.randrange(6)
   if way == 0:
@@ -45,11 +45,11 @@ def _lie(rng, truth, results):
 
 def write_results(rng, folder):
   """Writes both files and damages one of them."""
-  truth, results = _records()
+  ground_truth, results = _records()
   name = rng.choice(("gt.json", "res.json"))
-  contents = {"gt.json": truth, "res.json": results}
+  contents = {"gt.json": ground_truth, "res.json": results}
   if rng.randrange(4) == 0:
-    _lie(rng, truth, results)
+    _lie(rng, ground_truth, results)
     spelled = {}
   else:
     spelled = {name: spell_json(rng, damage_json(rng, contents[name]))}

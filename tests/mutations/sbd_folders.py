@@ -74,7 +74,7 @@ def _claims(rng):
 
 
 def _write_mat(rng, path):
-  way, truth = rng.randrange(16), {"Segmentation": LABELS, "Categories": CATEGORIES}
+  way, gt = rng.randrange(16), {"Segmentation": LABELS, "Categories": CATEGORIES}
   if way == 0:
     path.write_bytes(rng.choice((_zeros_bomb, lambda: _nested_bomb(300_000),
                                  lambda: _nested_bomb(500)))())
@@ -82,8 +82,8 @@ def _write_mat(rng, path):
     path.write_bytes(_claims(rng))
   else:
     if way <= 6:
-      truth[rng.choice(list(truth))] = rng.choice(_ODD)
-    top = rng.choice(({"GTinst": truth},) * 12 + ({}, {"GTinst": 3}, {"GTinst": [truth, truth]}))
+      gt[rng.choice(list(gt))] = rng.choice(_ODD)
+    top = rng.choice(({"GTinst": gt},) * 12 + ({}, {"GTinst": 3}, {"GTinst": [gt, gt]}))
     scipy.io.savemat(path, top, do_compression=rng.random() < 0.5)
     if way > 6:
       path.write_bytes(damage_bytes(rng, path.read_bytes()))

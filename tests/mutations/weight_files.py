@@ -30,7 +30,7 @@ _LIMIT = 2**29  # Numbers. No array that is read may have more.
 
 @functools.cache
 def _layers():
-  return random_layers(trunk=2, dense=8, hidden=4, categories=3)
+  return random_layers(backbone=2, dense=8, hidden=4, categories=3)
 
 
 @functools.cache

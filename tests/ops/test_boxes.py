@@ -141,11 +141,11 @@ def test_inclusive_corners_by_hand():
 def test_compiled_gradient_of_refining_clipping_and_overlap():
   rng = np.random.default_rng(6)
   with jax.enable_x64(True):
-    anchors, truth = _boxes64(rng, 40, 6.0), _boxes64(rng, 5, 6.0)
+    anchors, ground_truth = _boxes64(rng, 40, 6.0), _boxes64(rng, 5, 6.0)
     deltas = jnp.asarray(rng.normal(size=(40, 4)) * 0.3)
     @jax.jit
     def overlap(deltas):
-      return ops.box_iou(ops.clip_boxes(ops.decode_boxes(deltas, anchors), 20, 20), truth)
+      return ops.box_iou(ops.clip_boxes(ops.decode_boxes(deltas, anchors), 20, 20), ground_truth)
     assert np.count_nonzero(overlap(deltas)) > 40
     check_grads(overlap, (deltas,), order=1, modes=["rev"], eps=1e-7, rtol=1e-5)
 

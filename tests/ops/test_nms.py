@@ -1,4 +1,4 @@
-"""Greedy suppression."""
+"""Greedy NMS."""
 
 import jax
 import jax.numpy as jnp

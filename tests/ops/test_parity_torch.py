@@ -1,4 +1,4 @@
-"""Trunks and the ResNets' RoI head agree with PyTorch on the same random weights and images.
+"""Backbones and the ResNets' RoI head agree with PyTorch on the same random weights and images.
 
 What PyTorch computes is written here from the published architectures, in float64.
 """
@@ -77,21 +77,21 @@ def torch_c4(state, depths):
 
 
 @functools.lru_cache(maxsize=1)  # Each is some 600 MB.
-def resnet(trunk):
+def resnet(backbone):
   """Returns the config, our parameters by way of `match`, and the state for PyTorch."""
-  config = ModelConfig(trunk=trunk, num_categories=5)
-  arrays = torch_names.resnet_arrays(trunk)
+  config = ModelConfig(backbone=backbone, num_categories=5)
+  arrays = torch_names.resnet_arrays(backbone)
   source = match(torch_names.as_file(arrays), config)
   params = {path: jnp.asarray(array.read()) for path, array in source.arrays.items()}
   state = {name: torch.from_numpy(array).double() for name, array in arrays.items()}
   return config, traverse_util.unflatten_dict(params, sep="/"), state
 
 
-@pytest.mark.parametrize("trunk", ["resnet101", "resnet50"])
-def test_resnet_features_agree(trunk):
-  config, params, state = resnet(trunk)
+@pytest.mark.parametrize("backbone", ["resnet101", "resnet50"])
+def test_resnet_features_agree(backbone):
+  config, params, state = resnet(backbone)
   ours = our_features(params["features"], config)
-  assert relative_error(ours, torch_c4(state, torch_names.DEPTHS[trunk])) < BOUND
+  assert relative_error(ours, torch_c4(state, torch_names.DEPTHS[backbone])) < BOUND
 
 
 def test_resnet_head_of_each_roi_agrees():
@@ -114,7 +114,7 @@ def test_resnet_head_of_each_roi_agrees():
 
 
 def test_vgg16_features_agree():
-  config = ModelConfig(trunk="vgg16")
+  config = ModelConfig(backbone="vgg16")
   rng, x, params, inputs = np.random.default_rng(3), torch_images().flip(1), {}, 3
   x = x - torch.tensor(config.pixel_mean_bgr, dtype=torch.float64).reshape(1, 3, 1, 1)
   for block, (channels, depth) in enumerate(VGG_BLOCKS, start=1):

@@ -3,6 +3,7 @@
 Its boxes are inclusive corners, width = x2 - x1 + 1; they are converted here.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -84,11 +85,11 @@ def test_proposals_of_the_preset(load):
   output = AnchorOutput(
       anchors.reshape(-1, 4), jnp.stack([jnp.log1p(-scores), jnp.log(scores)], axis=1),
       jnp.asarray(data["deltas_hwa4"].reshape(-1, 4)), jnp.ones(len(scores), bool))
-  # The file was made for an image at scale 1 and with fewer boxes before the suppression.
+  # The file was made for an image at scale 1 and with fewer boxes before the NMS.
   found = propose_boxes(
       output, jnp.array([data["image_height"], data["image_width"]], jnp.int32),
-      pre_nms=int(data["pre_nms"]), min_box_size=float(data["min_size"]),
-      nms_iou=options.proposal_nms_iou, num_proposals=options.num_proposals,
+      config=dataclasses.replace(
+          options.proposals, pre_nms=int(data["pre_nms"]), min_box_size=float(data["min_size"])),
       inclusive_corners=RELEASE.model.inclusive_corners)
   assert found.valid.all()
   np.testing.assert_allclose(found.boxes - FAR_CORNER, data["out_boxes_inclusive"], atol=2e-3)
@@ -104,10 +105,10 @@ def test_masks_of_the_preset_are_resized_as_there(load):
 def test_the_files_were_made_with_the_presets_numbers(load):
   model, options = RELEASE.model, RELEASE.inference
   proposals, voting = load("proposals"), load("mask_voting")
-  assert int(proposals["post_nms"]) == options.num_proposals
-  assert float(proposals["nms_threshold"]) == options.proposal_nms_iou
+  assert int(proposals["post_nms"]) == options.proposals.num_proposals
+  assert float(proposals["nms_threshold"]) == options.proposals.nms_iou
   # Pixels of the file there, of the network here, 1.6 times as large at VOC's usual size.
-  assert float(proposals["min_size"]) * 1.6 == options.min_box_size
+  assert float(proposals["min_size"]) * 1.6 == options.proposals.min_box_size
   assert float(voting["nms_threshold"]) == options.nms_iou
   assert float(voting["similar_iou"]) == options.similar_iou
   assert float(voting["binarize"]) == options.mask_threshold

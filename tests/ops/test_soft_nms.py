@@ -1,4 +1,4 @@
-"""Soft suppression."""
+"""soft-NMS."""
 
 import jax
 import jax.numpy as jnp

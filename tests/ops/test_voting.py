@@ -208,12 +208,12 @@ def test_no_gradient_flows():
 def vote_softly():
   def one(masks, boxes, scores, min_score):
     return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
-                      height=HEIGHT, width=WIDTH, suppression="soft", soft_nms_sigma=0.4,
+                      height=HEIGHT, width=WIDTH, nms="soft", soft_nms_sigma=0.4,
                       min_score=min_score)
   return jax.jit(one)
 
 
-def test_soft_suppression_against_the_oracle(vote_softly):
+def test_soft_nms_against_the_oracle(vote_softly):
   candidates = _candidates(0)
   expected = oracles.vote_masks(*candidates, 0.3, 0.5, 8, HEIGHT, WIDTH, soft_nms_sigma=0.4)
   found = vote_softly(*candidates, 0.0)
@@ -228,7 +228,7 @@ def test_soft_suppression_against_the_oracle(vote_softly):
     assert np.sum(got & (soft > 0.4)) / np.sum(got | (soft > 0.4)) >= 0.9
 
 
-def test_soft_suppression_by_hand(vote_softly):
+def test_soft_nms_by_hand(vote_softly):
   # Two equal boxes: the worse comes last, after one elsewhere. Both masks vote .6 : .2 each time.
   boxes = jnp.array([[10, 20, 30, 40], [10, 20, 30, 40], [60, 20, 80, 40]], jnp.float32)
   masks = jnp.stack([jnp.ones((4, 4)), jnp.full((4, 4), 0.2), jnp.ones((4, 4))])
@@ -260,10 +260,10 @@ def test_the_smallest_score_takes_instances_but_no_votes():
     assert not np.any(a[4:])
 
 
-def test_an_unknown_suppression_is_named():
+def test_an_unknown_nms_is_named():
   with pytest.raises(ValueError, match="suppression is 'hard': it must be \"greedy\" or \"soft\""):
     vote_masks(jnp.ones((1, 4, 4)), jnp.ones((1, 4)), jnp.ones((1, 2)), nms_iou=0.3,
-               similar_iou=0.5, max_instances=1, height=9, width=9, suppression="hard")
+               similar_iou=0.5, max_instances=1, height=9, width=9, nms="hard")
 
 
 def test_instances_without_a_place_are_counted():
@@ -271,7 +271,7 @@ def test_instances_without_a_place_are_counted():
   scores = jnp.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0]])
   vote = functools.partial(
       vote_and_count, jnp.ones((3, 4, 4)), boxes, scores, nms_iou=0.3, similar_iou=0.5, height=40,
-      width=40, valid=None, mask_threshold=0.4, suppression="greedy", soft_nms_sigma=0.5)
+      width=40, valid=None, mask_threshold=0.4, nms="greedy", soft_nms_sigma=0.5)
   for places, min_score, dropped in ((4, 0.0, 0), (3, 0.0, 1), (3, 0.5, 0), (2, 0.0, 1)):
     instances, count = vote(max_instances=places, min_score=min_score)
     assert (int(instances.valid.sum()), int(count)) == (min(places, 4 - (min_score > 0)), dropped)

@@ -7,10 +7,10 @@ from mnc_jax.training import initial_state
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({}, "2 blocks of the vgg16 trunk are frozen.*init-weights.*frozen-blocks 0"),
-    ({"trunk": "resnet50"}, "normalisation of the resnet50 trunk is frozen.*trunk-norm group"),
-    ({"trunk": "resnet50", "trunk_norm": "group"}, "2 blocks of the resnet50 trunk are frozen"),
-    ({"trunk": "resnet101", "frozen_blocks": 0}, "batch normalisation of the resnet101"),
+    ({}, "2 blocks of the vgg16 backbone are frozen.*init-weights.*frozen-blocks 0"),
+    ({"backbone": "resnet50"}, "normalisation of the resnet50 .* frozen.*backbone-norm group"),
+    ({"backbone": "resnet50", "backbone_norm": "group"}, "2 blocks of the resnet50 backbone"),
+    ({"backbone": "resnet101", "frozen_blocks": 0}, "batch normalisation of the resnet101"),
 ])
 def test_what_never_moves_needs_weights(fields, message):
   with pytest.raises(ValueError, match=message):
@@ -18,7 +18,7 @@ def test_what_never_moves_needs_weights(fields, message):
 
 
 @pytest.mark.parametrize("fields", [
-    {"trunk": "small"}, {"frozen_blocks": 0},
-    {"trunk": "resnet26", "trunk_norm": "group", "frozen_blocks": 0}])
+    {"backbone": "small"}, {"frozen_blocks": 0},
+    {"backbone": "resnet26", "backbone_norm": "group", "frozen_blocks": 0}])
 def test_what_learns_may_start_anywhere(fields):
   initial_state.check_fresh_start(ModelConfig(**fields))

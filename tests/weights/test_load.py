@@ -87,9 +87,9 @@ def test_other_layers_and_shapes_are_refused(model_file, name, array, message):
     read(model_file)
 
 
-def test_the_trunk_of_a_model_can_be_taken_alone(model_file):
+def test_the_backbone_of_a_model_can_be_taken_alone(model_file):
   put(model_file, "mask_stage/mask/bias", None)
-  params, report = read(model_file, only_trunk=True)
+  params, report = read(model_file, only_backbone=True)
   assert {name.split("/")[0] for name in report.loaded} == {"features"}
   assert "mask_stage/mask/kernel" in report.left_over
   assert isinstance(params["mask_stage"]["mask"]["kernel"], jax.ShapeDtypeStruct)
@@ -119,15 +119,15 @@ def test_categories_can_be_reset(model_file, count):
                                 make_model()["category_stage"]["fc7"]["kernel"])
 
 
-def test_another_trunk_is_refused(tmp_path):
+def test_another_backbone_is_refused(tmp_path):
   weights.save_safetensors(tmp_path / "x", make_model(), {
-      "config": json.dumps({"model": {"trunk": "small"}})})
-  with pytest.raises(ValueError, match='with model.trunk "small", but here it is "vgg16"'):
-    read(tmp_path / "x", config=override(CONFIG, model={"trunk": "vgg16"}))
+      "config": json.dumps({"model": {"backbone": "small"}})})
+  with pytest.raises(ValueError, match='with model.backbone "small", but here it is "vgg16"'):
+    read(tmp_path / "x", config=override(CONFIG, model={"backbone": "vgg16"}))
 
 
 def test_a_model_without_a_mean_keeps_that_of_the_config(tmp_path):
-  config = override(CONFIG, model={"trunk": "vgg16"})
+  config = override(CONFIG, model={"backbone": "vgg16"})
   model = make_model(config)
   del model["features"]["pixel_mean"], model["features"]["pixel_scale"]
   weights.save_safetensors(tmp_path / "x", model, {})
@@ -145,10 +145,10 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     read(tmp_path / "x")
 
 
-def test_a_file_without_a_trunk_is_refused_if_that_is_asked_for(tmp_path):
+def test_a_file_without_a_backbone_is_refused_if_that_is_asked_for(tmp_path):
   weights.save_safetensors(tmp_path / "x", {"box_stage": make_model()["box_stage"]}, {})
   with pytest.raises(ValueError, match="no parameter that was asked for; it holds box_stage"):
-    read(tmp_path / "x", only_trunk=True)
+    read(tmp_path / "x", only_backbone=True)
 
 
 def test_an_array_at_two_places_is_read_once():
@@ -182,7 +182,7 @@ def test_long_lists_of_names_are_shortened():
                               "layer12.0, layer13.0, layer14.0, layer15.0 and 12 more)")
 
 
-def test_unshared_trunks_all_begin_with_the_one_of_the_file(tmp_path):
+def test_unshared_backbones_all_begin_with_the_one_of_the_file(tmp_path):
   shared, unshared = (tiny_config(model={"share_features": choice}) for choice in (True, False))
   params = jax.jit(lambda: init_params(jax.random.key(0), shared))()
   weights.save_safetensors(tmp_path / "one", params, {})
@@ -211,8 +211,8 @@ def test_a_saved_model_with_other_scales_of_deltas_is_refused(tmp_path):
   write_model(tmp_path / "x", ["a", "b"], box_delta_stds=(1.0, 1.0, 1.0, 1.0))
   with pytest.raises(ValueError, match="was made with model.box_delta_stds"):
     weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
-  # Of the trunk nothing hangs on it.
-  weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model, only_trunk=True)
+  # Of the backbone nothing hangs on it.
+  weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model, only_backbone=True)
 
 
 def test_equally_many_other_categories_are_refused_unless_reset(tmp_path):

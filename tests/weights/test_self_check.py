@@ -55,7 +55,7 @@ def test_a_changed_stage_is_the_first_that_deviates(stage, layer, part, first):
   assert deviations[first] > 0.1
 
 
-def test_a_suppression_that_finds_nothing_is_seen(monkeypatch):
+def test_a_nms_that_finds_nothing_is_seen(monkeypatch):
   # What a broken installation once looked like: nothing found, and no error.
   broken = lambda boxes, scores, *, max_outputs, **options: (
       jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool))

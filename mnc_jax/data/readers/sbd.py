@@ -56,24 +56,24 @@ def list_sbd(folder: pathlib.Path, report: Report) -> Listing:
                    "SegmentationObject and SegmentationClass of VOC 2012")
 
 
-def _make_listing(root, images, lists, read_truth, report):
+def _make_listing(root, images, lists, read_gt, report):
   categories = [{"id": place, "name": name} for place, name in enumerate(CATEGORY_NAMES, 1)]
   splits = read_lists(lists / "train.txt", lists / "val.txt", report)
   return Listing(categories, {
-      split: _make_entries(root, images, read_truth, names) for split, names in splits.items()})
+      split: _make_entries(root, images, read_gt, names) for split, names in splits.items()})
 
 
-def _make_entries(root, images, read_truth, names):
+def _make_entries(root, images, read_gt, names):
   annotation_ids = itertools.count(1)
   return [
       Entry(stable_id(name), (images / f"{name}.jpg").relative_to(root).as_posix(),
             functools.partial(_read, images / f"{name}.jpg",
-                              functools.partial(read_truth, root, name), annotation_ids))
+                              functools.partial(read_gt, root, name), annotation_ids))
       for name in names]
 
 
-def _read(image_path, read_truth, annotation_ids, report):
-  path, labels, categories = read_truth(report)
+def _read(image_path, read_gt, annotation_ids, report):
+  path, labels, categories = read_gt(report)
   check_image(image_path, labels.shape, path)
   rles, annotations = encode_labels(labels), []
   for label, category_id in categories.items():
@@ -98,8 +98,8 @@ def _read_mat(root, name, report):
   """Returns the file, its labels, and the category of each label, which may have no pixels."""
   del report  # What one instance can lack shows when its mask is made.
   path = root / "inst" / f"{name}.mat"
-  truth = _load_mat(path)
-  labels, categories = (_whole_numbers(path, field, truth[field]) for field in _FIELDS)
+  ground_truth = _load_mat(path)
+  labels, categories = (_whole_numbers(path, field, ground_truth[field]) for field in _FIELDS)
   labels, categories = np.where(labels == _VOID, 0, labels), categories.ravel().tolist()
   if labels.max(initial=0) > len(categories):
     raise ValueError(f"annotation {path}: GTinst.Segmentation has the instance {labels.max()}, "
@@ -127,15 +127,15 @@ def _load_mat(path):
   if not path.is_file():
     raise ValueError(f"there is no annotation {path}")
   try:
-    truth = read_struct(read_file(path), "GTinst")
+    ground_truth = read_struct(read_file(path), "GTinst")
   except ValueError as error:
     raise ValueError(f"annotation {path} cannot be read: {error}") from error
-  if truth is None:
+  if ground_truth is None:
     raise ValueError(f"annotation {path} has no GTinst")
   for field in _FIELDS:
-    if field not in truth:
+    if field not in ground_truth:
       raise ValueError(f"annotation {path} has no GTinst.{field}")
-  return truth
+  return ground_truth
 
 
 def _read_pngs(root, name, report):

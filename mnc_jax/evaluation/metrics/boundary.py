@@ -33,12 +33,12 @@ def average_precisions(ground_truth, results, *, width_ratio: float = 0.02) -> c
       overlaps=functools.partial(boundary_overlaps, width_ratio=width_ratio))
 
 
-def boundary_overlaps(found, truth, crowd, *, width_ratio: float = 0.02) -> np.ndarray:
+def boundary_overlaps(found, ground_truth, crowd, *, width_ratio: float = 0.02) -> np.ndarray:
   """Returns min(mask IoU, boundary IoU) where mask IoU is .5 or more, elsewhere mask IoU.
 
   Args:
     found: D RLEs.
-    truth: G RLEs of the same size.
+    ground_truth: G RLEs of the same size.
     crowd: [G] uint8, 1 for crowd regions: there the area of the found mask (or boundary)
       stands in place of the union.
     width_ratio: width of the boundary region as a part of the image's diagonal.
@@ -46,12 +46,12 @@ def boundary_overlaps(found, truth, crowd, *, width_ratio: float = 0.02) -> np.n
   Returns:
     [D, G] float64. Empty masks have 0.
   """
-  overlaps = coco_mask.iou(found, truth, crowd)
+  overlaps = coco_mask.iou(found, ground_truth, crowd)
   close = overlaps >= _LOWEST_THRESHOLD
   rows, columns = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
   if len(rows):
     boundaries = ([boundary_region(masks[place], width_ratio) for place in places]
-                  for masks, places in ((found, rows), (truth, columns)))
+                  for masks, places in ((found, rows), (ground_truth, columns)))
     part = np.ix_(rows, columns)
     overlaps[part] = np.minimum(overlaps[part], coco_mask.iou(*boundaries, crowd[columns]))
   return overlaps

@@ -81,12 +81,12 @@ def _index(ground_truth, results, kind):
   """Returns pycocotools' indices of ground truth and results, made of copies."""
   images = {image["id"]: image for image in ground_truth["images"]}
   # Numbered from 1: to pycocotools an instance with id 0 is never matched.
-  truth = [_copy(number, record, images, kind) | {
+  ground_truth = [_copy(number, record, images, kind) | {
       "area": read_area(record, images[record["image_id"]]), "iscrowd": int(is_crowd(record))}
       for number, record in enumerate(ground_truth["annotations"], start=1)]
   found = [_copy(number, record, images, kind) | {"score": float(record["score"])}
            for number, record in enumerate(results, start=1)]
-  return [_make_index(ground_truth, records) for records in (truth, found)]
+  return [_make_index(ground_truth, records) for records in (ground_truth, found)]
 
 
 def _copy(number, record, images, kind):
@@ -105,12 +105,12 @@ def _make_index(ground_truth, records):
 
 def _overlaps_of_image(evaluation, overlaps, image_id, category_id):
   """Takes the place of `COCOeval.computeIoU`: same order of rows, same number of them."""
-  truth, found = evaluation._gts[image_id, category_id], evaluation._dts[image_id, category_id]
-  if not truth or not found:
+  gt, found = evaluation._gts[image_id, category_id], evaluation._dts[image_id, category_id]
+  if not gt or not found:
     return []
   best = sorted(found, key=lambda record: -record["score"])[:evaluation.params.maxDets[-1]]
-  return overlaps(*([record["segmentation"] for record in records] for records in (best, truth)),
-                  np.array([record["iscrowd"] for record in truth], np.uint8))
+  return overlaps(*([record["segmentation"] for record in records] for records in (best, gt)),
+                  np.array([record["iscrowd"] for record in gt], np.uint8))
 
 
 def _summarize(precision, recall) -> dict:

@@ -99,8 +99,8 @@ def classify_errors(ground_truth, results, *, iou_threshold=0.5, min_score=0.0) 
                      f"{LOCALISATION_IOU} and be at most 1")
   check_records(ground_truth, results, "segm", allow_empty=True)
   images = {image["id"]: image for image in ground_truth["images"]}
-  truth, found = _by_image(ground_truth["annotations"]), _by_image(results)
-  judged = [classify_image(image, truth[key], found[key], iou_threshold=iou_threshold,
+  ground_truth, found = _by_image(ground_truth["annotations"]), _by_image(results)
+  judged = [classify_image(image, ground_truth[key], found[key], iou_threshold=iou_threshold,
                            min_score=min_score) for key, image in images.items()]
   return sorted(judged, key=lambda errors: -errors.cost)
 

@@ -49,32 +49,32 @@ def match_categories(annotations, results, images, categories, kind: str) -> dic
   for category in categories:
     parts, places, scores, first = [], [], [], 0
     for image, found in results[category].items():
-      truth = [record for _, record in annotations[category][image]]
-      parts.append(_match_image(truth, [record for _, record in found], images[image], first,
+      ground_truth = [record for _, record in annotations[category][image]]
+      parts.append(_match_image(ground_truth, [record for _, record in found], images[image], first,
                                 kind))
       places += [place for place, _ in found]
       scores += [record["score"] for _, record in found]
-      first += len(truth)
+      first += len(ground_truth)
     order = np.lexsort((places, -np.asarray(scores, np.float64)))
     joined = map(np.concatenate, zip(*parts, strict=True)) if parts else (np.zeros(0),) * 3
     matches[category] = Matches(*(column[order] for column in joined))
   return matches
 
 
-def _match_image(truth, found, image, first, kind):
+def _match_image(ground_truth, found, image, first, kind):
   """Returns `Matches` of one category in one image, whose instances are numbered from `first`."""
-  if not truth:
+  if not ground_truth:
     return Matches(np.zeros(len(found)), np.full(len(found), -1), np.zeros(len(found)))
-  overlaps, crowd_shares = measure_overlaps(found, truth, image, kind)
+  overlaps, crowd_shares = measure_overlaps(found, ground_truth, image, kind)
   return Matches(overlaps.max(1), first + overlaps.argmax(1), crowd_shares.max(1))
 
 
-def measure_overlaps(found, truth, image, kind: str):
+def measure_overlaps(found, ground_truth, image, kind: str):
   """Measures N results against G annotations of an image, whatever their categories.
 
   Args:
     found: results.
-    truth: annotations.
+    ground_truth: annotations.
     image: its record.
     kind: "segm" for IoU of masks, "bbox" for IoU of boxes.
 
@@ -82,12 +82,12 @@ def measure_overlaps(found, truth, image, kind: str):
     Two [N, G] arrays: IoU with each instance, 0 in the columns of crowd regions; and
     the part of the result's area that lies in each crowd region, 0 in the other columns.
   """
-  if not found or not truth:
-    return (np.zeros((len(found), len(truth))),) * 2
-  crowd = np.array([is_crowd(record) for record in truth])
+  if not found or not ground_truth:
+    return (np.zeros((len(found), len(ground_truth))),) * 2
+  crowd = np.array([is_crowd(record) for record in ground_truth])
   # For crowd regions pycocotools divides by the area of the result instead of the union.
   overlaps = coco_mask.iou([read_shape(record, image, kind) for record in found],
-                           [read_shape(record, image, kind) for record in truth],
+                           [read_shape(record, image, kind) for record in ground_truth],
                            crowd.astype(np.uint8))
   return np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
 

@@ -105,12 +105,12 @@ def check_records(ground_truth, results, kind: str, *, allow_empty: bool = False
   check_kind(ground_truth, results, kind)
 
 
-def check_kind(ground_truth, results, kind: str, *, truth_place: str = "the ground truth",
+def check_kind(ground_truth, results, kind: str, *, gt_place: str = "the ground truth",
                results_place: str = "the results") -> None:
   """Refuses records without the `kind` to be scored: masks ("segm") or boxes ("bbox").
 
   The box of an annotation without `bbox` is the bounds of its mask; a result's is not, for
-  a detector's boxes are not always those. Errors call `ground_truth` by `truth_place` and
+  a detector's boxes are not always those. Errors call `ground_truth` by `gt_place` and
   `results` by `results_place`.
 
   Raises:
@@ -121,7 +121,7 @@ def check_kind(ground_truth, results, kind: str, *, truth_place: str = "the grou
   field = _FIELD_OF_KIND[kind]
   for record in ground_truth["annotations"]:
     if field not in record and "segmentation" not in record:
-      raise ValueError(f"{truth_place}: annotation {record['id']} of image {record['image_id']} "
+      raise ValueError(f"{gt_place}: annotation {record['id']} of image {record['image_id']} "
                        f"has no {field!r}")
   for number, record in enumerate(results):
     if field not in record:

@@ -27,7 +27,7 @@ def make_card(rank: int, errors, names, pictures, min_score: float) -> str:
 <p class="cost">cost <b>{errors.cost:.2f}</b></p>
 </header>
 <div class="pictures">
-{_figure(pictures.truth, pictures, _describe_truth(errors))}
+{_figure(pictures.ground_truth, pictures, _describe_ground_truth(errors))}
 {_figure(pictures.results, pictures, _describe_results(errors, min_score))}
 </div>
 {_list_errors(errors, names, min_score)}
@@ -51,7 +51,7 @@ def _figure(path, pictures, caption):
           f'alt="{text}"></a></figure>')
 
 
-def _describe_truth(errors):
+def _describe_ground_truth(errors):
   crowds = sum(map(is_crowd, errors.annotations))
   parts = [plural(len(errors.annotations) - crowds, "instance")]
   if errors.missed:

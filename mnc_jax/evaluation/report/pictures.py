@@ -19,19 +19,19 @@ KIND_COLORS = {
 _MANY = 20
 _MAX_SIDE = 1024
 _QUALITY = 88
-_WHAT = ("truth", "results")
+_WHAT = ("ground truth", "results")
 
 
 class Pictures(NamedTuple):
   """Both pictures of an image.
 
   Attributes:
-    truth: path of the annotations' picture from the page, with / between folders.
+    ground_truth: path of the annotations' picture from the page, with / between folders.
     results: path of the results' picture, likewise.
     width: pixels of both.
     height: pixels of both.
   """
-  truth: str
+  ground_truth: str
   results: str
   width: int
   height: int
@@ -61,7 +61,7 @@ def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pic
     Where the pictures are, and their size.
   """
   paths = [f"images/{name}_{what}.jpg" for what in _WHAT]
-  drawings = [_draw_truth(image, errors, names), _draw_results(image, errors, names)]
+  drawings = [_draw_ground_truth(image, errors, names), _draw_results(image, errors, names)]
   for path, drawing in zip(paths, drawings, strict=True):
     drawing = _shrink(drawing)
     # Encoded here and written by Python: OpenCV fails without a reason.
@@ -71,7 +71,7 @@ def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pic
   return Pictures(*paths, width, height)
 
 
-def _draw_truth(image, errors, names):
+def _draw_ground_truth(image, errors, names):
   missed = {one.instance for one in errors.missed}
   colors, labels = [], []
   for place, record in enumerate(errors.annotations):

@@ -10,27 +10,27 @@ import chex
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
-from mnc_jax.model.backbones.hourglass import SmallTrunk
+from mnc_jax.model.backbones.hourglass import Hourglass
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS, EXPANSION, ResNetC4, block_names
 from mnc_jax.model.backbones.vgg16 import VGG16, VGG16_BLOCKS
 
 
 def feature_stride(config: ModelConfig) -> int:
-  """Returns the pixels of the network input a feature cell of `config`'s trunk."""
-  return 4 if config.trunk == "small" else 16
+  """Returns the pixels of the network input a feature cell of `config`'s backbone."""
+  return 4 if config.backbone == "small" else 16
 
 
 def feature_channels(config: ModelConfig) -> int:
-  """Returns K, the channels of the features of `config`'s trunk."""
-  if config.trunk in DEPTHS:
+  """Returns K, the channels of the features of `config`'s backbone."""
+  if config.backbone in DEPTHS:
     return 4 * EXPANSION * config.resnet_width
-  return config.trunk_widths[1] if config.trunk == "small" else VGG16_BLOCKS[-1][0]
+  return config.backbone_widths[1] if config.backbone == "small" else VGG16_BLOCKS[-1][0]
 
 
 def coarsest_stride(config: ModelConfig) -> int:
   """Returns the pixels that sides of padded images are to be multiples of, by `config`."""
-  return 2 ** len(config.trunk_widths) if config.trunk == "small" else 16
+  return 2 ** len(config.backbone_widths) if config.backbone == "small" else 16
 
 
 def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
@@ -44,26 +44,26 @@ def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
 
 
 def _blocks(config):
-  """Returns the names of the layers of each block of a trunk that may be pretrained."""
-  if config.trunk in DEPTHS:
+  """Returns the names of the layers of each block of a backbone that may be pretrained."""
+  if config.backbone in DEPTHS:
     return block_names(config)
-  if config.trunk == "vgg16":
+  if config.backbone == "vgg16":
     return tuple(tuple(f"conv{block}_{layer}" for layer in range(1, depth + 1))
                  for block, (_, depth) in enumerate(VGG16_BLOCKS, start=1))
   return ()
 
 
-def _trunk(config):
-  if config.trunk in DEPTHS:
+def _backbone(config):
+  if config.backbone in DEPTHS:
     return ResNetC4(config)
-  return VGG16(config) if config.trunk == "vgg16" else SmallTrunk(config)
+  return VGG16(config) if config.backbone == "vgg16" else Hourglass(config)
 
 
 def init_features(key, config: ModelConfig):
-  """Returns parameters of the trunk of `config`, drawn with `key`."""
+  """Returns parameters of the backbone of `config`, drawn with `key`."""
   images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
   sizes = jnp.full((1, 2), 32, jnp.int32)
-  return _trunk(config).init(key, images, sizes)["params"]
+  return _backbone(config).init(key, images, sizes)["params"]
 
 
 def extract_features(params, images, image_sizes, *, config: ModelConfig):
@@ -81,15 +81,16 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
     zeros.
 
   Raises:
-    ValueError: if the padded size, or `config.partial_cells`, does not fit the trunk.
+    ValueError: if the padded size, or `config.partial_cells`, does not fit the backbone.
   """
   chex.assert_rank([images, image_sizes], [4, 2])
   height, width = images.shape[1:3]
   coarsest = coarsest_stride(config)
-  if config.trunk == "small" and (height % coarsest or width % coarsest):
+  if config.backbone == "small" and (height % coarsest or width % coarsest):
     raise ValueError(
-        f"the small trunk needs image buckets in multiples of {coarsest} pixels, found {height} x "
-        f"{width}: change data.buckets")
-  if config.partial_cells and config.trunk != "vgg16":
-    raise ValueError(f"model.partial_cells is for model.trunk 'vgg16', found {config.trunk!r}")
-  return _trunk(config).apply({"params": params}, images, image_sizes)
+        f"the small backbone needs image buckets in multiples of {coarsest} pixels, found "
+        f"{height} x {width}: change data.buckets")
+  if config.partial_cells and config.backbone != "vgg16":
+    raise ValueError(
+        f"model.partial_cells is for model.backbone 'vgg16', found {config.backbone!r}")
+  return _backbone(config).apply({"params": params}, images, image_sizes)

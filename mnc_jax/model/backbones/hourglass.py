@@ -8,15 +8,15 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.padding import clear_outside
 
-# Rough centre and spread of 8-bit pixels, for the trunk that learns from scratch.
+# Rough centre and spread of 8-bit pixels, for the backbone that learns from scratch.
 _PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
 
 
-class SmallTrunk(nn.Module):
+class Hourglass(nn.Module):
   """A normalised hourglass at stride 4 that learns from scratch in minutes.
 
   Small objects need a fine stride, deciding what is an object needs a wide view. So
-  the trunk goes down to stride 16 and comes back up to 4, adding what it passed
+  the backbone goes down to stride 16 and comes back up to 4, adding what it passed
   (Lin et al. 2017, "Feature Pyramid Networks", figure 3). Layer normalisation looks at
   one cell at a time, so it cannot see the padding.
   """
@@ -27,7 +27,7 @@ class SmallTrunk(nn.Module):
   def __call__(self, images, image_sizes):
     """Maps [B, H, W, 3] uint8 RGB, H and W multiples of 16, to [B, H / 4, W / 4, K]."""
     dtype = jnp.dtype(self.config.compute_dtype)
-    widths = self.config.trunk_widths
+    widths = self.config.backbone_widths
     x = ((images.astype(jnp.float32) - _PIXEL_CENTRE) / _PIXEL_SPREAD).astype(dtype)
     x = clear_outside(x, image_sizes, 1)
     conv = functools.partial(self._conv, image_sizes=image_sizes)

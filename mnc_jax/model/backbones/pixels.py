@@ -1,12 +1,12 @@
-"""What a pretrained trunk does to pixels before its first kernel."""
+"""What a pretrained backbone does to pixels before its first kernel."""
 
 import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 
-# Parameters of a trunk that belong to its weights and are never trained. Scale is not folded into
-# the first kernel: that would then learn at another rate than the others, by the scale squared.
+# Parameters of a backbone that belong to its weights and are never trained. Scale is not folded
+# into the first kernel: that would then learn at another rate, by the scale squared.
 PIXEL_PARAMETERS = ("pixel_mean", "pixel_scale")
 
 

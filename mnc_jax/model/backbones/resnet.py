@@ -88,7 +88,7 @@ def conv_norm(x, image_sizes, *, config: ModelConfig, channels: int, kernel: int
               use_bias=False, dtype=x.dtype, kernel_init=nn.initializers.he_normal(),
               name=f"conv{place}")(x)
   inside = _inside(x, image_sizes, pixels)
-  if config.trunk_norm == "frozen_batch":
+  if config.backbone_norm == "frozen_batch":
     x = FrozenBatchNorm(name=f"bn{place}")(x)
   else:
     # The mean of no cells is NaN. Without an image take all cells, which are zero.
@@ -134,7 +134,7 @@ def residual_layer(x, image_sizes, *, config: ModelConfig, number: int, pixels: 
   Args:
     x: [N, h, w, K], zero outside the images.
     image_sizes: [N, 2] int32 (height, width) in pixels; None if all cells are inside.
-    config: the model, its trunk a ResNet.
+    config: the model, its backbone a ResNet.
     number: 1 ... 4. All but the first halve the map.
     pixels: of the network input a cell of `x`; without meaning if `image_sizes` is None.
 
@@ -163,7 +163,7 @@ class ResNetC4(nn.Module):
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images."""
     config, (height, width) = self.config, images.shape[1:3]
     # From scratch, numbers of order one; pretrained kernels bring their own scale.
-    scale = 1 / _PIXEL_SPREAD if config.trunk_norm == "group" else 1.0
+    scale = 1 / _PIXEL_SPREAD if config.backbone_norm == "group" else 1.0
     x = clear_outside(center_pixels(self, images, config=config, scale=scale), image_sizes, 1)
     x = nn.relu(conv_norm(x, image_sizes, config=config, channels=config.resnet_width, kernel=7,
                           stride=2, pixels=2, place="1"))
@@ -182,10 +182,10 @@ class ResNetC4(nn.Module):
 
 def block_names(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
   """Returns the names in `ResNetC4` of the layers of each block that `config` may freeze."""
-  norm = "bn1" if config.trunk_norm == "frozen_batch" else "gn1"
+  norm = "bn1" if config.backbone_norm == "frozen_batch" else "gn1"
   return (("conv1", norm), *(layer_names(config, number) for number in range(1, 4)))
 
 
 def layer_names(config: ModelConfig, number: int) -> tuple[str, ...]:
   """Returns the names of the blocks of layer `number`, 1 ... 4, by `config`: "layer1_0", ..."""
-  return tuple(f"layer{number}_{index}" for index in range(DEPTHS[config.trunk][number - 1]))
+  return tuple(f"layer{number}_{index}" for index in range(DEPTHS[config.backbone][number - 1]))

@@ -6,7 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.config import ModelConfig
+from mnc_jax.config import ModelConfig, ProposalConfig
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import as_float, clip_boxes, clip_corners, decode_boxes
 from mnc_jax.ops.nms import nms_and_count
@@ -69,21 +69,17 @@ def score_anchors(params, features, image_size, *, stride: int,
       valid=jnp.broadcast_to(inside[..., None], anchors.shape[:3]).reshape(-1))
 
 
-def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: float,
-                  num_proposals: int, min_box_size: float,
+def propose_boxes(output: AnchorOutput, image_size, *, config: ProposalConfig,
                   inclusive_corners: bool = False) -> Proposals:
   """Turns scored anchors into the boxes that stage 2 works on.
 
-  Decodes, clips, drops sides below `min_box_size`, takes the `pre_nms` best, and
+  Decodes, clips, drops sides below `config.min_box_size`, takes the `config.pre_nms` best, and
   suppresses what overlaps a better one (Ren et al. 2015, section 3.3).
 
   Args:
     output: from `score_anchors`.
     image_size: [2] int32 (height, width).
-    pre_nms: boxes that enter the suppression.
-    nms_iou: boxes above this IoU with a better one go.
-    num_proposals: R.
-    min_box_size: pixels.
+    config: fixes R = `num_proposals`.
     inclusive_corners: see `ModelConfig`.
 
   Returns:
@@ -95,11 +91,12 @@ def propose_boxes(output: AnchorOutput, image_size, *, pre_nms: int, nms_iou: fl
   boxes = clip(boxes, image_size[0], image_size[1])
   scores = jax.nn.softmax(output.objectness_logits)[:, 1]
   sides = jnp.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-  usable = output.valid & (sides >= min_box_size) & (sides > 0)
-  best, best_valid = top_indices(jnp.where(usable, scores, -jnp.inf), min(pre_nms, len(scores)))
+  usable = output.valid & (sides >= config.min_box_size) & (sides > 0)
+  best, best_valid = top_indices(
+      jnp.where(usable, scores, -jnp.inf), min(config.pre_nms, len(scores)))
   kept, valid, left = nms_and_count(
-      boxes[best], scores[best], iou_threshold=nms_iou, max_outputs=num_proposals,
-      valid=best_valid)
+      boxes[best], scores[best], iou_threshold=config.nms_iou,
+      max_outputs=config.num_proposals, valid=best_valid)
   chosen = best[kept]
   return Proposals(
       boxes=jnp.where(valid[:, None], boxes[chosen], 0.0),

@@ -34,7 +34,7 @@ class CategoryStage(nn.Module):
             classify(categories * 4, 0.001, "box_deltas"))
 
   def _path(self, x, suffix):
-    if self.config.trunk in DEPTHS:
+    if self.config.backbone in DEPTHS:
       return Conv5(self.config, name=f"conv5{suffix}")(x)
     dtype = jnp.dtype(self.config.compute_dtype)
     x = nn.max_pool(x, (2, 2), strides=(2, 2))

@@ -29,7 +29,7 @@ class DenseMaskStage(nn.Module):
 class ConvMaskStage(nn.Module):
   """Two 3 x 3 convolutions, then each cell predicts its own (M / S)^2 pixels.
 
-  The paper's dense layers lean on a pretrained trunk. From scratch they must learn the
+  The paper's dense layers lean on a pretrained backbone. From scratch they must learn the
   same edge once for every place in the box; convolutions learn it once (He et al. 2017,
   "Mask R-CNN", section 3).
   """

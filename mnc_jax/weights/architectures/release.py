@@ -16,7 +16,7 @@ from mnc_jax.weights.formats.lazy import Lazy, WeightsFile
 from mnc_jax.weights.sources import Source
 
 KIND = "MNC, five stages (the authors' release)"
-_TRUNK = tuple(f"conv{block}_{layer}" for block, layer in places(DEPTHS[16]))
+_BACKBONE = tuple(f"conv{block}_{layer}" for block, layer in places(DEPTHS[16]))
 _BOX_STAGE = {"rpn_conv_3x3": "conv", "rpn_cls_score": "objectness", "rpn_bbox_pred": "box_deltas"}
 _MASK_STAGE = {"fc6_maskest": "reduce", "mask_pred": "mask"}
 # cls_score is trained on box overlap alone; seg_cls_score, on the masks' too, is used at test.
@@ -24,7 +24,7 @@ _CATEGORY_STAGE = {
     "fc6": "fc6", "fc7": "fc7", "fc6_mask": "fc6_mask", "fc7_mask": "fc7_mask",
     "cls_score": "box_category", "seg_cls_score": "category", "bbox_pred": "box_deltas"}
 # Where each layer of the release has its place in the model.
-PLACES = ({layer: f"features/{layer}" for layer in _TRUNK}
+PLACES = ({layer: f"features/{layer}" for layer in _BACKBONE}
           | {layer: f"box_stage/{ours}" for layer, ours in _BOX_STAGE.items()}
           | {layer: f"mask_stage/{ours}" for layer, ours in _MASK_STAGE.items()}
           | {layer: f"category_stage/{ours}" for layer, ours in _CATEGORY_STAGE.items()})
@@ -45,7 +45,7 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
     config: the model.
 
   Returns:
-    All parameters of the model, and the mean that the trunk subtracts; None if the file has no
+    All parameters of the model, and the mean that the backbone subtracts; None if the file has no
     mask estimation. The deltas' kernels are divided by `config.box_delta_stds`, because the
     release writes them multiplied by its own. Each is read when its `Lazy` is; where the file
     has a layer's `_ext` as well, both are read then and compared.
@@ -75,7 +75,7 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
 
 def _check_config(file, config):
   """Refuses models that are built of other layers."""
-  for field, wanted in (("trunk", "vgg16"), ("mask_head", "dense"), ("normalize", False),
+  for field, wanted in (("backbone", "vgg16"), ("mask_head", "dense"), ("normalize", False),
                         ("share_features", True)):
     found = getattr(config, field)
     if found != wanted:
@@ -119,7 +119,7 @@ def _expected_shapes(file, config):
   """Returns {layer: shape of its weights} by the outputs of the layers before each."""
   outputs = lambda layer: _outputs(file, layer)
   shapes, inputs = {}, 3
-  for layer in _TRUNK:
+  for layer in _BACKBONE:
     shapes[layer] = (outputs(layer), inputs, 3, 3)
     inputs = outputs(layer)
   hidden, anchors = outputs("rpn_conv_3x3"), _count_anchors(config)
@@ -163,7 +163,7 @@ def _shared(file, name):
 
 def _convert(layer, weights, bias, channels, config):
   """Returns kernel and bias of a layer as the model holds them."""
-  if layer in _TRUNK or layer in ("rpn_conv_3x3", "rpn_bbox_pred"):
+  if layer in _BACKBONE or layer in ("rpn_conv_3x3", "rpn_bbox_pred"):
     return sources.convolution(weights), bias
   if layer == "rpn_cls_score":
     return _classes_last(sources.convolution(weights)), _classes_last(bias)

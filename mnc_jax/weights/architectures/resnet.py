@@ -35,7 +35,7 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
     A `Source`; None if the file has no ResNet. Shapes are not compared with the model's.
 
   Raises:
-    ValueError: if it is a ResNet that does not fit `config.trunk` or `config.trunk_norm`, if
+    ValueError: if it is a ResNet that does not fit `config.backbone` or `config.backbone_norm`, if
       it differs from torchvision's, or if arrays are missing.
   """
   names = {name for name in file.arrays if not name.endswith("num_batches_tracked")}
@@ -65,12 +65,12 @@ def _plain_kind(file, names, depths):
   unknown = f"a ResNet of {' + '.join(map(str, depths))} blocks"
   if not any(name.endswith(".conv3.weight") for name in names):
     raise ValueError(f"{file.path} holds {_BASIC.get(depths, unknown)}, made of basic blocks of "
-                     "two convolutions: the trunk is made of bottleneck blocks of three, as those "
-                     f"of {_choices()} are")
+                     "two convolutions: the backbone is made of bottleneck blocks of three, as "
+                     f"those of {_choices()} are")
   kind = _BOTTLENECK.get(depths, unknown)
   if "conv1.0.weight" in names:
     raise ValueError(f"{file.path} holds {kind} with a stem of several convolutions (ResNet-D, "
-                     "like timm's resnet50d): the trunk begins with one of 7 x 7")
+                     "like timm's resnet50d): the backbone begins with one of 7 x 7")
   stem, inner, conv2 = (file.arrays[name].shape if name in names else () for name in (
       "conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight"))
   if len(conv2) == 4 and conv2[0] != conv2[1]:
@@ -84,16 +84,16 @@ def _plain_kind(file, names, depths):
 
 
 def _check_config(file, names, depths, kind, config):
-  fitting = [trunk for trunk, blocks in DEPTHS.items() if blocks == depths]
+  fitting = [backbone for backbone, blocks in DEPTHS.items() if blocks == depths]
   if not fitting:
-    raise ValueError(f"{file.path} holds {kind}, which is no trunk of this library: its "
+    raise ValueError(f"{file.path} holds {kind}, which is no backbone of this library: its "
                      f"ResNets are {_choices()}")
-  if config.trunk not in fitting:
-    raise ValueError(f'{file.path} holds {kind}, but model.trunk is "{config.trunk}": set '
-                     f'model.trunk to "{fitting[0]}", or load other weights')
-  if config.trunk_norm == "group":
-    raise ValueError(f'{file.path} holds {kind}, but model.trunk_norm is "group", which '
-                     'learns from scratch: set model.trunk_norm to "frozen_batch", or leave '
+  if config.backbone not in fitting:
+    raise ValueError(f'{file.path} holds {kind}, but model.backbone is "{config.backbone}": set '
+                     f'model.backbone to "{fitting[0]}", or load other weights')
+  if config.backbone_norm == "group":
+    raise ValueError(f'{file.path} holds {kind}, but model.backbone_norm is "group", which '
+                     'learns from scratch: set model.backbone_norm to "frozen_batch", or leave '
                      "train.init_weights empty")
   if not any(name.endswith(".running_var") for name in names):
     raise ValueError(f"{file.path} holds {kind} without means and variances of batch "
@@ -130,7 +130,7 @@ def _place(array, ours, module, part):
 
 
 def _kernel(file, conv):
-  """Returns a kernel as the trunk holds it; the first reads blue first."""
+  """Returns a kernel as the backbone holds it; the first reads blue first."""
   name = f"{conv}.weight"
   array = file.arrays[name]
   if len(array.shape) != 4:

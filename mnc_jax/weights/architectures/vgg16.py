@@ -1,6 +1,6 @@
 """VGG-16 trained on ImageNet, from Keras, NumPy, torchvision, timm or Caffe.
 
-Its convolutions are the trunk; its two dense layers, where the file has them, begin both paths
+Its convolutions are the backbone; its two dense layers, where the file has them, begin both paths
 of stage 3 (paper, section 3.3, after Fast R-CNN).
 """
 
@@ -28,16 +28,16 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
 
   Raises:
     ValueError: if it is a VGG of another depth or with batch norm, lacks a convolution, has one
-      too many or of a wrong shape, or if the model's trunk is another.
+      too many or of a wrong shape, or if the model's backbone is another.
   """
   naming = find_naming(file)
   if naming is None:
     return None
   _check_layers(file, naming)
-  if config.trunk != "vgg16":
-    raise ValueError(f"{file.path} holds VGG-16 ({naming.kind}), but model.trunk is "
-                     f'"{config.trunk}": set it to "vgg16", or take other weights')
-  arrays, used = _trunk(file, naming)
+  if config.backbone != "vgg16":
+    raise ValueError(f"{file.path} holds VGG-16 ({naming.kind}), but model.backbone is "
+                     f'"{config.backbone}": set it to "vgg16", or take other weights')
+  arrays, used = _backbone(file, naming)
   for layer, name in zip(("fc6", "fc7"), naming.dense, strict=True):
     if name in file.arrays:
       arrays |= _dense(file, naming, layer, name)
@@ -49,12 +49,13 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
 def _check_layers(file: WeightsFile, naming: Naming):
   """Refuses other members of the family, and convolutions that are missing or too many."""
   if any(name.startswith("features.") and name.endswith("running_mean") for name in file.arrays):
-    raise ValueError(f"{file.path} holds a VGG with batch norm ({naming.kind}), but the trunk is "
-                     "VGG-16 without: take vgg16, not vgg16_bn")
+    raise ValueError(f"{file.path} holds a VGG with batch norm ({naming.kind}), but the backbone "
+                     "is VGG-16 without: take vgg16, not vgg16_bn")
   wanted = naming.layers(DEPTHS[16])
   for number, depths in DEPTHS.items():
     if number != 16 and naming.kernels == set(naming.layers(depths)):
-      raise ValueError(f"{file.path} holds VGG-{number} ({naming.kind}), but the trunk is VGG-16")
+      raise ValueError(f"{file.path} holds VGG-{number} ({naming.kind}), but the backbone "
+                       "is VGG-16")
   missing = [name for layer in wanted for name in (layer, naming.bias_of(layer))
              if name not in file.arrays]
   if missing:
@@ -66,8 +67,8 @@ def _check_layers(file: WeightsFile, naming: Naming):
                      f"{', '.join(extra)}")
 
 
-def _trunk(file, naming):
-  """Returns the trunk's arrays by our paths, and the names they have in the file."""
+def _backbone(file, naming):
+  """Returns the backbone's arrays by our paths, and the names they have in the file."""
   arrays = (sources.pixel_parameters_of_unit_rgb() if naming.unit_rgb else
             sources.pixel_parameters(sources.OXFORD_MEAN_BGR))
   used, inputs = set(), _CHANNELS[0]
@@ -84,7 +85,7 @@ def _trunk(file, naming):
 
 
 def _convolution(file, naming, name, inputs, outputs):
-  """Returns kernel and bias as the trunk holds them."""
+  """Returns kernel and bias as the backbone holds them."""
   bias_name = naming.bias_of(name)
   shape = (outputs, inputs, 3, 3) if naming.channels_first else (3, 3, inputs, outputs)
   for place, expected in ((name, shape), (bias_name, (outputs,))):
@@ -101,7 +102,7 @@ def _dense(file, naming, layer, name):
   """Returns kernel and bias of fc6 or fc7 for both paths of stage 3.
 
   Their shapes are compared with the model's when they are put in place, not here: who takes the
-  trunk alone need not care.
+  backbone alone need not care.
   """
   bias_name = naming.bias_of(name)
   if bias_name not in file.arrays:

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.toy_sets import coco_content
 from mnc_jax.config import DataConfig
-from mnc_jax.data import ground_truth, load_source, prepare, set_folder, summarize
+from mnc_jax.data import load_source, make_ground_truth, prepare, set_folder, summarize
 from mnc_jax.data.faults import Fault
 from mnc_jax.data.listing import Content, Entry, Listing
 from mnc_jax.data.prepared import builder, index
@@ -68,7 +68,7 @@ def test_records_come_back_as_they_were(tmp_path):
   assert record.crowd.tolist() == [False, False, True]
   np.testing.assert_array_equal(
       record.image, cv2.imdecode(np.frombuffer(expected.image, np.uint8), 1)[..., ::-1])
-  assert ground_truth(source)["images"][1] == {
+  assert make_ground_truth(source)["images"][1] == {
       "id": 1, "height": 30, "width": 40, "file_name": "1.jpg"}
 
 
@@ -201,7 +201,7 @@ def test_config_chooses_between_prepared_and_direct(tmp_path):
   direct = load_source(DataConfig(dataset="coco", **paths), "eval")
   source = load_source(config, "eval")
   assert (source.name, direct.name) == ("coco validation", str(folder / "instances_val.json"))
-  assert ground_truth(source) == ground_truth(direct)
+  assert make_ground_truth(source) == make_ground_truth(direct)
   with pytest.raises(ValueError, match="data.train_annotations is not given"):
     load_source(DataConfig(dataset="coco", data_dir=config.data_dir, **paths), "train")
 
@@ -267,11 +267,11 @@ def test_reference_data(shared_dir, tmp_path, name, folder, counts):
 def test_coco_keeps_ids_boxes_and_areas(shared_dir, tmp_path):
   folder = shared_dir / "data" / "coco_mini"
   _, source = _check_reference("coco", folder, tmp_path, [(288, 2383), (158, 1424)])
-  truth = ground_truth(source)
-  direct = ground_truth(load_coco(folder / "instances_val.json", folder / "val"))
-  assert truth["annotations"] == direct["annotations"]
-  assert truth["categories"] == direct["categories"]
-  assert [image["file_name"] for image in truth["images"]] == [
+  ground_truth = make_ground_truth(source)
+  direct = make_ground_truth(load_coco(folder / "instances_val.json", folder / "val"))
+  assert ground_truth["annotations"] == direct["annotations"]
+  assert ground_truth["categories"] == direct["categories"]
+  assert [image["file_name"] for image in ground_truth["images"]] == [
       f"val/{image['file_name']}" for image in direct["images"]]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.toy_sets import coco_content
 from mnc_jax.config import DataConfig
-from mnc_jax.data import ground_truth, load_source
+from mnc_jax.data import load_source, make_ground_truth
 from mnc_jax.data.readers.coco import load_coco
 from mnc_jax.data.records import BrokenImageError
 
@@ -42,11 +42,11 @@ def test_image_without_annotations_stays(write_coco):
 
 
 def test_ground_truth_keeps_ids_boxes_and_areas(write_coco):
-  truth = ground_truth(load_coco(*write_coco(coco_content())))
-  first, crowd, _ = truth["annotations"]
+  ground_truth = make_ground_truth(load_coco(*write_coco(coco_content())))
+  first, crowd, _ = ground_truth["annotations"]
   assert (first["category_id"], first["area"], first["bbox"]) == (20, 24.5, [2, 3, 6, 4])
   assert (crowd["iscrowd"], crowd["area"], crowd["bbox"]) == (1, 6, [1, 0, 1, 6])
-  assert json.loads(json.dumps(truth)) == truth
+  assert json.loads(json.dumps(ground_truth)) == ground_truth
 
 
 def test_empty_annotations_are_counted(write_coco):

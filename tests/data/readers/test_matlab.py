@@ -11,9 +11,9 @@ from mutations import sbd_folders
 from mutations.sbd_folders import _HEADER, _element, _matrix
 
 
-def _save(truth, *, packed=False):
+def _save(ground_truth, *, packed=False):
   made = io.BytesIO()
-  scipy.io.savemat(made, truth, do_compression=packed)
+  scipy.io.savemat(made, ground_truth, do_compression=packed)
   return made.getvalue()
 
 

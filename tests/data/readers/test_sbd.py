@@ -24,9 +24,9 @@ def _write_image(folder, name):
   cv2.imwrite(str(folder / f"{name}.jpg"), np.full((*LABELS.shape, 3), 90, np.uint8))
 
 
-def _write_mat(folder, name, truth):
+def _write_mat(folder, name, ground_truth):
   folder.mkdir(exist_ok=True)
-  scipy.io.savemat(folder / f"{name}.mat", truth)
+  scipy.io.savemat(folder / f"{name}.mat", ground_truth)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_instances_that_cannot_be_used(sbd_dir):
   assert "2009_000001.mat: instance 3 has no pixels" in faults[1].message
 
 
-@pytest.mark.parametrize(("truth", "message"), [
+@pytest.mark.parametrize(("ground truth", "message"), [
     ({"GTcls": {"Segmentation": LABELS}}, "2009_000001.mat has no GTinst$"),
     ({"GTinst": np.zeros((0, 0), [("Segmentation", "O"), ("Categories", "O")])},
      "2009_000001.mat has no GTinst$"),
@@ -106,14 +106,14 @@ def test_instances_that_cannot_be_used(sbd_dir):
     (None, "there is no annotation .*2009_000001.mat"),
     (b"MATLAB 5.0", "2009_000001.mat cannot be read"),
 ])
-def test_annotations_that_cannot_be_used(sbd_dir, truth, message):
+def test_annotations_that_cannot_be_used(sbd_dir, ground_truth, message):
   path = sbd_dir / "inst" / f"{NAMES[2]}.mat"
-  if isinstance(truth, dict):
-    _write_mat(path.parent, NAMES[2], truth)
-  elif truth is None:
+  if isinstance(ground_truth, dict):
+    _write_mat(path.parent, NAMES[2], ground_truth)
+  elif ground_truth is None:
     path.unlink()
   else:
-    path.write_bytes(truth)
+    path.write_bytes(ground_truth)
   with pytest.raises(ValueError, match=message):
     read_listing(list_sbd, sbd_dir)
 
@@ -152,16 +152,16 @@ _NOT_WHOLE = "a whole number, 0 ... 2147483647, is needed"
     ("Segmentation", _with(-2, np.int16)[0], f"has -2: {_NOT_WHOLE}"),
 ])
 def test_fields_are_whole_numbers(sbd_dir, field, value, message):
-  truth = {"Segmentation": LABELS, "Categories": np.array([[15.0], [3.0]])} | {field: value}
-  _write_mat(sbd_dir / "inst", NAMES[2], {"GTinst": truth})
+  ground_truth = {"Segmentation": LABELS, "Categories": np.array([[15.0], [3.0]])} | {field: value}
+  _write_mat(sbd_dir / "inst", NAMES[2], {"GTinst": ground_truth})
   with pytest.raises(ValueError, match=re.escape(f"2009_000001.mat: GTinst.{field} {message}")):
     read_listing(list_sbd, sbd_dir)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
 def test_whole_numbers_of_any_type_are_read(sbd_dir, dtype):
-  truth = {"Segmentation": LABELS.astype(dtype), "Categories": np.array([[15], [3]], dtype)}
-  _write_mat(sbd_dir / "inst", NAMES[2], {"GTinst": truth})
+  ground_truth = {"Segmentation": LABELS.astype(dtype), "Categories": np.array([[15], [3]], dtype)}
+  _write_mat(sbd_dir / "inst", NAMES[2], {"GTinst": ground_truth})
   _, contents, faults = read_listing(list_sbd, sbd_dir)
   assert not faults
   found = contents["validation"][0].annotations
@@ -200,9 +200,9 @@ def test_photographs(shared_dir):
   for entry, content in zip(found.splits["validation"], contents["validation"]):
     name = content.image.stem
     assert entry.image_id == stable_id(name)
-    truth = scipy.io.loadmat(folder / "inst" / f"{name}.mat")["GTinst"][0, 0]
+    ground_truth = scipy.io.loadmat(folder / "inst" / f"{name}.mat")["GTinst"][0, 0]
     names = [CATEGORY_NAMES[a["category_id"] - 1] for a in content.annotations]
-    assert names == [CATEGORY_NAMES[int(c) - 1] for c in truth["Categories"].ravel()]
+    assert names == [CATEGORY_NAMES[int(c) - 1] for c in ground_truth["Categories"].ravel()]
     masks = decode_masks([a["segmentation"] for a in content.annotations], content.size)
     painted = sum(mask.astype(int) * label for label, mask in enumerate(masks, 1))
-    np.testing.assert_array_equal(painted, truth["Segmentation"])
+    np.testing.assert_array_equal(painted, ground_truth["Segmentation"])

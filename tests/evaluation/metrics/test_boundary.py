@@ -5,12 +5,12 @@ from pycocotools import mask as coco_mask
 import pytest
 
 from helpers.records_by_hand import (
-    coco_ap,
-    encode,
-    make_result,
-    make_rle,
-    make_truth,
-    random_records,
+  coco_ap,
+  encode,
+  make_ground_truth,
+  make_result,
+  make_rle,
+  random_records,
 )
 from mnc_jax.evaluation.metrics import boundary, coco
 
@@ -70,15 +70,15 @@ def test_region_equals_the_slow_one():
 
 
 def test_a_shifted_square_by_hand():
-  truth = make_truth(((1, 1, (20, 80), (20, 80), 0),), images=(1,), size=BIG)
+  gt = make_ground_truth(((1, 1, (20, 80), (20, 80), 0),), images=(1,), size=BIG)
   results = [make_result(1, 1, (20, 80), (22, 82), 0.9, size=BIG)]
   # Masks: 58 * 60 of 3720 pixels, .935. Frames of 60^2 - 54^2 = 684 pixels share 6 rows of 58
   # and, in 54 rows, 2 columns: 456 of 912, .5.
-  assert coco.average_precisions(truth, results).numbers["AP"] == pytest.approx(0.9, abs=1e-12)
-  score = boundary.average_precisions(truth, results)
+  assert coco.average_precisions(gt, results).numbers["AP"] == pytest.approx(0.9, abs=1e-12)
+  score = boundary.average_precisions(gt, results)
   assert score.numbers["AP50"] == pytest.approx(1, abs=1e-12)
   assert score.numbers["AP"] == score.categories["cat"]["AP"] == pytest.approx(0.1, abs=1e-12)
-  wide = boundary.average_precisions(truth, results, width_ratio=0.2)  # All is boundary: 28 pixels.
+  wide = boundary.average_precisions(gt, results, width_ratio=0.2)  # All is boundary: 28 pixels.
   assert wide.numbers["AP"] > 0.8
 
 
@@ -105,14 +105,14 @@ def test_crowds_divide_by_the_area_of_the_result():
 def test_precision_equals_the_slow_one():
   def overlap(record, annotation):
     return slow_overlap(*(coco_mask.decode(x["segmentation"]) for x in (record, annotation)))
-  truth, results = random_records(np.random.default_rng(1), num_truth=15, num_results=30, reach=1)
-  found = boundary.average_precisions(truth, results).numbers["AP"]
-  assert found == pytest.approx(coco_ap(truth, results, overlap), abs=1e-9)
-  assert 0 < found < coco.average_precisions(truth, results).numbers["AP"]
+  gt, results = random_records(np.random.default_rng(1), num_gt=15, num_results=30, reach=1)
+  found = boundary.average_precisions(gt, results).numbers["AP"]
+  assert found == pytest.approx(coco_ap(gt, results, overlap), abs=1e-9)
+  assert 0 < found < coco.average_precisions(gt, results).numbers["AP"]
 
 
 def test_perfect_results_score_one_and_none_score_zero():
-  truth, _ = random_records(np.random.default_rng(2))
-  perfect = [record | {"score": 0.5} for record in truth["annotations"]]
-  assert boundary.average_precisions(truth, perfect).numbers["AP"] == pytest.approx(1, abs=1e-12)
-  assert boundary.average_precisions(truth, []).numbers["AP"] == 0
+  gt, _ = random_records(np.random.default_rng(2))
+  perfect = [record | {"score": 0.5} for record in gt["annotations"]]
+  assert boundary.average_precisions(gt, perfect).numbers["AP"] == pytest.approx(1, abs=1e-12)
+  assert boundary.average_precisions(gt, []).numbers["AP"] == 0

@@ -6,13 +6,13 @@ from pycocotools import mask as coco_mask
 import pytest
 
 from helpers.records_by_hand import (
-    LEFT,
-    TWO_CATS,
-    coco_ap,
-    make_box_result,
-    make_result,
-    make_truth,
-    random_records,
+  LEFT,
+  TWO_CATS,
+  coco_ap,
+  make_box_result,
+  make_ground_truth,
+  make_result,
+  random_records,
 )
 from mnc_jax.evaluation.metrics import coco
 
@@ -20,7 +20,7 @@ from mnc_jax.evaluation.metrics import coco
 def test_masks_by_hand():
   results = [make_result(1, 1, *LEFT, 0.9),              # IoU 1.
              make_result(1, 1, (0, 10), (12, 20), 0.7)]  # IoU .8.
-  numbers = coco.average_precisions(make_truth(TWO_CATS), results).numbers
+  numbers = coco.average_precisions(make_ground_truth(TWO_CATS), results).numbers
   # Seven thresholds, .5 to .8, reach both; three reach one of two: 51 of the 101 points.
   assert numbers["AP"] == pytest.approx((7 + 3 * 51 / 101) / 10, abs=1e-12)
   assert numbers["AP50"] == numbers["AP75"] == pytest.approx(1, abs=1e-12)
@@ -33,20 +33,20 @@ def test_masks_by_hand():
 
 def test_boxes_by_hand():
   results = [make_box_result(1, 1, (0, 10), (0, 7.5), 0.9)]  # IoU .75.
-  numbers = coco.average_precisions(make_truth(TWO_CATS[:1]), results, kind="bbox").numbers
+  numbers = coco.average_precisions(make_ground_truth(TWO_CATS[:1]), results, kind="bbox").numbers
   assert numbers["AP"] == pytest.approx(0.6, abs=1e-12)
   assert numbers["AR1"] == pytest.approx(0.6, abs=1e-12)
 
 
 def test_categories_are_told_apart_and_their_mean_is_the_whole():
-  truth, results = random_records(np.random.default_rng(3))
-  score = coco.average_precisions(truth, results)
+  gt, results = random_records(np.random.default_rng(3))
+  score = coco.average_precisions(gt, results)
   assert list(score.categories) == ["cat", "dog"]
   assert score.categories["cat"]["AP"] != score.categories["dog"]["AP"]
   for name in ("AP", "AP50", "AR10", "AR100"):
     mean = np.mean([numbers[name] for numbers in score.categories.values()])
     assert score.numbers[name] == pytest.approx(mean, abs=1e-12)
-  only_dogs = dict(truth, annotations=[a for a in truth["annotations"] if a["category_id"] == 2])
+  only_dogs = dict(gt, annotations=[a for a in gt["annotations"] if a["category_id"] == 2])
   alone = coco.average_precisions(only_dogs, results)
   assert list(alone.categories) == ["dog"]
   assert alone.categories["dog"] == score.categories["dog"] == alone.numbers
@@ -58,64 +58,64 @@ def test_precision_equals_the_slow_one(kind):
   def iou(record, annotation):
     return coco_mask.iou([record[field]], [annotation[field]], [0]).item()
   for seed in range(3):
-    truth, results = random_records(np.random.default_rng(seed))
-    found = coco.average_precisions(truth, results, kind=kind).numbers["AP"]
+    gt, results = random_records(np.random.default_rng(seed))
+    found = coco.average_precisions(gt, results, kind=kind).numbers["AP"]
     assert 0.1 < found < 0.9
-    assert found == pytest.approx(coco_ap(truth, results, iou), abs=1e-9)
+    assert found == pytest.approx(coco_ap(gt, results, iou), abs=1e-9)
 
 
 def test_an_instance_with_id_0_counts_like_others():
   # To pycocotools 0 says "not matched".
-  truth = make_truth(TWO_CATS[:1])
-  assert truth["annotations"][0]["id"] == 0
-  score = coco.average_precisions(truth, [make_result(1, 1, *LEFT, 0.9)])
+  gt = make_ground_truth(TWO_CATS[:1])
+  assert gt["annotations"][0]["id"] == 0
+  score = coco.average_precisions(gt, [make_result(1, 1, *LEFT, 0.9)])
   assert score.numbers["AP"] == pytest.approx(1, abs=1e-12)
 
 
 def test_a_masks_size_goes_by_its_pixels_not_by_its_box():
   # 40 x 40: a medium instance. The wrong result is of 100 pixels, but has a large box.
-  truth = make_truth(((1, 1, (0, 40), (0, 40), 0),), size=(200, 200))
+  gt = make_ground_truth(((1, 1, (0, 40), (0, 40), 0),), size=(200, 200))
   wrong = make_result(1, 1, (100, 110), (100, 110), 0.9, size=(200, 200)) | {
       "bbox": [50, 50, 100, 40]}
   right = make_result(1, 1, (0, 40), (0, 40), 0.5, size=(200, 200)) | {"bbox": [0, 0, 40, 40]}
-  numbers = coco.average_precisions(truth, [wrong, right]).numbers
+  numbers = coco.average_precisions(gt, [wrong, right]).numbers
   assert numbers["APm"] == pytest.approx(1, abs=1e-12)  # A small result is no false medium one.
   assert numbers["AP"] == pytest.approx(0.5, abs=1e-12)
 
 
 def test_the_files_area_decides_the_size_of_an_instance():
-  truth = make_truth(TWO_CATS[:1])
-  truth["annotations"][0]["area"] = 50.0**2
-  numbers = coco.average_precisions(truth, [make_result(1, 1, *LEFT, 0.9)]).numbers
+  gt = make_ground_truth(TWO_CATS[:1])
+  gt["annotations"][0]["area"] = 50.0**2
+  numbers = coco.average_precisions(gt, [make_result(1, 1, *LEFT, 0.9)]).numbers
   assert (numbers["APs"], numbers["APm"]) == (-1, pytest.approx(1, abs=1e-12))
 
 
 def test_no_results_score_zero():
-  score = coco.average_precisions(make_truth(TWO_CATS), [], kind="bbox")
+  score = coco.average_precisions(make_ground_truth(TWO_CATS), [], kind="bbox")
   assert score.numbers["AP"] == score.numbers["AR100"] == score.categories["cat"]["AP50"] == 0
 
 
 def test_text_ids_are_fine():
-  truth, results = make_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)]
-  expected = coco.average_precisions(truth, results)
-  for record in [*truth["annotations"], *results]:
+  gt, results = make_ground_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)]
+  expected = coco.average_precisions(gt, results)
+  for record in [*gt["annotations"], *results]:
     record["image_id"] = f"2007_{record['image_id']}"
-  for image in truth["images"]:
+  for image in gt["images"]:
     image["id"] = f"2007_{image['id']}"
-  assert coco.average_precisions(truth, results) == expected
+  assert coco.average_precisions(gt, results) == expected
 
 
 def test_nothing_is_printed_and_nothing_changed(capsys):
-  truth, results = random_records(np.random.default_rng(0))
-  before = copy.deepcopy((truth, results))
-  coco.average_precisions(truth, results)
-  assert (truth, results) == before
+  gt, results = random_records(np.random.default_rng(0))
+  before = copy.deepcopy((gt, results))
+  coco.average_precisions(gt, results)
+  assert (gt, results) == before
   assert capsys.readouterr() == ("", "")
 
 
 def test_an_unknown_kind_is_named():
   with pytest.raises(ValueError, match="kind 'masks': 'segm' or 'bbox'"):
-    coco.average_precisions(make_truth(TWO_CATS), [], kind="masks")
+    coco.average_precisions(make_ground_truth(TWO_CATS), [], kind="masks")
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])

@@ -20,7 +20,7 @@ def make_record(columns, *, category=1, rows=(0, 10), image=1, **fields):
           "segmentation": {"size": list(SIZE), "counts": counts}}
 
 
-def make_truth(annotations, *, images=(1,)):
+def make_ground_truth(annotations, *, images=(1,)):
   return {"images": [IMAGE | {"id": image} for image in images],
           "annotations": [record | {"id": number} for number, record in enumerate(annotations)],
           "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}
@@ -122,10 +122,10 @@ def test_cost_is_the_distance_of_the_scores_from_the_right_ones():
 
 
 def test_worst_images_come_first_and_equal_ones_in_the_order_given():
-  truth = make_truth([make_record(LEFT, image=image) for image in (5, 3, 8)],
+  gt = make_ground_truth([make_record(LEFT, image=image) for image in (5, 3, 8)],
                      images=(5, 3, 8, 4, 2))
   results = [make_record(LEFT, image=3, score=0.9), make_record(MIDDLE, image=8, score=0.5)]
-  found = errors.classify_errors(truth, results)
+  found = errors.classify_errors(gt, results)
   assert [one.image["id"] for one in found] == [8, 5, 3, 4, 2]
   assert [one.cost for one in found] == pytest.approx([1.5, 1, 0.1, 0, 0], abs=1e-12)
 
@@ -134,12 +134,12 @@ def test_another_threshold_moves_the_limits():
   found = judge_one(TWO, [make_record((0, 6), score=0.9)], iou_threshold=0.7)
   assert kinds_of(found) == ["localisation"]
   with pytest.raises(ValueError, match="must lie above 0.1"):
-    errors.classify_errors(make_truth([]), [], iou_threshold=0.1)
+    errors.classify_errors(make_ground_truth([]), [], iou_threshold=0.1)
 
 
 def test_empty_sets_and_images():
-  assert errors.classify_errors(make_truth([], images=()), []) == []
-  alone, = errors.classify_errors(make_truth([]), [])
+  assert errors.classify_errors(make_ground_truth([], images=()), []) == []
+  alone, = errors.classify_errors(make_ground_truth([]), [])
   assert alone == errors.ImageErrors(IMAGE, (), (), (), 0, 0.0)
   assert kinds_of(judge_one([], [make_record(LEFT, score=0.4)])) == ["background"]
   assert errors.count_kinds([]) == {}
@@ -148,32 +148,32 @@ def test_empty_sets_and_images():
 
 def test_unknown_images_are_refused():
   with pytest.raises(ValueError, match="result 0 of image 1 has no 'segmentation'"):
-    errors.classify_errors(make_truth(TWO), [
+    errors.classify_errors(make_ground_truth(TWO), [
         {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}])
   with pytest.raises(ValueError, match="annotations name 1 unknown category_id: 9"):
-    errors.classify_errors(make_truth([make_record(LEFT, category=9)]), [])
+    errors.classify_errors(make_ground_truth([make_record(LEFT, category=9)]), [])
   with pytest.raises(ValueError, match="unknown image_id: 7"):
-    errors.classify_errors(make_truth([]), [make_record(LEFT, image=7, score=0.5)])
+    errors.classify_errors(make_ground_truth([]), [make_record(LEFT, image=7, score=0.5)])
 
 
 def test_counts_by_category_and_confusions():
   results = [make_record(LEFT, score=0.9), make_record(LEFT, score=0.8),
              make_record(RIGHT, score=0.7), make_record((32, 40), score=0.6)]
-  found = errors.classify_errors(make_truth(list(TWO)), results)
+  found = errors.classify_errors(make_ground_truth(list(TWO)), results)
   assert errors.count_kinds(found) == {
       1: {"found": 1, "duplicate": 1, "confusion": 2, "instances": 1},
       2: {"missed": 1, "instances": 1}}
   assert errors.count_confusions(found) == {(1, 2): 2}
 
 
-def check_counts_agree(truth, results):
+def check_counts_agree(gt, results):
   """The kinds split what `voc` counts as false; the rest is the same."""
-  names = {category["id"]: category["name"] for category in truth["categories"]}
-  numbered = [record | {"id": number} for number, record in enumerate(truth["annotations"])]
-  truth = truth | {"annotations": numbered}
-  counts = errors.count_kinds(errors.classify_errors(truth, results))
+  names = {category["id"]: category["name"] for category in gt["categories"]}
+  numbered = [record | {"id": number} for number, record in enumerate(gt["annotations"])]
+  gt = gt | {"annotations": numbered}
+  counts = errors.count_kinds(errors.classify_errors(gt, results))
   for category, count in counts.items():
-    expected = voc.average_precisions(truth, results).thresholds[0.5].counts[names[category]]
+    expected = voc.average_precisions(gt, results).thresholds[0.5].counts[names[category]]
     assert count["found"] == expected["true"]
     assert count["duplicate"] == expected["duplicate"]
     assert count["ignored"] == expected["ignored"]
@@ -187,19 +187,19 @@ def test_counts_agree_with_the_score_on_random_rectangles():
     left, width = rng.integers(0, 20), rng.integers(4, 20)
     return make_record((left, left + width), category=int(rng.integers(1, 3)),
                        image=int(rng.integers(1, 9)), **fields)
-  truth = make_truth([make_random(iscrowd=int(rng.random() < 0.2)) for _ in range(40)],
+  gt = make_ground_truth([make_random(iscrowd=int(rng.random() < 0.2)) for _ in range(40)],
                      images=range(1, 9))
   # One decimal: equal scores occur.
   total = check_counts_agree(
-      truth, [make_random(score=round(float(rng.random()), 1)) for _ in range(200)])
+      gt, [make_random(score=round(float(rng.random()), 1)) for _ in range(200)])
   assert min(total[kind] for kind in (*errors.ERROR_KINDS, "ignored", "found")) > 0
-  assert total["instances"] == sum(not record["iscrowd"] for record in truth["annotations"])
+  assert total["instances"] == sum(not record["iscrowd"] for record in gt["annotations"])
 
 
 def test_counts_agree_with_the_score_on_the_reference(shared_dir):
   folder = shared_dir / "reference" / "sds_eval"
-  truth, results = (json.loads((folder / name).read_text())
+  gt, results = (json.loads((folder / name).read_text())
                     for name in ("ground_truth.json", "results.json"))
-  total = check_counts_agree(truth, results)
+  total = check_counts_agree(gt, results)
   assert total["instances"] == 678
   assert sum(total[kind] for kind in ("found", *errors.FALSE_KINDS, "ignored")) == 986

@@ -3,22 +3,22 @@ import copy
 import numpy as np
 import pytest
 
-from helpers.records_by_hand import LEFT, TWO_CATS, make_box_result, make_result, make_truth
+from helpers.records_by_hand import LEFT, TWO_CATS, make_box_result, make_ground_truth, make_result
 from mnc_jax.evaluation.metrics import records
 
-TRUTH = make_truth((*TWO_CATS, (2, 1, *LEFT, 1)))
-CROWD_ONLY = make_truth(((1, 1, *LEFT, 1),))
+TRUTH = make_ground_truth((*TWO_CATS, (2, 1, *LEFT, 1)))
+CROWD_ONLY = make_ground_truth(((1, 1, *LEFT, 1),))
 
 
 def changed(section, number, **fields):
   """The ground truth with one row changed; a field given as None is taken away."""
-  truth = copy.deepcopy(TRUTH)
-  row = {**truth[section][number], **fields}
-  truth[section][number] = {name: value for name, value in row.items() if value is not None}
-  return truth
+  ground_truth = copy.deepcopy(TRUTH)
+  row = {**ground_truth[section][number], **fields}
+  ground_truth[section][number] = {name: value for name, value in row.items() if value is not None}
+  return ground_truth
 
 
-@pytest.mark.parametrize(("truth", "message"), [
+@pytest.mark.parametrize(("ground truth", "message"), [
     ([], "GT is not in COCO format: list instead of an object"),
     ({"images": []}, "GT is not in COCO format: no list 'categories'"),
     (changed("images", 1, id=1), "GT: id of images: 1 occurs 2 times"),
@@ -42,9 +42,9 @@ def changed(section, number, **fields):
     (changed("annotations", 1, bbox=[0, 0, -1, 2]), "GT: annotation 1 has bbox [0, 0, -1, 2]"),
     (CROWD_ONLY, "GT has no instance (crowd regions aside): nothing to score"),
 ])
-def test_faults_of_ground_truth_are_named(truth, message):
+def test_faults_of_ground_truth_are_named(ground_truth, message):
   with pytest.raises(ValueError) as caught:
-    records.check_ground_truth(truth, place="GT")
+    records.check_ground_truth(ground_truth, place="GT")
   assert message in str(caught.value)
 
 
@@ -95,9 +95,9 @@ def test_the_kinds_are_those_of_any_record():
 
 
 def test_annotations_without_shape_are_named():
-  truth = changed("annotations", 1, segmentation=None)
+  ground_truth = changed("annotations", 1, segmentation=None)
   with pytest.raises(ValueError, match="GT: annotation 1 of image 1 has no 'bbox'"):
-    records.check_kind(truth, [], "bbox", truth_place="GT")
+    records.check_kind(ground_truth, [], "bbox", gt_place="GT")
   records.check_kind(TRUTH, [], "bbox")  # Boxes are the bounds of the masks.
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from helpers.records_by_hand import (
-    LEFT,
-    TWO_CATS,
-    make_box_result,
-    make_result,
-    make_truth,
-    random_records,
+  LEFT,
+  TWO_CATS,
+  make_box_result,
+  make_ground_truth,
+  make_result,
+  random_records,
 )
 from mnc_jax.evaluation.metrics import boundary, coco, voc
 from mnc_jax.evaluation.metrics.scoring import score_results
@@ -23,8 +23,8 @@ from mnc_jax.evaluation.metrics.tables import format_csv, format_table
 @pytest.fixture(scope="module")
 def random_scores():
   """Records, and their scores by all protocols."""
-  truth, results = random_records(np.random.default_rng(4))
-  return truth, results, score_results(truth, results)
+  gt, results = random_records(np.random.default_rng(4))
+  return gt, results, score_results(gt, results)
 
 
 @pytest.mark.parametrize("protocol", ["sds", "coco", "boundary"])
@@ -38,20 +38,20 @@ def random_scores():
 def test_masks_that_pycocotools_would_hang_on_are_named(protocol, segmentation, message):
   wrong = make_result(1, 1, *LEFT, 0.5) | {"segmentation": segmentation}
   with pytest.raises(ValueError, match=f"image 1: a mask of category 1 cannot be used.*{message}"):
-    score_results(make_truth(TWO_CATS), [wrong], protocols=(protocol,))
+    score_results(make_ground_truth(TWO_CATS), [wrong], protocols=(protocol,))
 
 
 def test_all_protocols_stand_in_one_dict(random_scores):
-  truth, results, scores = random_scores
+  gt, results, scores = random_scores
   assert json.loads(json.dumps(scores)) == scores
-  masks, boxes = (voc.average_precisions(truth, results, kind=kind) for kind in ("segm", "bbox"))
+  masks, boxes = (voc.average_precisions(gt, results, kind=kind) for kind in ("segm", "bbox"))
   for part, score in ((scores, masks), (scores["boxes"], boxes)):
     assert part["0.7"]["ap_area"] == score.thresholds[0.7].ap_area
     assert part["0.5"]["mean_ap_11point"] == score.thresholds[0.5].mean_ap_11point
     assert part["ap_vol_11point"] == score.ap_vol_11point
-  for name, score in (("segm", coco.average_precisions(truth, results)),
-                      ("bbox", coco.average_precisions(truth, results, kind="bbox")),
-                      ("boundary", boundary.average_precisions(truth, results))):
+  for name, score in (("segm", coco.average_precisions(gt, results)),
+                      ("bbox", coco.average_precisions(gt, results, kind="bbox")),
+                      ("boundary", boundary.average_precisions(gt, results))):
     assert scores[name] == score.numbers
     assert scores["per_category"][name] == score.categories
   assert len({scores[name]["AP"] for name in ("segm", "bbox", "boundary")}) == 3
@@ -60,11 +60,11 @@ def test_all_protocols_stand_in_one_dict(random_scores):
 
 
 def test_each_protocol_alone_has_its_own_keys():
-  truth, mask = make_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
+  gt, mask = make_ground_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
   box = make_box_result(1, 1, *LEFT, 0.9)
   always = {"instances", "left_out"}
   def keys(results, protocol):
-    return set(score_results(truth, results, protocols=(protocol,))) - always
+    return set(score_results(gt, results, protocols=(protocol,))) - always
   assert keys([mask], "sds") == {"0.5", "0.7", "ap_vol_11point"}
   assert keys([mask | box], "sds") == {"0.5", "0.7", "ap_vol_11point", "boxes"}
   assert keys([mask], "coco") == {"segm", "per_category"}
@@ -74,19 +74,19 @@ def test_each_protocol_alone_has_its_own_keys():
 
 
 def test_what_cannot_be_scored_is_said():
-  truth, mask = make_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
+  gt, mask = make_ground_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
   box = make_box_result(1, 1, *LEFT, 0.9)
   for protocol in ("sds", "boundary"):
     with pytest.raises(ValueError, match="result 0 of image 1 has no 'segmentation'"):
-      score_results(truth, [box], protocols=(protocol,))
+      score_results(gt, [box], protocols=(protocol,))
   with pytest.raises(ValueError, match="result 1 of image 1 has no 'bbox'"):
-    score_results(truth, [mask | box, mask], protocols=("coco",))
+    score_results(gt, [mask | box, mask], protocols=("coco",))
   with pytest.raises(ValueError, match="protocol 'voc' is not known: sds, coco, boundary"):
-    score_results(truth, [mask], protocols=("voc",))
+    score_results(gt, [mask], protocols=("voc",))
 
 
 def test_the_text_table_tells_the_numbers():
-  scores = score_results(make_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)])
+  scores = score_results(make_ground_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)])
   lines = format_table(scores).splitlines()
   assert lines[0].split() == ["category", "instances", "AP^r@0.5", "AP^r@0.7", "mask", "AP",
                               "mask", "AP50", "mask", "AP75", "boundary", "AP", "boundary",

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from helpers.records_by_hand import (
-    LEFT,
-    RIGHT,
-    TWO_CATS,
-    make_box_result,
-    make_result,
-    make_rle,
-    make_truth,
-    random_records,
+  LEFT,
+  RIGHT,
+  TWO_CATS,
+  make_box_result,
+  make_ground_truth,
+  make_result,
+  make_rle,
+  random_records,
 )
 from mnc_jax.evaluation.metrics import voc
 
@@ -39,7 +39,7 @@ def test_the_whole_score_by_hand():
   results = [make_result(1, 1, *LEFT, 0.9),
              make_result(2, 1, *LEFT, 0.8),            # No instance in that image.
              make_result(1, 1, (0, 10), (12, 20), 0.7)]  # IoU .8.
-  score = voc.average_precisions(make_truth(TWO_CATS), results, iou_thresholds=(0.5, 0.85))
+  score = voc.average_precisions(make_ground_truth(TWO_CATS), results, iou_thresholds=(0.5, 0.85))
   # Precisions 1, 1/2, 2/3 of 2 instances: six points at 1, five at 2/3.
   assert score.thresholds[0.5].ap_11point["cat"] == pytest.approx((6 + 5 * 2 / 3) / 11, abs=1e-12)
   assert score.thresholds[0.5].ap_area["cat"] == pytest.approx(0.5 + 0.5 * 2 / 3, abs=1e-12)
@@ -54,46 +54,46 @@ def test_the_whole_score_by_hand():
 
 def test_threshold_itself_is_reached():
   results = [make_result(1, 1, (0, 10), (0, 5), 0.9)]
-  score = voc.average_precisions(make_truth(TWO_CATS[:1]), results, iou_thresholds=(0.5,))
+  score = voc.average_precisions(make_ground_truth(TWO_CATS[:1]), results, iou_thresholds=(0.5,))
   assert score.thresholds[0.5].ap_area["cat"] == 1
 
 
 def test_each_instance_is_taken_once():
   results = [make_result(1, 1, *LEFT, score) for score in (0.9, 0.8, 0.7)]
-  score = voc.average_precisions(make_truth(TWO_CATS), results, iou_thresholds=(0.5,))
+  score = voc.average_precisions(make_ground_truth(TWO_CATS), results, iou_thresholds=(0.5,))
   assert score.thresholds[0.5].counts["cat"] == {
       "true": 1, "duplicate": 2, "false": 0, "ignored": 0}
 
 
 def test_a_duplicate_does_not_go_to_the_second_best_instance():
-  truth = make_truth(((1, 1, (0, 10), (0, 10), 0), (1, 1, (0, 10), (3, 13), 0)))
+  gt = make_ground_truth(((1, 1, (0, 10), (0, 10), 0), (1, 1, (0, 10), (3, 13), 0)))
   results = [make_result(1, 1, *LEFT, 0.9), make_result(1, 1, (0, 10), (1, 11), 0.8)]
-  counts = voc.average_precisions(truth, results).thresholds[0.5].counts["cat"]
+  counts = voc.average_precisions(gt, results).thresholds[0.5].counts["cat"]
   assert (counts["true"], counts["duplicate"]) == (1, 1)
 
 
 def test_score_decides_not_the_order_of_results():
   worse, better = make_result(1, 1, (0, 10), (0, 8), 0.3), make_result(1, 1, *LEFT, 0.6)
   other = make_result(2, 1, *LEFT, 0.5)
-  first = voc.average_precisions(make_truth(TWO_CATS), [worse, other, better])
-  assert first == voc.average_precisions(make_truth(TWO_CATS), [better, other, worse])
+  first = voc.average_precisions(make_ground_truth(TWO_CATS), [worse, other, better])
+  assert first == voc.average_precisions(make_ground_truth(TWO_CATS), [better, other, worse])
   assert first.thresholds[0.5].counts["cat"]["duplicate"] == 1
 
 
 def test_equal_scores_keep_their_order():
   wrong, right = make_result(2, 1, *LEFT, 0.5), make_result(1, 1, *LEFT, 0.5)
-  truth = make_truth(TWO_CATS[:1])
+  gt = make_ground_truth(TWO_CATS[:1])
   def area(results):
-    return voc.average_precisions(truth, results).thresholds[0.5].ap_area["cat"]
+    return voc.average_precisions(gt, results).thresholds[0.5].ap_area["cat"]
   assert area([right, wrong]) == 1
   assert area([wrong, right]) == 0.5
 
 
 def test_results_in_a_crowd_are_ignored_and_crowds_are_no_positives():
-  truth = make_truth((*TWO_CATS[:1], (2, 1, (0, 20), (0, 20), 1)))
+  gt = make_ground_truth((*TWO_CATS[:1], (2, 1, (0, 20), (0, 20), 1)))
   inside = make_result(2, 1, (3, 6), (3, 6), 0.9)  # Wholly in the crowd, IoU 9 / 400.
   hit = make_result(1, 1, *LEFT, 0.5)
-  score = voc.average_precisions(truth, [inside, inside, hit])
+  score = voc.average_precisions(gt, [inside, inside, hit])
   assert score.thresholds[0.5].counts["cat"] == {
       "true": 1, "duplicate": 0, "false": 0, "ignored": 2}
   assert score.thresholds[0.5].ap_area["cat"] == 1
@@ -101,31 +101,31 @@ def test_results_in_a_crowd_are_ignored_and_crowds_are_no_positives():
 
 
 def test_a_result_outside_the_crowd_is_false():
-  truth = make_truth((*TWO_CATS[:1], (2, 1, (0, 5), (0, 5), 1)))
+  gt = make_ground_truth((*TWO_CATS[:1], (2, 1, (0, 5), (0, 5), 1)))
   counts = voc.average_precisions(
-      truth, [make_result(2, 1, (10, 20), (10, 20), 0.9)]).thresholds[0.5].counts["cat"]
+      gt, [make_result(2, 1, (10, 20), (10, 20), 0.9)]).thresholds[0.5].counts["cat"]
   assert (counts["false"], counts["ignored"]) == (1, 0)
 
 
 def test_a_category_with_crowd_only_is_left_out():
-  truth = make_truth((*TWO_CATS, (1, 2, *LEFT, 1)))
-  score = voc.average_precisions(truth, [make_result(1, 2, *LEFT, 0.5)])
+  gt = make_ground_truth((*TWO_CATS, (1, 2, *LEFT, 1)))
+  score = voc.average_precisions(gt, [make_result(1, 2, *LEFT, 0.5)])
   assert score.left_out == ("dog",)
   assert score.thresholds[0.5].mean_ap_area == 0
 
 
 def test_polygons_and_uncompressed_rle_are_read():
-  truth = make_truth(TWO_CATS)
-  truth["annotations"][0]["segmentation"] = [[0, 0, 10, 0, 10, 10, 0, 10]]
+  gt = make_ground_truth(TWO_CATS)
+  gt["annotations"][0]["segmentation"] = [[0, 0, 10, 0, 10, 10, 0, 10]]
   # Column-major: 10 empty columns, then 10 times 10 pixels set and 10 not.
-  truth["annotations"][1]["segmentation"] = {"size": [20, 20], "counts": [200] + [10, 10] * 10}
+  gt["annotations"][1]["segmentation"] = {"size": [20, 20], "counts": [200] + [10, 10] * 10}
   results = [make_result(1, 1, *LEFT, 0.9), make_result(1, 1, *RIGHT, 0.8)]
-  score = voc.average_precisions(truth, results, iou_thresholds=(0.95,))
+  score = voc.average_precisions(gt, results, iou_thresholds=(0.95,))
   assert score.thresholds[0.95].mean_ap_area == 1
 
 
 def test_no_results_score_zero():
-  score = voc.average_precisions(make_truth(TWO_CATS), [])
+  score = voc.average_precisions(make_ground_truth(TWO_CATS), [])
   assert score.thresholds[0.7].mean_ap_11point == 0
   assert score.ap_vol_11point == 0
 
@@ -134,14 +134,14 @@ def test_a_mask_of_another_size_is_named():
   wrong = dict(make_result(1, 1, *LEFT, 0.5), segmentation=make_rle((0, 5), (0, 5), size=(20, 30)))
   with pytest.raises(ValueError, match=r"image 1: a mask of category 1 .* size \[20, 30\] .* its "
                                        r"image \[20, 20\]"):
-    voc.average_precisions(make_truth(TWO_CATS), [wrong])
+    voc.average_precisions(make_ground_truth(TWO_CATS), [wrong])
 
 
 def test_boxes_by_hand():
-  truth = make_truth(TWO_CATS)  # Boxes of 10 x 10 at x = 0 and x = 10, from the masks.
+  gt = make_ground_truth(TWO_CATS)  # Boxes of 10 x 10 at x = 0 and x = 10, from the masks.
   results = [make_box_result(1, 1, (0, 10), (0, 7.5), 0.9),  # IoU .75.
              make_box_result(1, 1, (0, 10), (12, 18), 0.8)]  # IoU .6.
-  score = voc.average_precisions(truth, results, kind="bbox", iou_thresholds=(0.5, 0.7, 0.8))
+  score = voc.average_precisions(gt, results, kind="bbox", iou_thresholds=(0.5, 0.7, 0.8))
   areas = [part.ap_area["cat"] for part in score.thresholds.values()]
   assert areas == [1, 0.5, 0]
   # .1 ... .6 reach both, .7 the first: six of eleven points.
@@ -149,27 +149,27 @@ def test_boxes_by_hand():
 
 
 def test_the_box_of_an_annotation_comes_before_the_bounds_of_its_mask():
-  truth = make_truth(TWO_CATS[:1])
-  truth["annotations"][0]["bbox"] = [0, 0, 20, 10]
-  score = voc.average_precisions(truth, [make_box_result(1, 1, *LEFT, 0.9)], kind="bbox",
+  gt = make_ground_truth(TWO_CATS[:1])
+  gt["annotations"][0]["bbox"] = [0, 0, 20, 10]
+  score = voc.average_precisions(gt, [make_box_result(1, 1, *LEFT, 0.9)], kind="bbox",
                                  iou_thresholds=(0.5, 0.51))
   assert [part.ap_area["cat"] for part in score.thresholds.values()] == [1, 0]
 
 
 def test_boxes_in_a_crowd_are_ignored():
-  truth = make_truth((*TWO_CATS[:1], (2, 1, (0, 20), (0, 20), 1)))
+  gt = make_ground_truth((*TWO_CATS[:1], (2, 1, (0, 20), (0, 20), 1)))
   results = [make_box_result(2, 1, (3, 6), (3, 6), 0.9), make_box_result(1, 1, *LEFT, 0.5)]
-  score = voc.average_precisions(truth, results, kind="bbox")
+  score = voc.average_precisions(gt, results, kind="bbox")
   assert score.thresholds[0.5].counts["cat"] == {
       "true": 1, "duplicate": 0, "false": 0, "ignored": 1}
 
 
 def test_results_without_what_is_scored_are_named():
-  truth = make_truth(TWO_CATS)
+  gt = make_ground_truth(TWO_CATS)
   with pytest.raises(ValueError, match="the results: result 0 of image 1 has no 'bbox'"):
-    voc.average_precisions(truth, [make_result(1, 1, *LEFT, 0.9)], kind="bbox")
+    voc.average_precisions(gt, [make_result(1, 1, *LEFT, 0.9)], kind="bbox")
   with pytest.raises(ValueError, match="the results: result 0 of image 1 has no 'segmentation'"):
-    voc.average_precisions(truth, [make_box_result(1, 1, *LEFT, 0.9)])
+    voc.average_precisions(gt, [make_box_result(1, 1, *LEFT, 0.9)])
 
 
 def inclusive_iou(first, second):
@@ -183,9 +183,9 @@ def inclusive_iou(first, second):
   return width * height / union
 
 
-def slow_area(truth, results, category, threshold):
+def slow_area(gt, results, category, threshold):
   """The devkit's loop over results and its area under the monotone precision."""
-  instances = [r for r in truth["annotations"] if r["category_id"] == category]
+  instances = [r for r in gt["annotations"] if r["category_id"] == category]
   taken, hits = set(), []
   for record in sorted((r for r in results if r["category_id"] == category),
                        key=lambda r: -r["score"]):
@@ -200,10 +200,10 @@ def slow_area(truth, results, category, threshold):
 
 def test_box_precision_equals_the_slow_one_with_inclusive_corners():
   for seed in range(5):
-    truth, results = random_records(np.random.default_rng(seed))
-    score = voc.average_precisions(truth, results, kind="bbox", iou_thresholds=(0.5, 0.7))
+    gt, results = random_records(np.random.default_rng(seed))
+    score = voc.average_precisions(gt, results, kind="bbox", iou_thresholds=(0.5, 0.7))
     for threshold, part in score.thresholds.items():
-      expected = {name: slow_area(truth, results, category, threshold)
+      expected = {name: slow_area(gt, results, category, threshold)
                   for category, name in ((1, "cat"), (2, "dog"))}
       assert part.ap_area == pytest.approx(expected, abs=1e-12)
       assert 0 < part.mean_ap_area < 1

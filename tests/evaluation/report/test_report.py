@@ -15,8 +15,8 @@ from mnc_jax.evaluation.report import page, pictures, write_report
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def write(folder, truth, results, **options):
-  return read_page(write_report(folder, truth, results, sets.read_image, **options))
+def write(folder, ground_truth, results, **options):
+  return read_page(write_report(folder, ground_truth, results, sets.read_image, **options))
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +133,15 @@ def test_pictures_have_the_size_that_the_page_tells_and_load_late(root, folder):
 
 
 def test_colors_tell_what_became_of_each_instance_and_result(tmp_path):
-  truth, results = sets.make_set()
+  ground_truth, results = sets.make_set()
   annotations, found = ([record for record in records if record["image_id"] == 3]
-                        for records in (truth["annotations"], results))
-  errors = classify_image(truth["images"][2], annotations, found, min_score=0.3)
+                        for records in (ground_truth["annotations"], results))
+  errors = classify_image(ground_truth["images"][2], annotations, found, min_score=0.3)
   (tmp_path / "images").mkdir()
   names = {1: "cat", 2: "dog"}
   paths = pictures.write_pictures(tmp_path, "x", np.zeros((*sets.SIZE, 3), np.uint8), errors, names)
-  drawn = [cv2.imread(str(tmp_path / path))[..., ::-1] for path in (paths.truth, paths.results)]
+  drawn = [cv2.imread(str(tmp_path / path))[..., ::-1]
+           for path in (paths.ground_truth, paths.results)]
   for picture, column, kind in ((drawn[0], 10, "missed"), (drawn[0], 40, "missed"),
                                 (drawn[0], 70, "ignored"), (drawn[1], 40, "confusion")):
     expected = 0.45 * np.array(pictures.KIND_COLORS[kind])
@@ -155,11 +156,11 @@ def test_with_many_results_labels_are_numbers(tmp_path, monkeypatch):
     told.append(labels)
     return image
   monkeypatch.setattr(pictures, "draw_instances", draw)
-  truth, _ = sets.make_set()
+  ground_truth, _ = sets.make_set()
   few, many = ([sets.make_record(1, 1, sets.LEFT, score=0.5)] * count for count in (20, 21))
   for results in (few, many):
-    write_report(tmp_path, truth | {"images": truth["images"][:1],
-                                    "annotations": truth["annotations"][:1]}, results, None)
+    write_report(tmp_path, ground_truth | {"images": ground_truth["images"][:1],
+                                    "annotations": ground_truth["annotations"][:1]}, results, None)
   assert told[1][19] == f"20 {sets.CAT} 0.50"
   assert told[3][19] == "20"
   assert told[0] == told[2] == [f"1 {sets.CAT}"]
@@ -167,13 +168,13 @@ def test_with_many_results_labels_are_numbers(tmp_path, monkeypatch):
 
 def test_large_pictures_are_shrunk(tmp_path):
   image = {"id": 1, "height": 3000, "width": 1500}
-  truth = {"images": [image], "annotations": [], "categories": []}
-  root = read_page(write_report(tmp_path, truth, [], None))
+  ground_truth = {"images": [image], "annotations": [], "categories": []}
+  root = read_page(write_report(tmp_path, ground_truth, [], None))
   assert root.find("img")[0].attributes["height"] == "1024"
   assert "The set has one image." in root.text()
   assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 512, 3)
   image |= {"height": 5000, "width": 1}  # Of which less than a pixel would be left.
-  write_report(tmp_path, truth, [], None)
+  write_report(tmp_path, ground_truth, [], None)
   assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 1, 3)
 
 
@@ -192,9 +193,9 @@ def test_it_is_bounded_and_tells_what_is_left_out(tmp_path):
 
 
 def test_kinds_link_to_the_images_with_most_of_them(tmp_path):
-  truth, results = sets.make_set()
+  ground_truth, results = sets.make_set()
   results += [sets.make_record(5, 2, sets.LEFT, score=score) for score in (0.31, 0.32)]
-  background = write(tmp_path, truth, results).find("span", class_="examples")[3]
+  background = write(tmp_path, ground_truth, results).find("span", class_="examples")[3]
   assert background.text() == "Most in image 5 (3), 3 (1)"
   assert [link.attributes["href"] for link in background.find("a")] == ["#card-3", "#card-1"]
 
@@ -207,7 +208,7 @@ def test_each_picture_is_of_its_image(tmp_path):
   write_report(tmp_path, *sets.make_set(), read_image)
   assert places == [2, 1, 0, 4, 3]
   for rank, place in enumerate(places, 1):
-    for what in ("truth", "results"):
+    for what in ("ground truth", "results"):
       picture = cv2.imread(str(tmp_path / "images" / f"{rank:04d}_{what}.jpg"))
       # Nothing is drawn in the lower half.
       np.testing.assert_allclose(picture[300:], 40 * place, atol=3)
@@ -215,33 +216,33 @@ def test_each_picture_is_of_its_image(tmp_path):
 
 def test_an_older_report_is_replaced(tmp_path):
   write(tmp_path, *sets.make_set())
-  truth, _ = sets.make_set()
+  ground_truth, _ = sets.make_set()
   (tmp_path / "images" / "mine.jpg").touch()
-  root = write(tmp_path, truth, [], max_images=1)
+  root = write(tmp_path, ground_truth, [], max_images=1)
   assert root.find("dd")[-1].text() == "0 of 0"
   assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [
       "0001_results.jpg", "0001_truth.jpg", "mine.jpg"]
 
 
 def test_sets_without_images_instances_or_results(tmp_path):
-  truth, results = sets.make_set()
+  ground_truth, results = sets.make_set()
   empty = write(tmp_path / "a", {"images": [], "annotations": [], "categories": []}, [])
   assert "The set has no images." in empty.text()
   assert not empty.find("article")
-  none_found = write(tmp_path / "b", truth, [])
+  none_found = write(tmp_path / "b", ground_truth, [])
   assert [card.find("h3")[0].text()[:9] for card in none_found.find("article")][:2] == [
       "1 Image 2", "2 Image 3"]
   # What has not happened has no bar.
   bars = none_found.find("table", class_="kinds")[0].find("i")
   assert [bar.attributes["class"] for bar in bars] == ["bar missed"]
-  none_there = write(tmp_path / "c", truth | {"annotations": []}, results)
+  none_there = write(tmp_path / "c", ground_truth | {"annotations": []}, results)
   assert none_there.find("dd")[-1].text() == "7 of 7"
 
 
 def test_without_images_masks_are_drawn_on_grey_and_polygons_are_read(tmp_path):
-  truth, results = sets.make_set()
-  truth["annotations"][0]["segmentation"] = [[0, 0, 20, 0, 20, 30, 0, 30]]
-  write_report(tmp_path, truth, results, None)
+  ground_truth, results = sets.make_set()
+  ground_truth["annotations"][0]["segmentation"] = [[0, 0, 20, 0, 20, 30, 0, 30]]
+  write_report(tmp_path, ground_truth, results, None)
   picture = cv2.imread(str(tmp_path / "images" / "0003_truth.jpg"))
   np.testing.assert_allclose(picture[300, 300], 160, atol=3)
   assert abs(picture[140, 70].astype(int) - 160).max() > 20

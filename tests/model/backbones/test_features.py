@@ -1,4 +1,4 @@
-"""Trunks: stride, padding, frozen layers, channel order."""
+"""Backbones: stride, padding, frozen layers, channel order."""
 
 import dataclasses
 import functools
@@ -12,13 +12,13 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones import features
 from mnc_jax.ops.padding import cells_inside, count_cells
 
-VGG = ModelConfig(trunk="vgg16")
-SMALL = ModelConfig(trunk="small", trunk_widths=(8, 16, 16, 16))
+VGG = ModelConfig(backbone="vgg16")
+SMALL = ModelConfig(backbone="small", backbone_widths=(8, 16, 16, 16))
 
 
 @functools.cache
-def parameters(trunk):
-  return features.init_features(jax.random.key(0), VGG if trunk == "vgg16" else SMALL)
+def parameters(backbone):
+  return features.init_features(jax.random.key(0), VGG if backbone == "vgg16" else SMALL)
 
 
 def image(height, width, seed=0):
@@ -27,7 +27,7 @@ def image(height, width, seed=0):
 
 def run(config, images, sizes):
   extract = jax.jit(functools.partial(features.extract_features, config=config))
-  return extract(parameters(config.trunk), images, jnp.asarray(sizes))
+  return extract(parameters(config.backbone), images, jnp.asarray(sizes))
 
 
 @pytest.mark.parametrize(("config", "shape"), [(VGG, (1, 4, 5, 512)), (SMALL, (1, 16, 20, 16))])
@@ -60,9 +60,9 @@ def test_cells_that_the_image_fills_in_part_count_if_asked():
   assert run(VGG, odd, [[50, 70]]).shape == (1, 3, 4, 512)
 
 
-def test_partial_cells_are_refused_for_other_trunks():
+def test_partial_cells_are_refused_for_other_backbones():
   config = dataclasses.replace(SMALL, partial_cells=True)
-  with pytest.raises(ValueError, match="partial_cells is for model.trunk 'vgg16', found 'small'"):
+  with pytest.raises(ValueError, match="partial_cells is for .* 'vgg16', found 'small'"):
     run(config, image(64, 64), [[64, 64]])
 
 
@@ -78,7 +78,7 @@ def test_frozen_blocks_take_no_gradient():
 
 @pytest.mark.parametrize("name", ["pixel_mean", "pixel_scale"])
 def test_what_is_done_to_pixels_takes_no_gradient_even_if_all_layers_do(name):
-  config = ModelConfig(trunk="vgg16", frozen_blocks=0)
+  config = ModelConfig(backbone="vgg16", frozen_blocks=0)
   def total(first, of_pixels):
     params = parameters("vgg16") | {name: of_pixels, "conv1_1": first}
     return features.extract_features(

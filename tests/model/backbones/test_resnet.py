@@ -21,7 +21,7 @@ SIZES = {"resnet50": 25_557_032 - 2_049_000, "resnet101": 44_549_160 - 2_049_000
 
 def config_of(norm, **fields):
   return tiny.tiny_config(model={
-      "trunk": "resnet26", "resnet_width": 8, "trunk_norm": norm, "frozen_blocks": 0,
+      "backbone": "resnet26", "resnet_width": 8, "backbone_norm": norm, "frozen_blocks": 0,
       "pixel_mean_bgr": (10.0, 20.0, 30.0)} | fields)
 
 
@@ -56,7 +56,7 @@ def run(norm, images, sizes, *, dtype="float32"):
 
 
 def output_of(layer, params, images, sizes, norm):
-  """Returns what one layer of the trunk gives; the others are not even compiled."""
+  """Returns what one layer of the backbone gives; the others are not even compiled."""
   def apply(params, images, sizes):
     _, state = resnet.ResNetC4(config_of(norm).model).apply(
         {"params": params}, images, sizes, capture_intermediates=True)
@@ -80,13 +80,13 @@ def test_feature_maps_have_their_stride_and_channels():
   assert shape(50, 64) == (1, 3, 4, 128)
 
 
-@pytest.mark.parametrize("trunk", list(SIZES))
-def test_full_size_has_the_published_number_of_parameters(trunk):
-  config = tiny.tiny_config(model={"trunk": trunk, "resnet_width": 64, "roi_size": 14})
+@pytest.mark.parametrize("backbone", list(SIZES))
+def test_full_size_has_the_published_number_of_parameters(backbone):
+  config = tiny.tiny_config(model={"backbone": backbone, "resnet_width": 64, "roi_size": 14})
   shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
   heads = shapes["category_stage"]
-  assert count(shapes["features"]) - 6 + count(heads["conv5"]) == SIZES[trunk]
+  assert count(shapes["features"]) - 6 + count(heads["conv5"]) == SIZES[backbone]
   assert count(heads["conv5"]) == count(heads["conv5_mask"])
   assert heads["category"]["kernel"].shape == (2 * 2048, tiny.NUM_CATEGORIES)
 
@@ -146,7 +146,7 @@ def test_groups_divide_the_channels(channels, groups):
 
 @functools.cache
 def gradients(norm, frozen_blocks):
-  """Gradient of all outputs of trunk and stage 3 in all their parameters, by path.
+  """Gradient of all outputs of backbone and stage 3 in all their parameters, by path.
 
   The second image only fills up the batch: a mean over none of its cells would be NaN.
   """

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from mnc_jax.config import ProposalConfig
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.structs import AnchorOutput, StageOutput
 
@@ -23,9 +24,10 @@ def anchor_output(boxes, scores, valid=None):
                       jnp.ones(len(boxes), bool) if valid is None else jnp.asarray(valid))
 
 
-def propose(output, **options):
-  options = {"pre_nms": 10, "nms_iou": 0.7, "num_proposals": 4, "min_box_size": 2.0} | options
-  return box_stage.propose_boxes(output, jnp.array([50, 50]), **options)
+def propose(output, *, inclusive_corners=False, **options):
+  options = {"pre_nms": 10, "num_proposals": 4, "min_box_size": 2.0} | options
+  return box_stage.propose_boxes(output, jnp.array([50, 50]), config=ProposalConfig(**options),
+                                 inclusive_corners=inclusive_corners)
 
 
 def test_proposals_come_best_first_clipped_and_without_duplicates():
@@ -67,7 +69,7 @@ def test_proposals_without_a_place_are_counted():
   assert int(propose(output, pre_nms=3, num_proposals=1).truncated) == 2
 
 
-def test_only_the_best_enter_the_suppression():
+def test_only_the_best_enter_the_nms():
   output = anchor_output([[0, 0, 20, 20], [30, 30, 40, 40]], [0.9, 0.8])
   assert int(propose(output, pre_nms=1).valid.sum()) == 1
 

@@ -10,7 +10,7 @@ from mnc_jax import config as presets
 from mnc_jax.weights.architectures.release import PLACES, SHARED, match
 
 MODEL = dataclasses.replace(presets.release().model, num_categories=3)
-LAYERS = release_files.random_layers(trunk=2, dense=4, hidden=3, categories=3)
+LAYERS = release_files.random_layers(backbone=2, dense=4, hidden=3, categories=3)
 
 
 def arrays(**changed):
@@ -128,7 +128,7 @@ def test_a_bias_of_another_length_is_named():
     ({"anchor_scales": (8.0,)}, "scores 9 anchors a cell, but .* make 3"),
     ({"anchor_scales": (1.0, 2.0, 4.0)}, "mean model.anchor_scales .8.0, 16.0, 32.0., found"),
     ({"roi_grid": "center"}, "weights mean model.roi_grid caffe, found center"),
-    ({"trunk": "small"}, "needs model.trunk 'vgg16', found 'small'"),
+    ({"backbone": "small"}, "needs model.backbone 'vgg16', found 'small'"),
     ({"mask_head": "conv"}, "needs model.mask_head 'dense'"),
     ({"normalize": True}, "needs model.normalize False, found True"),
     ({"share_features": False}, "needs model.share_features True")])

@@ -14,20 +14,20 @@ WIDTH = 8
 
 def config_of(**fields):
   return tiny.tiny_config(
-      model={"trunk": "resnet26", "resnet_width": WIDTH, "frozen_blocks": 0} | fields)
+      model={"backbone": "resnet26", "resnet_width": WIDTH, "frozen_blocks": 0} | fields)
 
 
 def match(arrays, **fields):
   return resnet.match(torch_names.as_file(arrays), config_of(**fields).model)
 
 
-def arrays_of(trunk="resnet26", *, without="none", **changes):
-  arrays = torch_names.resnet_arrays(trunk, width=WIDTH)
+def arrays_of(backbone="resnet26", *, without="none", **changes):
+  arrays = torch_names.resnet_arrays(backbone, width=WIDTH)
   kept = {name: array for name, array in arrays.items() if not name.startswith(without)}
   return kept | {name.replace("__", "."): array for name, array in changes.items()}
 
 
-def test_every_array_of_trunk_and_head_has_its_place_and_shape():
+def test_every_array_of_backbone_and_head_has_its_place_and_shape():
   source = match(arrays_of())
   shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config_of()))
   wanted = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(shapes, sep="/").items()
@@ -76,11 +76,11 @@ BASIC = {f"layer{number}.{index}.conv{n}.weight": np.zeros((8, 8, 3, 3))
      r"ResNet-26 with grouped convolutions \(ResNeXt\).*\(8, 2, 3, 3\)"),
     (arrays_of(layer1__0__conv1__weight=np.zeros((16, 8, 1, 1))), {},
      "a wide ResNet-26: 16 channels .* a plain ResNet has 8"),
-    (arrays_of("resnet50"), {}, 'ResNet-50, but model.trunk is "resnet26".* to "resnet50"'),
-    (arrays_of(), {"trunk": "vgg16"}, 'ResNet-26, but model.trunk is "vgg16": set .*"resnet26"'),
+    (arrays_of("resnet50"), {}, 'ResNet-50, but model.backbone is "resnet26".* to "resnet50"'),
+    (arrays_of(), {"backbone": "vgg16"}, 'ResNet-26, but model.backbone is "vgg16".*"resnet26"'),
     (arrays_of(layer3__35__conv3__weight=np.zeros(1)), {},
-     r"a ResNet of 2 \+ 2 \+ 36 \+ 2 blocks, which is no trunk .* resnet26, resnet50, resnet101"),
-    (arrays_of(), {"trunk_norm": "group"}, 'model.trunk_norm is "group".*"frozen_batch".*empty'),
+     r"a ResNet of 2 \+ 2 \+ 36 \+ 2 blocks, which is no .* resnet26, resnet50, resnet101"),
+    (arrays_of(), {"backbone_norm": "group"}, 'backbone_norm is "group".*"frozen_batch".*empty'),
     ({name: array for name, array in arrays_of().items() if "running" not in name}, {},
      "ResNet-26 without means and variances of batch"),
     (arrays_of(without="layer2.0.bn2"), {},

@@ -78,7 +78,7 @@ def test_every_convolution_finds_its_place(loaded, layers):
 
 @jax.jit
 def first_layer(params, pixels):
-  """What the trunk's first convolution gives."""
+  """What the backbone's first convolution gives."""
   _, state = features.VGG16(MODEL).apply(
       {"params": params}, pixels, jnp.array([[16, 16]]), capture_intermediates=True)
   return state["intermediates"]["conv1_1"]["__call__"][0]
@@ -245,7 +245,7 @@ def test_other_depths_are_named(tmp_path, depth, number):
   places = [(block, layer) for block, count in enumerate(depth, start=1)
             for layer in range(1, count + 1)]
   vgg_files.write_npz(tmp_path / "x.npz", thin(places))
-  refused(tmp_path / "x.npz", rf"holds VGG-{number} \(NumPy\), but the trunk is VGG-16")
+  refused(tmp_path / "x.npz", rf"holds VGG-{number} \(NumPy\), but the backbone is VGG-16")
 
 
 def test_vgg19_of_torchvision_is_named(tmp_path):
@@ -264,10 +264,10 @@ def test_batch_norm_is_named(tmp_path):
   refused(tmp_path / "x", "holds a VGG with batch norm .* take vgg16, not vgg16_bn")
 
 
-def test_another_trunk_is_refused(tmp_path):
+def test_another_backbone_is_refused(tmp_path):
   vgg_files.write_npz(tmp_path / "x.npz", thin())
-  refused(tmp_path / "x.npz", r'holds VGG-16 \(NumPy\), but model.trunk is "small": set it to "vgg',
-          config=ModelConfig(num_categories=3, trunk="small"))
+  refused(tmp_path / "x.npz", r'holds VGG-16 \(NumPy\), but model.backbone is "small": .*"vgg',
+          config=ModelConfig(num_categories=3, backbone="small"))
 
 
 def test_a_resnet_is_named(tmp_path):
@@ -287,11 +287,11 @@ def wide_file(layers, tmp_path_factory):
 
 def test_dense_layers_that_do_not_fit_are_told(wide_file):
   refused(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has "
-          r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* --only-trunk")
+          r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* --only-backbone")
 
 
-def test_the_trunk_alone_can_be_taken(wide_file, layers):
-  params, report = load(wide_file, only_trunk=True)
+def test_the_backbone_alone_can_be_taken(wide_file, layers):
+  params, report = load(wide_file, only_backbone=True)
   assert len(report.loaded) == 28
   assert "category_stage/fc6/kernel" in report.initialised
   assert "category_stage/fc6/kernel" in report.left_over
