@@ -125,7 +125,7 @@ def _nms(kind, nms_iou, sigma):
   if kind == "soft":
     return functools.partial(soft_nms, sigma=sigma)
   if kind != "greedy":
-    raise ValueError(f'NMS is {kind!r}: it must be "greedy" or "soft"')
+    raise ValueError(f'nms is {kind!r}: it must be "greedy" or "soft"')
 
   def greedy(boxes, scores, **options):
     indices, kept = nms(boxes, scores, iou_threshold=nms_iou, **options)

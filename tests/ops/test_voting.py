@@ -261,7 +261,7 @@ def test_the_smallest_score_takes_instances_but_no_votes():
 
 
 def test_an_unknown_nms_is_named():
-  with pytest.raises(ValueError, match="suppression is 'hard': it must be \"greedy\" or \"soft\""):
+  with pytest.raises(ValueError, match="nms is 'hard': it must be \"greedy\" or \"soft\""):
     vote_masks(jnp.ones((1, 4, 4)), jnp.ones((1, 4)), jnp.ones((1, 2)), nms_iou=0.3,
                similar_iou=0.5, max_instances=1, height=9, width=9, nms="hard")
 
