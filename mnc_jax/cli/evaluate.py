@@ -21,7 +21,7 @@ from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
 from mnc_jax.evaluation.predict_split import check_categories, make_predict_and_count, predict_all
 from mnc_jax.evaluation.report import write_report
-from mnc_jax.training.preemption import watch
+from mnc_jax.training.watchdog import watch
 
 
 def main(arguments) -> None:

@@ -14,12 +14,12 @@ from mnc_jax.training.event_log import EventLog
 from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.intervals import is_due
 from mnc_jax.training.optimizer import describe_groups
-from mnc_jax.training.preemption import Termination, watch
+from mnc_jax.training.preemption import Termination
 from mnc_jax.training.saving import Saver
 from mnc_jax.training.step import NotFiniteError, make_train_step
 from mnc_jax.training.step_log import StepLog, count_left_out
 from mnc_jax.training.validation import Validation, open_validation, validate
-from mnc_jax.training.watchdog import Watchdog
+from mnc_jax.training.watchdog import Watchdog, watch
 
 
 class Run(NamedTuple):

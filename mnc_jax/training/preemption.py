@@ -7,8 +7,6 @@ import sys
 import threading
 
 from mnc_jax import parallel
-from mnc_jax.config import Config
-from mnc_jax.training.watchdog import Watchdog
 
 
 class Termination:
@@ -54,10 +52,3 @@ class Termination:
   def reached(self, step: int) -> bool:
     """Says whether to save and end after this step; to be asked at every step, on all hosts."""
     return self.requested or parallel.must_end(step)
-
-
-def watch(config: Config) -> Watchdog:
-  """Starts the watch over several hosts, which wait for each other; one alone is not watched."""
-  seconds = 60 * config.train.hang_minutes if parallel.process_count() > 1 else 0
-  return Watchdog(seconds, "a host hangs, or train.hang_minutes is too short. The same command on "
-                  "all hosts goes on from the last checkpoint.")

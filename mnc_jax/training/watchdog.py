@@ -1,41 +1,53 @@
-"""Ends a program that makes no progress, instead of letting it wait in silence."""
+"""Ends a program that makes no progress, with the stack of where it hangs."""
 
-import math
-import os
+import faulthandler
 import sys
 import threading
-import time
+
+from mnc_jax import parallel
+from mnc_jax.config import Config
+
+_STDERR = 2  # What sys.stderr is replaced by, in notebooks and tests, may have no file descriptor.
 
 
 class Watchdog:
-  """A thread that ends the program when too long nothing has been heard from it.
+  """Ends the program with status 1 if `beat` is not called in time.
 
-  For several hosts: they wait for each other at every step, and if one hangs, all do, inside of
-  a call that returns never and raises nothing.
+  A hung host blocks all others inside a collective, which never returns and which no Python code
+  can interrupt. faulthandler writes the stacks and ends the program from a thread that needs no
+  lock of Python's. It cannot write our message, so a thread of Python does, a second earlier.
   """
 
   def __init__(self, seconds: float, advice: str):
     """Starts to watch.
 
     Args:
-      seconds: between two signs of life; 0 watches nothing.
+      seconds: between two beats; 0 watches nothing.
       advice: the rest of the message.
     """
-    self._seconds, self._advice, self._last = seconds, advice, time.monotonic()
-    if seconds:
-      threading.Thread(target=self._watch, daemon=True).start()
+    self._seconds, self._timer = seconds, None
+    self._message = f"No progress for {seconds:.0f} seconds: {advice}"
+    self.beat()
 
   def beat(self) -> None:
-    """Gives a sign of life."""
-    self._last = time.monotonic()
+    """Reports progress."""
+    self.stop()
+    if self._seconds:
+      self._timer = threading.Timer(
+          self._seconds, lambda: print(self._message, file=sys.stderr, flush=True))
+      self._timer.daemon = True
+      self._timer.start()
+      faulthandler.dump_traceback_later(self._seconds + 1, exit=True, file=_STDERR)
 
   def stop(self) -> None:
-    """Watches no longer."""
-    self._seconds = math.inf
+    """Stops watching."""
+    if self._timer:
+      self._timer.cancel()
+      faulthandler.cancel_dump_traceback_later()
 
-  def _watch(self):
-    while (silent := time.monotonic() - self._last) < self._seconds:
-      time.sleep(min(self._seconds - silent, 1))
-    print(f"No progress for {silent:.0f} seconds: {self._advice}", file=sys.stderr, flush=True)
-    # The main thread cannot be interrupted where it waits.
-    os._exit(1)
+
+def watch(config: Config) -> Watchdog:
+  """Starts to watch several hosts, which wait for each other; a single one is not watched."""
+  seconds = 60 * config.train.hang_minutes if parallel.process_count() > 1 else 0
+  return Watchdog(seconds, "a host hangs, or train.hang_minutes is too short. The same command on "
+                  "all hosts resumes from the last checkpoint.")

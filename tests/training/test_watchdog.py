@@ -1,18 +1,31 @@
-"""The watchdog ends a program that is silent, and no other."""
+"""The watchdog ends a program that hangs, and no other."""
 
 import os
 import subprocess
 import sys
 
+import pytest
+
 _PROGRAM = """
-import sys, time
+import ctypes, sys, time
 from mnc_jax.training.watchdog import Watchdog
-dog = Watchdog(float(sys.argv[1]), "ask the neighbour.")
+dog = Watchdog(float(sys.argv[1]), "check the hosts.")
 for _ in range(10):
   time.sleep(0.1)
   dog.beat()
 print("worked", flush=True)
-time.sleep(float(sys.argv[2]))
+
+def hang_in_python():
+  time.sleep(50)
+
+def hang_with_the_lock_of_python():
+  ctypes.PyDLL(None).sleep(50)
+
+def end_in_time():
+  dog.stop()
+  time.sleep(3)
+
+locals()[sys.argv[2]]()
 """
 
 
@@ -22,12 +35,18 @@ def run(*arguments):
                         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 
-def test_silence_ends_the_program_with_a_message():
-  ended = run(0.7, 50)
+@pytest.mark.parametrize("hang", ["hang_in_python", "hang_with_the_lock_of_python"])
+def test_a_hang_ends_the_program_and_shows_where(hang):
+  ended = run(0.7, hang)
   assert ended.stdout == "worked\n"
   assert ended.returncode == 1
-  assert "No progress for 1 seconds: ask the neighbour." in ended.stderr
+  message, stacks = "No progress for 1 seconds: check the hosts.", ended.stderr.find("Timeout (")
+  assert f"in {hang}\n" in ended.stderr[stacks:]
+  if hang == "hang_in_python":
+    assert 0 <= ended.stderr.find(message) < stacks
 
 
-def test_zero_watches_nothing():
-  assert run(0, 0.5).returncode == 0
+@pytest.mark.parametrize(("seconds", "rest"), [(0, "end_in_time"), (0.7, "end_in_time")])
+def test_zero_or_a_stop_watches_nothing(seconds, rest):
+  ended = run(seconds, rest)
+  assert (ended.returncode, ended.stderr) == (0, "")
