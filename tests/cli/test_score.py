@@ -120,7 +120,7 @@ def check_same(expected, found):
       assert found[key] == pytest.approx(value, abs=1e-9), key
 
 
-@pytest.mark.parametrize(("protocol", "folder", "ground truth", "results", "key"), [
+@pytest.mark.parametrize(("protocol", "folder", "gt", "results", "key"), [
     ("sds", "sds_eval", "ground_truth", "results", None),
     ("coco", "coco_eval", "instances_val2014_100", "instances_val2014_fakesegm100_results", "segm"),
     ("coco", "coco_eval", "instances_val2014_100", "instances_val2014_fakebbox100_results", "bbox"),

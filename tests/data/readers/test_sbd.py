@@ -91,7 +91,7 @@ def test_instances_that_cannot_be_used(sbd_dir):
   assert "2009_000001.mat: instance 3 has no pixels" in faults[1].message
 
 
-@pytest.mark.parametrize(("ground truth", "message"), [
+@pytest.mark.parametrize(("ground_truth", "message"), [
     ({"GTcls": {"Segmentation": LABELS}}, "2009_000001.mat has no GTinst$"),
     ({"GTinst": np.zeros((0, 0), [("Segmentation", "O"), ("Categories", "O")])},
      "2009_000001.mat has no GTinst$"),

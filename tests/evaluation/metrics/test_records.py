@@ -18,7 +18,7 @@ def changed(section, number, **fields):
   return ground_truth
 
 
-@pytest.mark.parametrize(("ground truth", "message"), [
+@pytest.mark.parametrize(("ground_truth", "message"), [
     ([], "GT is not in COCO format: list instead of an object"),
     ({"images": []}, "GT is not in COCO format: no list 'categories'"),
     (changed("images", 1, id=1), "GT: id of images: 1 occurs 2 times"),
