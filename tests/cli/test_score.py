@@ -106,7 +106,7 @@ def test_a_mistake_ends_with_a_sentence_and_a_status(tmp_path):
       [sys.executable, "-m", "mnc_jax", "score", "--protocol", "coco", "--ground-truth",
        str(tmp_path / "none.json"), "--results", "x"], capture_output=True, text=True, check=False)
   assert finished.returncode != 0
-  assert f"score.py: cannot read {tmp_path / 'none.json'}: No such file" in finished.stderr
+  assert f"mnc score: cannot read {tmp_path / 'none.json'}: No such file" in finished.stderr
   assert "Traceback" not in finished.stderr
 
 

@@ -81,12 +81,12 @@ def _index(ground_truth, results, kind):
   """Returns pycocotools' indices of ground truth and results, made of copies."""
   images = {image["id"]: image for image in ground_truth["images"]}
   # Numbered from 1: to pycocotools an instance with id 0 is never matched.
-  ground_truth = [_copy(number, record, images, kind) | {
+  annotations = [_copy(number, record, images, kind) | {
       "area": read_area(record, images[record["image_id"]]), "iscrowd": int(is_crowd(record))}
       for number, record in enumerate(ground_truth["annotations"], start=1)]
   found = [_copy(number, record, images, kind) | {"score": float(record["score"])}
            for number, record in enumerate(results, start=1)]
-  return [_make_index(ground_truth, records) for records in (ground_truth, found)]
+  return [_make_index(ground_truth, records) for records in (annotations, found)]
 
 
 def _copy(number, record, images, kind):

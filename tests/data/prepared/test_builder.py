@@ -164,7 +164,7 @@ def test_interrupted_leaves_nothing(tmp_path):
 
 def test_killed_leaves_nothing_under_its_name(tmp_path):
   program = (
-      "import sys, time; from mnc_jax.data.prepared import builder as preparation\n"
+      "import sys, time; from mnc_jax.data.prepared import builder\n"
       "from mnc_jax.data.listing import Content, Entry, Listing\n"
       "def read(report):\n  print('reading', file=sys.__stdout__, flush=True)\n  time.sleep(600)\n"
       "first = Entry(1, '1', lambda report: Content(b'image', (1, 1), []))\n"
@@ -193,7 +193,7 @@ def _write_coco(folder):
 def test_config_chooses_between_prepared_and_direct(tmp_path):
   folder = _write_coco(tmp_path)
   config = DataConfig(dataset="coco", data_dir=str(tmp_path / "data"))
-  with pytest.raises(ValueError, match=r"'coco' is not prepared in .*: run python "
+  with pytest.raises(ValueError, match=r"'coco' is not prepared in .*: run "
                      r"mnc prepare --dataset coco --source DIR --data-dir .*directly"):
     load_source(config, "train")
   prepare("coco", folder, config.data_dir)
