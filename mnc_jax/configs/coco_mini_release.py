@@ -1,4 +1,4 @@
-"""The release's preset from ImageNet weights on eight real photographs: does it fit them?
+r"""The release's preset from ImageNet weights on eight real photographs: does it fit them?
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016, as its authors' code has it (config.release()): rounded warp,
@@ -6,9 +6,9 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
            What differs is size: short side 320, anchors to match, dense layers of 512 that start
            from nothing (the weights end at conv5_3) and so are normalised, two images a step.
 Data:      the eight images of coco_mini_overfit.py
-Command:   mnc train --config coco_mini_release \\
-             --workdir runs/coco_mini_release --data.train-annotations COCO/instances_train.json \\
-             --data.train-images COCO/train --data.eval-annotations COCO/instances_train.json \\
+Command:   mnc train --config coco_mini_release \
+             --workdir runs/coco_mini_release --data.train-annotations COCO/instances_train.json \
+             --data.train-images COCO/train --data.eval-annotations COCO/instances_train.json \
              --data.eval-images COCO/train --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  2 CPU cores, 56 minutes beside much other work
 Expected:  mAP^r .70 at IoU .5 and more, on what it was trained on.

@@ -1,9 +1,9 @@
-"""MNC with ResNet-101 and five stages on COCO 2017.
+r"""MNC with ResNet-101 and five stages on COCO 2017.
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016, section 4.3 (there COCO 2014 trainval, scored on test-dev).
 Data:      COCO 2017, prepared by mnc prepare --dataset coco.
-Command:   mnc train --config coco_resnet101_mnc5 \\
+Command:   mnc train --config coco_resnet101_mnc5 \
              --workdir runs/coco_resnet101_mnc5 --train.init-weights resnet101.safetensors
            (weights of torchvision or timm; for ResNet-50 add --model.backbone resnet50)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.

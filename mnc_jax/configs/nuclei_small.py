@@ -1,10 +1,10 @@
-"""Five stages from scratch on microscope images: many small instances of one category.
+r"""Five stages from scratch on microscope images: many small instances of one category.
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016, with the small backbone at stride 4 of shapes.py.
 Data:      any folder of images/ and labels/ (one value an instance), prepared by
            mnc prepare --dataset label_images; made for the 2018 Data Science Bowl.
-Command:   mnc train --config nuclei_small \\
+Command:   mnc train --config nuclei_small \
              --workdir runs/nuclei_small
 Hardware:  2 CPU cores, 33 minutes.
 Expected:  mAP^r .50 at IoU .5 and more on held-out images after an hour.

@@ -1,8 +1,8 @@
-"""The demo's cascade, trained longer: the shipped weights are its result.
+r"""The demo's cascade, trained longer: the shipped weights are its result.
 
 Paper:     as shapes.py
 Data:      as shapes.py
-Command:   mnc train --config shapes_long \\
+Command:   mnc train --config shapes_long \
              --workdir runs/shapes_long
 Hardware:  2 CPU cores, 66 minutes beside other work
 Expected:  mAP^r .80 at IoU .5, .60 at .7 and more.

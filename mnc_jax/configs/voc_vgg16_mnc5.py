@@ -1,10 +1,10 @@
-"""MNC with VGG-16 and five stages on PASCAL VOC 2012 with SBD's masks: the paper's main result.
+r"""MNC with VGG-16 and five stages on PASCAL VOC 2012 with SBD's masks: the paper's main result.
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016, sections 4 and 4.1.
 Data:      SBD (`img/`, `inst/`, `cls/`, `train.txt`, `val.txt` of the SDS split: 5623 and 5732
            images), prepared by mnc prepare --dataset sbd.
-Command:   mnc train --config voc_vgg16_mnc5 \\
+Command:   mnc train --config voc_vgg16_mnc5 \
              --workdir runs/voc_vgg16_mnc5 --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mAP^r 63.5 at IoU .5, 41.5 at .7 on val (paper).

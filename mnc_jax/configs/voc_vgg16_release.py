@@ -1,10 +1,10 @@
-"""The authors' published model, MNC with VGG-16 and five stages on PASCAL VOC 2012, as they run it.
+r"""The authors' published model: MNC with VGG-16 and five stages on PASCAL VOC 2012.
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016; numbers of github.com/daijifeng001/MNC, which scores higher.
 Data:      SBD (`img/`, `inst/`, `cls/`, `train.txt`, `val.txt` of the SDS split: 5623 and 5732
            images), prepared by mnc prepare --dataset sbd.
-Command:   mnc import-weights mnc_model.caffemodel.h5 \\
+Command:   mnc import-weights mnc_model.caffemodel.h5 \
              --config voc_vgg16_release --output runs/release
            mnc evaluate --workdir runs/release
            or, from ImageNet's weights, mnc train with this config.

@@ -15,6 +15,7 @@ AXIS = "devices"
 
 
 def weighted_mean(tree, weight):
+  """Returns the mean of `tree` over all devices, each of which counts `weight` times."""
   total = jnp.maximum(jax.lax.psum(weight, axis_name=AXIS), 1)
   return jax.tree.map(lambda x: jax.lax.psum(x * weight, axis_name=AXIS) / total, tree)
 

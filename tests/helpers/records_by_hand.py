@@ -72,8 +72,7 @@ def random_records(rng, *, size=(40, 50), num_gt=25, num_results=60, reach=3):
 def coco_ap(ground_truth, results, overlap):
   """COCO's AP of all areas: mean over categories with instances and ten thresholds.
 
-  Args:
-    overlap: (result, annotation) -> number.
+  `overlap` is (result, annotation) -> number.
   """
   precisions = []
   for category in sorted({record["category_id"] for record in ground_truth["annotations"]}):
