@@ -17,9 +17,9 @@ from benchmarks.model import process_peak
 import mnc_jax
 from mnc_jax import weights
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS
 from mnc_jax.model.cascade import init_params
 
-_DEPTHS, _CHANNELS = (2, 2, 3, 3, 3), (64, 128, 256, 512, 512)
 # Where torchvision's numbering of convolutions, ReLUs and poolings has the convolutions.
 _TORCH_NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
@@ -48,11 +48,8 @@ def measure(options, torch_side):
 
 def make_layers(width: int) -> dict:
   """Returns {Caffe's name: (kernel [out, in, ...], bias)} of any numbers."""
-  pool, layers, inputs = np.random.default_rng(0).standard_normal(99_991, np.float32), {}, 3
-  for block, (depth, channels) in enumerate(zip(_DEPTHS, _CHANNELS, strict=True), start=1):
-    for layer in range(1, depth + 1):
-      layers[f"conv{block}_{layer}"] = channels, (inputs, 3, 3)
-      inputs = channels
+  pool = np.random.default_rng(0).standard_normal(99_991, np.float32)
+  layers = {layer.name: (layer.outputs, (layer.inputs, 3, 3)) for layer in VGG16_LAYERS}
   layers |= {"fc6": (width, (512 * 49,)), "fc7": (width, (width,)), "fc8": (1000, (width,))}
   return {name: (np.resize(pool, (outputs, *shape)), np.resize(pool, outputs))
           for name, (outputs, shape) in layers.items()}

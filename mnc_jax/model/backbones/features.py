@@ -13,7 +13,7 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.hourglass import Hourglass
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS, EXPANSION, ResNetC4, block_names
-from mnc_jax.model.backbones.vgg16 import VGG16, VGG16_BLOCKS
+from mnc_jax.model.backbones.vgg16 import VGG16, VGG16_BLOCKS, VGG16_LAYERS
 
 
 def feature_stride(config: ModelConfig) -> int:
@@ -25,7 +25,7 @@ def feature_channels(config: ModelConfig) -> int:
   """Returns K, the channels of the features of `config`'s backbone."""
   if config.backbone in DEPTHS:
     return 4 * EXPANSION * config.resnet_width
-  return config.backbone_widths[1] if config.backbone == "small" else VGG16_BLOCKS[-1][0]
+  return config.backbone_widths[1] if config.backbone == "small" else VGG16_LAYERS[-1].outputs
 
 
 def coarsest_stride(config: ModelConfig) -> int:
@@ -48,8 +48,7 @@ def _blocks(config):
   if config.backbone in DEPTHS:
     return block_names(config)
   if config.backbone == "vgg16":
-    return tuple(tuple(f"conv{block}_{layer}" for layer in range(1, depth + 1))
-                 for block, (_, depth) in enumerate(VGG16_BLOCKS, start=1))
+    return tuple(tuple(layer.name for layer in layers) for layers in VGG16_BLOCKS)
   return ()
 
 

@@ -1,5 +1,8 @@
 """VGG-16 up to conv5_3."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,9 +11,41 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.pixels import center_pixels
 from mnc_jax.ops.padding import clear_outside
 
-# VGG-16: channels of each block and its number of 3 x 3 convolutions
-# (Simonyan & Zisserman 2015, configuration D). The fifth pooling is dropped.
-VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+# Channels of each block and its number of 3 x 3 convolutions (Simonyan & Zisserman 2015,
+# configuration D). The fifth pooling is dropped.
+_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+
+class ConvLayer(NamedTuple):
+  """A 3 x 3 convolution of VGG-16.
+
+  Attributes:
+    name: "conv1_1" ... "conv5_3".
+    block: 1 ... 5.
+    index: of the layer in its block, from 1.
+    inputs: channels.
+    outputs: channels.
+  """
+  name: str
+  block: int
+  index: int
+  inputs: int
+  outputs: int
+
+
+def _conv_layers() -> Iterator[ConvLayer]:
+  inputs = 3
+  for block, (outputs, depth) in enumerate(_BLOCKS, start=1):
+    for index in range(1, depth + 1):
+      yield ConvLayer(f"conv{block}_{index}", block, index, inputs, outputs)
+      inputs = outputs
+
+
+VGG16_LAYERS = tuple(_conv_layers())
+"""The 13 convolutions in order; a 2 x 2 max-pooling stands before each block but the first."""
+VGG16_BLOCKS = tuple(tuple(layer for layer in VGG16_LAYERS if layer.block == block)
+                     for block in range(1, 6))
+"""The same layers by block."""
 
 
 def _halve(x, *, partial):
@@ -29,11 +64,11 @@ class VGG16(nn.Module):
     dtype = jnp.dtype(self.config.compute_dtype)
     x = center_pixels(self, images, config=self.config)
     x = clear_outside(x, image_sizes, 1)
-    for block, (channels, depth) in enumerate(VGG16_BLOCKS, start=1):
+    for block, layers in enumerate(VGG16_BLOCKS, start=1):
       if block > 1:
         x = _halve(x, partial=partial)
-      for layer in range(1, depth + 1):
-        x = nn.relu(nn.Conv(channels, (3, 3), dtype=dtype, name=f"conv{block}_{layer}")(x))
+      for layer in layers:
+        x = nn.relu(nn.Conv(layer.outputs, (3, 3), dtype=dtype, name=layer.name)(x))
         x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
       if block == self.config.frozen_blocks:
         # Early layers are general and cost most of the memory; the release freezes them.
