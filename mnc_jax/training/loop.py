@@ -10,9 +10,9 @@ from mnc_jax.config import Config
 from mnc_jax.data import training_batches
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.diagnosis import keep_batch
-from mnc_jax.training.event_log import EventLog
 from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.intervals import is_due
+from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.optimizer import describe_groups
 from mnc_jax.training.preemption import Termination
 from mnc_jax.training.saving import Saver
@@ -26,7 +26,7 @@ class Run(NamedTuple):
   """What the steps of a run are done with."""
   config: Config
   saver: Saver
-  log: EventLog
+  log: MetricsLog
   steps: StepLog
   validation: Validation | None
   termination: Termination
@@ -43,7 +43,7 @@ def train_on(source, config: Config, workdir, manager, termination: Termination)
   print(describe_groups(state.params, config))
   save = functools.partial(
       checkpoint.save, manager, config=config, categories=source, notes=notes)
-  with (EventLog(workdir / "logs" if parallel.is_first() else None, first_step=first + 1) as log,
+  with (MetricsLog(workdir if parallel.is_first() else None, first_step=first + 1) as log,
         open_validation(config, workdir, source.category_names, notes) as validation,
         StepLog(log, config, first=first) as steps):
     needed = checkpoint.bytes_to_save(manager, state)

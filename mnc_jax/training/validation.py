@@ -81,7 +81,7 @@ def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
   Args:
     validation: from `open_validation`.
     state: replicated, as the training loop has it.
-    log: an `EventLog`.
+    log: a `MetricsLog`.
     beat: called after each batch of predictions, for a `Watchdog`.
   """
   step = int(parallel.unreplicate(state.step))

@@ -1,14 +1,20 @@
-"""Reads the logs that TensorBoard shows: what each step said, in all files of a run."""
+"""Reads the logs of a run."""
 
 import collections
+import json
 import pathlib
 import struct
 
 from tensorboardX.proto import event_pb2
 
 
+def read_metrics(workdir) -> list[dict]:
+  """Returns the lines of `metrics.jsonl`."""
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
 def read_scalars(folder: pathlib.Path) -> dict:
-  """Returns {name: {step: [values]}}; a step that was run again has several."""
+  """Returns {name: {step: [values]}} of TensorBoard's files; a repeated step has several."""
   found = collections.defaultdict(lambda: collections.defaultdict(list))
   for path in sorted(pathlib.Path(folder).iterdir()):
     for event in read_events(path):

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from helpers.event_files import read_metrics
 from helpers.interruptions import assert_same_run, command, live
 from helpers.toy_run import write_toy_set
 from mnc_jax.training import checkpoint
@@ -69,6 +70,7 @@ def test_a_validation_that_was_ended_is_made_up_for(place):
   assert "Going on from the checkpoint of step 6." in log.read_text()
   assert [log.read_text().count(f"Step {step}: mAP") for step in (6, 12)] == [1, 1]
   assert (workdir / "best" / "validated").read_text() == "12"
+  assert [line["step"] for line in read_metrics(workdir) if "validation/loss" in line] == [6, 12]
   assert_same_run(workdir, place / "whole")
 
 

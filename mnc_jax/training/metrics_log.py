@@ -1,0 +1,126 @@
+"""The log of a run, written so that no failure of the disk stops the run.
+
+    workdir/metrics.jsonl                one object per step, {"step": 7, "train/loss": 1.5, ...},
+                                         and one per validation; null is a value that is not finite
+    workdir/logs/events.out.tfevents.*   the same and pictures, for TensorBoard
+"""
+
+import json
+import math
+import os
+import re
+import socket
+import struct
+import time
+import warnings
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
+
+
+class MetricsLog:
+  """Writes numbers and pictures by step.
+
+  Only the formats are tensorboardX's: its SummaryWriter hands events to a thread, and never
+  returns once that thread has met a full disk; its EventsWriter leaves half a record there, behind
+  which TensorBoard reads nothing.
+  """
+
+  def __init__(self, workdir, *, first_step: int):
+    """Opens the log of a run.
+
+    Args:
+      workdir: folder of the run; None writes nothing.
+      first_step: drops what an earlier program logged of this step and later ones, which it lost.
+    """
+    self._first_step, self._warned = first_step, False
+    self._metrics = _GrowingFile(workdir and workdir / "metrics.jsonl")
+    # In one second a run may be started, killed and started again.
+    name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+    self._events = _GrowingFile(workdir and workdir / "logs" / name)
+    self._metrics.cut(first_step, "")
+    self._add_event(file_version="brain.Event:2")
+    # TensorBoard, too, then drops these steps of older files.
+    self._add_event(step=first_step, session_log=event_pb2.SessionLog(
+        status=event_pb2.SessionLog.SessionStatus.START))
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.flush()
+
+  def add_scalars(self, values: dict[str, float], step: int) -> None:
+    """Adds all numbers of a step, or of its validation, by name."""
+    if step < self._first_step:  # The validation that was interrupted is made again.
+      self._metrics.cut(step, next(iter(values)))
+    values = {name: float(value) for name, value in values.items()}
+    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    self._metrics.add(json.dumps({"step": step} | finite).encode() + b"\n")
+    for name, value in values.items():
+      self._add_event(step=step, summary=summary.scalar(name, value))
+
+  def add_image(self, name: str, image: np.ndarray, step: int) -> None:
+    """Adds an [h, w, 3] uint8 RGB picture, for TensorBoard."""
+    self._add_event(step=step, summary=summary.image(name, image, dataformats="HWC"))
+
+  def _add_event(self, **content):
+    """Adds a record: length, its checksum, the event, its checksum."""
+    data = event_pb2.Event(wall_time=time.time(), **content).SerializeToString()
+    length = struct.pack("<Q", len(data))
+    self._events.add(b"".join((length, struct.pack("<I", masked_crc32c(length)), data,
+                               struct.pack("<I", masked_crc32c(data)))))
+
+  def flush(self) -> None:
+    """Writes what was added; if that fails, warns once and tries again the next time."""
+    for file in (self._metrics, self._events):
+      try:
+        file.flush()
+      except OSError as error:
+        if not self._warned:
+          self._warned = True
+          warnings.warn(f"the log could not be written ({error.strerror or error}); training "
+                        "continues, and tries again", stacklevel=2)
+
+
+class _GrowingFile:
+  """A file with a known end; what cannot be written behind it waits in memory."""
+
+  def __init__(self, path):
+    self._path, self._end, self._waiting = path, math.inf, bytearray()
+
+  def cut(self, step: int, name: str) -> None:
+    """Moves the end before the first line of `step` or later that has `name`, or is cut off."""
+    if not self._path or not self._path.exists():
+      return
+    end = 0
+    with self._path.open("rb") as file:
+      for line in file:
+        found = re.match(rb'{"step": (\d+)', line)
+        lost = found and int(found[1]) >= step and name.encode() in line
+        if lost or not line.endswith(b"\n"):
+          break
+        end += len(line)
+    self._end = min(end, self._end)
+
+  def add(self, content: bytes) -> None:
+    if self._path:
+      self._waiting += content
+
+  def flush(self) -> None:
+    if not self._path:
+      return
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    if "://" in str(self._path):  # Object stores cannot append.
+      old = self._path.read_bytes() if self._path.exists() else b""
+      content = old[:min(self._end, len(old))] + self._waiting
+      self._path.write_bytes(content)
+      end = len(content)
+    else:
+      with self._path.open("ab") as file:
+        file.truncate(min(self._end, file.tell()))  # A full disk may have taken a part.
+        file.write(self._waiting)
+        end = file.tell()
+    self._end, self._waiting = end, bytearray()
