@@ -69,7 +69,7 @@ def assert_same_run(workdir: pathlib.Path, whole: pathlib.Path) -> int:
   """Compares a run with one that was not interrupted, bit by bit; returns the steps run twice.
 
   Raises:
-    AssertionError: if the last parameters or optimiser states differ, or what was logged of any step.
+    AssertionError: if the last parameters or optimiser states differ, or the log of a step.
   """
   jax.tree.map(np.testing.assert_array_equal, last_state(workdir), last_state(whole))
   assert logged_steps(workdir) == logged_steps(whole)
