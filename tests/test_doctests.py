@@ -1,4 +1,4 @@
-"""The examples in the docstrings give what they say, each by itself, as a reader would paste it."""
+"""The examples in the docstrings print what they claim, each run alone as a reader pastes it."""
 
 import doctest
 import importlib
@@ -10,7 +10,7 @@ import mnc_jax
 
 
 def find_examples():
-  """Returns the docstrings of `mnc_jax` and its modules that hold an example."""
+  """Returns the docstrings of `mnc_jax` and its modules that contain an example."""
   modules = pkgutil.walk_packages(mnc_jax.__path__, "mnc_jax.")
   names = ["mnc_jax", *(module.name for module in modules)]
   # A name that a module imports is tested where it is defined.
@@ -24,11 +24,11 @@ EXAMPLES = find_examples()
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_example(example):
-  # Without the names of its module: what an example needs it imports.
+  # Without the globals of its module: an example imports what it needs.
   example.globs = {"__name__": "__main__"}
-  told = []
-  doctest.DocTestRunner().run(example, out=told.append)
-  assert not told, "".join(told)
+  failures = []
+  doctest.DocTestRunner().run(example, out=failures.append)
+  assert not failures, "".join(failures)
 
 
 def test_examples_of_the_whole_library_are_found():

@@ -1,4 +1,4 @@
-"""The settings under which the whole suite runs are in force: a slip in any of them raises."""
+"""The strict settings of the test session are in force."""
 
 import warnings
 
@@ -7,20 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 
-def test_a_warning_is_an_error():
-  with pytest.raises(UserWarning, match="looked over"):
-    warnings.warn("looked over", stacklevel=1)
-
-
-def test_a_deprecated_call_is_an_error():
-  # Python hides these outside of __main__ unless told otherwise.
-  with pytest.raises(DeprecationWarning, match="old"):
-    warnings.warn("old", DeprecationWarning, stacklevel=1)
-
-
-def test_an_unclosed_file_is_an_error(tmp_path):
-  with pytest.raises(ResourceWarning, match="unclosed"):
-    warnings.warn_explicit(f"unclosed file {tmp_path}", ResourceWarning, "any.py", 1)
+# Python hides deprecations outside of __main__ and unclosed files unless asked.
+@pytest.mark.parametrize("category", [UserWarning, DeprecationWarning, ResourceWarning])
+def test_warnings_are_errors(category):
+  with pytest.raises(category, match="raised"):
+    warnings.warn_explicit("raised", category, "any.py", 1)
 
 
 def test_ranks_are_not_promoted():
@@ -28,7 +19,7 @@ def test_ranks_are_not_promoted():
     jnp.ones((2, 3)) + jnp.ones(3)
 
 
-def test_a_key_is_not_used_twice():
+def test_reused_keys_are_errors():
   key = jax.random.key(0)
   jax.random.normal(key)
   with pytest.raises(jax.errors.KeyReuseError):

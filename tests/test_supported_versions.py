@@ -1,4 +1,4 @@
-"""Versions: setup.cfg, the constraints files, the workflow and the Makefile tell the same ones."""
+"""Versions: setup.cfg, constraints files, workflow, pre-commit and Makefile agree."""
 
 import configparser
 import importlib.metadata
@@ -24,7 +24,7 @@ def requirements_of(text):
 
 
 def pins_of(name):
-  """Returns {name: Version} of a constraints file, in which all is pinned."""
+  """Returns {name: Version} of a constraints file, each line of which is a pin."""
   pins = {}
   for requirement in requirements_of((ROOT / name).read_text()).values():
     (pin,) = requirement.specifier
@@ -39,12 +39,7 @@ def bound_of(requirement, operator):
   return found[0] if found else None
 
 
-def workflow():
-  """Returns the one job of the workflow."""
-  path = ROOT / ".github" / "workflows" / "test.yml"
-  return yaml.safe_load(path.read_text())["jobs"]["test"]
-
-
+JOBS = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
 REQUIRED = requirements_of(SETUP["options"]["install_requires"])
 LOWER_BOUNDS = {name: bound_of(requirement, ">=") for name, requirement in REQUIRED.items()
                 if bound_of(requirement, ">=")}
@@ -58,7 +53,7 @@ def test_oldest_are_the_lower_bounds():
 
 
 @pytest.mark.parametrize("name", [OLDEST, DEFAULT, NEWEST])
-def test_constraints_lie_in_the_ranges(name):
+def test_constraints_are_in_the_ranges(name):
   pins = pins_of(name)
   assert pins["jax"] == pins["jaxlib"]
   outside = {key: str(pin) for key, pin in pins.items()
@@ -73,38 +68,48 @@ def test_newest_are_the_last_below_the_upper_bounds_of_jax():
   assert set(pins_of(NEWEST)) == bounded
 
 
-def test_default_pins_all_that_is_installed_by_name():
+def test_default_pins_everything_that_setup_cfg_requires():
   named = set(REQUIRED) | set(requirements_of(SETUP["options.extras_require"]["dev"]))
   assert named <= set(pins_of(DEFAULT))
 
 
-def test_pythons_of_the_workflow_are_the_classifiers():
-  jobs = workflow()["strategy"]["matrix"]["include"]
+def test_workflow_runs_all_classified_pythons_with_oldest_and_newest_versions():
+  jobs = JOBS["test"]["strategy"]["matrix"]["include"]
   assert sorted({job["python"] for job in jobs}) == PYTHONS
   assert SETUP["options"]["python_requires"] == f">={PYTHONS[0]}"
-  # JAX 0.11 needs Python 3.12, so the newest on 3.11 is what the project is developed with.
+  # JAX 0.11 needs Python 3.12; the oldest NumPy has no wheels for 3.13.
   assert {(job["python"], job["constraints"]) for job in jobs} == {
-      ("3.11", OLDEST), ("3.11", DEFAULT), ("3.12", OLDEST), ("3.12", NEWEST)}
+      ("3.11", OLDEST), ("3.11", DEFAULT), ("3.12", OLDEST), ("3.12", NEWEST), ("3.13", NEWEST)}
   assert pins_of(DEFAULT)["jax"].release[:2] == (0, 10)
 
 
-def test_workflow_runs_the_two_commands_with_its_versions():
-  runs = [step["run"] for step in workflow()["steps"] if "run" in step]
+def test_workflow_runs_the_commands_of_the_readme():
+  runs = [step["run"] for step in JOBS["test"]["steps"] if "run" in step]
   chosen = "PYTHON=python CONSTRAINTS=${{ matrix.constraints }}"
   assert runs == [f"make test {chosen}", f"make demo {chosen}"]
 
 
+def test_pre_commit_runs_the_pinned_ruff():
+  (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+  assert repo["rev"] == f"v{pins_of(DEFAULT)['ruff']}"
+
+
+def test_citation_has_the_version_of_the_package():
+  citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+  assert citation["version"] == SETUP["metadata"]["version"]
+
+
 @pytest.mark.parametrize("name", [OLDEST, DEFAULT, NEWEST])
-def test_make_installs_the_versions_it_is_asked_for(name, tmp_path):
+def test_make_installs_the_chosen_versions(name, tmp_path):
   printed = subprocess.run(
       ["make", "--dry-run", "install", f"PYTHON={sys.executable}", f"VENV={tmp_path}/venv",
        f"CONSTRAINTS={name}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
   assert f" -c {name} -e " in printed
-  # Other versions than those in place are installed anew.
+  # The stamp of other versions is removed, so that choosing them again installs them again.
   assert f"rm -f {tmp_path}/venv/.installed* && touch {tmp_path}/venv/.installed-{name}" in printed
 
 
-def test_what_runs_here_is_supported():
+def test_running_versions_are_supported():
   assert f"{sys.version_info.major}.{sys.version_info.minor}" in PYTHONS
   outside = {name: importlib.metadata.version(name) for name, requirement in REQUIRED.items()
              if importlib.metadata.version(name) not in requirement.specifier}
