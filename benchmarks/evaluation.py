@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 import time
 
 import jax
@@ -17,9 +16,8 @@ from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, Drawing, dr
 from mnc_jax.data.records import encode_mask, make_annotation
 from mnc_jax.evaluation.metrics.scoring import PROTOCOLS, score_results
 from mnc_jax.evaluation.predict_split import make_predict_and_count
-from mnc_jax.training.trained_model import load_model
+from mnc_jax.training.trained_model import load
 
-_SHIPPED = pathlib.Path(__file__).parents[1] / "mnc_jax" / "pretrained" / "shapes.safetensors"
 _ROWS, _COLUMNS = 5, 6  # Drawings that make an image: some 90 shapes.
 _POOL, _SEED = 300, 77
 
@@ -28,7 +26,7 @@ def measure(options, torch_side):
   """Measures prediction to RLE, each protocol, and the most memory that the process took."""
   del torch_side  # torchvision scores nothing.
   source = draw_source(options.images)
-  model = load_model(None, _SHIPPED)
+  model = load("shapes")
   config = make_config(model.config, options.instances)
   start = time.perf_counter()
   results, _ = predict_all(

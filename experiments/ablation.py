@@ -4,8 +4,8 @@ Trains and scores each row of the paper's table 1 with each seed, the same numbe
 prints mean and spread. What is already in DIR is not run again.
 """
 
-import argparse
 from concurrent.futures import ThreadPoolExecutor
+import dataclasses
 import itertools
 import json
 import os
@@ -17,11 +17,13 @@ import subprocess
 import sys
 import time
 
-from mnc_jax.cli.options import end_with_message, load_config
+import tyro
+
+from mnc_jax import configs
+from mnc_jax.cli.errors import end_with_message
 from mnc_jax.data import load_source
 
-_HERE = pathlib.Path(__file__).resolve().parent
-_CONFIG = _HERE / "configs" / "shapes.py"
+_CONFIG = "shapes"
 _THREE, _ALONE = ("--train.num-stages", "3"), ("--model.no-box-gradient",)
 # Rows of table 1 (paper, section 4.1), simplest first.
 ROWS = {
@@ -33,13 +35,25 @@ ROWS = {
 SCORES = {"mean_ap_r_50": "mAP^r@.5", "mean_ap_r_70": "mAP^r@.7"}
 
 
-def main(arguments) -> None:
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """The paper's ablation on drawn shapes. Runs whose scores exist are not repeated."""
+
+  runs: pathlib.Path
+  """Folder of all runs."""
+  seeds: int = 3
+  """Number of seeds per row."""
+  steps: int = 2000
+  """Steps per run."""
+  jobs: int = 1
+  """Number of runs at a time; they share the cores."""
+
+
+def main(options: Options) -> None:
   """Runs what is missing and prints the table."""
-  options = read_options(arguments)
-  config = load_config(_CONFIG)
   for split in ("train", "eval"):
-    # Drawn once, before several runs want it at the same time.
-    load_source(config.data, split)
+    # Drawn once, before several runs need it at the same time.
+    load_source(configs.get(_CONFIG).data, split)
   runs = list(itertools.product(range(options.seeds), ROWS))
   shares = queue.SimpleQueue()
   for job in range(options.jobs):
@@ -57,49 +71,40 @@ def take_cores(shares: queue.SimpleQueue, jobs: int) -> None:
     os.sched_setaffinity(0, cores[shares.get()::jobs] or cores)
 
 
-def read_options(arguments) -> argparse.Namespace:
-  """Reads the command line."""
-  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-  parser.add_argument("--runs", type=pathlib.Path, required=True, metavar="DIR")
-  parser.add_argument("--seeds", type=int, default=3)
-  parser.add_argument("--steps", type=int, default=2000, help="of each run")
-  parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
-  return parser.parse_args(arguments)
-
-
-def score_run(seed: int, row: str, options) -> dict:
-  """Trains and scores one row with one seed, unless its scores are there; returns them."""
+def score_run(seed: int, row: str, options: Options) -> dict:
+  """Trains and scores one row with one seed, unless its scores exist; returns them."""
   workdir = options.runs / f"{row.replace(' ', '_')}_{seed}_of_{options.steps}_steps"
   result = workdir / "evaluation.json"
   if not result.is_file():
     started = time.perf_counter()
-    run("train.py", workdir, "--config", str(_CONFIG), "--train.seed", str(seed),
+    run("train", workdir, "--config", _CONFIG, "--train.seed", str(seed),
         "--train.num-steps", str(options.steps), *ROWS[row])
-    run("evaluate.py", workdir)
+    run("evaluate", workdir)
     print(f"{row}, seed {seed}: {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
   return json.loads(result.read_text())
 
 
-def run(script: str, workdir: pathlib.Path, *arguments) -> None:
-  """Runs one of the scripts on a workdir; its output goes to a file there.
+def run(command: str, workdir: pathlib.Path, *arguments: str) -> None:
+  """Runs a command of mnc on a workdir; its output goes to a file there.
 
   Raises:
     OSError: with the command and the file, if it fails.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  log = workdir / f"{script}.log"
-  command = [sys.executable, str(_HERE / script), "--workdir", str(workdir), *arguments]
+  log = workdir / f"{command}.log"
+  words = [command, "--workdir", str(workdir), *arguments]
   with log.open("w") as output:
-    finished = subprocess.run(command, stdout=output, stderr=output, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-m", "mnc_jax", *words], stdout=output, stderr=output, check=False)
   if finished.returncode:
-    raise OSError(f"status {finished.returncode} of {shlex.join(command)}: see {log}")
+    raise OSError(f"status {finished.returncode} of {shlex.join(['mnc', *words])}: see {log}")
 
 
 def format_table(scores: dict, steps: int) -> str:
   """Returns a Markdown table of mean and spread (smallest ... largest) over the seeds.
 
   Args:
-    scores: by (seed, row), as evaluate.py writes them.
+    scores: by (seed, row), as mnc evaluate writes them.
     steps: of each run.
   """
   seeds = sorted({seed for seed, _ in scores})
@@ -114,4 +119,4 @@ def format_table(scores: dict, steps: int) -> str:
 
 
 if __name__ == "__main__":
-  end_with_message(main, sys.argv[1:])
+  end_with_message(main, tyro.cli(Options), program="ablation.py")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU pod slice: starts the same command on every host of it.
-#   experiments/run_tpu_pod.sh TPU_NAME ZONE --config FILE --workdir DIR [--section.field VALUE ...]
-# mnc_jax[tpu] must be installed in ~/mnc_jax on each host, and the data and the workdir must lie
-# on a file system that all of them mount. Run again after a preemption, it goes on.
+# Trains on a Cloud TPU pod slice: starts the same command on each of its hosts.
+#   experiments/run_tpu_pod.sh TPU_NAME ZONE --config NAME --workdir DIR [--section.field VALUE ...]
+# mnc_jax[tpu] must be installed on each host. The data must be on a disk that all hosts mount, the
+# workdir too, or in a bucket (gs://). After a preemption the same command resumes.
 set -euo pipefail
 if (( $# < 4 )); then
   sed -n '2,5p' "$0" >&2
@@ -12,4 +12,4 @@ name=$1 zone=$2
 shift 2
 # `printf %q` keeps spaces and quotes in the arguments as they are.
 exec gcloud compute tpus tpu-vm ssh "$name" --zone "$zone" --worker all --command "
-  cd ~/mnc_jax && exec python3 experiments/train.py --join-hosts $(printf '%q ' "$@")"
+  exec python3 -m mnc_jax train --join-hosts $(printf '%q ' "$@")"

@@ -1,37 +1,65 @@
 """The command line: `mnc COMMAND ...`, or `python -m mnc_jax COMMAND ...`."""
 
+from collections.abc import Sequence
+import contextlib
+import functools
 import importlib
+import importlib.metadata
+import operator
 import sys
+from typing import Annotated
 
-# The module of each command. None is imported before it is chosen.
-COMMANDS = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "predict": "predict",
-    "prepare": "prepare",
-    "score": "score",
-    "export": "export_weights",
-    "import-weights": "import_weights",
-    "replay": "replay",
-}
+import tyro
 
-
-def run(command: str) -> None:
-  """Runs one of `COMMANDS` with the arguments of this process."""
-  from mnc_jax.cli.options import end_with_message
-
-  module = importlib.import_module(f"mnc_jax.cli.{COMMANDS[command]}")
-  end_with_message(module.main, sys.argv[1:])
+from mnc_jax.cli.commands import COMMANDS
+from mnc_jax.cli.errors import end_with_message
+from mnc_jax.cli.parse import name_program, parse
 
 
 def main() -> None:
   """Runs the command that the first argument names."""
-  usage = f"usage: mnc {{{','.join(COMMANDS)}}} ..."
-  command = sys.argv[1] if len(sys.argv) > 1 else ""
-  if command in ("-h", "--help"):
-    print(usage)
-  elif command in COMMANDS:
-    sys.argv[:2] = [f"mnc {command}"]
-    run(command)
+  arguments = sys.argv[1:]
+  if arguments[:1] == ["--version"]:
+    print(f"mnc {importlib.metadata.version('mnc_jax')}, "
+          f"jax {importlib.metadata.version('jax')}")
+  elif arguments and arguments[0] in COMMANDS:
+    run(arguments[0], arguments=arguments[1:])
+  elif arguments:
+    end_with_message(_show_commands, arguments, program="mnc")
   else:
-    sys.exit(f"{usage}\nmnc: {command!r} is no command" if command else usage)
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
+      _show_commands(["--help"])
+    sys.exit(2)
+
+
+def run(command: str, *, arguments: Sequence[str] | None = None) -> None:
+  """Runs a command of `COMMANDS`; errors of the user end the program with a message.
+
+  Args:
+    command: its name.
+    arguments: of it; None: those of this process.
+  """
+  arguments = sys.argv[1:] if arguments is None else arguments
+  end_with_message(call, command, arguments, program=name_program(command, arguments))
+
+
+def call(command: str, arguments: Sequence[str]) -> None:
+  """Runs a command of `COMMANDS`; errors are raised."""
+  kind = COMMANDS[command]
+  options = parse(kind, command, arguments)
+  # Only now: a wrong option is reported, and help shown, without the seconds that JAX takes.
+  module = importlib.import_module(f"mnc_jax.cli.{command.replace('-', '_')}")
+  if hasattr(options, "model"):
+    # The options change the config of a model, which is known only when it is loaded.
+    module.run(options, lambda base: parse(kind, command, arguments, base=base).experiment)
+  else:
+    module.run(options)
+
+
+def _show_commands(arguments):
+  kinds = (
+      Annotated[kind, tyro.conf.subcommand(name, description=kind.__doc__.partition("\n\n")[0])]
+      for name, kind in COMMANDS.items())
+  tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments, description=(
+      "Multi-task Network Cascades: instance segmentation in JAX. mnc COMMAND --help explains the "
+      "options of a command."))

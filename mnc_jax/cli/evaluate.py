@@ -1,21 +1,15 @@
-"""Scores a model: mnc evaluate --workdir DIR (or --weights FILE) [--section.field VALUE ...].
+"""mnc evaluate: scores a model on the evaluation split of its data set."""
 
-Scores masks and boxes by the protocols of SDS and COCO, and masks by Boundary AP. Prints a
-table per category and writes it as DIR/evaluation.txt and, with all columns, .csv; .json has
-everything. With --report it also writes a page of the worst images.
-"""
-
-import argparse
+from collections.abc import Callable
 import json
 import pathlib
 
 from mnc_jax import parallel
-from mnc_jax.cli.hosts import add_host_options, join_hosts
-from mnc_jax.cli.models import (
-  add_ensemble_option,
-  add_model_options,
-  load_models,
-)
+from mnc_jax.cli.commands import Evaluate
+from mnc_jax.cli.hosts import join_hosts
+from mnc_jax.cli.models import load_models
+from mnc_jax.cli.parse import UsageError
+from mnc_jax.config import Config
 from mnc_jax.data import load_source, make_ground_truth
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
@@ -24,27 +18,12 @@ from mnc_jax.evaluation.report import write_report
 from mnc_jax.training.watchdog import watch
 
 
-def main(arguments) -> None:
+def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   """Predicts the evaluation split, scores it, prints and writes the scores."""
-  parser = argparse.ArgumentParser(
-      description=__doc__, allow_abbrev=False,
-      epilog="Config fields can be overridden: --inference.max-instances 50 ...")
-  add_model_options(parser)
-  add_ensemble_option(parser)
-  parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
-                      help="where evaluation.* go (default: the workdir)")
-  parser.add_argument("--report", type=pathlib.Path, metavar="DIR",
-                      help="write DIR/index.html, which shows the worst images and their errors")
-  parser.add_argument("--report-images", type=positive_int, default=100, metavar="N",
-                      help="how many images the report shows at most (default: 100)")
-  parser.add_argument("--report-min-score", type=float, default=0.3, metavar="SCORE",
-                      help="the report shows results from this score on (default: 0.3)")
-  parser.add_argument("--results", type=pathlib.Path, metavar="FILE.json",
-                      help="also write what was found, as COCO results (mnc score reads them)")
-  add_host_options(parser)
-  options, overrides = parser.parse_known_args(arguments)
-  join_hosts(options)
-  models = load_models(options, overrides, "mnc evaluate --workdir DIR")
+  if options.report_images < 1:
+    raise UsageError(f"--report-images is {options.report_images}: it must be 1 or more")
+  join_hosts(options.hosts)
+  models = load_models(options.model, override)
   config = models[0].config
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
@@ -58,7 +37,8 @@ def main(arguments) -> None:
     scores = score_results(ground_truth, results)
     counts = {"images": len(source), "instances_found": len(results),
               "skipped_images": source.skipped_images} | counts
-    write_scores(options.output or options.workdir or pathlib.Path("evaluation"), scores, counts)
+    folder = options.output or options.model.workdir or pathlib.Path("evaluation")
+    write_scores(folder, scores, counts)
     if options.report:
       report_errors(options, source, ground_truth, results, scores)
     if options.results:
@@ -66,15 +46,8 @@ def main(arguments) -> None:
       options.results.write_text(json.dumps(results))
 
 
-def positive_int(text: str) -> int:
-  """Reads a count of at least 1 for argparse, which tells the message to the user."""
-  if not text.isdecimal() or int(text) < 1:
-    raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-  return int(text)
-
-
-def report_errors(options, source, ground_truth: dict, results, scores: dict) -> None:
-  """Writes the page of the worst images and tells where it is."""
+def report_errors(options: Evaluate, source, ground_truth: dict, results, scores: dict) -> None:
+  """Writes the page of the worst images and prints where it is."""
   head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
   columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
   page = write_report(options.report, ground_truth, results, source.read_image,
@@ -85,7 +58,7 @@ def report_errors(options, source, ground_truth: dict, results, scores: dict) ->
 
 
 def write_scores(folder: pathlib.Path, scores: dict, counts: dict) -> None:
-  """Prints the table, and writes it and `evaluation.json`: the first numbers, then the rest."""
+  """Prints the table, and writes it and `evaluation.json`: the main numbers first."""
   summary = {
       "mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
       "mean_ap_r_70": scores["0.7"]["mean_ap_11point"],

@@ -1,13 +1,6 @@
-"""Finds instances in photographs: mnc predict --workdir DIR --output OUT IMAGE_OR_FOLDER ...
+"""mnc predict: finds instances in images, draws them, and writes them as COCO results."""
 
-With --self-check alone it runs a small image that is stored with the weights instead, and compares
-what each stage gives with what it gave where the weights were imported or exported.
-
-For each image OUT gets a PNG with masks, boxes, names and scores drawn, and one
-OUT/instances.json holds all instances as COCO results with RLE masks.
-"""
-
-import argparse
+from collections.abc import Callable
 import functools
 import json
 import pathlib
@@ -16,7 +9,10 @@ import cv2
 import jax
 from tqdm import tqdm
 
-from mnc_jax.cli.models import add_ensemble_option, add_model_options, load_models
+from mnc_jax.cli.commands import Predict
+from mnc_jax.cli.models import load_models
+from mnc_jax.cli.parse import UsageError
+from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
 from mnc_jax.evaluation.results import instances_to_results
 from mnc_jax.evaluation.visualize import draw_instances
@@ -25,10 +21,10 @@ from mnc_jax.training.checkpoint import describe_source
 from mnc_jax.weights.self_check import compare_numbers, tolerance
 
 
-def main(arguments) -> None:
-  """Predicts, draws and writes, one image at a time; broken ones are told at the end."""
-  options, overrides = read_options(arguments)
-  models = load_models(options, overrides, "mnc predict ... IMAGE_OR_FOLDER ...")
+def run(options: Predict, override: Callable[[Config], Config]) -> None:
+  """Predicts, draws and writes, one image at a time; unreadable ones are reported at the end."""
+  check_options(options)
+  models = load_models(options.model, override)
   model = models[0]
   if options.self_check:
     for one in models:
@@ -56,11 +52,19 @@ def main(arguments) -> None:
                      + "\n  ".join(broken))
 
 
+def check_options(options: Predict) -> None:
+  """Raises `UsageError` unless there are images and --output, or --self-check alone."""
+  if options.self_check and (options.output or options.images):
+    raise UsageError("--self-check runs a stored image: give neither --output nor images")
+  if not options.self_check and not (options.output and options.images):
+    raise UsageError("give --output DIR, and images or folders of them")
+
+
 def self_check(model) -> None:
-  """Tells whether the stages give the numbers that are stored with the weights.
+  """Prints how far each stage deviates from the numbers stored with the weights.
 
   Raises:
-    ValueError: if they do not, naming the first that differs, or if none are stored.
+    ValueError: if a stage deviates too far, naming the first; or if no numbers are stored.
   """
   stored = model.notes.get("self_check")
   if stored is None:
@@ -74,8 +78,8 @@ def self_check(model) -> None:
   if wrong:
     raise ValueError(
         f"self-check failed on {device}: {wrong[0]} deviates by {deviations[wrong[0]]:.1e} of its "
-        f"largest number (at most {limit:g} is rounding). The installation of jax is broken, or "
-        "the weights or config were changed: do not trust its predictions")
+        f"largest number (up to {limit:g} is rounding). The installation of jax is broken, or the "
+        "weights or config were changed: do not trust its predictions")
   print(f"Self-check passed on {device}. The model: {describe_source(model.notes)}")
 
 
@@ -87,7 +91,7 @@ def compile_predict(models):
 
 
 def check_pictures(pictures, paths) -> None:
-  """Refuses to draw over a photograph that is to be read."""
+  """Raises if a drawing would overwrite an image that is to be read."""
   taken = {path.resolve() for path in paths}
   for picture in pictures:
     if picture.resolve() in taken:
@@ -95,7 +99,7 @@ def check_pictures(pictures, paths) -> None:
 
 
 def find_instances(find, model, image, number: int) -> list:
-  """Returns the COCO records of one image; its place in the list is its id."""
+  """Returns the COCO records of one image, with `number` as its image id."""
   images, sizes, info = make_image_batch(image, model.config.data, image_id=number)
   found = jax.device_get(find(images, sizes))
   return instances_to_results(found, info, model.category_ids,
@@ -106,8 +110,8 @@ def draw(picture: pathlib.Path, image, records, model, min_score: float) -> None
   """Writes the image with its confident instances drawn."""
   names = dict(zip(model.category_ids, model.category_names, strict=True))
   confident = [record for record in records if record["score"] >= min_score]
-  if not cv2.imwrite(str(picture), draw_instances(image, confident, names)[..., ::-1]):
-    raise OSError(f"{picture}: cannot be written")
+  _, encoded = cv2.imencode(".png", draw_instances(image, confident, names)[..., ::-1])
+  picture.write_bytes(encoded.tobytes())
 
 
 def write_results(target: pathlib.Path, records, images: int, min_score: float) -> None:
@@ -115,26 +119,3 @@ def write_results(target: pathlib.Path, records, images: int, min_score: float) 
   target.write_text(json.dumps(records) + "\n")
   print(f"{len(records)} instances in {images} images, written to {target}; the pictures "
         f"beside it show those of score >= {min_score:g}.")
-
-
-def read_options(arguments):
-  """Returns the options and what is left for config overrides."""
-  parser = argparse.ArgumentParser(
-      description=__doc__, allow_abbrev=False,
-      epilog="Config fields can be overridden, after the images: --inference.max-instances 50 ...")
-  add_model_options(parser)
-  add_ensemble_option(parser)
-  parser.add_argument("--output", type=pathlib.Path, metavar="OUT")
-  parser.add_argument("--self-check", action="store_true",
-                      help="test the installation and the weights; takes no images")
-  parser.add_argument("--min-score", type=float, default=0.5, metavar="S",
-                      help="draw instances from this score on; instances.json has all (those "
-                      "from --inference.min-score on)")
-  parser.add_argument("images", type=pathlib.Path, nargs="*", metavar="IMAGE_OR_FOLDER")
-  options, overrides = parser.parse_known_args(arguments)
-  if not options.self_check and not (options.output and options.images):
-    parser.error("the following arguments are required: --output, IMAGE_OR_FOLDER")
-  # Without images, what is left of an override (--model.x VALUE) may look like one.
-  if options.self_check and (options.output or options.images and not overrides):
-    parser.error("--self-check runs a stored image: leave --output and the images out")
-  return options, overrides

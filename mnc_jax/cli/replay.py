@@ -1,16 +1,11 @@
-"""Looks into a step that was not finite: mnc replay BATCH.npz --workdir DIR.
+"""mnc replay: examines a training step whose loss or gradient was not finite."""
 
-Training writes the batch of such a step to DIR/not_finite/. From the last checkpoint before it,
-the steps up to it are run again, and its losses and gradients are told image by image.
-"""
-
-import argparse
 import collections
-import pathlib
 
 import jax
 
 from mnc_jax import parallel
+from mnc_jax.cli.commands import Replay
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import from_json
 from mnc_jax.data import load_source, training_batches
@@ -19,20 +14,16 @@ from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.step import make_train_step
 
 
-def main(arguments) -> None:
-  """Runs the steps up to the batch again, and tells its losses and gradients."""
-  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-  parser.add_argument("batch", type=pathlib.Path, metavar="BATCH.npz")
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
-  options = parser.parse_args(arguments)
+def run(options: Replay) -> None:
+  """Repeats the steps up to the batch, and prints its losses and gradients."""
   batch, image_ids, notes = diagnosis.load_batch(options.batch)
   config = from_json(notes["config"])
   if not options.workdir.is_dir():
     raise FileNotFoundError(f"--workdir {options.workdir}: no such folder")
   if notes["all_devices"] != jax.device_count():
     print(f"Note: the run had {notes['all_devices']} devices and this machine has "
-          f"{jax.device_count()}: in the steps up to the batch, samples of anchors and RoIs are "
-          "other ones.")
+          f"{jax.device_count()}: in the steps up to the batch, other anchors and RoIs are "
+          "sampled.")
   params = params_before(options.workdir, config, notes["step"])
   losses, bad = {}, collections.Counter()
   parts, part_ids = parallel.cut((batch, image_ids), notes["devices"])
@@ -58,7 +49,7 @@ def params_before(workdir, config: Config, step: int):
   first = int(state.step)
   if first >= step:
     raise ValueError(f"the last checkpoint of {workdir} is of step {first}, after step {step}: the "
-                     "run has gone on since")
+                     "run has continued since")
   batches = iter(training_batches(source, config.data, seed=config.train.seed,
                                   batch_size=config.data.batch_size, first_step=first))
   step_fn, state = make_train_step(config), parallel.replicate(state)

@@ -1,28 +1,28 @@
-"""Trains the cascade: mnc train --config FILE --workdir DIR [--section.field VALUE ...].
-
-Started again with the same command, it goes on from the last checkpoint. SIGTERM makes it save
-and end. On several hosts it is started on each, with --join-hosts or --coordinator.
-"""
+"""mnc train: trains the cascade, or resumes training."""
 
 import contextlib
 import json
 
 from mnc_jax import parallel
+from mnc_jax.cli.commands import Train
 from mnc_jax.cli.hosts import join_hosts
-from mnc_jax.cli.options import parse_training
+from mnc_jax.cli.parse import usage_errors
 from mnc_jax.config import Config, with_categories
 from mnc_jax.config.serialization import to_json
+from mnc_jax.config.validation import check_effects
 from mnc_jax.data import load_source
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.loop import train_on
 from mnc_jax.training.preemption import Termination
 
 
-def main(arguments) -> None:
+def run(options: Train) -> None:
   """Reads the data, restores or initialises the state, and trains to `train.num_steps`."""
-  options, config = parse_training(arguments)
-  join_hosts(options)
-  workdir, termination = options.workdir, Termination()
+  config, workdir = options.experiment, options.workdir
+  with usage_errors():
+    check_effects(config)
+  join_hosts(options.hosts)
+  termination = Termination()
   with claim(workdir, config):
     source = load_source(config.data, "train")
     config = with_categories(config, source.category_names)
@@ -33,8 +33,8 @@ def main(arguments) -> None:
       except KeyboardInterrupt:
         raise KeyboardInterrupt(describe_interruption(manager.latest_step())) from None
   if int(state.step) < config.train.num_steps:
-    print(f"Ended by SIGTERM after step {int(state.step)}, which is saved. The same command goes "
-          "on.")
+    print(f"Stopped by SIGTERM after step {int(state.step)}, which is saved. The same command "
+          "resumes.")
   else:
     print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
           f"  mnc evaluate --workdir {workdir}")
@@ -42,7 +42,7 @@ def main(arguments) -> None:
 
 @contextlib.contextmanager
 def claim(workdir, config: Config):
-  """Keeps other runs out of the folder, and hosts from training apart."""
+  """Keeps other runs out of the folder, and checks that all hosts run the same command."""
   parallel.check_same({f"{section}.{field}": value
                        for section, fields in json.loads(to_json(config)).items()
                        for field, value in fields.items()}, "the config field ")
@@ -59,8 +59,8 @@ def claim(workdir, config: Config):
 
 
 def describe_interruption(saved: int | None) -> str:
-  """Returns what is left of a run that the user stopped, whose last checkpoint is `saved`."""
+  """Returns the message for a run stopped by Ctrl-C, whose last checkpoint is of step `saved`."""
   if saved is None:
     return ("Interrupted before the first checkpoint (train.checkpoint_every): the same command "
-            "begins again.")
-  return f"Interrupted. The same command goes on from the checkpoint of step {saved}."
+            "starts again.")
+  return f"Interrupted. The same command resumes from the checkpoint of step {saved}."

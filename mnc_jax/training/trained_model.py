@@ -21,17 +21,19 @@ class Model(NamedTuple):
   notes: dict
 
 
-def load_model(workdir: pathlib.Path | None, weights_file: pathlib.Path | None) -> Model:
-  """Loads the last checkpoint of a workdir, or else a `.safetensors` file with its config.
-
-  Args:
-    workdir: of a run, or None.
-    weights_file: if there is no workdir.
+def load(name) -> Model:
+  """Loads a shipped model by its name, a `.safetensors` file, or the last checkpoint of a workdir.
 
   Raises:
     FileNotFoundError, ValueError: saying what is missing or does not fit.
   """
-  return _load_checkpoint(workdir) if workdir is not None else _load_file(weights_file)
+  shipped = pathlib.Path(__file__).parents[1] / "pretrained" / f"{name}.safetensors"
+  if isinstance(name, str) and shipped.is_file():
+    return _load_file(shipped)
+  path = pathlib.Path(name).expanduser()
+  if path.is_file() and path.suffix != ".safetensors":
+    raise ValueError(f"{path} is neither a workdir nor a .safetensors file")
+  return _load_file(path) if path.suffix == ".safetensors" else _load_checkpoint(path)
 
 
 def _load_checkpoint(workdir):

@@ -1,4 +1,4 @@
-"""predict.py and evaluate.py with --ensemble: several models that vote together."""
+"""mnc predict and evaluate with --ensemble: several models that vote together."""
 
 import json
 
@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from helpers import tiny
-from mnc_jax import weights
+from mnc_jax import cli, weights
 from mnc_jax.cli import evaluate, predict
-from mnc_jax.cli import models as trained_models
 from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import init_params
 
@@ -44,8 +43,8 @@ def save(path, config, names, *, seed):
 
 
 def run_predict(place, output, *ensemble):
-  """Runs predict.py on the photograph; returns what it wrote."""
-  predict.main(["--weights", str(place / "first.safetensors"), *map(str, ensemble),
+  """Runs mnc predict on the photograph; returns what it wrote."""
+  cli.call("predict", ["--weights", str(place / "first.safetensors"), *map(str, ensemble),
                 "--output", str(place / output), str(place / "photograph.png"),
                 "--inference.proposals.num-proposals", "12"])
   assert (place / output / "photograph.png").is_file()
@@ -70,7 +69,8 @@ def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
 
 
 @pytest.mark.parametrize(("member", "message"), [
-    ("names", "knows 2 categories and the first model 2, which differ from 'cow' and 'dog' on"),
+    ("names", "has 2 categories and the first model 2; the first difference is 'cow' instead of "
+     "'dog'"),
     ("mask", "its model.mask_size is 16, that of the first model 12"),
     ("contrast", "its data.stretch_contrast is True, that of the first model False")])
 def test_a_model_that_cannot_join_is_named_with_the_first(place, member, message):
@@ -93,26 +93,12 @@ def test_evaluation_takes_several_models_too(place, monkeypatch):
   seen = []
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: None)
   monkeypatch.setattr(evaluate, "check_categories", lambda *arguments: None)
-  monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", seen.append)
+  monkeypatch.setattr(evaluate, "make_predict_and_count", seen.append)
   def stop(find, params, config, source, *, beat):
     widths = [one["category_stage"]["fc7"]["bias"].shape[-1] for one in params]
     raise InterruptedError(f"{widths}, {config.model.dense_width}")
   monkeypatch.setattr(evaluate, "predict_all", stop)
   with pytest.raises(InterruptedError, match=r"\[32, 16\], 32"):
-    evaluate.main(["--weights", str(place / "first.safetensors"), "--ensemble",
+    cli.call("evaluate", ["--weights", str(place / "first.safetensors"), "--ensemble",
                    str(place / "second.safetensors")])
   assert [[one.model.dense_width for one in configs] for configs in seen] == [[32, 16]]
-
-
-def test_the_place_of_a_member_is_a_file_or_a_workdir(monkeypatch):
-  asked = []
-  def load(workdir, weights_file):
-    asked.append((workdir, weights_file))
-    return trained_models.Model({}, tiny.tiny_config(), ("cat", "dog"), (3, 7), {})
-  monkeypatch.setattr(trained_models, "load_model", load)
-  options = predict.read_options(
-      ["--workdir", "run", "--ensemble", "a.safetensors", "--ensemble", "b", "--output", "o",
-       "x.png"])[0]
-  assert len(trained_models.load_models(options, [], "predict.py")) == 3
-  assert [[str(x) for x in pair] for pair in asked] == [
-      ["run", "None"], ["None", "a.safetensors"], ["b", "None"]]

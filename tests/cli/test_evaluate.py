@@ -1,4 +1,4 @@
-"""evaluate.py around the network: a stand-in finds one square in every image."""
+"""mnc evaluate around the network: a stand-in finds one square in every image."""
 
 import csv
 import json
@@ -8,9 +8,11 @@ import pytest
 
 from helpers import tiny
 from helpers.toy_sets import make_source
+from mnc_jax import cli
 from mnc_jax.cli import evaluate
 from mnc_jax.cli import models as trained_models
 from mnc_jax.data import make_ground_truth
+from mnc_jax.evaluation import predict_split
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.model.inference import LeftOut
 from mnc_jax.structs import Instances
@@ -37,14 +39,14 @@ def run(monkeypatch, tmp_path):
   model = trained_models.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
-  monkeypatch.setattr(evaluate.parallel, "make_predict_and_count", lambda configs: find_square)
+  monkeypatch.setattr(evaluate, "make_predict_and_count", lambda configs: find_square)
   def run_evaluate(*more):
-    evaluate.main(["--workdir", "unused", "--output", str(tmp_path / "out"), *more])
+    cli.call("evaluate", ["--workdir", "unused", "--output", str(tmp_path / "out"), *more])
     return tmp_path / "out"
   return run_evaluate
 
 
-def test_three_files_tell_the_scores_of_all_protocols(run, capsys):
+def test_three_files_hold_the_scores_of_all_protocols(run, capsys):
   folder = run()
   scores = json.loads((folder / "evaluation.json").read_text())
   assert (scores["images"], scores["instances_found"]) == (6, 9)
@@ -67,9 +69,9 @@ def test_three_files_tell_the_scores_of_all_protocols(run, capsys):
   assert (cat[0], mean[0], cat[head.index("AP^b@0.7 area")]) == ("cat", "mean", "1.0")
 
 
-def test_an_image_left_out_is_an_error(run, monkeypatch):
-  whole = evaluate.evaluation_batches
-  monkeypatch.setattr(evaluate, "evaluation_batches", lambda *arguments, **options:
+def test_a_missing_image_is_an_error(run, monkeypatch):
+  whole = predict_split.evaluation_batches
+  monkeypatch.setattr(predict_split, "evaluation_batches", lambda *arguments, **options:
                       list(whole(*arguments, **options))[:1])
   with pytest.raises(ValueError, match="6 images must be scored exactly once: 2 were not, image "
                      "104 was predicted 0 times"):
@@ -79,7 +81,7 @@ def test_an_image_left_out_is_an_error(run, monkeypatch):
 def test_two_processes_score_as_one(run, monkeypatch):
   expected = (run() / "evaluation.json").read_text()
   shares, done = [], evaluate.predict_all
-  monkeypatch.setattr(evaluate.jax, "process_count", lambda: 2)
+  monkeypatch.setattr(predict_split.jax, "process_count", lambda: 2)
   monkeypatch.setattr(evaluate.parallel, "shard", lambda tree: [x[None] for x in tree])
   def gather(share):
     shares.append(share)
@@ -87,10 +89,10 @@ def test_two_processes_score_as_one(run, monkeypatch):
   monkeypatch.setattr(evaluate.parallel, "gather", gather)
   def predict_both(*arguments, beat):
     # Places 2 and 3 of each batch of four: two images and two fillers.
-    monkeypatch.setattr(evaluate.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(predict_split.jax, "process_index", lambda: 1)
     with pytest.raises(ValueError, match="4 were not, image 100"):
       done(*arguments, beat=beat)
-    monkeypatch.setattr(evaluate.jax, "process_index", lambda: 0)
+    monkeypatch.setattr(predict_split.jax, "process_index", lambda: 0)
     return done(*arguments, beat=beat)
   monkeypatch.setattr(evaluate, "predict_all", predict_both)
   assert (run() / "evaluation.json").read_text() == expected
@@ -99,12 +101,12 @@ def test_two_processes_score_as_one(run, monkeypatch):
 
 def test_other_categories_are_named_by_the_first_that_differs():
   source = make_source([(64, 64)])
-  evaluate.check_categories(("cat", "dog"), source)
+  predict_split.check_categories(("cat", "dog"), source)
   with pytest.raises(ValueError, match="knows 3 categories and toy has 2, which differ from 'cow' "
                                        "and 'dog' on"):
-    evaluate.check_categories(("cat", "cow", "dog"), source)
+    predict_split.check_categories(("cat", "cow", "dog"), source)
   with pytest.raises(ValueError, match="from None and 'dog' on"):
-    evaluate.check_categories(("cat",), source)
+    predict_split.check_categories(("cat",), source)
 
 
 def test_the_report_shows_the_worst_images(run, tmp_path, capsys):
@@ -119,7 +121,7 @@ def test_the_report_shows_the_worst_images(run, tmp_path, capsys):
   assert "9 results scoring 0.3 or more" in page
 
 
-def test_the_report_leaves_out_what_scores_less(run, tmp_path):
+def test_the_report_omits_low_scores(run, tmp_path):
   run("--report", str(tmp_path / "report"), "--report-min-score", "0.5")
   page = (tmp_path / "report" / "index.html").read_text()
   assert "6 results scoring 0.5 or more. 3 results below that count as not given" in page

@@ -1,4 +1,4 @@
-"""import_weights.py: a file becomes a workdir that the other scripts take."""
+"""mnc import-weights: a file becomes a workdir that the other commands take."""
 
 import json
 import pickle
@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from helpers import tiny
-from mnc_jax import weights
-from mnc_jax.cli import import_weights, predict
-from mnc_jax.cli.options import end_with_message
+from mnc_jax import cli, weights
+from mnc_jax.cli import import_weights
 from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
-from mnc_jax.training.trained_model import load_model
+from mnc_jax.training.trained_model import load
 
 CONFIG = '''
 import sys
@@ -42,10 +41,10 @@ def place(tmp_path_factory):
 
 
 def run_import(place, capsys, *arguments, source="model.safetensors", output="out"):
-  """Runs the script in this process; returns its status and all it printed."""
+  """Runs the command in this process; returns its status and all it printed."""
   status = 0
   try:
-    end_with_message(import_weights.main, [
+    cli.run("import-weights", arguments=[
         str(place / source), "--config", str(place / "config.py"), "--output", str(place / output),
         *map(str, arguments)])
   except SystemExit as stopped:
@@ -58,20 +57,20 @@ def test_our_own_file_becomes_a_checkpoint_bit_by_bit_and_checks_itself(place, c
   status, text = run_import(place, capsys)
   assert status == 0, text
   assert "0 newly initialised, 0 of the file left over" in text
-  model = load_model(place / "out", None)
+  model = load(place / "out")
   expected, _ = weights.load_safetensors(place / "model.safetensors")
   jax.tree.map(np.testing.assert_array_equal, model.params, expected)
   assert (model.category_names, model.category_ids) == (NAMES, (4, 9))
   assert model.config.model.num_categories == 3
   assert model.notes["source"].endswith(": model.safetensors")
-  predict.main(["--workdir", str(place / "out"), "--self-check"])
+  cli.call("predict", ["--workdir", str(place / "out"), "--self-check"])
   assert "Self-check passed" in capsys.readouterr().out
   # What is there already is not lost.
   status, text = run_import(place, capsys)
   assert "already has checkpoints, the last of step 0: give another folder" in text
 
 
-def test_other_categories_are_refused_by_both_counts_unless_they_are_reset(place, capsys):
+def test_other_categories_are_rejected_unless_they_are_reset(place, capsys):
   (place / "four.txt").write_text("a\nb\nc\nd\n")
   arguments = ("--categories", place / "four.txt")
   status, text = run_import(place, capsys, *arguments, output="four")
@@ -112,12 +111,12 @@ def test_the_backbone_alone(place, capsys):
     ("weights.pkl", (), "weights.pkl is a pickle, which may run any code"),
     ("names.txt", (), "names.txt is no file of weights"),
     ("model.safetensors", ("--categories", "missing.txt"), "missing.txt: no such file"),
-    ("model.safetensors", ("--categories", "{place}/twice.txt"), "the name 'disc' stands twice"),
+    ("model.safetensors", ("--categories", "{place}/twice.txt"), "the name 'disc' appears twice"),
     ("model.safetensors", ("--model.dense-width", "48"), "has category_stage/"),
     ("model.safetensors", ("--reset-categories", "--data.dataset", "coco"),
-     "what the categories are called is not known"),
+     "the category names are unknown"),
 ])
-def test_mistakes_are_told_and_leave_nothing(place, capsys, source, arguments, message):
+def test_mistakes_are_reported_and_leave_nothing(place, capsys, source, arguments, message):
   (place / "weights.pkl").write_bytes(pickle.dumps({"conv1_1": np.zeros(3)}))
   (place / "twice.txt").write_text("disc\ndisc\n")
   status, text = run_import(

@@ -1,4 +1,4 @@
-"""prepare.py: the summary, faults by name, and that it does its work once."""
+"""mnc prepare: the summary, faults by name, and that it does its work once."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mnc_jax.cli import prepare
+from mnc_jax import cli
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   assert "1 of 10 images cannot be used, more than 1%" in finished.stderr
   assert "9.jpg is cut off" in finished.stderr
   assert "8/8" in finished.stderr  # The progress bar.
-  assert "incomplete.ABC_1.0.0 is of a preparation that was killed" in finished.stdout
+  assert "incomplete.ABC_1.0.0 is left from a preparation that was killed" in finished.stdout
 
-  prepare.main([*options, "--allow-bad"])
+  cli.call("prepare", [*options, "--allow-bad"])
   text = capsys.readouterr().out
   lines = [line.split() for line in text.splitlines()]
   assert ["train", "8", "24", "3", "3.0", "3"] in lines
@@ -50,22 +50,22 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   assert ["object", "1", "24", "3"] in lines
   assert ["Skipped:", "1", "image(s)", "and", "0", "annotation(s)."] in lines
 
-  prepare.main(options)
+  cli.call("prepare", options)
   again = capsys.readouterr().out
-  assert "is prepared already: nothing was done" in again
+  assert "exists already: nothing was done" in again
   assert again.splitlines()[1:] == text.splitlines()[2:]
 
   # Nor the set of a list that has changed for the set of the new one.
   (source / "val.txt").write_text("8\n")
   with pytest.raises(ValueError, match=f"lists in {source} have changed since .* delete it"):
-    prepare.main(options)
+    cli.call("prepare", options)
   (source / "val.txt").write_text("8\n9\n")
-  prepare.main(options)
+  cli.call("prepare", options)
 
   # Another folder must not be taken for this one.
   other = [*options[:3], str(shutil.copytree(source, tmp_path / "other")), *options[4:]]
   with pytest.raises(ValueError, match=f"was prepared from {source}, not from .*other: use"):
-    prepare.main(other)
+    cli.call("prepare", other)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -74,8 +74,9 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
     (["--data-dir", "x"], "--dataset"),
 ])
 def test_options_that_are_wrong(capsys, arguments, message):
-  with pytest.raises(SystemExit):
-    prepare.main(arguments)
+  with pytest.raises(SystemExit) as stopped:
+    cli.run("prepare", arguments=arguments)
+  assert stopped.value.code == 2
   assert message in capsys.readouterr().err
 
 
@@ -86,6 +87,6 @@ def test_options_that_are_wrong(capsys, arguments, message):
 ])
 def test_folders_that_are_wrong(source, tmp_path, arguments, message):
   with pytest.raises(ValueError, match=message):
-    prepare.main([argument.format(source=source) for argument in arguments]
+    cli.call("prepare", [argument.format(source=source) for argument in arguments]
                  + ["--data-dir", str(tmp_path)])
   assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""score.py on small files, and on those of published scores."""
+"""mnc score on small files, and on those of published scores."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from helpers.records_by_hand import LEFT, TWO_CATS, make_box_result, make_ground_truth, make_result
-from mnc_jax.cli import score
+from mnc_jax import cli
 
 MASK, BOX = make_result(1, 1, *LEFT, 0.9), make_box_result(1, 1, *LEFT, 0.9)
 
@@ -23,14 +23,14 @@ def run(tmp_path):
   """A function that scores two contents and returns the JSON that was written."""
   def run_score(results, *, ground_truth=None, protocol="sds"):
     ground_truth = make_ground_truth(TWO_CATS) if ground_truth is None else ground_truth
-    score.main(["--protocol", protocol, "--json", str(tmp_path / "new" / "out.json"),
+    cli.call("score", ["--protocol", protocol, "--json", str(tmp_path / "new" / "out.json"),
                 "--ground-truth", str(write(tmp_path / "gt.json", ground_truth)),
                 "--results", str(write(tmp_path / "res.json", results))])
     return json.loads((tmp_path / "new" / "out.json").read_text())
   return run_score
 
 
-def test_the_json_and_the_table_tell_the_score(run, capsys):
+def test_the_json_and_the_table_hold_the_score(run, capsys):
   found = run([MASK])
   assert found["0.5"]["ap_11point"] == {"cat": pytest.approx(6 / 11)}
   assert found["0.7"]["mean_ap_area"] == pytest.approx(0.5)
@@ -55,7 +55,7 @@ def test_polygons_and_run_lengths_are_read(run):
   assert found["0.7"]["mean_ap_area"] == 1
 
 
-def test_instances_that_no_mask_can_match_are_told(run):
+def test_instances_that_no_mask_can_match_are_reported(run):
   ground_truth = make_ground_truth(TWO_CATS)
   ground_truth["annotations"][1]["segmentation"] = {"size": [20, 20], "counts": [400]}
   with pytest.warns(UserWarning, match=r"gt.json: 1 annotations have an empty mask.*ids 1$"):
@@ -128,7 +128,7 @@ def check_same(expected, found):
 def test_published_scores_are_reproduced(shared_dir, tmp_path, protocol, folder, gt, results,
                                          key):
   folder = shared_dir / "reference" / folder
-  score.main(["--protocol", protocol, "--ground-truth", str(folder / f"{gt}.json"),
+  cli.call("score", ["--protocol", protocol, "--ground-truth", str(folder / f"{gt}.json"),
               "--results", str(folder / f"{results}.json"), "--json", str(tmp_path / "out.json")])
   expected = json.loads((folder / "expected.json").read_text())
   check_same(expected if key is None else {key: expected[key]},

@@ -14,7 +14,8 @@ from safetensors.numpy import save
 
 from helpers.tiny import tiny_config
 from mnc_jax import weights
-from mnc_jax.cli.options import override
+from mnc_jax.cli.commands import COMMANDS
+from mnc_jax.cli.parse import parse
 from mnc_jax.config import Config, release
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.config.validation import check_values
@@ -141,7 +142,9 @@ def read_overrides(folder):
   said = io.StringIO()
   try:
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-      return override(tiny_config(), json.loads((folder / "words.json").read_text()), "train.py")
+      words = json.loads((folder / "words.json").read_text())
+      return parse(COMMANDS["train"], "train", ["--config", "shapes", "--workdir", "w", *words],
+                   base=tiny_config()).experiment
   except SystemExit as error:
     if not said.getvalue().strip() or error.code in (0, None):
       raise Invalid("it ended without a message") from error

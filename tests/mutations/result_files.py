@@ -1,4 +1,4 @@
-"""Ground truth and results in COCO format, as score.py reads them."""
+"""Ground truth and results in COCO format, as mnc score reads them."""
 
 import contextlib
 import io
@@ -6,7 +6,7 @@ import json
 import math
 
 from helpers.records_by_hand import LEFT, RIGHT, TWO_CATS, make_box, make_ground_truth, make_result
-from mnc_jax.cli import score
+from mnc_jax import cli
 from mutations.damage import damage_json, spell_json
 from mutations.outcomes import Family, require
 
@@ -60,9 +60,9 @@ def write_results(rng, folder):
 
 
 def read(folder):
-  """Runs score.py and returns the JSON that it writes."""
+  """Runs mnc score and returns the JSON that it writes."""
   with contextlib.redirect_stdout(io.StringIO()):
-    score.main(["--protocol", (folder / "protocol").read_text(), "--json",
+    cli.call("score", ["--protocol", (folder / "protocol").read_text(), "--json",
                 str(folder / "out.json"), "--ground-truth", str(folder / "gt.json"),
                 "--results", str(folder / "res.json")])
   return json.loads((folder / "out.json").read_text())

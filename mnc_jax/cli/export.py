@@ -1,31 +1,20 @@
-"""Writes a trained model as one file: mnc export --workdir DIR --output FILE.safetensors.
+"""mnc export: writes a trained model as one file."""
 
-Beside the weights it holds, as JSON, config, category names, where the model is from, and numbers
-for mnc predict --self-check. mnc import-weights makes a workdir of it again, bit by bit.
-"""
-
-import argparse
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax import weights
+from mnc_jax.cli.commands import Export
 from mnc_jax.config.serialization import to_json
 from mnc_jax.training import checkpoint
 from mnc_jax.weights.self_check import record_numbers
 
 
-def main(arguments) -> None:
+def run(options: Export) -> None:
   """Loads the last checkpoint and writes weights, config and category names."""
-  parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
-  parser.add_argument("--output", type=pathlib.Path, required=True, metavar="FILE")
-  parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32",
-                      help="what weights are rounded to; they are loaded as float32 again")
-  options = parser.parse_args(arguments)
   params, config, categories = checkpoint.load_params(options.workdir)
   weights.save_safetensors(options.output, params, {
       "config": to_json(config),

@@ -1,16 +1,15 @@
-"""The configs that come along fit the library, and the shipped weights fit their config."""
+"""Shipped configs: found by name, fit the library, and the shipped weights fit their config."""
 
 import json
 import pathlib
 import re
-import runpy
 
 from flax import traverse_util
 import jax
 import pytest
 
-from mnc_jax import weights
-from mnc_jax.config import with_categories
+from mnc_jax import configs, weights
+from mnc_jax.config import paper, release, with_categories
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.config.validation import check_effects
 from mnc_jax.model.cascade import init_params
@@ -27,15 +26,28 @@ def shapes_of(config):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_a_model_and_survives_json(path):
-  config = runpy.run_path(str(path))["get_config"]()
+  config = configs.get(path.stem)
   assert from_json(to_json(config)) == config
   check_effects(config)
   shapes = shapes_of(with_categories(config, ("a", "b", "c")))
   assert shapes["category_stage/category/bias"] == (4,)
   header = path.read_text().split('"""')[1]
-  told = dict(re.findall(r"^([A-Z][a-z]+): +(.+)", header, re.MULTILINE))
-  assert list(told) == ["Paper", "Data", "Command", "Hardware", "Expected", "Score"]
+  entries = dict(re.findall(r"^([A-Z][a-z]+): +(.+)", header, re.MULTILINE))
+  assert list(entries) == ["Paper", "Data", "Command", "Hardware", "Expected", "Score"]
   assert re.search(r"not yet run|\.\d{3} .*(\n.*)?\(20\d\d-\d\d-\d\d\)", header)
+
+
+def test_names_are_those_of_the_modules_and_presets():
+  assert configs.names() == tuple(sorted([*(path.stem for path in CONFIGS), "paper", "release"]))
+  assert (configs.get("paper"), configs.get("release")) == (paper(), release())
+  assert configs.get("shapes").train.num_steps == 700
+
+
+def test_an_unknown_name_lists_the_shipped_ones():
+  with pytest.raises(ValueError, match=r"'shape'. Did you mean shapes\? Shipped are: coco_"):
+    configs.get("shape")
+  with pytest.raises(ValueError, match="'x'. Shipped are: .*, paper, release, shapes, shapes_long"):
+    configs.get("x")
 
 
 def test_shipped_weights_are_small_and_fit_their_config():

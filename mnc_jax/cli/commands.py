@@ -1,0 +1,212 @@
+"""The options of every command. Their docstrings are what `mnc COMMAND --help` shows."""
+
+import dataclasses
+import pathlib
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from mnc_jax.cli.fields import FLAT, Folder, LocalFile
+from mnc_jax.config import Config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hosts:
+  """Options that make this process one of several."""
+
+  join_hosts: bool = False
+  """Join the other hosts that the environment names: TPU pods, Slurm, Open MPI, Kubernetes. Start
+  the same command on each host, with a workdir that all of them see."""
+  coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
+  """Address of process 0, where the environment names no hosts."""
+  num_processes: int | None = None
+  """Number of processes; with --coordinator."""
+  process_id: int | None = None
+  """Index of this process, from 0; with --coordinator."""
+  dead_after: int = 100
+  """Seconds without a sign of life from one host after which the others stop."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """Trains the cascade, or resumes training from the last checkpoint in the workdir.
+
+  Repeat the same command to resume. SIGTERM saves a checkpoint and stops.
+  """
+
+  config: Annotated[str, arg(metavar="NAME|FILE")]
+  """A shipped configuration by name, or a Python file that defines get_config()."""
+  workdir: Folder
+  """Folder of the run, for checkpoints, logs and config.json. It may be in a bucket (gs://, s3://);
+  there it is not locked, so make sure that no other run trains in it."""
+  hosts: Annotated[Hosts, FLAT] = Hosts()
+  experiment: Annotated[Config, FLAT] = Config()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+  """Options that name a trained model, and further ones that vote with it."""
+
+  workdir: Folder | None = None
+  """Folder of a training run, whose last checkpoint is used. Either this or --weights."""
+  weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
+  """A shipped model by name (shapes), or a .safetensors file of mnc export."""
+  ensemble: UseAppendAction[tuple[Folder, ...]] = ()
+  """A further model whose candidates vote together with those of the first, a workdir or a
+  .safetensors file. It gets the same input. May be repeated."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+  """Scores a model on the evaluation images of its data set.
+
+  Computes the mAP^r of SDS, COCO's numbers for masks and boxes, and Boundary AP. Prints them per
+  category, and writes them as evaluation.txt, .csv and .json.
+  """
+
+  model: Annotated[TrainedModel, FLAT] = TrainedModel()
+  output: Folder | None = None
+  """Folder for evaluation.txt, .csv and .json. Default: the workdir, or ./evaluation."""
+  report: Folder | None = None
+  """Folder for a web page, index.html, that shows the worst images and their errors."""
+  report_images: int = 100
+  """Largest number of images in the report."""
+  report_min_score: float = 0.3
+  """Instances below this score are not in the report."""
+  results: LocalFile | None = None
+  """File for the instances, as COCO results (.json), which mnc score reads."""
+  hosts: Annotated[Hosts, FLAT] = Hosts()
+  experiment: Annotated[Config, FLAT] = Config()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predict:
+  """Finds instances in images.
+
+  Writes each image as a PNG with masks, boxes, names and scores drawn, and all instances together
+  as instances.json (COCO results with RLE masks).
+  """
+
+  images: Annotated[Positional[tuple[LocalFile, ...]], arg(metavar="IMAGE ...")] = ()
+  """Image files, or folders of them. Options may stand before, between and after."""
+  model: Annotated[TrainedModel, FLAT] = TrainedModel()
+  output: Folder | None = None
+  """Folder for the pictures and instances.json. Required, except with --self-check."""
+  min_score: float = 0.5
+  """Instances below this score are not drawn. instances.json has all that reach
+  --inference.min-score."""
+  self_check: bool = False
+  """Instead of images, run a small image stored with the weights, and compare what each stage
+  computes with what it computed at export: tests the installation and the weights."""
+  experiment: Annotated[Config, FLAT] = Config()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepare:
+  """Prepares a data set: reads, checks and writes it once, as mnc train then reads it.
+
+  Layouts of --source:
+
+    coco          [annotations/]instances_train*.json and instances_val*.json, or a single file
+                  of any name, which is split; images of instances_X.json in X/ or images/X/ (for
+                  train2017 also train/, for val2017 also val/), in images/, or in DIR itself
+    sbd           img/*.jpg inst/*.mat train.txt val.txt (SBD, SDS), or a VOCdevkit with VOC2012
+    label_images  images/* labels/*.png [train.txt val.txt], each value of a label an instance
+    shapes        drawn, needs no source
+  """
+
+  dataset: Literal["shapes", "coco", "label_images", "sbd"]
+  """Layout of the source, and name of the set: data.dataset of a config."""
+  source: Folder | None = None
+  """Folder of the data set; required except for shapes."""
+  data_dir: Folder = pathlib.Path("data")
+  """Folder of all prepared sets: data.data_dir of a config."""
+  allow_bad: bool = False
+  """Prepare the set even if more than 1 % of its images or annotations have to be skipped."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+  """Scores any results file against a ground truth, both in COCO format.
+
+  Masks are RLE (in the ground truth also polygons), boxes are [x, y, width, height].
+  """
+
+  protocol: Literal["sds", "coco", "boundary"]
+  """sds: mAP^r and mAP^b at IoU .5 and .7. coco: the 12 numbers for masks and for boxes.
+  boundary: the 12 numbers of Boundary AP."""
+  ground_truth: LocalFile
+  """Annotation file, as COCO's instances_*.json."""
+  results: LocalFile
+  """Results file, as COCO's results (.json)."""
+  json: LocalFile | None = None
+  """File for the scores."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+  """Writes a trained model as one .safetensors file.
+
+  Besides the weights it holds config, category names, the origin of the model, and the numbers for
+  mnc predict --self-check. mnc import-weights makes an equal workdir of it.
+  """
+
+  workdir: Folder
+  """Folder of a training run, whose last checkpoint is exported."""
+  output: LocalFile
+  """File to write."""
+  dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+  """Type that weights are rounded to. They are loaded as float32."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportWeights:
+  """Makes a workdir of pretrained weights, for mnc train, evaluate and predict.
+
+  Reads VGG-16 (.npz, Keras .h5, torchvision or timm .safetensors and .pth, Caffe .caffemodel and
+  .caffemodel.h5), ResNet-50 and -101 (torchvision or timm), the authors' released five-stage model,
+  and models of mnc export. The kind is recognised by the content. What the source lacks is
+  initialised at random, and listed.
+  """
+
+  source: Annotated[Positional[LocalFile], arg(metavar="SOURCE")]
+  """File of weights."""
+  config: Annotated[str, arg(metavar="NAME|FILE")]
+  """A shipped configuration by name, or a Python file that defines get_config()."""
+  output: Folder
+  """Folder that becomes the workdir. It must have no checkpoints."""
+  reset_categories: bool = False
+  """Initialise the layers that depend on the categories, if the source has other ones."""
+  only_backbone: bool = False
+  """Load the shared features only."""
+  categories: LocalFile | None = None
+  """Category names: a text file with one name per line, without background, numbered from 1; or a
+  COCO instances_*.json, with its ids. Default: those of the source, or else of the data set."""
+  experiment: Annotated[Config, FLAT] = Config()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Replay:
+  """Examines a training step whose loss or gradient was not finite.
+
+  Training writes the batch of such a step to not_finite/ in the workdir. This repeats the steps
+  from the last checkpoint up to it, and prints the step's losses per image, and which gradients are
+  not finite.
+  """
+
+  batch: Annotated[Positional[LocalFile], arg(metavar="BATCH")]
+  """File of the batch: WORKDIR/not_finite/step_N.npz."""
+  workdir: Folder
+  """Folder of the run."""
+
+
+COMMANDS = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "prepare": Prepare,
+    "score": Score,
+    "export": Export,
+    "import-weights": ImportWeights,
+    "replay": Replay,
+}

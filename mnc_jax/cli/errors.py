@@ -1,0 +1,90 @@
+"""How the program ends when something is wrong: with a message for people, and a status."""
+
+from collections.abc import Callable
+import os
+import sys
+import traceback
+import warnings
+
+from mnc_jax.cli.parse import UsageError
+
+_format_with_position = warnings.formatwarning
+
+
+def end_with_message(function: Callable, *arguments, program: str) -> None:
+  """Runs a function; errors of the user end the program with their message, not a traceback.
+
+  The status is 2 for a command line that cannot be run, and 1 for all else.
+
+  Args:
+    function: the program.
+    *arguments: of the function.
+    program: its name in messages; followed by --help it must explain the options.
+  """
+  warnings.formatwarning, sys.unraisablehook = _format_warning, _report_unraisable
+  try:
+    function(*arguments)
+  except UsageError as error:
+    print(f"{program}: {error}\nAll options: {program} --help", file=sys.stderr)
+    sys.exit(2)
+  except BrokenPipeError:
+    # The reader of our output has ended, as `head` does. Nothing more can be written there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+  except KeyboardInterrupt as interruption:
+    message = str(interruption) or "Interrupted."
+    _end_alone(message)
+    sys.exit(message)
+  except Exception as error:
+    reason = _describe(error)
+    if os.environ.get("MNC_TRACEBACK") or reason is None:
+      _end_alone(traceback.format_exc())
+      raise
+    message = f"{program}: {reason}\n(MNC_TRACEBACK=1 shows where in the code this was found.)"
+    _end_alone(message)
+    sys.exit(message)
+
+
+def _describe(error):
+  """Returns the message of an error that a user can do something about, None for any other."""
+  jax = sys.modules.get("jax")
+  if jax and isinstance(error, jax.errors.JaxRuntimeError):
+    return _describe_runtime_error(error, jax.process_count())
+  expected = OSError, ValueError, FloatingPointError, ImportError
+  return str(error) if isinstance(error, expected) else None
+
+
+def _describe_runtime_error(error, process_count):
+  first = str(error).splitlines()[0][:200]
+  if "RESOURCE_EXHAUSTED" in first:
+    return ("the memory of a device is too small: lower data.batch_size (or data.eval_batch_size), "
+            f"model.roi_chunk or the sizes of data.buckets ({first})")
+  if process_count > 1:
+    return ("another host died or is unreachable; the same command on all hosts resumes from the "
+            f"last checkpoint ({first})")
+  return None
+
+
+def _end_alone(message):
+  """Ends this process at once with status 1, if it is one of several.
+
+  The usual end of a program waits for all hosts, and those that wait for this one in a step never
+  reach it.
+  """
+  jax = sys.modules.get("jax")
+  if jax and jax.process_count() > 1:
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def _format_warning(message, category, *position):
+  # Where in the code it was raised helps only with the warnings of other libraries.
+  return (f"warning: {message}\n" if category is UserWarning
+          else _format_with_position(message, category, *position))
+
+
+def _report_unraisable(unraisable):
+  # After a failed write the storage library calls event loops that are closed; the error of the
+  # write itself is raised.
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)

@@ -1,0 +1,99 @@
+"""How the fields of a dataclass become options of a command line."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import pathlib
+import textwrap
+import typing
+from typing import Annotated, Any
+
+import tyro
+from tyro import constructors
+
+from mnc_jax.config.paths import as_local_path, as_path
+
+# Marks a dataclass whose fields are options without its own name in front.
+FLAT = tyro.conf.arg(name="")
+REGISTRY = constructors.ConstructorRegistry()
+
+
+def _path_spec(metavar, convert):
+  return constructors.PrimitiveConstructorSpec(
+      nargs=1, metavar=metavar, instance_from_str=lambda texts: convert(texts[0]),
+      is_instance=lambda value: isinstance(value, pathlib.PurePath),
+      str_from_instance=lambda path: [str(path)])
+
+
+LocalFile = Annotated[pathlib.Path, _path_spec("FILE", as_local_path)]
+LocalFolder = Annotated[pathlib.Path, _path_spec("DIR", as_local_path)]
+# Either may also be in a bucket.
+File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
+Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
+
+
+@functools.cache
+def field_docs(kind: type) -> dict[str, str]:
+  """Returns the docstring below each field of a dataclass, on one line."""
+  (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+  return {field.target.id: " ".join(doc.value.value.split())
+          for field, doc in itertools.pairwise(definition.body)
+          if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)}
+
+
+@REGISTRY.primitive_rule
+def _read_optional(info):
+  # tyro would offer "None" as a value, and explain a wrong one by both types.
+  parts = set(typing.get_args(info.type))
+  if type(None) not in parts or len(parts) != 2:
+    return None
+  (inner,) = parts - {type(None)}
+  spec = REGISTRY.get_primitive_spec(constructors.PrimitiveTypeInfo.make(inner, info.markers))
+  return dataclasses.replace(spec, str_from_instance=lambda value: [])
+
+
+@REGISTRY.struct_rule
+def _read_dataclass(info):
+  # tyro would keep the line breaks of field docstrings, and break the lines again.
+  if not dataclasses.is_dataclass(info.type):
+    return None
+  hints = typing.get_type_hints(info.type, include_extras=True)
+  given = info.default if isinstance(info.default, info.type) else None
+  return constructors.StructConstructorSpec(instantiate=info.type, fields=tuple(
+      _read_field(field, hints[field.name], given, field_docs(info.type).get(field.name))
+      for field in dataclasses.fields(info.type)))
+
+
+def _read_field(field, hint, given, doc):
+  default = getattr(given, field.name) if given else (
+      tyro.MISSING if field.default is dataclasses.MISSING else field.default)
+  if default is None or default == ():
+    shown = "(optional)" if default is None else "(default: none)"
+    hint = Annotated[hint, tyro.conf.arg(help_behavior_hint=shown)]
+  return constructors.StructFieldSpec(name=field.name, type=hint, default=default, helptext=doc)
+
+
+def count_values(kind: type, *, prefix: str = "--") -> dict[str, int | None]:
+  """Returns the number of values that each option of a dataclass takes; None: any number."""
+  counts = {}
+  for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    inner, marks = getattr(hint, "__origin__", hint), getattr(hint, "__metadata__", ())
+    flag = prefix + name.replace("_", "-")
+    if dataclasses.is_dataclass(inner):
+      counts |= count_values(inner, prefix=prefix if FLAT in marks else f"{flag}.")
+    elif inner is bool:
+      counts |= {flag: 0, f"{prefix}no-{flag.removeprefix(prefix)}": 0}
+    else:
+      counts[flag] = 1 if tyro.conf.UseAppendAction in marks else _count(inner)
+  return counts
+
+
+def _count(hint: Any) -> int | None:
+  parts = typing.get_args(hint)
+  if typing.get_origin(hint) is not tuple:
+    return 1
+  if Ellipsis in parts:
+    return None
+  return sum(map(_count, parts))

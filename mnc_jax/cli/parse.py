@@ -1,0 +1,163 @@
+"""Reads a command line: the options of a command, and every field of a config as an option."""
+
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import inspect
+import runpy
+import shlex
+import shutil
+import textwrap
+import traceback
+from typing import TypeVar
+
+import tyro
+
+from mnc_jax import configs
+from mnc_jax.cli.fields import REGISTRY, count_values
+from mnc_jax.config import Config
+from mnc_jax.config.paths import as_local_path
+from mnc_jax.config.validation import check_values
+
+Options = TypeVar("Options")
+
+
+class UsageError(ValueError):
+  """A command line that cannot be run; the program ends with status 2 and a hint to --help."""
+
+
+@contextlib.contextmanager
+def usage_errors():
+  """Turns a `ValueError` into a `UsageError`."""
+  try:
+    yield
+  except ValueError as error:
+    raise UsageError(str(error)) from error
+
+
+def load_config(name: str) -> Config:
+  """Returns a shipped config by its name, or what `get_config()` of a Python file returns.
+
+  Raises:
+    UsageError: if there is neither, or the file does not give a config.
+  """
+  if name in configs.names():
+    return configs.get(name)
+  path = as_local_path(name, name="--config")
+  if not path.is_file():
+    raise UsageError(f"--config {name}: no shipped config of this name and no such file. "
+                     f"Shipped are: {', '.join(configs.names())}")
+  try:
+    config = runpy.run_path(str(path))["get_config"]()
+  except Exception as error:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == str(path)]
+    where = f"{path}, line {lines[-1]}" if lines else str(path)
+    raise UsageError(f"--config {where}: {type(error).__name__}: {error}") from error
+  if not isinstance(config, Config):
+    raise UsageError(f"--config {path}: get_config() returned {type(config).__name__}, not a "
+                     "mnc_jax.Config")
+  return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+  """The values of options that decide on the defaults of the others."""
+  config: str | None = None
+  workdir: str | None = None
+  weights: str | None = None
+
+
+def find_named(arguments: Sequence[str]) -> Named:
+  """Returns the values of --config, --workdir and --weights in a command line."""
+  try:
+    return tyro.cli(Named, args=arguments, return_unknown_args=True, add_help=False,
+                    console_outputs=False)[0]
+  except SystemExit:
+    return Named()  # Parsing the whole line reports the error.
+
+
+def name_program(command: str, arguments: Sequence[str]) -> str:
+  """Returns the command with its --config, as `--help` is to follow it."""
+  config = find_named(arguments).config
+  return shlex.join(["mnc", command, *(["--config", config] if config else [])])
+
+
+def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
+          base: Config | None = None) -> Options:
+  """Reads the options of a command.
+
+  Options may stand before, between and after positional arguments.
+
+  Args:
+    kind: dataclass of the options; a field `experiment` is a config.
+    command: its name.
+    arguments: what follows it on the command line.
+    base: config that options change. Default: that of --config, or `Config()`.
+
+  Raises:
+    UsageError: if --config gives no config, or a value is one that no run can have.
+    SystemExit: with status 2 after a message for any other error, 0 after --help.
+  """
+  fields = dataclasses.fields(kind)
+  options = {field.name: tyro.MISSING for field in fields if field.default is dataclasses.MISSING}
+  about = inspect.getdoc(kind)
+  if any(field.name == "experiment" for field in fields):
+    named = find_named(arguments).config if "config" in options else None
+    options["experiment"] = base or (load_config(named) if named else Config())
+    about += _explain_defaults("config" in options, command, named or base)
+  parsed = tyro.cli(
+      kind, prog=name_program(command, arguments), description=_wrap(about),
+      args=_move_positionals(kind, arguments), default=kind(**options), registry=REGISTRY)
+  if "experiment" in options:
+    with usage_errors():
+      check_values(parsed.experiment)
+  return parsed
+
+
+def _explain_defaults(takes_config, command, known):
+  text = "\n\nEvery field of the config is an option."
+  if known:
+    return text
+  example = "--config" if takes_config else "--weights"
+  return (f"{text} Its defaults below are those of mnc_jax.Config(); "
+          f"mnc {command} {example} shapes --help shows those of shapes.")
+
+
+def _wrap(text):
+  """Returns text in lines of the terminal's width, indented, since tyro would join others."""
+  width = min(shutil.get_terminal_size().columns, 100)
+  return "\n".join(
+      paragraph if paragraph.startswith("  ") else textwrap.fill(
+          paragraph, width, initial_indent="  ", subsequent_indent="  ")
+      for paragraph in text.split("\n\n"))
+
+
+def _move_positionals(kind, arguments):
+  """Returns the arguments with the positional ones last, so that none ends a list of numbers."""
+  if not any(tyro.conf.Positional in getattr(field.type, "__metadata__", ())
+             for field in dataclasses.fields(kind)):
+    return arguments
+  counts, options, positional, rest = count_values(kind), [], [], list(arguments)
+  while rest:
+    token = rest.pop(0)
+    if token == "--":
+      positional += rest
+      break
+    if not token.startswith("-") or _is_number(token):
+      positional.append(token)
+      continue
+    options.append(token)
+    count = counts.get(token.replace("_", "-"), 0)
+    while rest and (_is_number(rest[0]) if count is None else count and rest[0][:2] != "--"):
+      options.append(rest.pop(0))
+      count = count and count - 1
+  return [*options, *(["--", *positional] if positional else [])]
+
+
+def _is_number(text):
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
