@@ -9,7 +9,7 @@ Command:   mnc train --config coco_resnet101_mnc5 \
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 24.6 on test-dev (paper). The schedule is ours, that of coco_vgg16_mnc5.py.
 Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
-           L1 (docs/architecture.md): lower model.box_gradient_clip.
+           L1 (docs/decisions/002): lower model.box_gradient_clip.
 """
 
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
