@@ -1,36 +1,36 @@
-# `make demo` and `make test` need Python (3.11 or newer) and make; they install the rest in .venv.
+# `make demo` and `make test` need Python 3.11 or newer and make; they install the rest into .venv.
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak coverage lint clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3,$(call works,$(name))))
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(call works,$(name))))
 # For example: make test TESTS=tests/ops
 TESTS ?= tests
-# Which versions to install: constraints.txt, constraints-oldest.txt or constraints-newest.txt (which
-# needs Python 3.12). For example: make test CONSTRAINTS=constraints-oldest.txt VENV=.venv-oldest
+# The versions to install: constraints.txt, constraints-oldest.txt, or constraints-newest.txt (from
+# Python 3.12 on). For example: make test CONSTRAINTS=constraints-oldest.txt VENV=.venv-oldest
 CONSTRAINTS ?= constraints.txt
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# One process a core: compilation, the larger part of the time, is single-threaded. In the order of
-# the folders: by number of tests, the few long ones of tests/cli and tests/training would be left to the end.
+# One process per core, since most of the time is compilation, which has one thread. In the order of
+# the folders: by number of tests, the few long ones of tests/cli and tests/training would run last.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-# Named after the versions, so that others are installed when others are asked for.
+# Named after the versions, so that choosing others installs them.
 INSTALLED := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
 
-# What was compiled once is read from the disk the next time.
+# Compiled programs are cached on disk.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 1
 
 help:
-	@echo "make install  make $(VENV), with the library and what it needs"
+	@echo "make install  create $(VENV) with the library and its dependencies"
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
 	@echo "make soak     the long tests: kills, mutated inputs (see docs/reliability.md; an hour)"
-	@echo "make coverage all tests, and which part of mnc_jax/ they run"
+	@echo "make coverage all tests, and the share of mnc_jax/ that they run"
 	@echo "make lint     lint only"
 	@echo "Other versions: CONSTRAINTS=constraints-oldest.txt or constraints-newest.txt after any of them"
-	@echo "make clean    remove what these made: $(VENV), caches, demo"
+	@echo "make clean    remove $(VENV), caches and demo"
 
 install: $(INSTALLED)
 
@@ -56,10 +56,10 @@ lint: $(INSTALLED)
 	@$(VENV)/bin/lint-imports --no-cache setup.cfg >/dev/null || $(VENV)/bin/lint-imports --no-cache setup.cfg
 
 $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
-	@test -n "$(PYTHON)" || { echo "mnc_jax needs Python 3.11 or newer with its venv module, and \
-	found none as python3.12, python3.11 or python3: install it, or name it: make PYTHON=/path/to/python" \
+	@test -n "$(PYTHON)" || { echo "mnc_jax needs Python 3.11 or newer with its venv module; python3.12, \
+	python3.11, python3.13 and python3 are not: install one, or name it: make PYTHON=/path/to/python" \
 	>&2; exit 1; }
-	@echo "Installing mnc_jax and what it needs in $(VENV); a few minutes the first time."
+	@echo "Installing mnc_jax and its dependencies into $(VENV): a few minutes the first time."
 	@$(RUN) -c "" 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(RUN) -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
 	@rm -f $(VENV)/.installed* && touch $@
