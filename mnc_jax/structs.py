@@ -1,11 +1,11 @@
 """The data that flows through the cascade. These docstrings are the specification.
 
-Axis letters: B images, H W rows and columns, K channels, A anchors a cell, R RoIs,
+Axis letters: B images, H W rows and columns, K channels, A anchors per cell, R RoIs,
 G ground-truth instances, C categories (0 is background), M mask side, D instances.
 
 Boxes are float32 `[x1, y1, x2, y2]` in continuous pixels of the network input,
-width = x2 - x1. Rows that only fill up a static shape have `valid` False; what
-stands in them never changes a result.
+width = x2 - x1. Rows that only pad a static shape have `valid` False; their values never
+change a result.
 """
 
 from typing import NamedTuple
@@ -15,20 +15,34 @@ import jax
 Array = jax.Array
 
 
+class GroundTruth(NamedTuple):
+  """The instances of one image, or with a leading B of several.
+
+  Attributes:
+    boxes: [G, 4] float32.
+    labels: [G] int32, 1 ... C - 1; 0 in padding.
+    masks: [G, 112, 112] uint8 0 or 1, each mask resampled inside its own box.
+    areas: [G] float32, pixels of each mask at the scale of the network input.
+    crowd: [G] bool. A crowd region is never a target, and boxes inside it are neither positive
+      nor negative.
+    valid: [G] bool, False in padding.
+  """
+  boxes: Array
+  labels: Array
+  masks: Array
+  areas: Array
+  crowd: Array
+  valid: Array
+
+
 class Batch(NamedTuple):
   """Images with their ground truth, padded to static shapes.
 
   Attributes:
     images: [B, H, W, 3] uint8 RGB, zero outside each image (right and below).
     image_sizes: [B, 2] int32 (height, width) of each image inside the padding.
-      (0, 0) marks an image that only fills up the batch; it has no loss.
-    boxes: [B, G, 4] float32.
-    labels: [B, G] int32, 1 ... C - 1; 0 in padding.
-    masks: [B, G, 112, 112] uint8 0 or 1, each mask resampled inside its own box.
-    areas: [B, G] float32, pixels of each mask at the scale of the network input.
-    crowd: [B, G] bool. A crowd region is never a target, and boxes that lie in it
-      are neither positive nor negative.
-    valid: [B, G] bool, False in padding.
+      (0, 0) marks an image that only pads the batch; it has no loss.
+    boxes, labels, masks, areas, crowd, valid: as in `GroundTruth`, with a leading B.
   """
   images: Array
   image_sizes: Array
@@ -39,16 +53,20 @@ class Batch(NamedTuple):
   crowd: Array
   valid: Array
 
+  @property
+  def ground_truth(self) -> GroundTruth:
+    """The same arrays without the images."""
+    return GroundTruth(*self[2:])
+
 
 class ImageInfo(NamedTuple):
-  """What only the host knows of the images of a `Batch`, in the same order.
+  """What only the host knows about the images of a `Batch`, in the same order.
 
   Attributes:
-    image_ids: [B] int64; -1 where the image only fills up the batch.
+    image_ids: [B] int64; -1 where the image only pads the batch.
     original_sizes: [B, 2] int32 (height, width) of the image file.
     scales: [B] float32, network pixels per pixel of the file.
-    dropped: [B] int32, instances left out of the batch, which holds `data.max_instances` of each
-      image.
+    dropped: [B] int32, instances of each image beyond `data.max_instances`.
   """
   image_ids: Array
   original_sizes: Array
@@ -57,7 +75,7 @@ class ImageInfo(NamedTuple):
 
 
 class StageFeatures(NamedTuple):
-  """The feature map that each kind of stage looks at: one and the same array if it is shared.
+  """The feature map that each kind of stage reads: one and the same array if it is shared.
 
   Attributes:
     boxes: [h, w, K] for stage 1.
@@ -70,13 +88,13 @@ class StageFeatures(NamedTuple):
 
 
 class AnchorOutput(NamedTuple):
-  """What stage 1 says of each anchor of one image.
+  """Stage 1's predictions for each anchor of one image.
 
   Attributes:
     anchors: [N, 4], N = H * W * A in the order row, column, anchor.
     objectness_logits: [N, 2] (background, object).
     box_deltas: [N, 4] (dx, dy, dw, dh) from the anchor.
-    valid: [N] bool, False for anchors of cells that are not wholly inside the image.
+    valid: [N] bool, False for anchors of cells that do not belong to the image.
   """
   anchors: Array
   objectness_logits: Array
@@ -91,10 +109,10 @@ class Proposals(NamedTuple):
     boxes: [R, 4] inside the image; zero in padding.
     scores: [R] objectness probabilities; zero in padding.
     valid: [R] bool.
-    anchors: [R] int32, the row of `AnchorOutput` that a box came from; -1 for ground truth that
-      joined, and in padding.
-    truncated: [] int32, boxes that overlap no better one too much and were cut all the same, since
-      `pre_nms` or R is too small for them (counted without regard to overlaps among them).
+    anchors: [R] int32, the row of `AnchorOutput` that a box came from; -1 for ground-truth boxes
+      and in padding.
+    truncated: [] int32, number of boxes beyond `pre_nms`, and of boxes beyond R that no chosen box
+      suppresses (overlaps among the truncated boxes are not considered).
   """
   boxes: Array
   scores: Array
@@ -123,9 +141,9 @@ class StageOutput(NamedTuple):
 
 
 class Candidates(NamedTuple):
-  """What votes on the instances of one image: the part of `StageOutput` that voting looks at.
+  """The part of `StageOutput` that votes on the instances of one image.
 
-  Those of several views or models follow each other in the frame of the network input.
+  Those of several views or models are concatenated, in pixels of the network input.
 
   Attributes:
     boxes: [R, 4], may reach outside the image.
@@ -148,9 +166,14 @@ class Instances(NamedTuple):
     scores: [D] float32; 0 in padding.
     masks: [D, M, M] float32 probabilities on a regular grid inside each box.
     valid: [D] bool.
+    dropped: [] int32, number of instances beyond D that `min_score` and NMS would have kept. At
+      most D are counted per category.
+    truncated_proposals: [] int32, `Proposals.truncated` of all views and models together.
   """
   boxes: Array
   labels: Array
   scores: Array
   masks: Array
   valid: Array
+  dropped: Array | int = 0
+  truncated_proposals: Array | int = 0

@@ -11,17 +11,17 @@ from mnc_jax.coco.categories import first_difference
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches
 from mnc_jax.evaluation.results import instances_to_results, merge_shares
-from mnc_jax.model.inference import predict_and_count
+from mnc_jax.model.inference import predict_ensemble
 
 
 def make_predict_and_count(configs: Sequence[Config]):
   """Returns `predict(models, images, image_sizes)` over all local devices.
 
   `models` is a sequence of replicated parameter trees, one for each of `configs`; images and
-  sizes come from `shard`. The `Instances` and counts of `inference.predict_and_count` that come
-  out have leading [devices, b], and `unshard` brings them to the host.
+  sizes come from `shard`. The returned `Instances` have leading [devices, b]; `unshard` brings them
+  to the host.
   """
-  return parallel.on_all_devices(functools.partial(predict_and_count, configs=tuple(configs)))
+  return parallel.on_all_devices(functools.partial(predict_ensemble, configs=tuple(configs)))
 
 
 def predict_all(find, models, config: Config, source, *, beat=lambda: None) -> tuple[list, dict]:
@@ -42,13 +42,13 @@ def predict_all(find, models, config: Config, source, *, beat=lambda: None) -> t
       process_index=jax.process_index(), process_count=jax.process_count())
   results, seen, truncated, dropped = [], [], 0, 0
   for batch, info in tqdm(batches, unit="batch", desc="predicting"):
-    found, left_out = parallel.unshard(
+    found = parallel.unshard(
         find(models, *parallel.shard((batch.images, batch.image_sizes))))
     results += instances_to_results(found, info, source.category_ids,
                                     mask_threshold=config.inference.mask_threshold)
     seen += [int(i) for i in info.image_ids if i >= 0]
-    truncated += int(left_out.proposals.sum())
-    dropped += int(left_out.instances.sum())
+    truncated += int(found.truncated_proposals.sum())
+    dropped += int(found.dropped.sum())
     beat()
   shares = parallel.gather([seen, results, truncated, dropped])
   return merge_shares([share[:2] for share in shares], source.image_ids), {

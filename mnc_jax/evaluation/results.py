@@ -38,7 +38,7 @@ def instances_to_results(
   records = []
   for place, image_id in enumerate(np.asarray(info.image_ids).tolist()):
     if image_id >= 0:
-      one = Instances(*(np.asarray(column)[place] for column in instances))
+      one = Instances(*(np.asarray(column)[place] for column in instances[:5]))
       height, width = map(int, info.original_sizes[place])
       records += _image_to_results(one, image_id, (height, width), float(info.scales[place]),
                                    category_ids, mask_threshold)
@@ -72,9 +72,9 @@ def merge_shares(shares, image_ids) -> list:
 
 
 def _image_to_results(instances, image_id, size, scale, category_ids, mask_threshold):
-  chosen = Instances(*(column[instances.valid] for column in instances))
-  boxes = chosen.boxes / np.float32(scale)
-  rles = _paste_to_rles(chosen.masks, boxes, size, mask_threshold)
+  boxes, labels, scores, masks = (column[instances.valid] for column in instances[:4])
+  boxes = boxes / np.float32(scale)
+  rles = _paste_to_rles(masks, boxes, size, mask_threshold)
   # Masks are pasted with the box as it is: the file's size is not exactly scale times the
   # network's, and a clipped box would squeeze the mask.
   corners = np.clip(boxes, 0, np.array([size[1], size[0]] * 2))
@@ -82,7 +82,7 @@ def _image_to_results(instances, image_id, size, scale, category_ids, mask_thres
       {"image_id": image_id, "category_id": int(category_ids[label - 1]),
        "bbox": [round(float(x), 2) for x in (*box[:2], *(box[2:] - box[:2]))],
        "score": float(score), "segmentation": rle}
-      for box, label, score, rle in zip(corners, chosen.labels, chosen.scores, rles, strict=True)
+      for box, label, score, rle in zip(corners, labels, scores, rles, strict=True)
       if rle is not None]
 
 

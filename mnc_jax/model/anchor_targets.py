@@ -1,4 +1,4 @@
-"""From ground truth to the targets of stage 1, for one image. Targets are constants."""
+"""Targets of stage 1 for one image. They are constants: no gradient flows into them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from mnc_jax.config import TrainConfig
 from mnc_jax.model.roi_targets import in_crowd, match_ground_truth
 from mnc_jax.ops.boxes import encode_boxes
 from mnc_jax.ops.sampling import sample_mask
-from mnc_jax.structs import AnchorOutput, Array, Batch, Proposals
+from mnc_jax.structs import AnchorOutput, Array, GroundTruth, Proposals
 
 
 class AnchorTargets(NamedTuple):
@@ -17,7 +17,7 @@ class AnchorTargets(NamedTuple):
 
   Attributes:
     sampled: [N] bool, the anchors in the loss.
-    positive: [N] bool, those of them that are an object.
+    positive: [N] bool, sampled anchors that match an object.
     box_deltas: [N, 4] from each anchor to its object; 0 where not positive.
   """
   sampled: Array
@@ -25,19 +25,20 @@ class AnchorTargets(NamedTuple):
   box_deltas: Array
 
 
-def anchor_targets(output: AnchorOutput, ground_truth: Batch, image_size, key, *,
-                   config: TrainConfig) -> AnchorTargets:
+def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: Array, key: Array,
+                   *, config: TrainConfig) -> AnchorTargets:
   """Labels anchors and samples those that enter the loss (Ren et al. 2015, section 3.1.2).
 
-  Positive: best for an object, or IoU >= `anchor_positive_iou`. Negative: below
-  `anchor_negative_iou` with all. Up to half of `anchors_per_image` are positive, the
-  rest negative. Anchors that cross the image's border or lie in a crowd are left out.
+  Positive: best for an object, or IoU >= `anchor_positive_iou`. Negative: IoU below
+  `anchor_negative_iou` with all objects. Up to half of `anchors_per_image` are positive, the
+  rest negative. Anchors that cross the image's border are neither, nor can those inside a crowd
+  region be negative.
 
   Args:
     output: of stage 1; only `anchors` and `valid` are read.
-    ground_truth: one image of a `Batch`.
+    ground_truth: of the image.
     image_size: [2] int32 (height, width).
-    key: of the sampling.
+    key: random key of the sampling.
     config: the thresholds.
 
   Returns:
@@ -46,7 +47,7 @@ def anchor_targets(output: AnchorOutput, ground_truth: Batch, image_size, key, *
   anchors, usable = output.anchors, _usable(output, image_size, config.anchor_border)
   best_iou, matched, iou = match_ground_truth(anchors, ground_truth)
   iou = jnp.where(usable[:, None], iou, 0.0)
-  # Nearly the best counts: compiled, the maximum and what it is of may differ in the last bit.
+  # With a tolerance: compiled, the maximum and its operand may differ in the last bit.
   best = (1 - 1e-6) * iou.max(axis=0, keepdims=True)
   best_for_object = jnp.any((iou > 0) & (iou >= best), axis=1)
   positive = usable & (best_for_object | (best_iou >= config.anchor_positive_iou))
@@ -58,40 +59,42 @@ def anchor_targets(output: AnchorOutput, ground_truth: Batch, image_size, key, *
   return _make_anchor_targets(positive | negative, positive, anchors, ground_truth.boxes[matched])
 
 
-def force_anchors(goal: AnchorTargets, output: AnchorOutput, rois: Proposals, ground_truth: Batch,
-                  image_size, *, config: TrainConfig) -> AnchorTargets:
-  """Lets the anchors that the sampled RoIs came from be what these are (release).
+def force_anchors(targets: AnchorTargets, output: AnchorOutput, rois: Proposals,
+                  ground_truth: GroundTruth, image_size: Array, *,
+                  config: TrainConfig) -> AnchorTargets:
+  """Gives the anchors of the sampled RoIs the labels of these RoIs (release).
 
-  The anchor of a foreground RoI becomes positive, that of another negative; where both came
-  from one, it is positive. They come on top of the anchors that were sampled.
+  The anchor of a foreground RoI becomes positive, that of a background RoI negative; the anchor
+  of both is positive. They are added to the sampled anchors.
 
   Args:
-    goal: from `anchor_targets`.
+    targets: from `anchor_targets`.
     output: of stage 1.
-    rois: from `sample_rois`; the ground truth among them has no anchor.
-    ground_truth: one image of a `Batch`.
+    rois: from `sample_rois`; ground-truth boxes among them have no anchor.
+    ground_truth: of the image.
     image_size: [2] int32 (height, width).
     config: the thresholds.
 
   Returns:
-    `AnchorTargets`. Anchors that cross the image's border stay out.
+    `AnchorTargets`. Anchors that cross the image's border stay unsampled.
   """
   # Targets are constants.
   iou, _, _ = match_ground_truth(jax.lax.stop_gradient(rois.boxes), ground_truth)
   foreground = iou >= config.roi_positive_iou
   usable, count = _usable(output, image_size, config.anchor_border), len(output.anchors)
   def anchors_of(chosen):
-    # One row more takes what has no anchor: -1 would count from the end.
+    # RoIs without an anchor write to an extra row: -1 would count from the end.
     rows = jnp.where(rois.valid & chosen & (rois.anchors >= 0), rois.anchors, count)
     return jnp.zeros(count + 1, bool).at[rows].set(True)[:count] & usable
-  forced, denied = anchors_of(foreground), anchors_of(~foreground)
+  positive, negative = anchors_of(foreground), anchors_of(~foreground)
   _, matched, _ = match_ground_truth(output.anchors, ground_truth)
-  return _make_anchor_targets(goal.sampled | forced | denied, goal.positive & ~denied | forced,
-                              output.anchors, ground_truth.boxes[matched])
+  return _make_anchor_targets(
+      targets.sampled | positive | negative, targets.positive & ~negative | positive,
+      output.anchors, ground_truth.boxes[matched])
 
 
 def _usable(output, image_size, border):
-  """Returns [N] bool, the anchors of the image's own cells that do not cross its border."""
+  """Returns [N] bool, the anchors of the image's cells that do not cross its border."""
   limit = jnp.flip(image_size).astype(output.anchors.dtype) + border
   low, high = output.anchors[:, :2], output.anchors[:, 2:]
   return jnp.all((low >= -border) & (high <= limit[None]), axis=1) & output.valid

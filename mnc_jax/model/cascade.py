@@ -1,6 +1,6 @@
 """The cascade: image -> features -> boxes -> masks -> categories (-> bridge -> again).
 
-The only place that says in which order the stages run, and the only `vmap` over images.
+This module alone fixes the order of the stages, and holds the only `vmap` over images.
 """
 
 import functools
@@ -17,28 +17,30 @@ from mnc_jax.ops.boxes import corner_pixels
 from mnc_jax.ops.gradients import clip_gradient
 from mnc_jax.ops.padding import count_cells
 from mnc_jax.ops.roi_warp import roi_pool
-from mnc_jax.structs import Batch, StageFeatures, StageOutput
+from mnc_jax.structs import (
+    AnchorOutput,
+    Array,
+    Batch,
+    GroundTruth,
+    Proposals,
+    StageFeatures,
+    StageOutput,
+)
 
-# Parameters of the backbone that each stage looks through, if they do not share one.
+# Parameters of each stage's backbone, if they do not share one.
 _BACKBONES = ("features", "mask_features", "category_features")
 
 
-def init_params(key, config: Config):
+def init_params(key: Array, config: Config) -> dict:
   """Initialises the weights of all stages; stages 4 and 5 share those of 2 and 3.
 
   Args:
-    key: of the random initialisation.
+    key: random key of the initialisation.
     config: with `config.model.num_categories` set.
 
   Returns:
     A dict of float32 trees: `features`, `box_stage`, `mask_stage`, `category_stage`; if
     features are not shared, also `mask_features` and `category_features`.
-
-  Degenerate input:
-    There is none: a config without categories is refused.
-
-  Gradient:
-    None: weights are where it ends.
 
   Raises:
     ValueError: if the number of categories is not set.
@@ -70,8 +72,9 @@ def init_params(key, config: Config):
   }
 
 
-def extract_features(params, images, image_sizes, *, config: Config) -> StageFeatures:
-  """Computes the features that the stages look at: of one backbone, if they share it.
+def extract_features(
+    params: dict, images: Array, image_sizes: Array, *, config: Config) -> StageFeatures:
+  """Computes each stage's features, by one backbone if `config.model.share_features`.
 
   Args:
     params: from `init_params`.
@@ -93,8 +96,9 @@ def extract_features(params, images, image_sizes, *, config: Config) -> StageFea
   return StageFeatures(*map(extract, _BACKBONES))
 
 
-def score_anchors(params, image_features: StageFeatures, image_size, *, config: Config):
-  """Runs stage 1 on the features of one image, up to its anchors.
+def score_anchors(params: dict, image_features: StageFeatures, image_size: Array, *,
+                  config: Config) -> AnchorOutput:
+  """Scores and refines the anchors of one image (stage 1).
 
   Args:
     params: from `init_params`.
@@ -103,8 +107,8 @@ def score_anchors(params, image_features: StageFeatures, image_size, *, config: 
     config: the experiment.
 
   Returns:
-    `AnchorOutput`, h * w * A rows, float32; none is valid in an image of size (0, 0). The
-    gradient of logits and deltas flows into the weights and the features.
+    `AnchorOutput`, h * w * A rows, float32; none is valid in an image of size (0, 0). Gradients
+    of logits and deltas flow into weights and features.
   """
   return box_stage.score_anchors(
       params["box_stage"], image_features.boxes, image_size,
@@ -112,7 +116,7 @@ def score_anchors(params, image_features: StageFeatures, image_size, *, config: 
 
 
 def _roi_features(stage_features, boxes, image_size, samples, model):
-  """Warps and pools [h, w, K] features of one image in boxes [R, 4], to [R, S, S, K]."""
+  """Returns the warped and pooled features [R, S, S, K] of boxes [R, 4] of one image."""
   stride, cells = features.feature_stride(model), None
   if image_size is not None:
     cells = count_cells(image_size, stride, partial=model.partial_cells)
@@ -122,9 +126,10 @@ def _roi_features(stage_features, boxes, image_size, samples, model):
       method=model.roi_method, chunk=model.roi_chunk, cells=cells)
 
 
-def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *, config: Config,
-                      image_size=None, samples: int = 0) -> StageOutput:
-  """Runs stages 2 and 3 (equally 4 and 5) on boxes of one image.
+def mask_and_classify(
+    params: dict, image_features: StageFeatures, boxes: Array, valid: Array, *, config: Config,
+    image_size: Array | None = None, samples: int = 0) -> StageOutput:
+  """Runs the RoI heads, stages 2 and 3 (or 4 and 5), on boxes of one image.
 
   Args:
     params: from `init_params`.
@@ -133,11 +138,10 @@ def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *, co
     valid: [R] bool.
     config: the experiment.
     image_size: [2] int32 (height, width) inside the padding; None: there is no padding.
-    samples: of a RoI cell along each axis; 0: `config.model.roi_pool`.
+    samples: per RoI cell and axis; 0: `config.model.roi_pool`.
 
   Returns:
-    `StageOutput`. The gradient of everything in it flows into the weights, the features
-    and the box coordinates.
+    `StageOutput`. Gradients flow into weights, features and box coordinates.
   """
   model = config.model
   pool = lambda stage_features: _roi_features(
@@ -151,16 +155,16 @@ def mask_and_classify(params, image_features: StageFeatures, boxes, valid, *, co
   return StageOutput(boxes, valid, mask_logits, categories, box_categories, deltas)
 
 
-def _hand_over(boxes, *, config: Config):
-  """Returns boxes as the next stage sees them; exact gradients, but for the ablation."""
+def _next_stage_boxes(boxes, *, config: Config):
+  """Returns `boxes`, with the gradient stopped if `model.box_gradient` is off."""
   # "Not end to end" (paper, section 4.1): later stages cannot move a box.
   return boxes if config.model.box_gradient else jax.lax.stop_gradient(boxes)
 
 
-def _limit_gradient(output, num_images, *, config: Config):
-  """Returns a stage's output whose box deltas take only so much from the stages after it.
+def _clip_box_gradient(output, num_images, *, config: Config):
+  """Clips the gradient that later stages send into the box deltas of `output`.
 
-  Clipped where the boxes are made from them, so that the stage's own loss is not (release).
+  The result is only used to make the next boxes, so the stage's own loss is not clipped (release).
   """
   limit = config.model.box_gradient_clip
   if not limit:
@@ -169,67 +173,70 @@ def _limit_gradient(output, num_images, *, config: Config):
   return output._replace(box_deltas=clip_gradient(output.box_deltas, limit / num_images))
 
 
-def _stage_losses(output: StageOutput, ground_truth: Batch, *, config: Config):
+def _stage_losses(output: StageOutput, ground_truth: GroundTruth, *, config: Config):
   """Weighted losses of stages 2 and 3 (or 4 and 5) on one image."""
-  goal = roi_targets.roi_targets(output.boxes, output.valid, ground_truth, config=config)
+  targets = roi_targets.roi_targets(output.boxes, output.valid, ground_truth, config=config)
   mask_labels = roi_targets.mask_level_labels(
-      goal, output.mask_logits, output.boxes, config=config.train)
-  return (config.train.weight_mask * losses.mask_stage_loss(output.mask_logits, goal),
-          config.train.weight_category * losses.category_stage_loss(output, goal, mask_labels))
+      targets, output.mask_logits, output.boxes, config=config.train)
+  return (config.train.weight_mask * losses.mask_stage_loss(output.mask_logits, targets),
+          config.train.weight_category
+          * losses.category_stage_loss(output, targets, mask_labels))
 
 
-def _image_losses(params, image_features, ground_truth: Batch, key, *, num_images, config: Config):
-  """Weighted losses {"loss_1": ...} of one image, stage by stage, and its truncated proposals."""
-  train, image_size = config.train, ground_truth.image_sizes
+def _image_losses(params, image_features, image_size, ground_truth: GroundTruth, key, *, num_images,
+                  config: Config):
+  """Returns the weighted losses {"loss_1": ...} of one image, and its truncated proposals."""
+  train = config.train
   key_anchors, key_rois = jax.random.split(key)
+  clip_box_gradient = functools.partial(_clip_box_gradient, num_images=num_images, config=config)
+  run_roi_heads = functools.partial(
+      mask_and_classify, params, image_features, config=config, image_size=image_size)
+
   anchors = score_anchors(params, image_features, image_size, config=config)
-  limit = functools.partial(_limit_gradient, num_images=num_images, config=config)
   proposals = box_stage.propose_boxes(
-      limit(anchors), image_size, config=train.proposals,
+      clip_box_gradient(anchors), image_size, config=train.proposals,
       inclusive_corners=config.model.inclusive_corners)
   rois = roi_targets.sample_rois(proposals, ground_truth, key_rois, config=train)
-  goal = anchor_targets(anchors, ground_truth, image_size, key_anchors, config=train)
+  targets = anchor_targets(anchors, ground_truth, image_size, key_anchors, config=train)
   if train.force_roi_anchors:
-    goal = force_anchors(goal, anchors, rois, ground_truth, image_size, config=train)
-  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, goal)}
+    targets = force_anchors(targets, anchors, rois, ground_truth, image_size, config=train)
+  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, targets)}
 
-  boxes = _hand_over(rois.boxes, config=config)
-  look = functools.partial(
-      mask_and_classify, params, image_features, config=config, image_size=image_size)
-  output = look(boxes, rois.valid)
+  output = run_roi_heads(_next_stage_boxes(rois.boxes, config=config), rois.valid)
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, ground_truth, config=config)
 
   if train.num_stages == 5:
-    boxes, valid = bridge.refine_boxes(limit(output), image_size, config=config.model), rois.valid
+    boxes = bridge.refine_boxes(clip_box_gradient(output), image_size, config=config.model)
+    valid = rois.valid
     if train.gt_in_stage_4:
       boxes, valid = roi_targets.join_ground_truth(boxes, valid, ground_truth)
-    boxes = _hand_over(boxes, config=config)
-    output = look(boxes, valid)
+    output = run_roi_heads(_next_stage_boxes(boxes, config=config), valid)
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, ground_truth, config=config)
   return terms, proposals.truncated
 
 
-def cascade_loss(params, batch: Batch, key, *, config: Config):
-  """The loss of all stages, L1 + L2 + L3 (+ L4 + L5) (paper, equations 1 and 6).
+def cascade_loss(params: dict, batch: Batch, key: Array, *,
+                 config: Config) -> tuple[Array, dict[str, Array]]:
+  """Returns the loss of all stages, L1 + L2 + L3 (+ L4 + L5) (paper, equations 1 and 6).
 
   Args:
     params: from `init_params`.
-    batch: ground truth and images.
-    key: of the sampling of anchors and RoIs.
+    batch: images and their ground truth.
+    key: random key of the sampling of anchors and RoIs.
     config: the experiment.
 
   Returns:
-    `(loss, metrics)`: the mean over the images that are not padding, and a dict of `loss` and
-    each stage's weighted `loss_1` ... `loss_5`; without stages 4 and 5 their entries are
-    absent; and `truncated_proposals_per_image`, of an image on average. All are float32 scalars.
+    `(loss, metrics)`: the mean over the images that are not padding, and a dict of `loss`, each
+    stage's weighted `loss_1` ... `loss_5` (without stages 4 and 5 their entries are absent), and
+    the mean `truncated_proposals_per_image`. All are float32 scalars.
 
   Degenerate input:
     0 if all images are padding. An image without an instance has the losses of its negative
     anchors and RoIs; a stage without a positive RoI has no loss of masks and deltas.
 
   Gradient:
-    Flows into all parameters: of L2 to L5 also through the coordinates of the boxes that
-    earlier stages predict, and of L3 and L5 through the masks. Choices and targets pass none.
+    Flows into all parameters: from L2 to L5 also through the coordinates of the boxes that
+    earlier stages predict, and from L3 and L5 through the masks. Not through choices and targets.
 
   Example:
     >>> import functools
@@ -255,9 +262,7 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   real = batch.image_sizes[:, 0] > 0
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
-  # The pixels are seen; only their ground truth travels on.
-  ground_truth = batch._replace(images=jnp.zeros(batch.images.shape[:1], batch.images.dtype))
-  terms, truncated = jax.vmap(one_image)(shared, ground_truth, keys)
+  terms, truncated = jax.vmap(one_image)(shared, batch.image_sizes, batch.ground_truth, keys)
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = sum(metrics.values())
   metrics["truncated_proposals_per_image"] = losses.masked_mean(
@@ -265,7 +270,8 @@ def cascade_loss(params, batch: Batch, key, *, config: Config):
   return metrics["loss"], metrics
 
 
-def run_cascade(params, images, image_sizes, *, config: Config):
+def run_cascade(params: dict, images: Array, image_sizes: Array, *,
+                config: Config) -> tuple[Proposals, StageOutput]:
   """Runs all five stages without ground truth (paper, section 3.4, "inference").
 
   Args:
@@ -275,19 +281,8 @@ def run_cascade(params, images, image_sizes, *, config: Config):
     config: the experiment; `config.inference` fixes the counts.
 
   Returns:
-    `StageOutput` with leading [B, 2R]: R RoIs of stages 2 and 3, then the same RoIs
-    refined and seen again by stages 4 and 5.
-  """
-  return run_and_count(params, images, image_sizes, config=config)[0]
-
-
-def run_and_count(params, images, image_sizes, *, config: Config):
-  """Runs all five stages as `run_cascade` does, and counts the proposals that were cut.
-
-  Arguments are those of `run_cascade`.
-
-  Returns:
-    `(output, truncated)`: its result, and [B] int32 as in `Proposals`.
+    `(proposals, output)`: `Proposals` with leading B, and `StageOutput` with leading [B, 2R]: R
+    RoIs of stages 2 and 3, then the same RoIs refined, of stages 4 and 5.
   """
   shared = extract_features(params, images, image_sizes, config=config)
   one_image = functools.partial(_run_image, params, config=config)
@@ -296,14 +291,14 @@ def run_and_count(params, images, image_sizes, *, config: Config):
 
 def _run_image(params, image_features, image_size, *, config: Config):
   options = config.inference
+  run_roi_heads = functools.partial(
+      mask_and_classify, params, image_features, config=config, image_size=image_size)
   anchors = score_anchors(params, image_features, image_size, config=config)
   rois = box_stage.propose_boxes(
       anchors, image_size, config=options.proposals,
       inclusive_corners=config.model.inclusive_corners)
-  look = functools.partial(
-      mask_and_classify, params, image_features, config=config, image_size=image_size)
-  first = look(rois.boxes, rois.valid)
+  first = run_roi_heads(rois.boxes, rois.valid)
   boxes = bridge.refine_boxes(first, image_size, config=config.model,
                               with_background=options.release_bridge)
-  second = look(boxes, rois.valid, samples=options.refined_roi_pool)
-  return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second), rois.truncated
+  second = run_roi_heads(boxes, rois.valid, samples=options.refined_roi_pool)
+  return rois, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

@@ -1,25 +1,25 @@
-"""One loss function a stage. All in float32, each a mean over what it is about."""
+"""One loss function per stage. All in float32, each a mean over the rows it is defined on."""
 
 import jax.numpy as jnp
 import optax
 
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
-from mnc_jax.structs import AnchorOutput, StageOutput
+from mnc_jax.structs import AnchorOutput, Array, StageOutput
 
 
-def masked_mean(x, mask):
-  """Returns the mean of `x` where `mask` holds; 0, with gradient 0, where it never does.
+def masked_mean(x: Array, mask: Array) -> Array:
+  """Returns the mean of `x` where `mask` is True; 0, with gradient 0, if it is False everywhere.
 
   Args:
-    x: [...] values; what stands outside the mask must be finite.
+    x: [...] values; those outside the mask must be finite.
     mask: [...] bool or weights, broadcast against `x`.
   """
   mask = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
   return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
 
 
-def smooth_l1(x, *, sigma: float = 1.0):
+def smooth_l1(x: Array, *, sigma: float = 1.0) -> Array:
   """Returns .5 (sigma x)^2 where |x| < 1 / sigma^2, else |x| - .5 / sigma^2.
 
   Girshick 2015, equation 3, with the sigma of Ren et al.'s code. [...] to [...]; the
@@ -30,7 +30,7 @@ def smooth_l1(x, *, sigma: float = 1.0):
   return jnp.where(size < 1 / square, 0.5 * square * x * x, size - 0.5 / square)
 
 
-def box_stage_loss(output: AnchorOutput, targets: AnchorTargets):
+def box_stage_loss(output: AnchorOutput, targets: AnchorTargets) -> Array:
   """L1: softmax cross entropy and smooth L1 (sigma 3) over the sampled anchors.
 
   Both are divided by the number of sampled anchors (Ren et al. 2015, equation 1, with
@@ -38,12 +38,10 @@ def box_stage_loss(output: AnchorOutput, targets: AnchorTargets):
 
   Args:
     output: of stage 1, N anchors of one image.
-    targets: of the same anchors; `sampled` says which count, `positive` which of those have
-      a box to match.
+    targets: of the same anchors.
 
   Returns:
-    [] float32; 0, with gradient 0, where no anchor is sampled. The gradient flows into the
-    logits and deltas of the sampled anchors.
+    [] float32; 0, with gradient 0, if no anchor is sampled.
   """
   labels = targets.positive.astype(jnp.int32)
   objectness = optax.softmax_cross_entropy_with_integer_labels(output.objectness_logits, labels)
@@ -52,7 +50,7 @@ def box_stage_loss(output: AnchorOutput, targets: AnchorTargets):
           + masked_mean(distance * targets.positive, targets.sampled))
 
 
-def mask_stage_loss(mask_logits, targets: RoiTargets):
+def mask_stage_loss(mask_logits: Array, targets: RoiTargets) -> Array:
   """L2: binary cross entropy, mean over the pixels of the foreground RoIs (paper, eq. 3).
 
   Args:
@@ -60,14 +58,14 @@ def mask_stage_loss(mask_logits, targets: RoiTargets):
     targets: of its RoIs; `masks` [R, M, M] are 0 or 1, or between if they are not binarised.
 
   Returns:
-    [] float32; 0, with gradient 0, where no RoI is foreground.
+    [] float32; 0, with gradient 0, if no RoI is foreground.
   """
   entropy = optax.sigmoid_binary_cross_entropy(mask_logits, targets.masks)
   return masked_mean(entropy, (targets.foreground & targets.valid)[:, None, None])
 
 
-def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels):
-  """L3: the two softmax cross entropies and the smooth L1 of the true category's deltas.
+def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels: Array) -> Array:
+  """L3: two softmax cross entropies and the smooth L1 of the ground-truth category's deltas.
 
   Args:
     output: of stage 3.
@@ -75,8 +73,8 @@ def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels):
     mask_labels: [R] int32 from `targets.mask_level_labels`.
 
   Returns:
-    [] float32, the sum of three means over the valid RoIs (background ones have no box
-    distance); 0, with gradient 0, where no RoI is valid.
+    [] float32, the sum of three means over the valid RoIs (background RoIs have box distance 0);
+    0, with gradient 0, if no RoI is valid.
   """
   entropy = optax.softmax_cross_entropy_with_integer_labels
   deltas = jnp.take_along_axis(output.box_deltas, targets.labels[:, None, None], axis=1)[:, 0]

@@ -1,4 +1,4 @@
-"""From ground truth to the RoIs and targets of stages 2 to 5, for one image.
+"""RoIs and targets of stages 2 to 5 for one image.
 
 Targets are constants: no gradient flows into them. A target that moved with the
 prediction could lower the loss by worse boxes.
@@ -13,10 +13,10 @@ from mnc_jax.config import Config, TrainConfig
 from mnc_jax.ops.boxes import box_areas, box_iou, encode_boxes
 from mnc_jax.ops.masks import mask_iou_in_box, resample_masks
 from mnc_jax.ops.sampling import sample_mask, top_indices
-from mnc_jax.structs import Array, Batch, Proposals
+from mnc_jax.structs import Array, GroundTruth, Proposals
 
 # A box with more than this share of its area inside a crowd region is ignored. Our choice:
-# COCO's evaluation, too, measures a crowd's overlap against the detection's own area.
+# COCO's evaluation also divides a crowd's overlap by the area of the detection.
 _CROWD_OVERLAP = 0.5
 
 
@@ -40,56 +40,62 @@ class RoiTargets(NamedTuple):
   box_deltas: Array
 
 
-def in_crowd(boxes, ground_truth: Batch):
-  """Returns [N] bool, whether more than half of each box lies in a crowd of `ground_truth`."""
-  # Intersection over the box's own area: IoU says little against a region.
+def in_crowd(boxes: Array, ground_truth: GroundTruth) -> Array:
+  """Returns [N] bool, whether more than half of each box [N, 4] is inside a crowd region."""
+  # Intersection over the area of the box: IoU with a large region says little.
   low = jnp.maximum(boxes[:, None, :2], ground_truth.boxes[None, :, :2])
   high = jnp.minimum(boxes[:, None, 2:], ground_truth.boxes[None, :, 2:])
   shared = box_areas(jnp.concatenate([low, high], axis=-1))
-  own = box_areas(boxes)[:, None]
+  areas = box_areas(boxes)[:, None]
   crowd = (ground_truth.crowd & ground_truth.valid)[None]
-  return jnp.any((shared > _CROWD_OVERLAP * own) & crowd, axis=1)
+  return jnp.any((shared > _CROWD_OVERLAP * areas) & crowd, axis=1)
 
 
-def match_ground_truth(boxes, ground_truth: Batch):
-  """Returns the best IoU [N] of `boxes` with countable instances, that instance [N], all IoUs."""
+def match_ground_truth(boxes: Array, ground_truth: GroundTruth) -> tuple[Array, Array, Array]:
+  """Matches each box [N, 4] to the instance of largest IoU; crowd regions have IoU 0.
+
+  Returns:
+    `(best_iou [N], index of that instance [N], iou [N, G])`.
+  """
   countable = ground_truth.valid & ~ground_truth.crowd
   iou = box_iou(boxes, ground_truth.boxes) * countable[None]
   return iou.max(axis=1), iou.argmax(axis=1), iou
 
 
-def join_ground_truth(boxes, valid, ground_truth: Batch):
-  """Returns `(boxes [R + G, 4], valid [R + G])`: RoIs, then the ground-truth boxes.
-
-  Crowd regions and padding are not valid.
+def join_ground_truth(
+    boxes: Array, valid: Array, ground_truth: GroundTruth) -> tuple[Array, Array]:
+  """Appends the ground-truth boxes to RoIs.
 
   Args:
     boxes: [R, 4].
     valid: [R] bool.
-    ground_truth: one image of a `Batch`.
+    ground_truth: of the image.
+
+  Returns:
+    `(boxes [R + G, 4], valid [R + G])`; crowd regions and padding are not valid.
   """
   return (jnp.concatenate([boxes, ground_truth.boxes]),
           jnp.concatenate([valid, ground_truth.valid & ~ground_truth.crowd]))
 
 
-def sample_rois(
-    proposals: Proposals, ground_truth: Batch, key, *, config: TrainConfig) -> Proposals:
+def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: Array, *,
+                config: TrainConfig) -> Proposals:
   """Chooses the RoIs that stages 2 and 3 train on (release's proposal targets).
 
   The ground-truth boxes join the candidates. At most `roi_positive_fraction` of
-  `rois_per_image` overlap an object by `roi_positive_iou`; of the others a share of
-  `roi_hard_negative_fraction` overlaps one by `roi_hard_negative_iou`, the rest less.
-  Where one kind is short, the others fill up.
+  `rois_per_image` are foreground, with IoU >= `roi_positive_iou`; of the others, a fraction of
+  `roi_hard_negative_fraction` has IoU >= `roi_hard_negative_iou`, the rest less. If there are too
+  few of one kind, the others fill its slots.
 
   Args:
     proposals: of stage 1.
-    ground_truth: one image of a `Batch`.
-    key: of the sampling.
+    ground_truth: of the image.
+    key: random key of the sampling.
     config: the quotas.
 
   Returns:
-    `Proposals` with R = `rois_per_image`, scores 0 for ground-truth boxes. The gradient
-    flows on into the coordinates of the chosen proposals.
+    `Proposals` with R = `rois_per_image`, scores 0 for ground-truth boxes. Gradients flow into
+    the coordinates of the chosen proposals.
   """
   boxes, candidate = join_ground_truth(proposals.boxes, proposals.valid, ground_truth)
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(ground_truth.boxes[:, 0])])
@@ -105,7 +111,7 @@ def sample_rois(
   hard_quota = jnp.round(negatives * config.roi_hard_negative_fraction).astype(jnp.int32)
   chosen_hard = sample_mask(keys[1], hard, hard_quota)
   chosen_easy = sample_mask(keys[2], background & ~hard, negatives - chosen_hard.sum())
-  # First come those within their quota, then negatives, then positives that fill up.
+  # First those within their quota, then negatives, then positives beyond it.
   rank = (4.0 * (chosen_foreground | chosen_hard | chosen_easy) + 2.0 * background
           + jax.random.uniform(keys[3], iou.shape))
   indices, valid = top_indices(
@@ -118,19 +124,20 @@ def sample_rois(
       truncated=proposals.truncated)
 
 
-def roi_targets(boxes, valid, ground_truth: Batch, *, config: Config) -> RoiTargets:
-  """Finds the object of each RoI: the one of largest box IoU (paper, section 3.2).
+def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,
+                config: Config) -> RoiTargets:
+  """Matches each RoI to the object of largest box IoU (paper, section 3.2).
 
   Args:
     boxes: [R, 4] RoIs.
     valid: [R] bool.
-    ground_truth: one image of a `Batch`.
+    ground_truth: of the image.
     config: model and thresholds.
 
   Returns:
-    `RoiTargets`. RoIs that lie in a crowd and on no object are not valid in it.
+    `RoiTargets`. Background RoIs inside a crowd region are not valid.
   """
-  # Constants, see the top of the file: a mask target seen through the box would move with it.
+  # Constants, see the top of the file: a mask target read in the box would move with it.
   boxes = jax.lax.stop_gradient(boxes)
   iou, matched, _ = match_ground_truth(boxes, ground_truth)
   foreground = valid & (iou >= config.train.roi_positive_iou)
@@ -150,8 +157,9 @@ def roi_targets(boxes, valid, ground_truth: Batch, *, config: Config) -> RoiTarg
       box_deltas=jnp.where(foreground[:, None], deltas, 0.0))
 
 
-def mask_level_labels(targets: RoiTargets, mask_logits, boxes, *, config: TrainConfig):
-  """Labels RoIs whose predicted mask also overlaps the object's; the rest are background.
+def mask_level_labels(targets: RoiTargets, mask_logits: Array, boxes: Array, *,
+                      config: TrainConfig) -> Array:
+  """Labels RoIs whose predicted mask also overlaps the object's; the others are background.
 
   Args:
     targets: of the RoIs.

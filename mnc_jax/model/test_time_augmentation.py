@@ -1,4 +1,4 @@
-"""Views of an image at test time: mirrored and scaled, and the way back to its own frame."""
+"""Test-time augmentation: mirrored and scaled views, and candidates mapped back from them."""
 
 import math
 from typing import NamedTuple
@@ -12,26 +12,26 @@ from mnc_jax.config import Config
 from mnc_jax.model.backbones.features import coarsest_stride
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.padding import cells_inside
-from mnc_jax.structs import Candidates, StageOutput
+from mnc_jax.structs import Array, Candidates, StageOutput
 
 
 class View(NamedTuple):
-  """A batch of images as the cascade sees them once, and how they came about.
+  """A batch of images for one forward pass, and how it was made from the network input.
 
   Attributes:
     images: [B, H', W', 3] RGB from 0 to 255, zero outside each image.
     image_sizes: [B, 2] int32 (height, width) inside the padding.
     factor: pixels of the view per pixel of the network input.
-    mirrored: left is right.
+    mirrored: left to right.
   """
-  images: jax.Array
-  image_sizes: jax.Array
+  images: Array
+  image_sizes: Array
   factor: float
   mirrored: bool
 
 
-def make_views(images, image_sizes, *, config: Config) -> list[View]:
-  """Returns the views that `config.inference` asks for, of each scale the mirrored one last.
+def make_views(images: Array, image_sizes: Array, *, config: Config) -> list[View]:
+  """Returns the views of `config.inference`, of each scale the mirrored one last.
 
   Args:
     images: [B, H, W, 3] uint8 RGB, zero outside each image.
@@ -39,8 +39,8 @@ def make_views(images, image_sizes, *, config: Config) -> list[View]:
     config: the experiment.
 
   Returns:
-    A `View` for each factor in `scales`, two with `flip`. At factor 1 the pixels are
-    those given; else their sides are rounded up to what the backbone needs.
+    A `View` for each factor in `scales`, two with `flip`. At factor 1 the images are unchanged;
+    else their padded sides are rounded up to a multiple of the backbone's coarsest stride.
   """
   options, multiple = config.inference, coarsest_stride(config.model)
   versions = [(images, False)]
@@ -54,8 +54,8 @@ def make_views(images, image_sizes, *, config: Config) -> list[View]:
   return views
 
 
-def mirror_images(images, image_sizes):
-  """Mirrors each image left to right inside its own width; the padding stays where it is.
+def mirror_images(images: Array, image_sizes: Array) -> Array:
+  """Mirrors each image left to right inside its own width; the padding stays on the right.
 
   Args:
     images: [B, H, W, 3].
@@ -75,21 +75,22 @@ def mirror_images(images, image_sizes):
   return jax.vmap(mirror)(images, image_sizes)
 
 
-def scale_images(images, image_sizes, *, factor: float, multiple: int):
-  """Scales each image by one factor: linear, and smoothed first where it shrinks.
+def scale_images(images: Array, image_sizes: Array, *, factor: float,
+                 multiple: int) -> tuple[Array, Array]:
+  """Scales each image by one factor, linearly, with antialiasing when shrinking.
 
-  Position x of the image comes to x * factor exactly. An image's border is continued by
-  its edge pixels before, so that neither padding nor bucket darkens it or shows in it.
+  Position x of the image maps to x * factor exactly. The edge pixels are repeated into the
+  padding first, so that neither padding nor bucket changes the result.
 
   Args:
     images: [B, H, W, 3] with pixels from 0 to 255.
     image_sizes: [B, 2] int32 (height, width).
-    factor: above 0, static. 1 gives back what was given, whatever the multiple.
-    multiple: the new sides of the padded images are rounded up to multiples of it.
+    factor: above 0, static. 1 returns the arguments, whatever the multiple.
+    multiple: the sides of the new padded images are rounded up to multiples of it.
 
   Returns:
-    images: [B, H', W', 3] float32, not rounded: a rounding would turn what differs in the
-      last bit between devices into whole grey levels. Zero outside each image.
+    images: [B, H', W', 3] float32, zero outside each image. Not rounded: rounding would turn
+      differences in the last bit between devices into whole grey levels.
     image_sizes: [B, 2] int32, round(size * factor), half to even; (0, 0) stays (0, 0).
   """
   chex.assert_rank([images, image_sizes], [4, 2])
@@ -110,18 +111,18 @@ def scale_images(images, image_sizes, *, factor: float, multiple: int):
   return jax.vmap(scale)(images, image_sizes, sizes), sizes
 
 
-def restore_candidates(output: StageOutput, image_sizes, view: View) -> Candidates:
-  """Brings what the cascade found in a view back to the frame of the network input.
+def restore_candidates(output: StageOutput, image_sizes: Array, view: View) -> Candidates:
+  """Maps the cascade's output for a view back to the network input.
 
   Args:
     output: with leading [B, R], boxes in pixels of the view.
     image_sizes: [B, 2] int32 (height, width) of the network input, not of the view.
-    view: where it was found.
+    view: of the output.
 
   Returns:
     `Candidates` with leading [B, R]. Boxes are divided by the factor, then mirrored in
-    the image's width; masks are mirrored. Boxes of a view may reach up to half a pixel of it
-    outside the image, because its sides are whole.
+    the image's width; masks are mirrored. Boxes may reach up to half a pixel of the view
+    outside the image, because the sides of the view are whole pixels.
   """
   boxes, masks = as_float(output.boxes), output.mask_logits
   if view.factor != 1:
@@ -135,13 +136,13 @@ def restore_candidates(output: StageOutput, image_sizes, view: View) -> Candidat
 
 
 def _padded_side(side, factor, multiple):
-  # Rounded as image sizes are, so that an image that fills its bucket fits here too.
+  # Rounded like the image sizes, so that an image that fills its bucket also fits here.
   scaled = int(np.round(np.float32(side) * np.float32(factor)))
   return max(-(-scaled // multiple), 1) * multiple
 
 
 def _continue_edges(image, size, margin):
-  """Returns an image with edge pixels repeated: `margin` rows before it, and all after it."""
+  """Returns an image whose edge pixels are repeated: `margin` before it, and all after it."""
   rows, columns = (
       jnp.clip(jnp.arange(-margin, side + margin), 0, jnp.maximum(inside - 1, 0))
       for side, inside in zip(image.shape[:2], size, strict=True))

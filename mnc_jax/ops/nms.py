@@ -1,14 +1,33 @@
 """NMS with static shapes: exact greedy, and soft."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.boxes import as_float, box_iou
+from mnc_jax.structs import Array
 
 
-def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
-  """Chooses boxes by falling score, each time dropping what overlaps the chosen one.
+class Kept(NamedTuple):
+  """The boxes that greedy NMS keeps.
+
+  Attributes:
+    indices: [max_outputs] int32 as from `nms`.
+    valid: [max_outputs] bool.
+    truncated: [] int32, boxes beyond `max_outputs` that no chosen box suppresses. Overlaps among
+      them are not considered.
+  """
+  indices: Array
+  valid: Array
+  truncated: Array
+
+
+def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
+        valid: Array | None = None) -> tuple[Array, Array]:
+  """Chooses boxes by falling score, each time suppressing those that overlap the chosen one.
 
   Every step takes the best box left and suppresses against it alone, so that the
   N x N overlaps never exist together and the result is greedy without approximation.
@@ -16,10 +35,10 @@ def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
   Args:
     boxes: [N, 4] pixels.
     scores: [N]. NaN and -inf are never chosen.
-    iou_threshold: boxes with IoU > this with a chosen one are dropped. A box that
+    iou_threshold: boxes with IoU > this with a chosen one are suppressed. A box that
       overlaps exactly this much stays.
-    max_outputs: int, boxes chosen at most.
-    valid: [N] bool; rows with False are never chosen. None: all may be.
+    max_outputs: boxes chosen at most.
+    valid: [N] bool; rows with False are never chosen. None: all rows are valid.
 
   Returns:
     indices: [max_outputs] int32 into `boxes`, best first; of equal scores the lower
@@ -27,11 +46,11 @@ def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
     valid: [max_outputs] bool, False in unused slots.
 
   Degenerate input:
-    An empty box overlaps nothing, itself included, and is chosen once. Without a row, or
-    without a usable one, no slot is used.
+    An empty box overlaps nothing, itself included, and is chosen once. With N = 0, or without a
+    valid row, no slot is used.
 
   Gradient:
-    A choice takes none; the chosen coordinates do, by `boxes[indices]`.
+    Not differentiable; gradients flow through `boxes[indices]`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -42,43 +61,37 @@ def nms(boxes, scores, *, iou_threshold, max_outputs, valid=None):
     >>> print(indices, valid)
     [1 2 0] [ True  True False]
   """
-  indices, chosen, _ = nms_and_count(
+  kept = greedy_nms(
       boxes, scores, iou_threshold=iou_threshold, max_outputs=max_outputs, valid=valid)
-  return indices, chosen
+  return kept.indices, kept.valid
 
 
-def nms_and_count(boxes, scores, *, iou_threshold, max_outputs, valid=None):
-  """Chooses boxes as `nms` does, and counts those for which there was no place.
-
-  Arguments are those of `nms`.
-
-  Returns:
-    indices, valid: as from `nms`.
-    left: [] int32, boxes that were neither chosen nor dropped for an overlap when all
-      `max_outputs` places were taken. Some of them may overlap each other.
-  """
+def greedy_nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
+               valid: Array | None = None) -> Kept:
+  """Like `nms`, with the number of boxes that exceed `max_outputs`."""
   usable = _usable(boxes, scores, valid)
   drop = lambda left, overlap: jnp.where(overlap > iou_threshold, -jnp.inf, left)
   indices, chosen, left = _choose_in_turn(
       boxes, jnp.where(usable, scores, -jnp.inf), max_outputs, drop)
-  return indices, chosen > -jnp.inf, jnp.sum(left > -jnp.inf, dtype=jnp.int32)
+  return Kept(indices, chosen > -jnp.inf, jnp.sum(left > -jnp.inf, dtype=jnp.int32))
 
 
-def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
-  """Chooses boxes by falling score, each time lowering the score of what overlaps the chosen one.
+def soft_nms(boxes: Array, scores: Array, *, sigma: float, max_outputs: int,
+             valid: Array | None = None, min_score: float = 0.0) -> tuple[Array, Array, Array]:
+  """Chooses boxes by falling score, each time lowering the scores of those that overlap it.
 
   s_i <- s_i exp(-iou(b, b_i)^2 / sigma) for every box i left, where b is the chosen one, and
   the next choice is the best of the lowered scores (Bodla et al. 2017, "Soft-NMS", the
-  Gaussian penalty of section 3). Where `nms` drops a box that overlaps a better one, here it
-  comes later and with less confidence.
+  Gaussian penalty of section 3). A box that `nms` would suppress comes later instead, with a
+  lower score.
 
   Args:
     boxes: [N, 4] pixels.
-    scores: [N], probabilities. Zero, negative, infinite and NaN ones are never chosen and
-      lower none: a product with a number below 1 would not lower them.
+    scores: [N], probabilities. Boxes of zero, negative, infinite or NaN score are never chosen and
+      lower no score: a product with a number below 1 would not lower theirs.
     sigma: above 0; the smaller, the more an overlap costs (Bodla et al.: .5).
-    max_outputs: int, boxes chosen at most.
-    valid: [N] bool; rows with False are never chosen. None: all may be.
+    max_outputs: boxes chosen at most.
+    valid: [N] bool; rows with False are never chosen. None: all rows are valid.
     min_score: boxes whose lowered score is below it are never chosen.
 
   Returns:
@@ -88,12 +101,11 @@ def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
     valid: [max_outputs] bool, False in unused slots.
 
   Degenerate input:
-    An empty box overlaps nothing, itself included, and is chosen once. Without a row, or
-    without a usable one, no slot is used.
+    An empty box overlaps nothing, itself included, and is chosen once. With N = 0, or without a
+    valid row, no slot is used.
 
   Gradient:
-    None flows through indices and scores; the chosen coordinates pass one, by
-    `boxes[indices]`.
+    Not differentiable; gradients flow through `boxes[indices]`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -113,8 +125,8 @@ def soft_nms(boxes, scores, *, sigma, max_outputs, valid=None, min_score=0.0):
   return indices, jnp.where(found, chosen, 0.0), found
 
 
-def _usable(boxes, scores, valid):
-  """Returns which rows [N] may be chosen, after checking the shapes."""
+def _usable(boxes: Array, scores: Array, valid: Array | None) -> Array:
+  """Returns [N] bool, which rows may be chosen, after checking the shapes."""
   chex.assert_rank([boxes, scores], [2, 1])
   chex.assert_shape(boxes, (scores.shape[0], 4))
   usable = ~jnp.isnan(scores)
@@ -124,19 +136,20 @@ def _usable(boxes, scores, valid):
   return usable & valid
 
 
-def _choose_in_turn(boxes, scores, max_outputs, lower):
-  """Takes the best box left `max_outputs` times, and each time lowers the scores of the others.
+def _choose_in_turn(boxes: Array, scores: Array, max_outputs: int,
+                    lower: Callable[[Array, Array], Array]) -> tuple[Array, Array, Array]:
+  """Takes the best remaining box `max_outputs` times, each time lowering the other scores.
 
   Args:
     boxes: [N, 4].
     scores: [N], -inf where a row may not be chosen.
-    max_outputs: int.
+    max_outputs: number of slots.
     lower: maps scores [N] and overlaps with the chosen box [N] to the scores after it.
 
   Returns:
     indices: [max_outputs] int32, 0 in unused slots.
     scores: [max_outputs] that each had when it was chosen, -inf in unused slots.
-    left: [N] the scores after the last choice, -inf of what was chosen.
+    left: [N] the scores after the last choice, -inf for chosen boxes.
   """
   # The choice is piecewise constant in boxes and scores, and the loop must not be taped.
   boxes, scores = jax.lax.stop_gradient((as_float(boxes), as_float(scores)))
@@ -150,7 +163,7 @@ def _choose_in_turn(boxes, scores, max_outputs, lower):
     best = jnp.argmax(left).astype(jnp.int32)
     score = left[best]
     overlap = box_iou(boxes[best][None], boxes)[0]
-    # An empty box has IoU 0 with itself and must go all the same.
+    # An empty box has IoU 0 with itself but must not be chosen twice.
     left = jnp.where(rows == best, -jnp.inf, lower(left, overlap))
     index = jnp.where(score > -jnp.inf, best, 0)
     return left, indices.at[step].set(index), chosen.at[step].set(score)

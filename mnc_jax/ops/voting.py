@@ -1,5 +1,6 @@
-"""Mask voting: candidates that agree on a box average their masks (paper, section 3.4)."""
+"""Mask voting: candidates with similar boxes average their masks (paper, section 3.4)."""
 
+from collections.abc import Callable
 import functools
 
 import chex
@@ -10,57 +11,58 @@ from mnc_jax.ops.boxes import as_float, box_iou, clip_boxes
 from mnc_jax.ops.masks import resample_masks
 from mnc_jax.ops.nms import nms, soft_nms
 from mnc_jax.ops.sampling import top_indices
-from mnc_jax.structs import Instances
+from mnc_jax.structs import Array, Instances
 
-# Voters read at a time. Most instances have fewer; the loop is as long as it must be.
+# Voters read at a time. Most instances have fewer; the loop takes only as many blocks as needed.
 _BLOCK = 32
 
 
-def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height, width,
-               valid=None, mask_threshold=0.4, nms="greedy", soft_nms_sigma=0.5,
-               min_score=0.0):
+def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: float,
+               similar_iou: float, max_instances: int, height: int | Array, width: int | Array,
+               valid: Array | None = None, mask_threshold: float = 0.4, nms: str = "greedy",
+               soft_nms_sigma: float = 0.5, min_score: float = 0.0) -> Instances:
   """Turns candidates of all categories into instances.
 
-  Per category, NMS chooses boxes; over all categories the best `max_instances`
-  stay. For each, the candidates of box IoU >= `similar_iou` vote: their
-  masks, 0 outside their own boxes, are averaged in the image frame, weighted by their
-  scores of the instance's category. The box then shrinks or grows to the average's bounds.
+  Per category, NMS chooses boxes; over all categories the best `max_instances` stay. For each,
+  the candidates of box IoU >= `similar_iou` vote: their masks, 0 outside their own boxes, are
+  averaged in the image frame, weighted by their scores of the instance's category. The new box
+  is the bounding box of the average above `mask_threshold`.
 
-  Boxes are compared as they are cut at the image. A mask fills its whole box, so it is
-  read there: what lies outside the image is lost, what lies inside is not squeezed.
+  Boxes are compared after clipping to the image. Masks are read in the boxes before clipping,
+  because a mask fills its whole box and must not be squeezed into the part inside the image.
 
   No image-size canvas is drawn. The average is first taken on a 2M x 2M grid in the hull of
-  the voting boxes, where values above `mask_threshold` give the bounds in whole cells; then
-  straight from the candidates once more, M x M in the new box.
+  the voting boxes, whose cells above `mask_threshold` give the new box; then again from the
+  candidates, M x M in the new box.
 
   Args:
     masks: [R, M, M] probabilities inside each box.
     boxes: [R, 4] pixels, may reach outside the image.
-    class_scores: [R, C], background first. 0, negative and NaN are never chosen and
-      never vote.
-    nms_iou: boxes of one category with a higher IoU with a better one go; soft
-      NMS has no use for it.
+    class_scores: [R, C], background first. Candidates of zero, negative or NaN score are never
+      chosen and never vote.
+    nms_iou: boxes whose IoU with a better one of their category is higher are suppressed. Unused
+      by soft-NMS.
     similar_iou: candidates at or above this IoU vote.
-    max_instances: int, D.
-    height: pixels of the image, may be traced; boxes of instances end there.
-    width: likewise.
-    valid: [R] bool, False in padding. None: all count.
-    mask_threshold: the average above it belongs to the instance.
+    max_instances: D.
+    height: pixels of the image, may be traced; boxes are clipped there.
+    width: pixels of the image, may be traced.
+    valid: [R] bool, False in padding. None: all rows are valid.
+    mask_threshold: pixels whose average is above it belong to the instance.
     nms: "greedy" (`ops.nms.nms`), or "soft" (`soft_nms`): boxes that overlap a better one
-      stay, and their instances have the lowered scores. Votes have the candidates' own.
-    soft_nms_sigma: of soft-NMS.
-    min_score: instances below it are not given; their candidates vote all the same.
+      stay, and their instances have the lowered scores. Votes keep the candidates' own scores.
+    soft_nms_sigma: sigma of `soft_nms`.
+    min_score: instances of lower score are not returned; their candidates still vote.
 
   Returns:
     `Instances` with D rows, best first, of equal scores the lower category, then the
-    lower candidate first; all zero where `valid` is False.
+    lower candidate first; all zero where `valid` is False. `truncated_proposals` is 0.
 
   Degenerate input:
-    Without a candidate that counts, no row is valid. Where the average exceeds the threshold
-    nowhere, the box is the chosen candidate's, cut.
+    Without a valid candidate, no row is valid. If the average is nowhere above the threshold,
+    the box is the chosen candidate's, clipped.
 
   Gradient:
-    None flows: instances are chosen.
+    Not differentiable.
 
   Raises:
     ValueError: for another `nms`.
@@ -79,49 +81,35 @@ def vote_masks(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instance
     [[0.625 0.625]
      [0.625 0.625]]
   """
-  return vote_and_count(
-      masks, boxes, class_scores, nms_iou=nms_iou, similar_iou=similar_iou,
-      max_instances=max_instances, height=height, width=width, valid=valid,
-      mask_threshold=mask_threshold, nms=nms, soft_nms_sigma=soft_nms_sigma,
-      min_score=min_score)[0]
-
-
-def vote_and_count(masks, boxes, class_scores, *, nms_iou, similar_iou, max_instances, height,
-                   width, valid, mask_threshold, nms, soft_nms_sigma, min_score):
-  """Turns candidates into instances as `vote_masks` does, and counts those without a place.
-
-  Arguments are those of `vote_masks`.
-
-  Returns:
-    `(instances, dropped)`: its result, and [] int32, instances of at least `min_score` that
-    were not among the best `max_instances`. Of one category no more are counted than that.
-  """
   chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
   chex.assert_shape(boxes, (masks.shape[0], 4))
   chex.assert_axis_dimension(class_scores, 0, masks.shape[0])
-  # Inference only: instances are chosen, which has no gradient.
+  # Inference only: choosing instances has no gradient.
   masks, boxes, scores = jax.lax.stop_gradient(
       tuple(as_float(x) for x in (masks, boxes, class_scores)))
   usable = (scores > 0) & jnp.isfinite(scores)
   if valid is not None:
     usable &= valid[:, None]
   scores = jnp.where(usable, scores, 0.0)
-  cut = clip_boxes(boxes, height, width)
-  suppress = _nms(nms, nms_iou, soft_nms_sigma)
+  clipped = clip_boxes(boxes, height, width)
+  choose = _nms_function(nms, nms_iou, soft_nms_sigma)
   chosen, labels, chosen_scores, found, dropped = _choose_instances(
-      cut, scores, suppress, max_instances, min_score)
-  vote = functools.partial(_vote_for_one, masks, boxes, cut, scores, similar_iou, mask_threshold)
+      clipped, scores, choose, max_instances, min_score)
+  vote = functools.partial(
+      _vote_for_one, masks, boxes, clipped, scores, similar_iou, mask_threshold)
   voted_boxes, voted_masks = jax.lax.map(vote, (chosen, labels))
   return Instances(
       boxes=jnp.where(found[:, None], voted_boxes, 0.0),
       labels=jnp.where(found, labels, 0),
       scores=jnp.where(found, chosen_scores, 0.0),
       masks=jnp.where(found[:, None, None], voted_masks, 0.0),
-      valid=found), dropped
+      valid=found,
+      dropped=dropped,
+      truncated_proposals=jnp.zeros_like(dropped))
 
 
-def _nms(kind, nms_iou, sigma):
-  """Returns a function that chooses among boxes [R, 4] with scores [R], as `soft_nms` does."""
+def _nms_function(kind: str, nms_iou: float, sigma: float) -> Callable:
+  """Returns a function with the arguments and results of `soft_nms`."""
   if kind == "soft":
     return functools.partial(soft_nms, sigma=sigma)
   if kind != "greedy":
@@ -134,11 +122,11 @@ def _nms(kind, nms_iou, sigma):
   return greedy
 
 
-def _choose_instances(boxes, scores, suppress, max_instances, min_score):
-  """Returns candidate, label, score, whether there is one, [D] each, and how many are left out."""
-  suppress_category = lambda column: suppress(
+def _choose_instances(boxes, scores, choose, max_instances, min_score):
+  """Returns candidate, label, score and validity, [D] each, and the number dropped, []."""
+  choose_in_category = lambda column: choose(
       boxes, column, max_outputs=max_instances, valid=column > 0)
-  indices, kept_scores, kept = jax.vmap(suppress_category, in_axes=1)(scores[:, 1:])
+  indices, kept_scores, kept = jax.vmap(choose_in_category, in_axes=1)(scores[:, 1:])
   kept_scores = kept_scores.reshape(-1)
   kept = kept.reshape(-1) & (kept_scores >= min_score)
   slots, found = top_indices(jnp.where(kept, kept_scores, -jnp.inf), max_instances)
@@ -146,23 +134,23 @@ def _choose_instances(boxes, scores, suppress, max_instances, min_score):
           kept.sum(dtype=jnp.int32) - found.sum(dtype=jnp.int32))
 
 
-def _vote_for_one(masks, boxes, cut, scores, similar_iou, mask_threshold, instance):
+def _vote_for_one(masks, boxes, clipped, scores, similar_iou, mask_threshold, instance):
   """Returns the box [4] and mask [M, M] that the candidates vote for one instance.
 
-  Masks fill `boxes`; `cut` are the same boxes cut at the image.
+  Masks fill `boxes`; `clipped` are the same boxes clipped to the image.
   """
   chosen, label = instance
-  votes = _vote_weights(cut, scores[:, label], chosen, similar_iou)
+  votes = _vote_weights(clipped, scores[:, label], chosen, similar_iou)
   average = functools.partial(_average_masks, masks, boxes, votes)
-  hull = _hull(cut, votes > 0)
+  hull = _hull(clipped, votes > 0)
   size = masks.shape[1]
   above = average(hull, 2 * size) > mask_threshold
-  box = jnp.where(above.any(), _bounds(above, hull), cut[chosen])
+  box = jnp.where(above.any(), _bounds(above, hull), clipped[chosen])
   return box, average(box, size)
 
 
 def _vote_weights(boxes, scores, chosen, similar_iou):
-  """Returns the weight of each candidate [R], summing to 1, 0 for all but the voters."""
+  """Returns the weight of each candidate, [R], summing to 1 over the voters, else 0."""
   similar = box_iou(boxes[chosen][None], boxes)[0] >= similar_iou
   # A box votes for itself even if it is empty.
   similar |= jnp.arange(boxes.shape[0]) == chosen
@@ -172,7 +160,7 @@ def _vote_weights(boxes, scores, chosen, similar_iou):
 
 
 def _average_masks(masks, boxes, votes, frame, size):
-  """Returns the weighted average of the masks, read in one box `frame`, [size, size]."""
+  """Returns the weighted average of the masks in the box `frame`, [size, size]."""
   padding = -masks.shape[0] % _BLOCK
   weights, order = jax.lax.top_k(votes, votes.shape[0])
   weights, order = jnp.pad(weights, (0, padding)), jnp.pad(order, (0, padding))
@@ -183,7 +171,7 @@ def _average_masks(masks, boxes, votes, frame, size):
     share = jax.lax.dynamic_slice_in_dim(weights, block * _BLOCK, _BLOCK)
     read = resample_masks(
         masks[rows], boxes[rows], jnp.broadcast_to(frame, (_BLOCK, 4)), size)
-    # Rows without a vote are dropped, not multiplied by 0: padding may hold NaN.
+    # Rows without a vote are replaced, not multiplied by 0: padding may hold NaN.
     share = share[:, None, None]
     return total + jnp.sum(jnp.where(share > 0, share * read, 0.0), axis=0)
 
@@ -191,7 +179,7 @@ def _average_masks(masks, boxes, votes, frame, size):
 
 
 def _hull(boxes, chosen):
-  """Returns the smallest box [4] around the chosen boxes; zeros if there is none."""
+  """Returns the smallest box [4] around the chosen boxes; zeros without one."""
   low = jnp.min(jnp.where(chosen[:, None], boxes[:, :2], jnp.inf), axis=0)
   high = jnp.max(jnp.where(chosen[:, None], boxes[:, 2:], -jnp.inf), axis=0)
   return jnp.where(chosen.any(), jnp.concatenate([low, high]), 0.0)

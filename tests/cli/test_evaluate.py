@@ -14,7 +14,6 @@ from mnc_jax.cli import models as trained_models
 from mnc_jax.data import make_ground_truth
 from mnc_jax.evaluation import predict_split
 from mnc_jax.evaluation.metrics.scoring import score_results
-from mnc_jax.model.inference import LeftOut
 from mnc_jax.structs import Instances
 
 CONFIG = tiny.tiny_config(data={"eval_batch_size": 4})
@@ -25,12 +24,12 @@ def find_square(params, images, image_sizes):
   del params, image_sizes
   def repeat(row):
     return np.broadcast_to(np.asarray(row), (*images.shape[:2], *np.shape(row)))
-  instances = Instances(
+  return Instances(
       boxes=repeat(np.array([[1, 2, 4, 5], [40, 40, 50, 50]], np.float32)),
       labels=repeat([1, 1]), scores=repeat(np.array([0.9, 0.3], np.float32)),
       masks=repeat(np.ones((2, 12, 12), np.float32)),
-      valid=np.stack([np.ones(images.shape[:2], bool), images[:, :, 0, 0, 0] % 2 == 0], -1))
-  return instances, LeftOut(*np.full((2, *images.shape[:2]), [[[5]], [[1]]]))
+      valid=np.stack([np.ones(images.shape[:2], bool), images[:, :, 0, 0, 0] % 2 == 0], -1),
+      dropped=repeat(1), truncated_proposals=repeat(5))
 
 
 @pytest.fixture

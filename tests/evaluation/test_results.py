@@ -17,7 +17,8 @@ def make_instances(boxes, *, masks=None, labels=None, scores=None, valid=None):
       labels=np.asarray([labels or [1] * count], np.int32),
       scores=np.asarray([scores or [0.5] * count], np.float32),
       masks=np.ones((1, count, SIZE, SIZE), np.float32) if masks is None else masks[None],
-      valid=np.asarray([valid or [True] * count]))
+      valid=np.asarray([valid or [True] * count]),
+      dropped=np.zeros(1, np.int32), truncated_proposals=np.zeros(1, np.int32))
 
 
 def make_info(*, image_id=42, size=(40, 60), scale=1.0):

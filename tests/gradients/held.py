@@ -1,9 +1,9 @@
 """Choices and targets of the cascade, recorded in one evaluation and held fixed in another.
 
-They are constants in the gradient by design (`mnc_jax.model.roi_targets`), so whoever compares a
-gradient with a difference quotient, or two dtypes with each other, has to hold them, too. All
-else is the library's own code: only the named functions are replaced, while a loss is traced.
-For batches of one image: under the cascade's vmap an array that is held is the same for all images.
+They are constants in the gradient by design (`mnc_jax.model.roi_targets`), so comparing a
+gradient with a difference quotient, or two dtypes with each other, requires holding them too. Only
+the named functions are replaced, while a loss is traced. For batches of one image: under the
+cascade's vmap an array that is held is the same for all images.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from mnc_jax.model import cascade, roi_targets
 from mnc_jax.model.stages import box_stage
 
 TARGETS = ((roi_targets, "roi_targets"),)
-"""What moves with a RoI's own coordinates and is not differentiated: the deltas from a RoI to its
+"""Functions of a RoI's coordinates that are not differentiated: the deltas from a RoI to its
 object, and, unless they are binarised, the object's mask inside the RoI."""
-CHOICES = ((box_stage, "top_indices"), (box_stage, "nms_and_count"),
+CHOICES = ((box_stage, "top_indices"), (box_stage, "greedy_nms"),
            (roi_targets, "top_indices"),
            (roi_targets, "roi_targets"), (roi_targets, "mask_level_labels"))
-"""Which proposals are kept, which RoIs are sampled, and what they are to become."""
+"""Which proposals are kept, which RoIs are sampled, and their targets."""
 
 
 def record(functions, params, batch, key, *, config):
@@ -33,9 +33,9 @@ def record(functions, params, batch, key, *, config):
       return results[-1]
     return call
   shared = cascade.extract_features(params, batch.images, batch.image_sizes, config=config)
-  features, ground_truth = jax.tree.map(lambda x: x[0], (shared, batch))
+  one_image = jax.tree.map(lambda x: x[0], (shared, batch.image_sizes, batch.ground_truth))
   with _replaced(functions, recording):
-    cascade._image_losses(params, features, ground_truth, jax.random.split(key, 1)[0],
+    cascade._image_losses(params, *one_image, jax.random.split(key, 1)[0],
                           num_images=1, config=config)
   return results
 
@@ -46,7 +46,7 @@ def replay(functions, results, params, batch, key, *, config):
   waiting = list(results)
   with _replaced(functions, lambda _: lambda *arguments, **options: waiting.pop(0)):
     metrics = cascade.cascade_loss(params, batch, key, config=config)[1]
-  assert not waiting, f"{len(waiting)} held results were not asked for"
+  assert not waiting, f"{len(waiting)} held results were not used"
   return metrics
 
 

@@ -76,8 +76,8 @@ def _category_row(backbone):
     return (*_without_frozen(draw_params(rng, init)), _roi_features(rng),
             rng.normal(size=(3, MODEL.mask_size, MODEL.mask_size)))
   return Row(f"predict_categories[{backbone}]", call, draw, (0, 2, 3),
-             covers=("stages.category_stage.predict_categories", "resnet.residual_layer",
-                     "resnet.conv_norm"), plain=backbone == "small")
+             covers=("stages.category_stage.predict_categories", "backbones.resnet.residual_layer",
+                     "backbones.resnet.conv_norm"), plain=backbone == "small")
 
 
 def _score_row():
@@ -100,7 +100,8 @@ def _backbone_row(backbone, norm="frozen_batch"):
     return (*_without_frozen(params), images)
   kind = backbone if backbone == "small" else f"{backbone}, {norm}"
   return Row(f"extract_features[{kind}]", call, draw,
-             (0,), covers=("stages.features.extract_features", "pixels.center_pixels"), plain=False)
+             (0,), covers=("backbones.features.extract_features", "backbones.pixels.center_pixels"),
+             plain=False)
 
 
 def _propose(deltas, logits, anchors):

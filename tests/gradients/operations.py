@@ -41,9 +41,9 @@ def _mask_overlap(rng):
   return predicted, target, boxes_in(rng, 3), rng.uniform(60, 90, 3)
 
 
-def _anchor_loss(logits, deltas, goal_deltas, sampled, positive):
-  output = AnchorOutput(goal_deltas, logits, deltas, sampled)
-  return losses.box_stage_loss(output, AnchorTargets(sampled, positive, goal_deltas))
+def _anchor_loss(logits, deltas, target_deltas, sampled, positive):
+  output = AnchorOutput(target_deltas, logits, deltas, sampled)
+  return losses.box_stage_loss(output, AnchorTargets(sampled, positive, target_deltas))
 
 
 def _anchor_loss_inputs(rng):
@@ -52,16 +52,16 @@ def _anchor_loss_inputs(rng):
           sampled & (np.arange(8) < 3))
 
 
-def _roi_goal(labels, masks, deltas):
+def _roi_targets(labels, masks, deltas):
   foreground = labels > 0
   return RoiTargets(labels >= 0, foreground, labels, masks, labels, deltas)
 
 
-def _category_loss(category_logits, box_category_logits, box_deltas, labels, goal_deltas):
-  output = StageOutput(goal_deltas, labels > 0, goal_deltas, category_logits, box_category_logits,
-                       box_deltas)
-  goal = _roi_goal(labels, goal_deltas, goal_deltas)
-  return losses.category_stage_loss(output, goal, labels)
+def _category_loss(category_logits, box_category_logits, box_deltas, labels, target_deltas):
+  output = StageOutput(target_deltas, labels > 0, target_deltas, category_logits,
+                       box_category_logits, box_deltas)
+  targets = _roi_targets(labels, target_deltas, target_deltas)
+  return losses.category_stage_loss(output, targets, labels)
 
 
 def _category_loss_inputs(rng):
@@ -70,7 +70,7 @@ def _category_loss_inputs(rng):
 
 
 def gt_of_one_image():
-  return jax.tree.map(lambda x: x[0], tiny.make_batch(1))
+  return jax.tree.map(lambda x: x[0], tiny.make_batch(1).ground_truth)
 
 
 def _joined(moved):
@@ -155,8 +155,8 @@ ROWS = (
         lambda rng: (rng.normal(size=12),), (0,), covers=("losses.smooth_l1",)),
     Row("box_stage_loss", _anchor_loss, _anchor_loss_inputs, (0, 1),
         covers=("losses.box_stage_loss",)),
-    Row("mask_stage_loss", lambda logits, labels, goal: losses.mask_stage_loss(
-        logits, _roi_goal(labels, goal, labels)),
+    Row("mask_stage_loss", lambda logits, labels, target: losses.mask_stage_loss(
+        logits, _roi_targets(labels, target, labels)),
         lambda rng: (rng.normal(size=(4, 3, 3)), np.array([1, 0, 2, -1]),
                      rng.uniform(size=(4, 3, 3))), (0,), covers=("losses.mask_stage_loss",)),
     Row("category_stage_loss", _category_loss, _category_loss_inputs, (0, 1, 2),

@@ -57,11 +57,11 @@ def test_losses_in_parameters(way, method, grid):
   config, rng = whole.config(roi_method=method, roi_grid=grid), np.random.default_rng(5)
   with jax.enable_x64(True):
     params, batch = whole.params(), tiny.make_batch(1)
-    goals = jax.jit(functools.partial(held.record, held.TARGETS, config=config))(
+    all_targets = jax.jit(functools.partial(held.record, held.TARGETS, config=config))(
         params, batch, key())
     # Proposals, not the ground truth alone, have masks and deltas to be wrong about.
-    for goal in goals:
-      assert goal.foreground.sum() > batch.valid.sum()
+    for targets in all_targets:
+      assert targets.foreground.sum() > batch.valid.sum()
     gradient = jax.jacrev(terms_of(config))
     if way == "vmap":
       both = jax.jit(jax.vmap(gradient, in_axes=(0, None)))(
@@ -72,7 +72,7 @@ def test_losses_in_parameters(way, method, grid):
     assert {x.dtype for x in jax.tree.leaves(found)} == {np.dtype("float64")}
     free = jax.jit(terms_of(config))(params, batch)
     evaluate = jax.jit(lambda params: held.replay(
-        held.TARGETS, goals, params, batch, key(), config=config))
+        held.TARGETS, all_targets, params, batch, key(), config=config))
     for term, value in evaluate(params).items():
       if term in TERMS:
         np.testing.assert_allclose(value, free[term], rtol=1e-12)
@@ -98,18 +98,18 @@ def check_parameters(found, evaluate, params, rng, case):
 
 @functools.cache
 def image_inputs():
-  """Returns features of one image, boxes around its objects, and what it is."""
+  """Returns features of one image, boxes around its objects, its size and ground truth."""
   with jax.enable_x64(True):
     batch, config = tiny.make_batch(1), whole.config()
     shared = jax.jit(functools.partial(extract_features, config=config))(
         whole.params(), batch.images, batch.image_sizes)
     rng = np.random.default_rng(8)
-    ground_truth = jax.tree.map(lambda x: x[0], batch)
+    size, ground_truth = jax.tree.map(lambda x: x[0], (batch.image_sizes, batch.ground_truth))
     boxes = np.repeat(np.asarray(ground_truth.boxes[:2], np.float64), 3, axis=0)
     boxes = np.clip(boxes + rng.normal(size=(6, 4)) * 2, 3.0, 61.0)
     # Where the backbone gives exact zeros, samples tie; that is no interior point.
     noisy = lambda x: x[0] + 0.2 * rng.normal(size=x.shape[1:])
-    return jax.tree.map(noisy, shared), jnp.asarray(boxes), ground_truth
+    return jax.tree.map(noisy, shared), jnp.asarray(boxes), size, ground_truth
 
 
 def later_losses(boxes, features, held_targets, *, config):
@@ -117,20 +117,21 @@ def later_losses(boxes, features, held_targets, *, config):
 
   `held_targets` are those of an earlier call, None: of these boxes.
   """
-  ground_truth, valid = image_inputs()[2], jnp.ones(len(boxes), bool)
+  (_, _, size, ground_truth), valid = image_inputs(), jnp.ones(len(boxes), bool)
   terms, used = {}, []
   for first in (2, 4):
     output = mask_and_classify(whole.params(), features, boxes, valid, config=config,
-                               image_size=ground_truth.image_sizes)
+                               image_size=size)
     if held_targets is None:
-      goal = roi_targets.roi_targets(boxes, valid, ground_truth, config=config)
-      labels = roi_targets.mask_level_labels(goal, output.mask_logits, boxes, config=config.train)
+      targets = roi_targets.roi_targets(boxes, valid, ground_truth, config=config)
+      labels = roi_targets.mask_level_labels(
+          targets, output.mask_logits, boxes, config=config.train)
     else:
-      goal, labels = held_targets[len(used)]
-    used.append((goal, labels))
-    terms[f"loss_{first}"] = losses.mask_stage_loss(output.mask_logits, goal)
-    terms[f"loss_{first + 1}"] = losses.category_stage_loss(output, goal, labels)
-    boxes = refine_boxes(output, ground_truth.image_sizes, config=config.model)
+      targets, labels = held_targets[len(used)]
+    used.append((targets, labels))
+    terms[f"loss_{first}"] = losses.mask_stage_loss(output.mask_logits, targets)
+    terms[f"loss_{first + 1}"] = losses.category_stage_loss(output, targets, labels)
+    boxes = refine_boxes(output, size, config=config.model)
   return terms, used
 
 
@@ -139,16 +140,16 @@ def later_losses(boxes, features, held_targets, *, config):
 def test_losses_in_box_coordinates_and_features(grid, method):
   config, rng = whole.config(roi_method=method, roi_grid=grid), np.random.default_rng(6)
   with jax.enable_x64(True):
-    features, boxes, _ = image_inputs()
-    look = functools.partial(later_losses, config=config)
-    gradient = jax.jacrev(lambda *inputs: look(*inputs, None)[0], (0, 1))
+    features, boxes, *_ = image_inputs()
+    losses_of = functools.partial(later_losses, config=config)
+    gradient = jax.jacrev(lambda *inputs: losses_of(*inputs, None)[0], (0, 1))
     ways = {"vmap": jax.tree.map(lambda x: x[0], jax.jit(jax.vmap(gradient, (0, None)))(
         jnp.stack([boxes, boxes + 0.1]), features)), "jit": jax.jit(gradient)(boxes, features)}
     if (grid, method) == ("center", "gather"):
       ways["plain"] = gradient(boxes, features)
-    goals = jax.jit(lambda *inputs: look(*inputs, None)[1])(boxes, features)
-    assert goals[0][0].foreground.all()
-    evaluate = jax.jit(lambda point: look(*point, goals)[0])
+    all_targets = jax.jit(lambda *inputs: losses_of(*inputs, None)[1])(boxes, features)
+    assert all_targets[0][0].foreground.all()
+    evaluate = jax.jit(lambda point: losses_of(*point, all_targets)[0])
     largest = {}
     for kind in ("boxes", "features"):
       for _ in range(4):
@@ -171,14 +172,14 @@ def test_the_caffe_grid_passes_the_gradient_of_the_rounded_boxes():
   # straight through the rounding by design (release): it is that of `edge` at the rounded boxes.
   config, rng = whole.config(roi_grid="caffe"), np.random.default_rng(7)
   with jax.enable_x64(True):
-    features, boxes, _ = image_inputs()
+    features, boxes, *_ = image_inputs()
     rounded = 4 * jnp.floor(boxes / 4 + 0.5)
-    goals = later_losses(boxes, features, None, config=config)[1]
+    all_targets = later_losses(boxes, features, None, config=config)[1]
     pick = lambda result: {term: result[0][term] for term in ("loss_2", "loss_3")}
-    found = jax.jit(jax.jacrev(lambda b: pick(later_losses(b, features, goals, config=config))))(
-        boxes)
+    found = jax.jit(jax.jacrev(
+        lambda b: pick(later_losses(b, features, all_targets, config=config))))(boxes)
     edge = jax.jit(lambda b: pick(later_losses(
-        b, features, goals, config=whole.config(roi_grid="edge"))))
+        b, features, all_targets, config=whole.config(roi_grid="edge"))))
     # At whole positions a bilinear sample has a kink; its slope is the one to the right.
     here = edge(rounded)
     for _ in range(4):

@@ -25,61 +25,62 @@ def label_anchors(boxes, gt, valid=None, **options):
 
 def test_anchor_labels_follow_the_thresholds():
   gt = ground_truth([[10, 10, 50, 50]], [1])
-  goal = label_anchors([
+  targets = label_anchors([
       [10, 10, 50, 50],      # IoU 1: positive
       [10, 10, 50, 42],      # IoU .8: positive
       [10, 10, 50, 30],      # IoU .5: neither
       [60, 60, 90, 90],      # IoU 0: negative
-      [-5, 60, 30, 90],      # crosses the border: left out
+      [-5, 60, 30, 90],      # crosses the border: neither
   ], gt)
-  np.testing.assert_array_equal(goal.positive, [True, True, False, False, False])
-  np.testing.assert_array_equal(goal.sampled, [True, True, False, True, False])
+  np.testing.assert_array_equal(targets.positive, [True, True, False, False, False])
+  np.testing.assert_array_equal(targets.sampled, [True, True, False, True, False])
 
 
 def test_best_anchor_of_an_object_is_positive_however_small_its_overlap():
-  goal = label_anchors([[10, 10, 50, 14], [60, 60, 90, 90]], ground_truth([[10, 10, 50, 50]], [1]))
-  np.testing.assert_array_equal(goal.positive, [True, False])
+  gt = ground_truth([[10, 10, 50, 50]], [1])
+  targets = label_anchors([[10, 10, 50, 14], [60, 60, 90, 90]], gt)
+  np.testing.assert_array_equal(targets.positive, [True, False])
 
 
-def test_anchors_of_cells_in_the_padding_are_left_out():
-  goal = label_anchors([[10, 10, 50, 50], [60, 60, 90, 90]], ground_truth([[10, 10, 50, 50]], [1]),
-                       valid=[False, False])
-  assert not goal.sampled.any()
+def test_anchors_of_cells_in_the_padding_are_never_sampled():
+  gt = ground_truth([[10, 10, 50, 50]], [1])
+  targets = label_anchors([[10, 10, 50, 50], [60, 60, 90, 90]], gt, valid=[False, False])
+  assert not targets.sampled.any()
 
 
 def test_at_most_half_of_the_sampled_anchors_are_positive():
   boxes = [[10, 10, 50, 50]] * 20 + [[60, 60, 90, 90]] * 20
-  goal = label_anchors(boxes, ground_truth([[10, 10, 50, 50]], [1]), anchors_per_image=12)
-  assert goal.positive.sum() == 6
-  assert goal.sampled.sum() == 12
+  targets = label_anchors(boxes, ground_truth([[10, 10, 50, 50]], [1]), anchors_per_image=12)
+  assert targets.positive.sum() == 6
+  assert targets.sampled.sum() == 12
 
 
 def test_negatives_fill_up_where_positives_are_short():
   boxes = [[10, 10, 50, 50]] + [[60, 60, 90, 90]] * 20
-  goal = label_anchors(boxes, ground_truth([[10, 10, 50, 50]], [1]), anchors_per_image=12)
-  assert goal.positive.sum() == 1
-  assert goal.sampled.sum() == 12
+  targets = label_anchors(boxes, ground_truth([[10, 10, 50, 50]], [1]), anchors_per_image=12)
+  assert targets.positive.sum() == 1
+  assert targets.sampled.sum() == 12
 
 
 def test_anchor_deltas_lead_to_the_object():
-  goal = label_anchors([[10, 10, 30, 50]], ground_truth([[10, 10, 50, 50]], [1]))
+  targets = label_anchors([[10, 10, 30, 50]], ground_truth([[10, 10, 50, 50]], [1]))
   # The centre moves by 10 of 20 pixels; the width doubles.
-  np.testing.assert_allclose(goal.box_deltas[0], [0.5, 0, np.log(2), 0], rtol=1e-6)
+  np.testing.assert_allclose(targets.box_deltas[0], [0.5, 0, np.log(2), 0], rtol=1e-6)
 
 
 def test_crowd_is_never_a_target_and_hides_its_negatives():
   gt = ground_truth([[0, 0, 60, 60]], [1], crowd=[1])
-  goal = label_anchors([[0, 0, 60, 60], [10, 10, 30, 30], [65, 65, 95, 95]], gt)
-  assert not goal.positive.any()
-  np.testing.assert_array_equal(goal.sampled, [False, False, True])
+  targets = label_anchors([[0, 0, 60, 60], [10, 10, 30, 30], [65, 65, 95, 95]], gt)
+  assert not targets.positive.any()
+  np.testing.assert_array_equal(targets.sampled, [False, False, True])
 
 
-def test_anchors_behind_the_rois_are_forced_to_their_label():
+def test_anchors_of_the_rois_are_forced_to_their_label():
   gt = ground_truth([[10, 10, 50, 50]], [1])
   # Far, far, on the object, far and across the border, far.
   output = anchor_output([[60, 60, 90, 90], [60, 60, 80, 80], [10, 10, 50, 49], [60, 60, 101, 90],
                           [55, 55, 75, 75]])
-  goal = anchor_targets.AnchorTargets(
+  targets = anchor_targets.AnchorTargets(
       jnp.array([0, 0, 1, 0, 1], bool), jnp.array([0, 0, 1, 0, 0], bool), jnp.zeros((5, 4)))
   # Foreground from the first anchor and the one that crosses the border, background from the
   # second and the object's, both kinds from the last; and ground truth, which has none.
@@ -87,7 +88,7 @@ def test_anchors_behind_the_rois_are_forced_to_their_label():
       jnp.array([[10.0, 10, 50, 50]] * 3 + [[60.0, 60, 90, 90]] * 3 + [[10.0, 10, 50, 50]] * 2),
       jnp.ones(8), jnp.array([True] * 7 + [False]), jnp.array([0, 3, 4, 1, 2, 4, -1, 1]),
       jnp.int32(0))
-  forced = anchor_targets.force_anchors(goal, output, rois, gt, SIZE, config=TrainConfig())
+  forced = anchor_targets.force_anchors(targets, output, rois, gt, SIZE, config=TrainConfig())
   assert forced.sampled.tolist() == [True, True, True, False, True]
   assert forced.positive.tolist() == [True, False, False, False, True]
   # From [60, 60, 90, 90] to [10, 10, 50, 50]: -45 of 30 pixels, and log(40 / 30).

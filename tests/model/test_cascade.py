@@ -55,7 +55,7 @@ def test_parameters_have_the_four_stages_at_top():
   assert {x.dtype for x in jax.tree.leaves(tiny_params())} == {jnp.dtype("float32")}
 
 
-def test_without_category_count_initialisation_says_what_to_do():
+def test_missing_category_count_is_reported_with_the_fix():
   config = tiny.tiny_config(model={"num_categories": 0})
   with pytest.raises(ValueError, match="num_categories.*found 0.*with_categories"):
     init_params(jax.random.key(0), config)
@@ -103,8 +103,9 @@ def test_release_bridge_changes_the_refined_boxes_where_background_wins():
   deltas = params["category_stage"]["box_deltas"]["bias"]
   params["category_stage"]["box_deltas"]["bias"] = deltas.at[:4].set(jnp.array([0.0, 5, 0, 0]))
   batch = tiny.make_batch(1)
-  ours, release = (run_tiny(release_bridge=choice)(params, batch.images, batch.image_sizes).boxes[0]
-                   for choice in (False, True))
+  ours, release = (
+      run_tiny(release_bridge=choice)(params, batch.images, batch.image_sizes)[1].boxes[0]
+      for choice in (False, True))
   half = ours.shape[0] // 2
   np.testing.assert_allclose(ours[:half], release[:half], atol=1e-4)
   assert float(jnp.abs(ours[half:] - release[half:]).max()) > 1
@@ -118,7 +119,7 @@ def run_tiny(**inference):
 def test_samples_of_refined_rois_change_stages_4_and_5_alone():
   batch = tiny.make_batch(1)
   pooled, once = (run_tiny(refined_roi_pool=samples)(
-      tiny_params(), batch.images, batch.image_sizes) for samples in (0, 1))
+      tiny_params(), batch.images, batch.image_sizes)[1] for samples in (0, 1))
   np.testing.assert_array_equal(pooled.boxes, once.boxes)
   moved = jnp.abs(pooled.mask_logits - once.mask_logits).max(axis=(0, 2, 3))
   assert not moved[:16].any() and moved[16:].max() > 1e-4
@@ -128,13 +129,14 @@ def test_rois_with_inclusive_corners_are_warped_by_their_corner_pixels():
   config, batch = tiny.tiny_config(), tiny.make_batch(1)
   shared = features_of(tiny_params(), batch.images, batch.image_sizes, config)
   boxes, valid = jnp.array([[4.0, 6, 31, 41]]), jnp.ones(1, bool)
-  look = functools.partial(mask_and_classify, tiny_params(), shared, valid=valid)
+  run_heads = functools.partial(mask_and_classify, tiny_params(), shared, valid=valid)
   release = tiny.override(config, model={"inclusive_corners": True})
-  found, corners = look(boxes=boxes, config=release), look(
+  found, corners = run_heads(boxes=boxes, config=release), run_heads(
       boxes=jnp.array([[4.0, 6, 30, 40]]), config=config)
   np.testing.assert_array_equal(found.boxes, boxes)
   np.testing.assert_allclose(found.mask_logits, corners.mask_logits, atol=1e-6)
-  assert jnp.abs(found.mask_logits - look(boxes=boxes, config=config).mask_logits).max() > 1e-4
+  without = run_heads(boxes=boxes, config=config)
+  assert jnp.abs(found.mask_logits - without.mask_logits).max() > 1e-4
 
 
 def test_stage_weights_scale_their_losses():
@@ -171,7 +173,7 @@ def test_later_losses_move_the_box_stage_through_the_coordinates(term):
   # The point of the paper, in one assertion.
   gradient = gradients(tiny.tiny_config())[term]
   assert total_size(gradient["box_stage"]["box_deltas"]) > 1e-6
-  # Which boxes are chosen passes no gradient, so the objectness sees none.
+  # The choice of boxes passes no gradient, so the objectness gets none.
   assert total_size(gradient["box_stage"]["objectness"]) == 0
 
 
@@ -188,7 +190,7 @@ def test_box_gradient_off_cuts_the_box_stage_off(term):
   assert total_size(gradient["mask_stage"]) > 1e-6
 
 
-def test_box_gradient_clip_bounds_what_box_deltas_take_from_later_losses():
+def test_box_gradient_clip_bounds_the_gradient_of_later_losses_in_box_deltas():
   limit = 1e-7
   clipped = tiny.tiny_config(model={"box_gradient_clip": limit})
   free, held = gradients(tiny.tiny_config()), gradients(clipped)
@@ -199,7 +201,7 @@ def test_box_gradient_clip_bounds_what_box_deltas_take_from_later_losses():
     loose, tight = (jnp.abs(tree[term][stage]["box_deltas"]["bias"]).max() for tree in (free, held))
     assert most < loose, (term, stage)
     assert 0 < tight <= most, (term, stage)
-  # Neither stage 1's own loss nor the later stages' weights notice.
+  # Neither stage 1's own loss nor the later stages' weights change.
   for term, stage in (("loss_1", "box_stage"), ("loss_3", "category_stage")):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
                  held[term][stage], free[term][stage])
@@ -242,7 +244,7 @@ def test_larger_buckets_and_more_empty_instances_change_nothing(model):
     np.testing.assert_allclose(padded[name], value, rtol=2e-4, err_msg=name)
 
 
-def test_images_that_fill_up_the_batch_change_neither_loss_nor_gradient():
+def test_images_that_pad_the_batch_change_neither_loss_nor_gradient():
   config = tiny.sample_everything(tiny.tiny_config())
   batch = tiny.make_batch(2)
   filled = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), batch)
@@ -289,8 +291,8 @@ def test_bfloat16_moves_loss_and_gradient_a_little_and_stays_inside_the_layers()
     similarity = full @ rounded / (jnp.linalg.norm(full) * jnp.linalg.norm(rounded))
     # Rounding to 8 bits in a dozen layers; .976 in the stage where it is least.
     assert similarity > 0.95, stage
-  output = jax.eval_shape(functools.partial(run_cascade, config=half), tiny_params(),
-                          batch.images, batch.image_sizes)
+  _, output = jax.eval_shape(functools.partial(run_cascade, config=half), tiny_params(),
+                             batch.images, batch.image_sizes)
   assert {x.dtype for x in output} == {jnp.dtype("float32"), jnp.dtype("bool")}
 
 
@@ -301,9 +303,10 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), tiny_params())
     # The release's small mask weights would leave a gradient near rounding.
     params["mask_stage"]["mask"]["kernel"] *= 300
-    ground_truth = jax.tree.map(lambda x: x[0], tiny.make_batch(1))
-    shared = features_of(params, ground_truth.images[None], ground_truth.image_sizes[None], config)
-    anchors = score_anchors(params, shared, ground_truth.image_sizes, config=config)
+    batch = tiny.make_batch(1)
+    ground_truth = jax.tree.map(lambda x: x[0], batch.ground_truth)
+    shared = features_of(params, batch.images, batch.image_sizes, config)
+    anchors = score_anchors(params, shared, batch.image_sizes[0], config=config)
     overlap = roi_targets.box_iou(anchors.anchors, ground_truth.boxes[:2]).max(axis=1)
     rows = jnp.argsort(-overlap)[:6]
 
@@ -313,13 +316,13 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
 
     start = jax.random.normal(jax.random.key(3), (6, 4), jnp.float64) * 0.05
     valid = jnp.ones(6, bool)
-    goal = roi_targets.roi_targets(boxes_of(start), valid, ground_truth, config=config)
-    assert goal.foreground.sum() >= 2
+    targets = roi_targets.roi_targets(boxes_of(start), valid, ground_truth, config=config)
+    assert targets.foreground.sum() >= 2
 
     @jax.jit
     def loss(deltas):
       output = mask_and_classify(params, shared, boxes_of(deltas), valid, config=config)
-      return losses.mask_stage_loss(output.mask_logits, goal)
+      return losses.mask_stage_loss(output.mask_logits, targets)
 
     gradient = jax.grad(loss)(start)
     assert gradient.dtype == jnp.float64
@@ -328,7 +331,7 @@ def test_mask_loss_gradient_in_box_deltas_matches_finite_differences():
       nudge = jnp.zeros((6, 4)).at[row, column].set(step)
       numeric = (loss(start + nudge) - loss(start - nudge)) / (2 * step)
       np.testing.assert_allclose(gradient[row, column], numeric, rtol=1e-5, atol=1e-9)
-    assert jnp.abs(gradient[goal.foreground]).min() > 1e-7
+    assert jnp.abs(gradient[targets.foreground]).min() > 1e-7
 
 
 def test_proposals_pass_gradient_to_deltas_and_none_to_scores():
@@ -349,7 +352,8 @@ def test_proposals_pass_gradient_to_deltas_and_none_to_scores():
 
 def test_inference_has_twice_the_proposals_and_stays_inside_the_image():
   config, batch = tiny.tiny_config(train={"num_stages": 3}), tiny.make_batch()
-  output = run_cascade(tiny_params(), batch.images, batch.image_sizes, config=config)
+  proposals, output = run_cascade(tiny_params(), batch.images, batch.image_sizes, config=config)
+  np.testing.assert_array_equal(output.boxes[:, :16], proposals.boxes)
   assert output.boxes.shape == (2, 32, 4)
   assert output.mask_logits.shape == (2, 32, 12, 12)
   assert output.category_logits.shape == (2, 32, 3)
@@ -357,7 +361,7 @@ def test_inference_has_twice_the_proposals_and_stays_inside_the_image():
   assert float(output.boxes.max()) <= 64
 
 
-def test_small_backbone_names_the_bucket_it_cannot_take():
+def test_small_backbone_reports_a_bucket_that_does_not_fit():
   config = tiny.tiny_config().model
   with pytest.raises(ValueError, match="multiples of 16 pixels, found 40 x 64"):
     features.extract_features(tiny_params()["features"], jnp.zeros((1, 40, 64, 3), jnp.uint8),

@@ -10,10 +10,10 @@ import pytest
 from helpers import tiny
 from mnc_jax.model import inference
 from mnc_jax.model.cascade import init_params, run_cascade
-from mnc_jax.model.inference import find_candidates, predict, predict_ensemble, select_instances
-from mnc_jax.model.test_time_augmentation import scale_images
+from mnc_jax.model.inference import predict, predict_ensemble, select_instances
+from mnc_jax.model.test_time_augmentation import make_views, restore_candidates, scale_images
 from mnc_jax.ops.voting import vote_masks
-from mnc_jax.structs import Candidates, Instances
+from mnc_jax.structs import Candidates, Instances, Proposals, StageOutput
 
 PLAIN = tiny.tiny_config()
 SIZE = (52, 44)
@@ -28,7 +28,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def image():
-  """One image of `SIZE`, in which no two places are alike, padded to a bucket."""
+  """One image of `SIZE`, in which no two positions are alike, padded to a bucket."""
   rng, image = np.random.default_rng(3), np.zeros((tiny.SIDE, tiny.SIDE, 3), np.uint8)
   image[:SIZE[0], :SIZE[1]] = rng.integers(0, 120, (*SIZE, 3))
   image[8:30, 4:25] += 90
@@ -43,23 +43,24 @@ def found(params, image):
       params, image[None], np.array([SIZE]))
 
 
-def as_today(params, images, sizes):
-  """Inference without any option, written out."""
-  output = run_cascade(params, images, sizes, config=PLAIN)
+def written_out(params, images, sizes):
+  """Inference without any option."""
+  proposals, output = run_cascade(params, images, sizes, config=PLAIN)
   options = PLAIN.inference
   one = lambda output, size: vote_masks(
       jax.nn.sigmoid(output.mask_logits), output.boxes, jax.nn.softmax(output.category_logits),
       nms_iou=options.nms_iou, similar_iou=options.similar_iou,
       max_instances=options.max_instances, height=size[0], width=size[1], valid=output.valid,
       mask_threshold=options.mask_threshold)
-  return jax.vmap(one)(output, sizes)
+  return jax.vmap(one)(output, sizes)._replace(truncated_proposals=proposals.truncated)
 
 
 def test_one_view_of_one_model_changes_no_bit(params, image, found):
+  assert found.truncated_proposals.shape == (1,) and found.truncated_proposals[0] > 0
   assert found.valid.all()
   assert PLAIN.inference.scales == (1.0,)
   jax.tree.map(np.testing.assert_array_equal, found,
-               jax.jit(as_today)(params, image[None], np.array([SIZE])))
+               jax.jit(written_out)(params, image[None], np.array([SIZE])))
 
 
 def test_the_mirrored_image_has_the_mirrored_instances(params, image):
@@ -87,14 +88,15 @@ def test_the_mirrored_image_has_the_mirrored_instances(params, image):
   np.testing.assert_allclose(other.masks, one.masks[:, :, ::-1], atol=1e-2)
   # The image is not its own mirror image.
   assert np.abs(other.boxes - one.boxes).max() > 1
-  # An image that only fills up the batch has no instance in any view.
+  # An image that only pads the batch has no instance in any view.
   assert not any(part.any() for part in empty)
+  assert one.truncated_proposals > 0
   find(params, np.stack([mirrored] * 3), sizes[::-1])
   assert len(traces) == 1
 
 
 def test_the_same_model_and_view_again_find_the_same(params, image, found):
-  # Three times the same candidates: one of an ensemble sees the same view twice.
+  # Three times the same candidates: one model of the ensemble has the same view twice.
   configs = (PLAIN, tiny.tiny_config(inference={"scales": (1.0, 1.0)}))
   again = jax.jit(functools.partial(predict_ensemble, configs=configs))(
       [params, params], image[None], np.array([SIZE]))
@@ -102,15 +104,21 @@ def test_the_same_model_and_view_again_find_the_same(params, image, found):
   np.testing.assert_allclose(again.scores, found.scores, rtol=1e-5)
   np.testing.assert_allclose(again.boxes, found.boxes, atol=1e-4)
   np.testing.assert_allclose(again.masks, found.masks, atol=1e-4)
+  np.testing.assert_array_equal(again.truncated_proposals, 3 * found.truncated_proposals)
 
 
 def test_candidates_of_a_scaled_view_are_in_the_frame_of_the_input(params, image):
   config = tiny.tiny_config(inference={"scales": (0.5,)})
   half, half_size = jax.jit(lambda *x: scale_images(*x, factor=0.5, multiple=16))(
       image[None], np.array([SIZE]))
-  got = jax.jit(functools.partial(find_candidates, config=config))(
-      params, image[None], np.array([SIZE]))
-  output = jax.jit(functools.partial(run_cascade, config=PLAIN))(params, half, half_size)
+  @jax.jit
+  def restored(params, images, sizes):
+    view, = make_views(images, sizes, config=config)
+    _, output = run_cascade(params, view.images, view.image_sizes, config=config)
+    return restore_candidates(output, sizes, view)
+
+  got = restored(params, image[None], np.array([SIZE]))
+  _, output = jax.jit(functools.partial(run_cascade, config=PLAIN))(params, half, half_size)
   assert output.valid.any()
   np.testing.assert_allclose(got.boxes, 2 * np.asarray(output.boxes), atol=1e-3)
   np.testing.assert_allclose(got.category_logits, output.category_logits, atol=1e-4)
@@ -118,7 +126,7 @@ def test_candidates_of_a_scaled_view_are_in_the_frame_of_the_input(params, image
 
 
 def by_hand(x, mask_logit, score):
-  """Two candidates of one category in each of two images: at (x, x + 10), and padding."""
+  """Two candidates of one category in each of two images: at (x, x + 20), and padding."""
   boxes = jnp.array([[x, 10.0, x + 20, 30], [0, 0, 64, 64]])
   logits = jnp.array([[0, jnp.log(score / (1 - score))], [0.0, 9.0]])
   one = Candidates(boxes, jnp.array([True, False]), jnp.full((2, 4, 4), mask_logit), logits)
@@ -126,17 +134,20 @@ def by_hand(x, mask_logit, score):
 
 
 def test_models_vote_together_by_hand(monkeypatch):
-  """The networks are left out: a model is its candidates, seen with its own config."""
-  seen = []
+  """Without networks: the parameters of a model are its candidates."""
+  used = []
   def stand_in(params, images, image_sizes, *, config):
-    seen.append(config)
-    return params, jnp.zeros(2, jnp.int32)
-  monkeypatch.setattr(inference, "find_and_count", stand_in)
+    used.append(config)
+    truncated = jnp.array([len(used), 0])
+    return (Proposals(params.boxes, None, params.valid, None, truncated),
+            StageOutput(*params, box_category_logits=None, box_deltas=None))
+  monkeypatch.setattr(inference, "run_cascade", stand_in)
   configs = (PLAIN, tiny.tiny_config(model={"dense_width": 48}, inference={"nms_iou": 0.9}))
   models = (by_hand(10.0, 9.0, 0.6), by_hand(12.0, -9.0, 0.2))
   images, sizes = jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[64, 64], [64, 64]])
   found = jax.jit(functools.partial(predict_ensemble, configs=configs))(models, images, sizes)
-  assert seen == list(configs)
+  assert used == list(configs)
+  np.testing.assert_array_equal(found.truncated_proposals, [3, 0])
   # IoU .82: one instance, by the first config's nms_iou, with .6 of .8 votes for the object. It
   # ends with the last of 8 columns of 2.75 pixels whose centre lies left of 30.
   np.testing.assert_array_equal(found.valid, [[True] + [False] * 5] * 2)
@@ -163,14 +174,14 @@ def test_options_of_the_config_reach_the_voting(options, scores):
     (2, {"num_categories": 5}, "model.num_categories of model 2 .* is 5, .* the first is 3"),
     (2, {"mask_size": 16}, "model.mask_size of model 2 .* is 16, .* the first is 12"),
     (3, {}, "3 models with 2 configs")])
-def test_models_that_do_not_go_together_are_named(count, model, message):
+def test_models_that_cannot_vote_together_are_named(count, model, message):
   configs = (PLAIN, tiny.tiny_config(model=model))
   with pytest.raises(ValueError, match=message):
     predict_ensemble([{}] * count, np.zeros((1, 64, 64, 3)), np.array([SIZE]), configs=configs)
 
 
-def test_an_ensemble_of_none_is_refused():
-  with pytest.raises(ValueError, match="needs one model at least, found none"):
+def test_an_ensemble_without_models_is_rejected():
+  with pytest.raises(ValueError, match="needs at least one model, found none"):
     predict_ensemble([], np.zeros((1, 64, 64, 3)), np.array([SIZE]), configs=())
 
 

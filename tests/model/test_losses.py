@@ -43,13 +43,13 @@ def test_box_stage_loss_by_hand():
   # Two sampled anchors, one positive a whole unit off in dx, and one that is not sampled.
   output = anchors([[0.0, 0.0], [0.0, 0.0], [9.0, -9.0]],
                    [[1.0, 0, 0, 0], [5.0, 5, 5, 5], [7.0, 7, 7, 7]])
-  goal = AnchorTargets(sampled=jnp.array([True, True, False]),
+  targets = AnchorTargets(sampled=jnp.array([True, True, False]),
                        positive=jnp.array([True, False, False]), box_deltas=jnp.zeros((3, 4)))
   expected = np.log(2) + (1 - 1 / 18) / 2
-  np.testing.assert_allclose(losses.box_stage_loss(output, goal), expected, rtol=1e-6)
+  np.testing.assert_allclose(losses.box_stage_loss(output, targets), expected, rtol=1e-6)
 
 
-def roi_goal(labels, masks):
+def targets_of(labels, masks):
   labels = jnp.array(labels)
   return RoiTargets(valid=jnp.array([True, True, False]), foreground=labels > 0, labels=labels,
                     masks=masks, areas=jnp.ones(3), box_deltas=jnp.zeros((3, 4)))
@@ -61,11 +61,11 @@ def test_mask_stage_loss_counts_foreground_pixels_only():
   masks = jnp.zeros((3, 2, 2)).at[0, 0, 0].set(1)
   expected = (-np.log(0.75) - 3 * np.log(0.25)) / 4
   np.testing.assert_allclose(
-      losses.mask_stage_loss(logits, roi_goal([1, 0, 2], masks)), expected, rtol=1e-5)
+      losses.mask_stage_loss(logits, targets_of([1, 0, 2], masks)), expected, rtol=1e-5)
 
 
 def test_mask_stage_loss_without_foreground_is_zero():
-  loss = losses.mask_stage_loss(jnp.ones((3, 2, 2)), roi_goal([0, 0, 0], jnp.zeros((3, 2, 2))))
+  loss = losses.mask_stage_loss(jnp.ones((3, 2, 2)), targets_of([0, 0, 0], jnp.zeros((3, 2, 2))))
   assert loss == 0
 
 
@@ -74,7 +74,7 @@ def test_category_stage_loss_by_hand():
   deltas = jnp.zeros((3, 3, 4)).at[0, 2, 2].set(2.0).at[0, 1].set(99.0).at[1].set(99.0)
   output = StageOutput(jnp.zeros((3, 4)), jnp.ones(3, bool), jnp.zeros((3, 2, 2)),
                        jnp.zeros((3, 3)), jnp.zeros((3, 3)), deltas)
-  loss = losses.category_stage_loss(output, roi_goal([2, 0, 1], jnp.zeros((3, 2, 2))),
+  loss = losses.category_stage_loss(output, targets_of([2, 0, 1], jnp.zeros((3, 2, 2))),
                                     jnp.array([2, 0, 0]))
   # Two cross entropies of log 3; smooth L1 of 2 is 1.5, over the two valid RoIs.
   np.testing.assert_allclose(loss, 2 * np.log(3) + 1.5 / 2, rtol=1e-6)

@@ -158,9 +158,10 @@ def test_stage_1_boxes(our_anchors, theirs):
 
 @pytest.mark.parametrize("rois, stages, samples", [("rois", "first", 0), ("refined", "second", 1)])
 def test_masks_and_categories(params, their_features, theirs, rois, stages, samples):
-  look = jax.jit(functools.partial(cascade.mask_and_classify, config=CONFIG, samples=samples))
-  output = look(params, their_features, jnp.asarray(theirs[rois] + FAR_CORNER, jnp.float32),
-                np.ones(NUM_ROIS, bool), image_size=SIZE)
+  run_heads = jax.jit(
+      functools.partial(cascade.mask_and_classify, config=CONFIG, samples=samples))
+  output = run_heads(params, their_features, jnp.asarray(theirs[rois] + FAR_CORNER, jnp.float32),
+                     np.ones(NUM_ROIS, bool), image_size=SIZE)
   assert_outputs_agree(output, theirs[stages])
 
 
@@ -177,7 +178,7 @@ def test_bridge(theirs):
 
 def test_five_stages_in_one(params, image, theirs):
   run = jax.jit(functools.partial(cascade.run_cascade, config=CONFIG))
-  output = jax.tree.map(lambda x: x[0], run(params, in_bucket(image), SIZE[None]))
+  _, output = jax.tree.map(lambda x: x[0], run(params, in_bucket(image), SIZE[None]))
   assert output.valid.all()
   rois = np.concatenate([theirs["rois"], theirs["refined"]])
   assert_close(output.boxes - FAR_CORNER, rois)

@@ -48,7 +48,7 @@ def test_foreground_fills_up_where_negatives_are_short():
   assert rois.valid.sum() == 20
 
 
-def roi_goal(boxes, gt, **train):
+def targets_of(boxes, gt, **train):
   config = Config(model=ModelConfig(mask_size=4), train=TrainConfig(**train))
   boxes = jnp.asarray(boxes, jnp.float32)
   return roi_targets.roi_targets(boxes, jnp.ones(len(boxes), bool), gt, config=config)
@@ -56,29 +56,29 @@ def roi_goal(boxes, gt, **train):
 
 def test_roi_takes_the_object_of_largest_iou():
   gt = ground_truth([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2])
-  goal = roi_goal([[0, 0, 40, 38], [52, 50, 90, 90], [40, 0, 60, 20]], gt)
-  np.testing.assert_array_equal(goal.labels, [1, 2, 0])
-  np.testing.assert_array_equal(goal.foreground, [True, True, False])
-  np.testing.assert_allclose(goal.areas[:2], [1600, 1600])
+  targets = targets_of([[0, 0, 40, 38], [52, 50, 90, 90], [40, 0, 60, 20]], gt)
+  np.testing.assert_array_equal(targets.labels, [1, 2, 0])
+  np.testing.assert_array_equal(targets.foreground, [True, True, False])
+  np.testing.assert_allclose(targets.areas[:2], [1600, 1600])
 
 
 def test_mask_target_is_the_object_seen_through_the_roi():
   # The left half of the object is on; the RoI covers its left three quarters.
   mask = np.zeros((1, 112, 112))
   mask[:, :, :56] = 1
-  goal = roi_goal([[0, 0, 30, 40]], ground_truth([[0, 0, 40, 40]], [1], masks=mask))
+  targets = targets_of([[0, 0, 30, 40]], ground_truth([[0, 0, 40, 40]], [1], masks=mask))
   # Cell centres at x = 3.75, 11.25, 18.75, 26.25 pixels; on below 20.
-  np.testing.assert_array_equal(goal.masks[0], [[1, 1, 1, 0]] * 4)
+  np.testing.assert_array_equal(targets.masks[0], [[1, 1, 1, 0]] * 4)
 
 
 def test_mask_target_may_stay_soft():
   mask = np.zeros((1, 112, 112))
   mask[:, :, :56] = 1
-  soft = roi_goal([[0, 0, 22.86, 40]], ground_truth([[0, 0, 40, 40]], [1], masks=mask),
+  soft = targets_of([[0, 0, 22.86, 40]], ground_truth([[0, 0, 40, 40]], [1], masks=mask),
                   binarize_mask_targets=False)
   # The last cell's centre, x = 20.0025, lies .007 of a mask's pixel beyond the object's end.
   np.testing.assert_allclose(soft.masks[0, 0], [1, 1, 1, 0.493], atol=1e-3)
-  assert roi_goal([[50, 50, 90, 90]], ground_truth([[0, 0, 40, 40]], [1]),
+  assert targets_of([[50, 50, 90, 90]], ground_truth([[0, 0, 40, 40]], [1]),
                   binarize_mask_targets=False).masks.sum() == 0
 
 
@@ -91,34 +91,34 @@ def test_ground_truth_joins_without_crowds_and_padding():
 
 
 def test_mask_target_of_background_is_empty():
-  goal = roi_goal([[50, 50, 90, 90]], ground_truth([[0, 0, 40, 40]], [1]))
-  assert goal.masks.sum() == 0
+  targets = targets_of([[50, 50, 90, 90]], ground_truth([[0, 0, 40, 40]], [1]))
+  assert targets.masks.sum() == 0
 
 
 def test_roi_deltas_are_in_units_of_their_stds():
-  goal = roi_goal([[0, 0, 40, 40]], ground_truth([[4, 0, 44, 40]], [1]))
-  np.testing.assert_allclose(goal.box_deltas[0], [0.1 / 0.1, 0, 0, 0], rtol=1e-5)
+  targets = targets_of([[0, 0, 40, 40]], ground_truth([[4, 0, 44, 40]], [1]))
+  np.testing.assert_allclose(targets.box_deltas[0], [0.1 / 0.1, 0, 0, 0], rtol=1e-5)
 
 
 def test_rois_inside_a_crowd_are_not_in_the_losses():
-  goal = roi_goal([[10, 10, 30, 30], [70, 70, 90, 90]],
+  targets = targets_of([[10, 10, 30, 30], [70, 70, 90, 90]],
                   ground_truth([[0, 0, 60, 60]], [1], crowd=[1]))
-  np.testing.assert_array_equal(goal.valid, [False, True])
+  np.testing.assert_array_equal(targets.valid, [False, True])
 
 
 @pytest.mark.parametrize(("columns", "label"), [(4, 1), (3, 1), (1, 0)])
 def test_mask_level_label_needs_mask_overlap(columns, label):
   # The object fills the RoI; the predicted mask covers `columns` of its 4 columns.
   boxes = jnp.array([[0.0, 0, 40, 40]])
-  goal = roi_goal(boxes, ground_truth([[0, 0, 40, 40]], [1]))
+  targets = targets_of(boxes, ground_truth([[0, 0, 40, 40]], [1]))
   logits = jnp.where(jnp.arange(4) < columns, 5.0, -5.0)[None, None] * jnp.ones((1, 4, 4))
-  labels = roi_targets.mask_level_labels(goal, logits, boxes, config=TrainConfig())
+  labels = roi_targets.mask_level_labels(targets, logits, boxes, config=TrainConfig())
   np.testing.assert_array_equal(labels, [label])
 
 
 def test_targets_take_no_gradient_from_the_rois():
   gt = ground_truth([[0, 0, 40, 40]], [1])
   def deltas(boxes):
-    goal = roi_targets.roi_targets(boxes, jnp.ones(1, bool), gt, config=Config())
-    return goal.box_deltas.sum()
+    targets = roi_targets.roi_targets(boxes, jnp.ones(1, bool), gt, config=Config())
+    return targets.box_deltas.sum()
   np.testing.assert_array_equal(jax.grad(deltas)(jnp.array([[1.0, 2, 38, 41]])), np.zeros((1, 4)))

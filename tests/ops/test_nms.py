@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import oracles
-from mnc_jax.ops.nms import nms, nms_and_count
+from mnc_jax.ops.nms import greedy_nms, nms
 
 COUNT, OUTPUTS, TRIALS = 60, 25, 200
 
@@ -118,13 +118,13 @@ def test_traced_once_for_many_batches():
   assert len(traces) == 1
 
 
-def test_boxes_left_when_all_places_are_taken_are_counted():
+def test_boxes_beyond_max_outputs_are_counted():
   boxes = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [20, 0, 30, 9],
                      [0, 0, 1, 1]])
   scores = jnp.array([0.9, 0.8, 0.7, 0.6, jnp.nan])
-  for places, left in ((1, 2), (2, 0), (5, 0)):
-    indices, chosen, count = nms_and_count(boxes, scores, iou_threshold=0.5, max_outputs=places)
-    assert int(count) == left
-    expected = nms(boxes, scores, iou_threshold=0.5, max_outputs=places)
-    np.testing.assert_array_equal(indices, expected[0])
-    np.testing.assert_array_equal(chosen, expected[1])
+  for slots, truncated in ((1, 2), (2, 0), (5, 0)):
+    kept = greedy_nms(boxes, scores, iou_threshold=0.5, max_outputs=slots)
+    assert int(kept.truncated) == truncated
+    indices, valid = nms(boxes, scores, iou_threshold=0.5, max_outputs=slots)
+    np.testing.assert_array_equal(kept.indices, indices)
+    np.testing.assert_array_equal(kept.valid, valid)

@@ -82,9 +82,9 @@ def test_four_devices_predict_what_one_does(monkeypatch):
   one = jax.jit(functools.partial(predict, config=config))(
       params, batch.images, batch.image_sizes)
   sharded = parallel.shard((np.asarray(batch.images), np.asarray(batch.image_sizes)))
-  traces = count_traces(monkeypatch, "predict_and_count")
+  traces = count_traces(monkeypatch, "predict_ensemble")
   predict_on_all, params = make_predict_and_count([config]), parallel.replicate([params])
-  four, _ = parallel.unshard(predict_on_all(params, *sharded))
+  four = parallel.unshard(predict_on_all(params, *sharded))
   np.testing.assert_array_equal(four.labels, one.labels)
   np.testing.assert_allclose(four.boxes, one.boxes, atol=1e-3)
   np.testing.assert_allclose(four.masks, one.masks, atol=1e-4)
@@ -97,7 +97,7 @@ def test_four_devices_see_all_models_of_an_ensemble(monkeypatch):
     assert [config.model.dense_width for config in configs] == [32, 48]
     return models[0]["a"] * images[:, 0, 0, 0] + models[1]["b"]["c"] * image_sizes[:, 0]
 
-  monkeypatch.setattr(parallel, "predict_and_count", weigh)
+  monkeypatch.setattr(parallel, "predict_ensemble", weigh)
   configs = [tiny.tiny_config(), tiny.tiny_config(model={"dense_width": 48})]
   predict_on_all = make_predict_and_count(configs)
   models = parallel.replicate([{"a": np.int32(2)}, {"b": {"c": np.int32(100)}}])

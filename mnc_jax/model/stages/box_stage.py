@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig, ProposalConfig
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import as_float, clip_boxes, clip_corners, decode_boxes
-from mnc_jax.ops.nms import nms_and_count
+from mnc_jax.ops.nms import greedy_nms
 from mnc_jax.ops.padding import cells_inside
 from mnc_jax.ops.sampling import top_indices
-from mnc_jax.structs import AnchorOutput, Proposals
+from mnc_jax.structs import AnchorOutput, Array, Proposals
 
 
 class BoxStage(nn.Module):
@@ -35,15 +35,12 @@ class BoxStage(nn.Module):
             conv(anchors * 4, (1, 1), name="box_deltas")(x))
 
 
-def init_box_stage(key, config: ModelConfig, channels: int):
-  """Returns parameters of stage 1 drawn with `key` for `config`: normal(.01), as the release.
-
-  `channels` is K of the features.
-  """
+def init_box_stage(key: Array, config: ModelConfig, channels: int) -> dict:
+  """Returns fresh parameters of stage 1, normal(.01) as in the release, for K = `channels`."""
   return BoxStage(config).init(key, jnp.zeros((2, 2, channels)))["params"]
 
 
-def score_anchors(params, features, image_size, *, stride: int,
+def score_anchors(params: dict, features: Array, image_size: Array, *, stride: int,
                   config: ModelConfig) -> AnchorOutput:
   """Scores and refines the anchors of one image.
 
@@ -51,7 +48,7 @@ def score_anchors(params, features, image_size, *, stride: int,
     params: from `init_box_stage`.
     features: [h, w, K] shared features.
     image_size: [2] int32 (height, width) in pixels.
-    stride: pixels a feature cell.
+    stride: pixels per feature cell.
     config: the model.
 
   Returns:
@@ -69,12 +66,12 @@ def score_anchors(params, features, image_size, *, stride: int,
       valid=jnp.broadcast_to(inside[..., None], anchors.shape[:3]).reshape(-1))
 
 
-def propose_boxes(output: AnchorOutput, image_size, *, config: ProposalConfig,
+def propose_boxes(output: AnchorOutput, image_size: Array, *, config: ProposalConfig,
                   inclusive_corners: bool = False) -> Proposals:
-  """Turns scored anchors into the boxes that stage 2 works on.
+  """Turns scored anchors into the RoIs of stage 2.
 
-  Decodes, clips, drops sides below `config.min_box_size`, takes the `config.pre_nms` best, and
-  suppresses what overlaps a better one (Ren et al. 2015, section 3.3).
+  Decodes, clips, drops boxes with a side below `config.min_box_size`, takes the `config.pre_nms`
+  best, and applies NMS (Ren et al. 2015, section 3.3).
 
   Args:
     output: from `score_anchors`.
@@ -83,8 +80,8 @@ def propose_boxes(output: AnchorOutput, image_size, *, config: ProposalConfig,
     inclusive_corners: see `ModelConfig`.
 
   Returns:
-    `Proposals`, all invalid where nothing was found. The choice takes no gradient; the
-    coordinates of the chosen boxes pass it on to `output.box_deltas`.
+    `Proposals`, all invalid if no anchor qualifies. Gradients flow from the chosen boxes into
+    `output.box_deltas`, not through the choice.
   """
   boxes = decode_boxes(output.box_deltas, output.anchors)
   clip = clip_corners if inclusive_corners else clip_boxes
@@ -94,13 +91,14 @@ def propose_boxes(output: AnchorOutput, image_size, *, config: ProposalConfig,
   usable = output.valid & (sides >= config.min_box_size) & (sides > 0)
   best, best_valid = top_indices(
       jnp.where(usable, scores, -jnp.inf), min(config.pre_nms, len(scores)))
-  kept, valid, left = nms_and_count(
+  kept = greedy_nms(
       boxes[best], scores[best], iou_threshold=config.nms_iou,
       max_outputs=config.num_proposals, valid=best_valid)
-  chosen = best[kept]
+  chosen, valid = best[kept.indices], kept.valid
+  beyond_pre_nms = usable.sum(dtype=jnp.int32) - best_valid.sum(dtype=jnp.int32)
   return Proposals(
       boxes=jnp.where(valid[:, None], boxes[chosen], 0.0),
       scores=jnp.where(valid, scores[chosen], 0.0),
       valid=valid,
       anchors=jnp.where(valid, chosen, -1),
-      truncated=left + usable.sum(dtype=jnp.int32) - best_valid.sum(dtype=jnp.int32))
+      truncated=kept.truncated + beyond_pre_nms)

@@ -4,24 +4,23 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.boxes import clip_boxes, clip_corners, decode_boxes
-from mnc_jax.structs import StageOutput
+from mnc_jax.structs import Array, StageOutput
 
 
-def refine_boxes(output: StageOutput, image_size, *, config: ModelConfig,
-                 with_background: bool = False):
+def refine_boxes(output: StageOutput, image_size: Array, *, config: ModelConfig,
+                 with_background: bool = False) -> Array:
   """Moves each RoI by the box deltas of its best foreground category.
 
   Args:
     output: of stage 3.
     image_size: [2] int32 (height, width).
     config: the model.
-    with_background: take the deltas of the best category even if that is the background,
+    with_background: use the deltas of the best category even if that is the background,
       whose deltas are never trained, as the release does at test time.
 
   Returns:
-    [R, 4] float32 boxes inside the image; an empty RoI stays empty, and what becomes of
-    padding is not defined but finite. The choice of the category takes no gradient; the
-    refined box passes it on to both the RoI and its deltas.
+    [R, 4] float32 boxes inside the image; an empty RoI stays empty, and padding gives finite
+    boxes. Gradients flow into RoIs and deltas, not through the choice of the category.
   """
   first = 0 if with_background else 1
   best = first + jnp.argmax(output.category_logits[:, first:], axis=1)

@@ -8,6 +8,7 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.resnet import DEPTHS, residual_layer
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.masks import resize_masks
+from mnc_jax.structs import Array
 
 
 class CategoryStage(nn.Module):
@@ -54,20 +55,21 @@ class Conv5(nn.Module):
 
   @nn.compact
   def __call__(self, roi_features):
-    """Maps [R, S, S, K] to [R, 32 * `config.resnet_width`]; rows do not know each other."""
+    """Maps [R, S, S, K] to [R, 32 * `config.resnet_width`]; rows are independent."""
     x = roi_features.astype(jnp.dtype(self.config.compute_dtype))
     x = residual_layer(x, None, config=self.config, number=4, pixels=1)
     return x.mean(axis=(1, 2))
 
 
-def init_category_stage(key, config: ModelConfig, channels: int):
-  """Returns parameters of stage 3 drawn with `key` for `config`; `channels` is the features' K."""
+def init_category_stage(key: Array, config: ModelConfig, channels: int) -> dict:
+  """Returns fresh parameters of stage 3 for features of K = `channels`."""
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
   return CategoryStage(config).init(key, roi_features, roi_features)["params"]
 
 
-def predict_categories(params, roi_features, mask_logits, *, config: ModelConfig):
-  """Classifies each RoI with and by its mask, F_mask = F_roi * M (paper, equation 5).
+def predict_categories(params: dict, roi_features: Array, mask_logits: Array, *,
+                       config: ModelConfig) -> tuple[Array, Array, Array]:
+  """Classifies each RoI and its masked features, F_mask = F_roi * M (paper, equation 5).
 
   Args:
     params: from `init_category_stage`.
@@ -77,9 +79,8 @@ def predict_categories(params, roi_features, mask_logits, *, config: ModelConfig
 
   Returns:
     `(category_logits [R, C], box_category_logits [R, C], box_deltas [R, C, 4])`, float32.
-    Rows are independent of each other, so those of empty boxes or padding (one point of the
-    map in every cell) are finite and touch no other. The gradient flows into the features
-    and, through the product, into the masks.
+    Rows are independent; those of empty boxes or padding are finite. Gradients flow into the
+    features and, through the product, into the masks.
   """
   masks = resize_masks(jax.nn.sigmoid(mask_logits), config.roi_size)
   masked_features = roi_features * masks[..., None].astype(roi_features.dtype)

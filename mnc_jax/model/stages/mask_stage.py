@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.ops.boxes import as_float
+from mnc_jax.structs import Array
 
 
 class DenseMaskStage(nn.Module):
@@ -29,8 +30,8 @@ class DenseMaskStage(nn.Module):
 class ConvMaskStage(nn.Module):
   """Two 3 x 3 convolutions, then each cell predicts its own (M / S)^2 pixels.
 
-  The paper's dense layers lean on a pretrained backbone. From scratch they must learn the
-  same edge once for every place in the box; convolutions learn it once (He et al. 2017,
+  The paper's dense layers rely on a pretrained backbone. From scratch they must learn the
+  same edge separately at every position in the box; convolutions learn it once (He et al. 2017,
   "Mask R-CNN", section 3).
   """
 
@@ -61,17 +62,17 @@ def _module(config):
   return ConvMaskStage(config) if config.mask_head == "conv" else DenseMaskStage(config)
 
 
-def init_mask_stage(key, config: ModelConfig, channels: int):
-  """Returns parameters of stage 2 drawn with `key` for `config`; dense masks normal(.001): release.
+def init_mask_stage(key: Array, config: ModelConfig, channels: int) -> dict:
+  """Returns fresh parameters of stage 2 for features of K = `channels`.
 
-  `channels` is K of the features.
+  The dense mask layer is normal(.001), as in the release.
   """
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
   return _module(config).init(key, roi_features)["params"]
 
 
-def predict_masks(params, roi_features, *, config: ModelConfig):
-  """Predicts the mask of whatever object fills each box.
+def predict_masks(params: dict, roi_features: Array, *, config: ModelConfig) -> Array:
+  """Predicts a class-agnostic mask inside each box.
 
   Args:
     params: from `init_mask_stage`.
@@ -79,12 +80,10 @@ def predict_masks(params, roi_features, *, config: ModelConfig):
     config: the model.
 
   Returns:
-    Mask logits [R, M, M] float32 on a regular grid inside each box. Rows are independent of
-    each other, so those of empty boxes or padding (one point of the map in every cell) are
-    finite and touch no other. Differentiable in the features, and through the warp that made
-    them in the box coordinates.
+    Mask logits [R, M, M] float32 on a regular grid inside each box. Rows are independent; those
+    of empty boxes or padding are finite. Gradients flow into the features.
 
   Raises:
-    ValueError: if `config.mask_head` is "conv" and M no multiple of S.
+    ValueError: if `config.mask_head` is "conv" and M is not a multiple of S.
   """
   return as_float(_module(config).apply({"params": params}, roi_features))
