@@ -1,0 +1,50 @@
+"""The commands in the documents and in the headers of configs are accepted by the command line."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from mnc_jax.cli.commands import COMMANDS
+from mnc_jax.cli.fields import count_values
+from mnc_jax.cli.parse import parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "experiments" / "README.md",
+             *sorted((ROOT / "docs").rglob("*.md"))]
+HEADERS = sorted((ROOT / "mnc_jax" / "configs").glob("[!_]*.py"))
+PLACEHOLDERS = {"COMMAND": "train", "NAME": "shapes"}
+
+
+def find_commands(path):
+  """Returns the commands in a document or a header, without those that are only named."""
+  text = path.read_text().replace("\\\n", " ")
+  if path.suffix == ".py":
+    text = re.search(r"^Command:(.*)^Hardware:", text, re.MULTILINE | re.DOTALL)[1]
+  found = re.findall(r"^ *(mnc .*)|`(mnc [^`]+)`", text, re.MULTILINE)
+  commands = [shlex.split(line or inline) for line, inline in found]
+  return [command for command in commands if len(command) > 2]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS + HEADERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documented_commands_parse(path):
+  for words in find_commands(path):
+    _, command, *arguments = (PLACEHOLDERS.get(word, word) for word in words)
+    try:
+      parse(COMMANDS[command], command, arguments)
+    except SystemExit as end:
+      if end.code or arguments[-1] != "--help":
+        pytest.fail(shlex.join(words))
+
+
+def test_documented_fields_exist():
+  known = set(count_values(COMMANDS["train"]))
+  for path in DOCUMENTS + HEADERS:
+    named = re.findall(r"--(?:model|data|train|inference)\.[a-z0-9.-]*\w", path.read_text())
+    assert not set(named) - known, path
+
+
+def test_commands_are_found():
+  assert all(find_commands(path) for path in HEADERS)
+  assert sum(len(find_commands(path)) for path in DOCUMENTS) > 20
