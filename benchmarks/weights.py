@@ -1,4 +1,4 @@
-"""The import side of the benchmark: VGG-16 with its dense layers from a file into a model."""
+"""Benchmark of loading weights: VGG-16 with its dense layers from a file into a model."""
 
 import json
 import os
@@ -25,8 +25,8 @@ _TORCH_NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
 def measure(options, torch_side):
-  """Measures each format in a process of its own: its time and the most memory it took."""
-  del torch_side  # torchvision has no cascade to put weights into.
+  """Measures time and peak memory of each format, in a process per format."""
+  del torch_side  # torchvision has no cascade to load weights into.
   rows, notes = [], []
   layers = make_layers(options.dense_width)
   for name, write in (("caffemodel", write_caffemodel), ("safetensors", write_safetensors),
@@ -42,12 +42,12 @@ def measure(options, torch_side):
       figures = import_in_new_process(path, options.dense_width)
     rows += [{"name": f"{name}: {what}", "mnc_jax": value, "torchvision": None}
              for what, value in figures.items()]
-  return rows, [*notes, "Each format in a process of its own. The process begins with starting "
-                "Python and JAX, and ends with a whole model, what is not in the file initialised."]
+  return rows, [*notes, "A process per format, from starting Python and JAX to a whole model, "
+                "with what is not in the file initialised."]
 
 
 def make_layers(width: int) -> dict:
-  """Returns {Caffe's name: (kernel [out, in, ...], bias)} of any numbers."""
+  """Returns {Caffe's name: (kernel [out, in, ...], bias)} of random numbers."""
   pool = np.random.default_rng(0).standard_normal(99_991, np.float32)
   layers = {layer.name: (layer.outputs, (layer.inputs, 3, 3)) for layer in VGG16_LAYERS}
   layers |= {"fc6": (width, (512 * 49,)), "fc7": (width, (width,)), "fc8": (1000, (width,))}
@@ -98,7 +98,7 @@ def torch_arrays(layers) -> dict:
 
 
 def write_safetensors(path: pathlib.Path, layers) -> None:
-  """Writes what timm or a conversion of torchvision's file would."""
+  """Writes torchvision's arrays as a .safetensors file."""
   save_file(torch_arrays(layers), path)
 
 
@@ -115,17 +115,17 @@ def write_torch(path: pathlib.Path, layers) -> None:
 def import_in_new_process(path: pathlib.Path, width: int) -> dict:
   """Runs `import_file` in a new process; returns its figures and those of the process."""
   start = time.perf_counter()
-  # The library that this process uses, wherever it is installed.
+  # The library of this process, also if it is not installed.
   root = str(pathlib.Path(mnc_jax.__file__).parents[1])
-  places = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+  paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
   finished = subprocess.run([sys.executable, __file__, str(path), str(width)],
-                            env=os.environ | {"PYTHONPATH": places}, stdout=subprocess.PIPE,
+                            env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE,
                             text=True, check=True)
   return {"whole process, s": time.perf_counter() - start, **json.loads(finished.stdout)}
 
 
 def import_file(path: pathlib.Path, width: int) -> dict:
-  """Puts a file into a model of full size; returns seconds and the peak of this process."""
+  """Loads a file into a model of full size; returns seconds and the peak of this process."""
   config = Config(model=ModelConfig(num_categories=21, dense_width=width))
   params = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   start = time.perf_counter()

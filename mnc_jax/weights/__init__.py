@@ -1,29 +1,29 @@
-"""Weights from elsewhere than a run's checkpoints: ImageNet models, and ours as one file."""
+"""Weights other than a run's checkpoints: ImageNet models, and ours as one file."""
 
+from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.files import open_file
 from mnc_jax.weights.formats.lazy import Lazy
 from mnc_jax.weights.formats.lazy import WeightsFile
-from mnc_jax.weights.load import find_source
 from mnc_jax.weights.load import initialise_missing
 from mnc_jax.weights.load import load_pretrained
+from mnc_jax.weights.load import LoadReport
+from mnc_jax.weights.load import match_file
 from mnc_jax.weights.load import move_to_device
-from mnc_jax.weights.load import Report
 from mnc_jax.weights.model_file import load_safetensors
 from mnc_jax.weights.model_file import read_categories
 from mnc_jax.weights.model_file import read_config
 from mnc_jax.weights.model_file import read_notes
 from mnc_jax.weights.model_file import save_safetensors
-from mnc_jax.weights.sources import Source
 
 __all__ = (
     "Lazy",
-    "Report",
-    "Source",
+    "LoadReport",
+    "MatchedWeights",
     "WeightsFile",
-    "find_source",
     "initialise_missing",
     "load_pretrained",
     "load_safetensors",
+    "match_file",
     "move_to_device",
     "open_file",
     "read_categories",

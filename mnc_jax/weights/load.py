@@ -1,5 +1,7 @@
-"""Pretrained weights into the parameter tree, one array at a time, with a report."""
+"""Loads pretrained weights into the parameter tree, one array at a time, with a report."""
 
+from collections.abc import Iterable, Sequence
+import pathlib
 from typing import NamedTuple
 
 from flax import traverse_util
@@ -12,107 +14,112 @@ from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.weights import model_file
 from mnc_jax.weights.architectures import release, resnet, vgg16
-from mnc_jax.weights.formats.files import WeightsFile, open_file
-from mnc_jax.weights.sources import Source
+from mnc_jax.weights.conversion import MatchedWeights
+from mnc_jax.weights.formats.files import open_file
+from mnc_jax.weights.formats.lazy import WeightsFile
 
-# Who is asked, in this order, whether a file is of their kind. A model that contains another's
-# layers (a detector with a VGG-16 inside) comes before that.
+# Matchers of an architecture, tried in order. A model that contains another's layers (a detector
+# with a VGG-16 inside) comes before that.
 _MATCHERS = (model_file.match, release.match, resnet.match, vgg16.match)
-# Layers of stage 3 that depend on the number of categories, and outputs a category.
+# Layers of stage 3 that depend on the number of categories, and their outputs per category.
 _CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
                     for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
                     for part in ("kernel", "bias")}
-# Models that were saved before these were parameters have none; a fresh backbone's are as good.
+# Models saved before these were parameters lack them; those of a fresh backbone are equal.
 _MAY_BE_ABSENT = {f"features/{name}" for name in PIXEL_PARAMETERS}
-_NAMES_TOLD = 8
+_NAMES_SHOWN = 8
+_BACKBONE_ADVICE = ("To load the backbone alone: --only-backbone of mnc import-weights, "
+                    "--train.init-only-backbone of mnc train.")
+_RESET_ADVICE = ("To initialise the layers that depend on categories: --reset-categories of "
+                 "mnc import-weights, --train.init-reset-categories of mnc train.")
 
 
-class Report(NamedTuple):
-  """What became of each parameter, by paths like `features/conv1_1/kernel`.
+class LoadReport(NamedTuple):
+  """Where each parameter came from, by paths like `features/conv1_1/kernel`.
 
   Attributes:
     kind: what the file holds.
-    loaded: taken from the file.
-    initialised: kept as it was, because the file does not have it or it was not wanted.
-    left_over: in the file, but not taken: by the file's own names if the model has no place for
-      it, else by ours.
+    loaded: from the file.
+    initialised: not in the file, or not requested; kept as given.
+    unused: in the file, but not loaded: our path if the matcher knows one, else the file's name.
   """
   kind: str
-  loaded: tuple
-  initialised: tuple
-  left_over: tuple
+  loaded: tuple[str, ...]
+  initialised: tuple[str, ...]
+  unused: tuple[str, ...]
 
   def __str__(self):
     return (f"{self.kind}: {len(self.loaded)} arrays loaded, {len(self.initialised)} newly "
-            f"initialised{_in_brackets(self.initialised)}, {len(self.left_over)} of the file left "
-            f"over{_in_brackets(self.left_over)}")
+            f"initialised{_in_brackets(self.initialised)}, {len(self.unused)} of the file "
+            f"unused{_in_brackets(self.unused)}")
 
 
-def load_pretrained(params, path, *, config: ModelConfig, reset_categories: bool = False,
-                    only_backbone: bool = False, category_names=None):
-  """Puts the weights of a file into `params`: an ImageNet model, or one of ours.
+def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConfig,
+                    reset_categories: bool = False, only_backbone: bool = False,
+                    category_names: Sequence[str] | None = None) -> tuple[dict, LoadReport]:
+  """Loads the weights of a file into `params`: an ImageNet model, or one of ours.
 
   Args:
     params: from `init_params`, of arrays or of `jax.ShapeDtypeStruct`, so that nothing need be
       initialised that is replaced.
-    path: of the file; `open_file` says which formats it may have.
+    path: of the file, in a format of `open_file`.
     config: the model that `params` belong to.
-    reset_categories: leave the layers of stage 3 as they are whose shape depends on the number
-      of categories: for other categories than those of the file.
-    only_backbone: take the shared features alone.
+    reset_categories: keep the layers of stage 3 whose shape depends on the number of categories
+      as given: for other categories than those of the file.
+    only_backbone: load the shared features alone.
     category_names: of the model. If the file is one of ours, its categories must be these, unless
-      they are reset or not taken.
+      they are reset or not loaded.
 
   Returns:
-    `(params, Report)`, a new tree. What comes from the file is float32 numpy; what does not is
-    the leaf that was given. fc6 and fc7 of an ImageNet model, which begin both paths of stage 3,
-    are one array at two places of the tree.
+    `(params, LoadReport)`, a new tree. What comes from the file is float32 numpy; the rest are
+    the given leaves. fc6 and fc7 of an ImageNet model, which initialise both paths of stage 3,
+    are one array at two paths of the tree.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it cannot be read, is of another architecture, lacks a layer or has one too
-      many, or one of another shape or for another number of categories; naming file and layer,
+    ValueError: if it cannot be read, is of another architecture, lacks a layer or has an extra
+      one, or one of another shape or for another number of categories; naming file and layer,
       and both shapes or numbers; if values are not finite; if one of ours has other categories, or
       was made with a config that gives its numbers another meaning.
   """
   file = open_file(path)
-  source, flat = find_source(file, config), traverse_util.flatten_dict(params, sep="/")
+  matched, flat = match_file(file, config), traverse_util.flatten_dict(params, sep="/")
   if not only_backbone:
     _check_meaning(file, config, None if reset_categories else category_names)
-  wanted = {name: lazy for name, lazy in _for_each_backbone(source.arrays, flat).items()
-            if not (reset_categories and name in _CATEGORY_LAYERS)
-            and (not only_backbone or _stage(name).endswith("features"))}
-  placed = {name: lazy for name, lazy in wanted.items() if _stage(name) in map(_stage, flat)}
-  if not placed:
-    raise ValueError(f"{path} ({source.kind}) has no parameter that was asked for; it holds "
-                     f"{_top_names(source.arrays)}")
-  if source.whole_stages:
-    _check_whole(file, placed, flat, allowed=_CATEGORY_LAYERS if reset_categories else ())
-  _check_places(file, placed, flat)
-  merged = flat | _read_each_once(file, placed)
-  left_over = source.left_over + tuple(name for name in source.arrays if name not in placed)
-  return traverse_util.unflatten_dict(merged, sep="/"), Report(
-      source.kind, tuple(placed), tuple(name for name in flat if name not in placed), left_over)
+  requested = {name: lazy for name, lazy in _for_each_backbone(matched.arrays, flat).items()
+               if _stage(name) in map(_stage, flat)
+               and not (reset_categories and name in _CATEGORY_LAYERS)
+               and (not only_backbone or _stage(name).endswith("features"))}
+  if not requested:
+    raise ValueError(f"{path} ({matched.kind}) has none of the requested parameters; it holds "
+                     f"{_top_names(matched.arrays)}")
+  if matched.whole_stages:
+    _check_whole(file, requested, flat, allowed=_CATEGORY_LAYERS if reset_categories else ())
+  _check_shapes(file, requested, flat)
+  merged = flat | _read_each_once(file, requested)
+  unused = matched.unused + tuple(name for name in matched.arrays if name not in requested)
+  return traverse_util.unflatten_dict(merged, sep="/"), LoadReport(
+      matched.kind, tuple(requested), tuple(name for name in flat if name not in requested), unused)
 
 
-def find_source(file: WeightsFile, config: ModelConfig) -> Source:
-  """Returns what a file offers to the model of `config`.
+def match_file(file: WeightsFile, config: ModelConfig) -> MatchedWeights:
+  """Returns the arrays of a file that belong to the model of `config`.
 
   Raises:
     ValueError: if it is of no known architecture, or not of the model's.
   """
   for match in _MATCHERS:
-    source = match(file, config)
-    if source is not None:
-      return source
+    matched = match(file, config)
+    if matched is not None:
+      return matched
   if any("res2a_branch2a" in name or "conv2_block1" in name for name in file.arrays):
-    raise ValueError(f"{file.path} holds a ResNet of Caffe or Keras, which cannot be read: take "
+    raise ValueError(f"{file.path} holds a ResNet of Caffe or Keras, which cannot be read: use "
                      "torchvision's or timm's")
-  raise ValueError(f"{file.path} ({file.container}) holds neither an ImageNet model of a kind that "
-                   f"is known nor a model of mnc_jax, but {_top_names(file.arrays)}")
+  raise ValueError(f"{file.path} ({file.container}) holds neither a known ImageNet model nor a "
+                   f"model of mnc_jax, but {_top_names(file.arrays)}")
 
 
-def initialise_missing(params, key, config: Config):
+def initialise_missing(params: dict, key: jax.Array, config: Config) -> dict:
   """Initialises the leaves of `params` that are still `jax.ShapeDtypeStruct`.
 
   Args:
@@ -121,8 +128,8 @@ def initialise_missing(params, key, config: Config):
     config: of the whole experiment, that `params` belong to.
 
   Returns:
-    `params` with the values of `init_params(key, config)` in those places. Nothing else of it is
-    computed: the compiler drops what is not returned.
+    `params` with these leaves from `init_params(key, config)`. Nothing else of it is computed:
+    the compiler drops what is not returned.
   """
   flat = traverse_util.flatten_dict(params, sep="/")
   missing = [name for name, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
@@ -137,25 +144,25 @@ def initialise_missing(params, key, config: Config):
   return traverse_util.unflatten_dict(flat | draw(key), sep="/")
 
 
-def move_to_device(params):
-  """Returns `params` on the device; an array that stands at two places of the tree moves once.
+def move_to_device(params: dict) -> dict:
+  """Returns `params` on the device; an array at two paths of the tree moves once.
 
-  Half the memory of a copy each, where both paths of stage 3 begin with fc6. Two places then
-  share a buffer: a step that gives its buffers up needs copies.
+  This halves the memory where both paths of stage 3 begin with fc6. The two paths then share a
+  buffer: a step that donates its buffers needs copies.
   """
   arrays = {id(leaf): leaf for leaf in jax.tree.leaves(params)}
-  moved = {place: jax.device_put(leaf) for place, leaf in arrays.items()}
+  moved = {identity: jax.device_put(leaf) for identity, leaf in arrays.items()}
   return jax.tree.map(lambda leaf: moved[id(leaf)], params)
 
 
 def _check_meaning(file, config, category_names):
-  """Refuses one of our models whose numbers mean something else than here.
+  """Rejects one of our models whose categories or numbers mean something else than here.
 
   The number of categories is compared by the shapes.
   """
-  told = model_file.read_categories(file.metadata, file.path)
-  if told and category_names and len(told[0]) == len(category_names):
-    for theirs, ours in zip(told[0], category_names, strict=True):
+  saved = model_file.read_categories(file.metadata, file.path)
+  if saved and category_names and len(saved[0]) == len(category_names):
+    for theirs, ours in zip(saved[0], category_names, strict=True):
       if theirs != ours:
         raise ValueError(f"{file.path} has the category {theirs!r} where the model has {ours!r}. "
                          f"{_RESET_ADVICE}")
@@ -165,29 +172,29 @@ def _check_meaning(file, config, category_names):
 
 
 def _for_each_backbone(arrays, flat):
-  """Returns arrays with those of the one backbone also for the others of unshared features."""
+  """Returns `arrays`, with the backbone also for those of `model.share_features` False."""
   others = {f"{stage}_{name}": lazy for name, lazy in arrays.items() if _stage(name) == "features"
             for stage in ("mask", "category") if f"{stage}_{name}" in flat}
   return others | arrays
 
 
-def _check_whole(file, placed, flat, allowed):
-  """Refuses a saved model that lacks an array of a stage that it has others of."""
-  stages = set(map(_stage, placed))
-  missing = sorted(name for name in flat if _stage(name) in stages and name not in placed
+def _check_whole(file, requested, flat, allowed):
+  """Rejects a saved model that has some arrays of a stage, but not all."""
+  stages = set(map(_stage, requested))
+  missing = sorted(name for name in flat if _stage(name) in stages and name not in requested
                    and name not in allowed and name not in _MAY_BE_ABSENT)
   if missing:
-    raise ValueError(f"{file.path} lacks {', '.join(missing[:_NAMES_TOLD])}, which the model has: "
+    raise ValueError(f"{file.path} lacks {', '.join(missing[:_NAMES_SHOWN])}, which the model has: "
                      f"use the config that it was trained with. {_BACKBONE_ADVICE}")
 
 
-def _check_places(file, placed, flat):
-  """Refuses arrays that the model has not, or in another shape."""
-  extra = sorted(name for name in placed if name not in flat)
+def _check_shapes(file, requested, flat):
+  """Rejects arrays that the model does not have, or has in another shape."""
+  extra = sorted(name for name in requested if name not in flat)
   if extra:
-    raise ValueError(f"{file.path} has {', '.join(extra[:_NAMES_TOLD])}, which the model has not: "
-                     f"use the config that it was trained with. {_BACKBONE_ADVICE}")
-  for name, lazy in placed.items():
+    raise ValueError(f"{file.path} has {', '.join(extra[:_NAMES_SHOWN])}, which the model does not "
+                     f"have: use the config that it was trained with. {_BACKBONE_ADVICE}")
+  for name, lazy in requested.items():
     found, expected = lazy.shape, tuple(flat[name].shape)
     if found != expected and name in _CATEGORY_LAYERS and found[:-1] == expected[:-1]:
       outputs = _CATEGORY_LAYERS[name]
@@ -195,33 +202,24 @@ def _check_places(file, placed, flat):
           f"{file.path} has {found[-1] // outputs} categories (background included), but the model "
           f"has {expected[-1] // outputs}. {_RESET_ADVICE}")
     if found != expected:
+      advice = (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. "
+                + _BACKBONE_ADVICE)
+      dense = name.startswith(("category_stage/fc6", "category_stage/fc7"))
       raise ValueError(f"{file.path} has {name} with shape {found}, but the model's has shape "
-                       f"{expected}{_dense_advice(name)}")
+                       f"{expected}{advice if dense else ''}")
 
 
-_BACKBONE_ADVICE = ("Or take the backbone alone: --only-backbone of mnc import-weights, "
-                 "--train.init-only-backbone of mnc train.")
-_RESET_ADVICE = ("To begin the layers that depend on categories anew: --reset-categories of "
-                 "mnc import-weights, --train.init-reset-categories of mnc train.")
-
-
-def _dense_advice(name):
-  if not name.startswith(("category_stage/fc6", "category_stage/fc7")):
-    return ""
-  return (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. " + _BACKBONE_ADVICE)
-
-
-def _read_each_once(file, placed):
-  """Returns {path: array}; a `Lazy` that stands at several paths is read once."""
-  paths = {}
-  for name, lazy in placed.items():
+def _read_each_once(file, requested):
+  """Returns {path: array}; a `Lazy` at several paths is read once."""
+  paths: dict[int, list[str]] = {}
+  for name, lazy in requested.items():
     paths.setdefault(id(lazy), []).append(name)
   arrays = {}
   for names in paths.values():
-    array = placed[names[0]].read()
+    array = requested[names[0]].read()
     if not np.isfinite(array).all():
       raise ValueError(f"{file.path}: {names[0]} has values that are not finite: it is damaged, or "
-                       "training broke down")
+                       "training diverged")
     arrays |= dict.fromkeys(names, array)
   return arrays
 
@@ -234,8 +232,8 @@ def _in_brackets(names):
   return f" ({_top_names(names)})" if names else ""
 
 
-def _top_names(names):
-  """Returns stages, or layers of another library, that arrays belong to; not too many."""
+def _top_names(names: Iterable[str]) -> str:
+  """Returns the stages, or layers of another library, that arrays belong to; the first few."""
   tops = sorted({name.split("/")[0].rpartition(".")[0] or name.split("/")[0] for name in names})
-  more = f" and {len(tops) - _NAMES_TOLD} more" if len(tops) > _NAMES_TOLD else ""
-  return ", ".join(tops[:_NAMES_TOLD]) + more
+  more = f" and {len(tops) - _NAMES_SHOWN} more" if len(tops) > _NAMES_SHOWN else ""
+  return ", ".join(tops[:_NAMES_SHOWN]) + more

@@ -1,5 +1,6 @@
-"""Our own models as one file: written, read whole, and as a source of weights."""
+"""Our own models as one .safetensors file: written, read whole, and matched for loading."""
 
+from collections.abc import Mapping
 import json
 import pathlib
 
@@ -11,15 +12,16 @@ from safetensors.numpy import save_file
 
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.serialization import from_json
+from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.lazy import WeightsFile
 from mnc_jax.weights.formats.safetensors_file import read_safetensors
-from mnc_jax.weights.sources import Source
 
 _STAGES = ("features/", "box_stage/", "mask_stage/", "category_stage/")
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
-def save_safetensors(path, params, metadata, *, dtype="float32") -> None:
+def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[str, str], *,
+                     dtype: str = "float32") -> None:
   """Writes a model as one file.
 
   Args:
@@ -33,7 +35,7 @@ def save_safetensors(path, params, metadata, *, dtype="float32") -> None:
     OSError: if the file cannot be written.
   """
   if dtype not in _DTYPES:
-    raise ValueError(f"dtype {dtype!r} is none of {', '.join(_DTYPES)}")
+    raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(_DTYPES)}")
   flat = {name: np.ascontiguousarray(_as_dtype(name, np.asarray(leaf), dtype))
           for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
   path = pathlib.Path(path)
@@ -44,7 +46,7 @@ def save_safetensors(path, params, metadata, *, dtype="float32") -> None:
     raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def load_safetensors(path):
+def load_safetensors(path: str | pathlib.Path) -> tuple[dict, dict[str, str]]:
   """Reads what `save_safetensors` wrote.
 
   Args:
@@ -57,15 +59,16 @@ def load_safetensors(path):
     FileNotFoundError: if there is no such file.
     ValueError: if it cannot be read.
   """
-  if not pathlib.Path(path).is_file():
+  path = pathlib.Path(path)
+  if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file")
   arrays, metadata = read_safetensors(path)
   flat = {name: lazy.read() for name, lazy in arrays.items()}
   return traverse_util.unflatten_dict(flat, sep="/"), metadata
 
 
-def read_config(metadata, origin) -> Config:
-  """Returns the config that the metadata of one of our models hold.
+def read_config(metadata: Mapping[str, str], origin: str | pathlib.Path) -> Config:
+  """Returns the config in the metadata of one of our models.
 
   Raises:
     ValueError: if it cannot be read, naming `origin`.
@@ -76,18 +79,19 @@ def read_config(metadata, origin) -> Config:
     raise ValueError(f"{origin}: its config cannot be read: {error}") from error
 
 
-def read_categories(metadata, origin):
-  """Returns the categories that the metadata of one of our models tell.
+def read_categories(metadata: Mapping[str, str], origin: str | pathlib.Path
+                    ) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+  """Returns the categories in the metadata of one of our models.
 
   Args:
     metadata: of the file.
-    origin: what to call it in messages.
+    origin: the file's name in messages.
 
   Returns:
-    `(names, ids)`, background not among them; None if no categories are told.
+    `(names, ids)` without the background; None if the metadata have no categories.
 
   Raises:
-    ValueError: if they cannot be read, or names and ids are not equally many.
+    ValueError: if they cannot be read, or names and ids differ in number.
   """
   if "category_names" not in metadata:
     return None
@@ -95,26 +99,26 @@ def read_categories(metadata, origin):
     names = _distinct("category_names", metadata, str)
     ids = _distinct("category_ids", metadata, int)
   except (KeyError, ValueError, RecursionError) as error:
-    told = "nested too deep" if isinstance(error, RecursionError) else f"{error!s:.120}"
-    raise ValueError(f"{origin} tells no usable category_names and category_ids: {told}; write it "
-                     "anew with mnc export") from error
+    reason = "nested too deep" if isinstance(error, RecursionError) else f"{error!s:.120}"
+    raise ValueError(f"{origin} has no usable category_names and category_ids: {reason}; write it "
+                     "again with mnc export") from error
   if len(names) != len(ids):
     raise ValueError(f"{origin} has {len(names)} category_names but {len(ids)} category_ids")
   return names, ids
 
 
 def _distinct(field, metadata, kind):
-  """Returns the entries of a JSON list that are of one kind and differ."""
+  """Returns the entries of a JSON list; raises unless all are of type `kind` and differ."""
   values = json.loads(metadata[field])
   if not isinstance(values, list) or any(type(value) is not kind for value in values):
-    raise ValueError(f"{field} is no list of {kind.__name__}, but {values!r:.60}")
+    raise ValueError(f"{field} is not a list of {kind.__name__}, but {values!r:.60}")
   if len(set(values)) < len(values):
     raise ValueError(f"{field} has an entry twice: {values!r:.60}")
   return tuple(values)
 
 
-def read_notes(metadata, origin) -> dict:
-  """Returns notes in `metadata` of our models: the source, numbers for the self-check; or {}.
+def read_notes(metadata: Mapping[str, str], origin: str | pathlib.Path) -> dict:
+  """Returns the notes in `metadata` of our models: origin, numbers for the self-check; or {}.
 
   Raises:
     ValueError: if they are not a JSON object, naming `origin`.
@@ -122,27 +126,26 @@ def read_notes(metadata, origin) -> dict:
   try:
     notes = json.loads(metadata.get("notes", "{}"))
   except ValueError as error:
-    raise ValueError(f"{origin}: its notes are no JSON: {error!s:.120}") from error
+    raise ValueError(f"{origin}: its notes are not JSON: {error!s:.120}") from error
   except RecursionError:
     raise ValueError(f"{origin}: its notes are nested too deep") from None
   if not isinstance(notes, dict):
-    raise ValueError(f"{origin}: its notes are no JSON object, found {notes!r:.60}")
+    raise ValueError(f"{origin}: its notes are not a JSON object, but {notes!r:.60}")
   return notes
 
 
-def match(file: WeightsFile, config: ModelConfig) -> Source | None:
-  """Finds a model that `save_safetensors` wrote, or some of its stages.
+def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
+  """Matches a file that `save_safetensors` wrote, of a model or some of its stages.
 
   Args:
     file: of any format.
     config: the model.
 
   Returns:
-    All its arrays, or None if it is no such file. Those of a stage that the model has not are
-    told when they find no place.
+    All its arrays, also those of stages that the model does not have; None if it is no such file.
 
   Raises:
-    ValueError: if the file says that its backbone is another than the model's.
+    ValueError: if the file's config names another backbone than the model's.
   """
   if file.container != "safetensors" or not any(
       name.startswith(_STAGES) for name in file.arrays):
@@ -150,12 +153,12 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
   backbone = _backbone_name(file.metadata)
   if backbone not in (None, config.backbone):
     raise ValueError(f'{file.path} holds a model with model.backbone "{backbone}", but here it is '
-                     f'"{config.backbone}": set it to that, or take other weights')
-  return Source("a model of mnc_jax", dict(file.arrays), (), whole_stages=True)
+                     f'"{config.backbone}": set it to that, or use other weights')
+  return MatchedWeights("a model of mnc_jax", dict(file.arrays), (), whole_stages=True)
 
 
 def _backbone_name(metadata):
-  """Returns the backbone that the config in the file names; None if there is no such entry."""
+  """Returns the backbone in the config of the file; None if there is no such entry."""
   try:
     return json.loads(metadata["config"])["model"]["backbone"]
   except (KeyError, TypeError, ValueError, RecursionError):

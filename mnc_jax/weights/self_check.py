@@ -1,12 +1,13 @@
-"""Does a model compute here what it computed where it was made?
+"""Compares what a model computes here with what it computed where it was saved.
 
-A small image and some numbers of each stage are stored with the weights. Boxes are fixed, and what
-is chosen by NMS and voting are candidates far from each other, so nothing that is compared
-hangs on a choice between near equals.
+A small image and some numbers of each stage are stored with the weights. Boxes are fixed, and NMS
+and voting choose among candidates that are far from each other, so no compared number depends on
+a choice between near equals.
 """
 
 import base64
 import functools
+from typing import Any
 import zlib
 
 import jax
@@ -27,8 +28,8 @@ _NUMBERS = 24
 _TOLERANCE = {"float32": 0.02, "bfloat16": 0.1}
 
 
-def record_numbers(params, config: Config) -> dict:
-  """Returns what `compare_numbers` needs, to be stored with the weights as JSON.
+def record_numbers(params: dict, config: Config) -> dict[str, Any]:
+  """Returns the input of `compare_numbers`, to be stored with the weights as JSON.
 
   Args:
     params: from `init_params`, or of a trained model.
@@ -40,8 +41,8 @@ def record_numbers(params, config: Config) -> dict:
           "numbers": _run_stages(params, image, np.array(_BOXES, np.float32), config)}
 
 
-def compare_numbers(params, config: Config, recorded: dict) -> dict:
-  """Runs the stored image again.
+def compare_numbers(params: dict, config: Config, recorded: dict[str, Any]) -> dict[str, float]:
+  """Runs the stored image again and compares the outputs with the stored numbers.
 
   Args:
     params: of the same model.
@@ -49,11 +50,11 @@ def compare_numbers(params, config: Config, recorded: dict) -> dict:
     recorded: from `record_numbers`.
 
   Returns:
-    {output of a stage, in their order: largest deviation from the stored numbers, over the
-    largest of these}; infinite where a number is not finite.
+    {output of a stage, in order: largest deviation from the stored numbers, over the largest
+    of these}; infinite where a number is not finite.
 
   Raises:
-    ValueError: if what is stored cannot be read.
+    ValueError: if the stored numbers cannot be read.
   """
   try:
     shape = (*recorded["size"], 3)
@@ -64,17 +65,17 @@ def compare_numbers(params, config: Config, recorded: dict) -> dict:
     return {name: _deviation(np.array(found[name]), np.array(stored[name])) for name in found}
   except (KeyError, TypeError, ValueError, zlib.error) as error:
     raise ValueError(f"the numbers stored for the self-check cannot be used: {error!r}; write them "
-                     "anew with mnc import-weights or mnc export") from error
+                     "again with mnc import-weights or mnc export") from error
 
 
 def tolerance(config: Config) -> float:
-  """Returns the largest deviation of a sound installation, by the dtype of `config`."""
+  """Returns the largest deviation of a correct installation, by the dtype of `config`."""
   return _TOLERANCE[config.model.compute_dtype]
 
 
 def _draw_image():
   rows, columns = np.mgrid[:_HEIGHT, :_WIDTH]
-  # A bright disc on steps of colour, in each channel other ones; it packs into a few bytes.
+  # A bright disc on steps of colour that differ between channels; it compresses well.
   x, y = columns // 12 * 12, rows // 8 * 8
   image = np.stack([2 * x, 3 * y, 255 - x - y], axis=-1)
   image[np.hypot(rows - 32, columns - 45) < 20] = (230, 60, 20)
@@ -82,7 +83,7 @@ def _draw_image():
 
 
 def _run_stages(params, image, boxes, config):
-  """Returns {output: list of numbers}, a stage at a time, each with only its own weights."""
+  """Returns {output: list of numbers}, stage by stage, each with only its own weights."""
   size = jnp.array(image.shape[:2], jnp.int32)
   extract = jax.jit(functools.partial(extract_features, config=config))
   backbones = {name: tree for name, tree in params.items() if "features" in name}
@@ -91,7 +92,7 @@ def _run_stages(params, image, boxes, config):
   score = jax.jit(functools.partial(score_anchors, config=config))
   anchors = score({"box_stage": params["box_stage"]}, features, size)
   heads = {name: params[name] for name in ("mask_stage", "category_stage")}
-  output, refined = jax.jit(functools.partial(_look_twice, config=config))(
+  output, refined = jax.jit(functools.partial(_run_heads, config=config))(
       heads, features, boxes, size)
   chosen = jax.jit(_vote)(output.mask_logits, boxes, size)
   return {"features": _sample(features.boxes),
@@ -107,20 +108,20 @@ def _run_stages(params, image, boxes, config):
               [chosen.boxes, chosen.scores[:, None], chosen.labels[:, None]], axis=1))}
 
 
-def _look_twice(params, features, boxes, size, *, config):
+def _run_heads(params, features, boxes, size, *, config):
   """Returns the outputs of stages 2 and 3, and of 4 and 5."""
   valid = jnp.ones(len(boxes), bool)
-  look = functools.partial(mask_and_classify, params, features, config=config, image_size=size)
-  first = look(boxes, valid)
+  head = functools.partial(mask_and_classify, params, features, config=config, image_size=size)
+  first = head(boxes, valid)
   refined = refine_boxes(first, size, config=config.model,
                          with_background=config.inference.release_bridge)
-  return first, look(refined, valid, samples=config.inference.refined_roi_pool)
+  return first, head(refined, valid, samples=config.inference.refined_roi_pool)
 
 
 def _vote(mask_logits, boxes, size):
   """Returns instances of clear candidates: of two that overlap, and one apart."""
   scores = jnp.array([[0.0, 0.9, 0.1], [0.0, 0.2, 0.7], [0.0, 0.6, 0.3]])
-  # Masks that fill their boxes: which pixel of a predicted one is above a half may be a near thing.
+  # Masks that fill their boxes: pixels of a predicted one may be close to a half.
   masks = jnp.ones_like(mask_logits)
   return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=4,
                     height=size[0], width=size[1])
@@ -129,8 +130,8 @@ def _vote(mask_logits, boxes, size):
 def _sample(values):
   """Returns evenly spread numbers of an array, and its mean and spread."""
   values = np.asarray(values, np.float64).reshape(-1)
-  places = np.linspace(0, values.size - 1, min(_NUMBERS, values.size)).astype(int)
-  return [float(f"{x:.6g}") for x in (*values[places], values.mean(), values.std())]
+  positions = np.linspace(0, values.size - 1, min(_NUMBERS, values.size)).astype(int)
+  return [float(f"{x:.6g}") for x in (*values[positions], values.mean(), values.std())]
 
 
 def _deviation(found, stored):

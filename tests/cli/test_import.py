@@ -56,7 +56,7 @@ def run_import(place, capsys, *arguments, source="model.safetensors", output="ou
 def test_our_own_file_becomes_a_checkpoint_bit_by_bit_and_checks_itself(place, capsys):
   status, text = run_import(place, capsys)
   assert status == 0, text
-  assert "0 newly initialised, 0 of the file left over" in text
+  assert "0 newly initialised, 0 of the file unused" in text
   model = load(place / "out")
   expected, _ = weights.load_safetensors(place / "model.safetensors")
   jax.tree.map(np.testing.assert_array_equal, model.params, expected)
@@ -108,8 +108,8 @@ def test_the_backbone_alone(place, capsys):
 
 @pytest.mark.parametrize("source, arguments, message", [
     ("none.pth", (), "none.pth: no such file"),
-    ("weights.pkl", (), "weights.pkl is a pickle, which may run any code"),
-    ("names.txt", (), "names.txt is no file of weights"),
+    ("weights.pkl", (), "weights.pkl is a pickle, which could run any code"),
+    ("names.txt", (), "names.txt is not a weight file"),
     ("model.safetensors", ("--categories", "missing.txt"), "missing.txt: no such file"),
     ("model.safetensors", ("--categories", "{place}/twice.txt"), "the name 'disc' appears twice"),
     ("model.safetensors", ("--model.dense-width", "48"), "has category_stage/"),

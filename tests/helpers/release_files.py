@@ -5,10 +5,9 @@ import types
 import h5py
 import numpy as np
 
+from helpers.vgg_files import CHANNELS, LAYERS
 from mnc_jax.weights import Lazy
 from mnc_jax.weights.architectures.release import SHARED
-
-BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def random_layers(*, backbone=None, dense=64, hidden=32, categories=21, mask_size=21, anchors=9,
@@ -21,7 +20,7 @@ def random_layers(*, backbone=None, dense=64, hidden=32, categories=21, mask_siz
     hidden: width of fc6_maskest.
     categories: background included.
     mask_size: side of a mask.
-    anchors: a cell.
+    anchors: per cell.
     seed: of the numbers.
   """
   rng = np.random.default_rng(seed)
@@ -30,12 +29,11 @@ def random_layers(*, backbone=None, dense=64, hidden=32, categories=21, mask_siz
     std = np.sqrt(scale / np.prod(shape[1:]))
     layers[name] = (rng.normal(scale=std, size=shape).astype(np.float32),
                     (rng.normal(scale=0.1, size=shape[0]) + shift).astype(np.float32))
-  for block, (channels, depth) in enumerate(BLOCKS, start=1):
-    for layer in range(1, depth + 1):
-      # Pixels are of order 70.
-      add(f"conv{block}_{layer}", backbone or channels, inputs, 3, 3,
-          scale=2.0 if inputs > 3 else 1 / 70**2)
-      inputs = backbone or channels
+  for block, layer in LAYERS:
+    outputs = backbone or CHANNELS[block]
+    # Pixels are of order 70.
+    add(f"conv{block}_{layer}", outputs, inputs, 3, 3, scale=2.0 if inputs > 3 else 1 / 70**2)
+    inputs = outputs
   width = backbone or 512
   add("rpn_conv_3x3", width, inputs, 3, 3)
   add("rpn_cls_score", 2 * anchors, width, 1, 1, scale=1.0)
@@ -80,5 +78,3 @@ def in_memory(arrays):
       path="release.caffemodel.h5", reads=reads,
       arrays={name: lazy(name, array) for name, array in arrays.items()})
 
-
-# Until mnc_jax/weights/ lands: replace it by weights.files.open_file.

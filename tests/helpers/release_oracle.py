@@ -76,7 +76,7 @@ def base_anchors():
 
 
 def move_boxes(boxes, deltas):
-  """Widths count both corners; the result's far corner lies w / 2 from the centre."""
+  """Widths count both corners; the result's far corner is w / 2 from the centre."""
   sizes = boxes[:, 2:] - boxes[:, :2] + 1
   centers = boxes[:, :2] + 0.5 * sizes + deltas[:, :2] * sizes
   sizes = sizes * np.exp(deltas[:, 2:])
@@ -103,13 +103,13 @@ def suppress(boxes, scores, threshold):
 
 def propose(probabilities, deltas, height, width, *, min_size, pre_nms, post_nms, threshold):
   """Returns inclusive boxes [R, 4] and scores [R], best first."""
-  anchors_a_cell, rows, columns = (len(deltas) // 4, *deltas.shape[1:])
+  anchors_per_cell, rows, columns = (len(deltas) // 4, *deltas.shape[1:])
   shifts = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) * STRIDE
   anchors = np.tile(shifts, 2)[:, :, None] + base_anchors()
-  by_anchor = lambda x, size: x.reshape(anchors_a_cell, size, rows, columns).transpose(2, 3, 0, 1)
+  by_anchor = lambda x, size: x.reshape(anchors_per_cell, size, rows, columns).transpose(2, 3, 0, 1)
   boxes = move_boxes(anchors.reshape(-1, 4), by_anchor(deltas, 4).reshape(-1, 4))
   boxes = clip(boxes, height, width)
-  scores = by_anchor(probabilities[anchors_a_cell:], 1).reshape(-1)
+  scores = by_anchor(probabilities[anchors_per_cell:], 1).reshape(-1)
   large = np.all(boxes[:, 2:] - boxes[:, :2] + 1 >= min_size, axis=1)
   boxes, scores = boxes[large], scores[large]
   best = np.argsort(-scores, kind="stable")[:pre_nms]
@@ -170,7 +170,7 @@ def bridge(rois, deltas, probabilities, height, width):
   return clip(move_boxes(rois, chosen), height, width)
 
 
-def look_at(layers, features, rois, *, pooled):
+def run_heads(layers, features, rois, *, pooled):
   """Stages 2 and 3 (pooled) or 4 and 5 (not): masks, categories, box categories, deltas."""
   roi_features = max_pool(warp(features, rois, 28)) if pooled else warp(features, rois, 14)
   masks = estimate_masks(layers, roi_features)

@@ -1,4 +1,4 @@
-"""VGG-16 of random numbers, written as each library writes it; fc6 and fc7 are narrow."""
+"""VGG-16 of random numbers, written as each library does; fc6 and fc7 are narrow."""
 
 import h5py
 import numpy as np
@@ -7,18 +7,19 @@ from safetensors.numpy import save_file
 from helpers.caffe_messages import make_net
 
 DEPTHS = (2, 2, 3, 3, 3)
-PLACES = [(block, layer) for block, depth in enumerate(DEPTHS, start=1)
+LAYERS = [(block, layer) for block, depth in enumerate(DEPTHS, start=1)
           for layer in range(1, depth + 1)]
+CHANNELS = (3, 64, 128, 256, 512, 512)  # Of the image and of each block.
 WIDTH = 8  # Of fc6 and fc7: `model.dense_width`.
 # torchvision's and timm's numbers for the convolutions (torchvision.models.vgg16().features).
 TORCH_NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
-def make_layers(places=PLACES, *, channels=(3, 64, 128, 256, 512, 512)):
+def make_layers(convolutions=LAYERS, *, channels=CHANNELS):
   """Returns {"conv1_1": (kernel [out, in, 3, 3], bias), ..., "fc6", "fc7", "fc8"}."""
   rng = np.random.default_rng(0)
   layers, inputs = {}, channels[0]
-  for block, layer in places:
+  for block, layer in convolutions:
     shape = (channels[block], inputs, 3, 3)
     layers[f"conv{block}_{layer}"] = (
         0.05 * rng.standard_normal(shape, np.float32),
@@ -31,14 +32,14 @@ def make_layers(places=PLACES, *, channels=(3, 64, 128, 256, 512, 512)):
 
 
 def channels_last(name, kernel):
-  """Returns a kernel as Keras has it."""
+  """Returns a kernel in Keras's layout."""
   if name == "fc6":
     return kernel.reshape(-1, 512, 7, 7).transpose(2, 3, 1, 0).reshape(-1, len(kernel))
   return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
 
 
 def keras_name(name):
-  """Returns what Keras calls a layer that Caffe calls `name`."""
+  """Returns Keras's name of the layer that is `name` in Caffe."""
   return {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}.get(name) or (
       f"block{name[4]}_conv{name[6]}")
 
@@ -76,7 +77,7 @@ def write_npz(path, layers):
 
 
 def write_hdf5(path, arrays):
-  """Writes arrays at the places that their names say."""
+  """Writes arrays at the paths that are their names."""
   with h5py.File(path, "w") as file:
     for name, array in arrays.items():
       file[name] = array

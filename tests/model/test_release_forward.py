@@ -64,9 +64,9 @@ def theirs(layers, image):
   rois, scores = oracle.propose(
       probabilities, deltas, HEIGHT, WIDTH, threshold=0.7, post_nms=NUM_ROIS, pre_nms=60,
       min_size=12)
-  first = oracle.look_at(layers, features, rois, pooled=True)
+  first = oracle.run_heads(layers, features, rois, pooled=True)
   refined = oracle.bridge(rois, first[3], first[1], HEIGHT, WIDTH)
-  second = oracle.look_at(layers, features, refined, pooled=False)
+  second = oracle.run_heads(layers, features, refined, pooled=False)
   return {"features": features, "probabilities": probabilities, "deltas": deltas, "rois": rois,
           "scores": scores, "first": first, "refined": refined, "second": second}
 
@@ -110,7 +110,7 @@ def assert_outputs_agree(output, expected):
 def test_the_file_has_every_parameter_and_nothing_else(imported):
   params, report = imported
   assert report.kind == "MNC, five stages (the authors' release)"
-  assert (len(report.loaded), report.initialised, report.left_over) == (2 * 25 + 2, (), ())
+  assert (len(report.loaded), report.initialised, report.unused) == (2 * 25 + 2, (), ())
   np.testing.assert_allclose(params["features"]["pixel_mean"], [102.9801, 115.9465, 122.7717])
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from helpers.caffe_messages import make_net
 from helpers.release_files import named_arrays, random_layers
 from mnc_jax.config import ModelConfig
-from mnc_jax.weights import find_source, load_pretrained, open_file
+from mnc_jax.weights import load_pretrained, match_file, open_file
 from mutations.damage import damage_bytes
 from mutations.outcomes import Family, require
 
@@ -178,7 +178,7 @@ def _wanted():
   with tempfile.TemporaryDirectory() as place:
     path = pathlib.Path(place, "sound")
     write_npz(path, _arrays(), random.Random(0))
-    arrays = find_source(open_file(path), CONFIG).arrays
+    arrays = match_file(open_file(path), CONFIG).arrays
   tree = {}
   for name, lazy in arrays.items():
     *stages, leaf = name.split("/")
@@ -195,7 +195,7 @@ def read(folder):
   arrays = {name: lazy.read() for name, lazy in file.arrays.items()}
   for name, array in arrays.items():
     require(array.dtype == np.float32, f"{name} is {array.dtype}")
-    require(array.shape == tuple(file.arrays[name].shape), f"{name} has another shape than told")
+    require(array.shape == tuple(file.arrays[name].shape), f"{name} has another shape than claimed")
     require(array.size <= _LIMIT, f"{name} has {array.size} numbers")
   return load_pretrained(_wanted(), folder / "a.weights", config=CONFIG)
 

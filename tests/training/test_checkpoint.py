@@ -143,9 +143,9 @@ def test_folder_without_checkpoint_is_named(tmp_path, saved):
 
 
 @pytest.mark.parametrize("fields, message", [
-    ({"mask_size": 13}, r"mask_stage/mask/bias with shape \(144,\), .* asks for \(169,\)"),
-    ({"backbone_widths": (8, 16, 16)}, r"has features/\S+ with shape .* does not ask for"),
-    ({"backbone_widths": (8, 16, 16, 16, 16)}, r"has no features/\S+, which the config asks for"),
+    ({"mask_size": 13}, r"mask_stage/mask/bias with shape \(144,\), .* needs \(169,\)"),
+    ({"backbone_widths": (8, 16, 16)}, r"has features/\S+ with shape .* does not have"),
+    ({"backbone_widths": (8, 16, 16, 16, 16)}, r"has no features/\S+, which the config needs"),
 ])
 def test_config_that_does_not_fit_is_refused(saved, fields, message):
   workdir, config, _ = saved

@@ -1,4 +1,4 @@
-"""Weights of a file in a model: what is loaded, what stays, what is refused."""
+"""Weights of a file in a model: what is loaded, what is kept, what is rejected."""
 
 import json
 import operator
@@ -54,12 +54,12 @@ def read(path, *, config=CONFIG, **options):
 def test_a_whole_model_is_loaded_bit_by_bit(model_file):
   params, report = read(model_file)
   jax.tree.map(np.testing.assert_array_equal, params, make_model())
-  assert report.initialised == report.left_over == ()
+  assert report.initialised == report.unused == ()
   assert str(report) == (f"a model of mnc_jax: {len(flat(params))} arrays loaded, 0 newly "
-                         "initialised, 0 of the file left over")
+                         "initialised, 0 of the file unused")
 
 
-def test_stages_that_the_file_has_not_stay_and_others_are_left_over(tmp_path):
+def test_stages_that_the_file_lacks_are_kept_and_others_are_unused(tmp_path):
   model = make_model()
   weights.save_safetensors(tmp_path / "x", {
       "box_stage": model["box_stage"], "old_stage": {"x": np.zeros(2, np.float32)}}, {})
@@ -68,39 +68,39 @@ def test_stages_that_the_file_has_not_stay_and_others_are_left_over(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, params["box_stage"], model["box_stage"])
   assert {name.split("/")[0] for name in report.initialised} == {
       "features", "mask_stage", "category_stage"}
-  assert report.left_over == ("old_stage/x",)
-  assert "1 of the file left over (old_stage)" in str(report)
-  # What was given is not touched, and is what stays.
+  assert report.unused == ("old_stage/x",)
+  assert "1 of the file unused (old_stage)" in str(report)
+  # The given tree is not changed, and its leaves are kept.
   assert not any(leaf.any() for leaf in jax.tree.leaves(given))
   assert params["mask_stage"]["mask"]["bias"] is given["mask_stage"]["mask"]["bias"]
 
 
 @pytest.mark.parametrize("name, array, message", [
     ("mask_stage/mask/bias", None, "model lacks mask_stage/mask/bias, which the model has"),
-    ("mask_stage/conv1/bias", np.zeros(2), "model has mask_stage/conv1/bias, which the model has "
-     "not: use the config that it was trained with"),
+    ("mask_stage/conv1/bias", np.zeros(2), "model has mask_stage/conv1/bias, which the model does "
+     "not have: use the config that it was trained with"),
     ("box_stage/conv/bias", np.zeros(5),
      r"model has box_stage/conv/bias with shape \(5,\), but the model's has shape \(16,\)")])
-def test_other_layers_and_shapes_are_refused(model_file, name, array, message):
+def test_other_layers_and_shapes_are_rejected(model_file, name, array, message):
   put(model_file, name, array)
   with pytest.raises(ValueError, match=message):
     read(model_file)
 
 
-def test_the_backbone_of_a_model_can_be_taken_alone(model_file):
+def test_the_backbone_of_a_model_can_be_loaded_alone(model_file):
   put(model_file, "mask_stage/mask/bias", None)
   params, report = read(model_file, only_backbone=True)
   assert {name.split("/")[0] for name in report.loaded} == {"features"}
-  assert "mask_stage/mask/kernel" in report.left_over
+  assert "mask_stage/mask/kernel" in report.unused
   assert isinstance(params["mask_stage"]["mask"]["kernel"], jax.ShapeDtypeStruct)
 
 
-def test_other_categories_are_refused_with_both_counts(model_file):
+def test_other_categories_are_rejected_with_both_counts(model_file):
   config = override(CONFIG, model={"num_categories": 5})
   with pytest.raises(ValueError, match=(
       r"has 3 categories \(background included\), but the model has 5. .*--reset-categories")):
     read(model_file, config=config)
-  # Where the deltas are all that is looked at.
+  # Where only the deltas differ.
   put(model_file, "category_stage/category/kernel", np.zeros((64, 5)))
   for layer, part, shape in (("category", "bias", 5), ("box_category", "kernel", (64, 5)),
                              ("box_category", "bias", 5)):
@@ -114,12 +114,12 @@ def test_categories_can_be_reset(model_file, count):
   params, report = read(
       model_file, config=override(CONFIG, model={"num_categories": count}), reset_categories=True)
   assert {name.split("/")[1] for name in report.initialised} == CATEGORY_LAYERS
-  assert len(report.initialised) == len(report.left_over) == 6
+  assert len(report.initialised) == len(report.unused) == 6
   np.testing.assert_array_equal(params["category_stage"]["fc7"]["kernel"],
                                 make_model()["category_stage"]["fc7"]["kernel"])
 
 
-def test_another_backbone_is_refused(tmp_path):
+def test_another_backbone_is_rejected(tmp_path):
   weights.save_safetensors(tmp_path / "x", make_model(), {
       "config": json.dumps({"model": {"backbone": "small"}})})
   with pytest.raises(ValueError, match='with model.backbone "small", but here it is "vgg16"'):
@@ -138,20 +138,20 @@ def test_a_model_without_a_mean_keeps_that_of_the_config(tmp_path):
       params["features"]["pixel_mean"], config.model.pixel_mean_bgr, rtol=1e-6)
 
 
-def test_a_file_of_another_network_is_refused(tmp_path):
+def test_a_file_of_another_network_is_rejected(tmp_path):
   weights.save_safetensors(tmp_path / "x", {"blocks.0.attn.qkv": np.zeros(2, np.float32)}, {})
   with pytest.raises(ValueError, match=(
-      r"x \(safetensors\) holds neither an ImageNet model .* but blocks.0.attn")):
+      r"x \(safetensors\) holds neither a known ImageNet model .* but blocks.0.attn")):
     read(tmp_path / "x")
 
 
-def test_a_file_without_a_backbone_is_refused_if_that_is_asked_for(tmp_path):
+def test_a_file_without_a_backbone_is_rejected_if_that_is_requested(tmp_path):
   weights.save_safetensors(tmp_path / "x", {"box_stage": make_model()["box_stage"]}, {})
-  with pytest.raises(ValueError, match="no parameter that was asked for; it holds box_stage"):
+  with pytest.raises(ValueError, match="none of the requested parameters; it holds box_stage"):
     read(tmp_path / "x", only_backbone=True)
 
 
-def test_an_array_at_two_places_is_read_once():
+def test_an_array_at_two_paths_is_read_once():
   times = []
   lazy = weights.Lazy((2,), lambda: times.append(1) or np.ones(2, np.float32))
   found = load._read_each_once(None, {"a": lazy, "b": lazy, "c": lazy._replace(shape=(2,))})
@@ -177,8 +177,8 @@ def test_nothing_is_initialised_where_nothing_is_missing(monkeypatch):
 
 
 def test_long_lists_of_names_are_shortened():
-  report = weights.Report("x", (), (), tuple(f"layer{n}.0.weight" for n in range(20)))
-  assert str(report).endswith("20 of the file left over (layer0.0, layer1.0, layer10.0, layer11.0, "
+  report = weights.LoadReport("x", (), (), tuple(f"layer{n}.0.weight" for n in range(20)))
+  assert str(report).endswith("20 of the file unused (layer0.0, layer1.0, layer10.0, layer11.0, "
                               "layer12.0, layer13.0, layer14.0, layer15.0 and 12 more)")
 
 
@@ -193,7 +193,7 @@ def test_unshared_backbones_all_begin_with_the_one_of_the_file(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded[name], params["features"])
 
 
-def test_an_array_at_two_places_is_moved_to_the_device_once():
+def test_an_array_at_two_paths_is_moved_to_the_device_once():
   one, other = np.arange(3.0, dtype=np.float32), np.ones(2, np.float32)
   moved = weights.move_to_device({"a": {"b": one, "c": other}, "d": one})
   assert moved["d"] is moved["a"]["b"]
@@ -207,15 +207,15 @@ def write_model(path, names, **model):
       "config": to_json(config), "category_names": json.dumps(names), "category_ids": "[1, 2]"})
 
 
-def test_a_saved_model_with_other_scales_of_deltas_is_refused(tmp_path):
+def test_a_saved_model_with_other_scales_of_deltas_is_rejected(tmp_path):
   write_model(tmp_path / "x", ["a", "b"], box_delta_stds=(1.0, 1.0, 1.0, 1.0))
   with pytest.raises(ValueError, match="was made with model.box_delta_stds"):
     weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
-  # Of the backbone nothing hangs on it.
+  # The backbone does not depend on it.
   weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model, only_backbone=True)
 
 
-def test_equally_many_other_categories_are_refused_unless_reset(tmp_path):
+def test_other_categories_of_the_same_number_are_rejected_unless_reset(tmp_path):
   write_model(tmp_path / "x", ["cat", "dog"])
   load = lambda names, **options: weights.load_pretrained(
       shapes(), tmp_path / "x", config=CONFIG.model, category_names=names, **options)[1]
@@ -226,32 +226,32 @@ def test_equally_many_other_categories_are_refused_unless_reset(tmp_path):
 
 
 def test_names_and_ids_of_categories_must_fit(tmp_path):
-  told = {"category_names": '["a", "b"]', "category_ids": "[1, 2]"}
-  assert weights.read_categories(told, "x") == (("a", "b"), (1, 2))
+  saved = {"category_names": '["a", "b"]', "category_ids": "[1, 2]"}
+  assert weights.read_categories(saved, "x") == (("a", "b"), (1, 2))
   assert weights.read_categories({}, "x") is None
   with pytest.raises(ValueError, match="x has 2 category_names but 1 category_ids"):
-    weights.read_categories(told | {"category_ids": "[1]"}, "x")
+    weights.read_categories(saved | {"category_ids": "[1]"}, "x")
   for broken in ({"category_ids": "many"}, {"category_names": "cat, dog"}, {"category_ids": "3"}):
-    with pytest.raises(ValueError, match="x tells no usable category_names and category_ids"):
-      weights.read_categories(told | broken, "x")
+    with pytest.raises(ValueError, match="x has no usable category_names and category_ids"):
+      weights.read_categories(saved | broken, "x")
 
 
 def test_notes_are_an_object():
   assert weights.read_notes({"notes": '{"source": "x"}'}, "file") == {"source": "x"}
   assert weights.read_notes({}, "file") == {}
   for broken in ("[1]", "{broken"):
-    with pytest.raises(ValueError, match="file: its notes are no JSON"):
+    with pytest.raises(ValueError, match="file: its notes are not (a )?JSON"):
       weights.read_notes({"notes": broken}, "file")
 
 
 @pytest.mark.parametrize("config", ["{broken", '{"model": {"no_such_field": 1}}'])
-def test_a_config_in_a_file_that_cannot_be_read_is_told_with_the_file(tmp_path, config):
+def test_a_config_in_a_file_that_cannot_be_read_is_reported_with_the_file(tmp_path, config):
   weights.save_safetensors(tmp_path / "x", make_model(), {"config": config})
   with pytest.raises(ValueError, match="x: its config cannot be read: "):
     weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
 
 
-def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path):
+def test_numbers_that_are_not_finite_are_rejected_by_name(tmp_path):
   model = make_model()
   model["mask_stage"]["mask"]["bias"][3] = np.nan
   weights.save_safetensors(tmp_path / "x", model, {})

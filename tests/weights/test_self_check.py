@@ -1,4 +1,4 @@
-"""The self-check: equal numbers here, other numbers where something is broken."""
+"""The self-check: equal numbers here, different ones where something is broken."""
 
 import functools
 import json
@@ -55,8 +55,8 @@ def test_a_changed_stage_is_the_first_that_deviates(stage, layer, part, first):
   assert deviations[first] > 0.1
 
 
-def test_a_nms_that_finds_nothing_is_seen(monkeypatch):
-  # What a broken installation once looked like: nothing found, and no error.
+def test_a_nms_that_finds_nothing_is_noticed(monkeypatch):
+  # As in a broken installation once: nothing found, and no error.
   broken = lambda boxes, scores, *, max_outputs, **options: (
       jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool))
   stored = json.loads(recorded())
@@ -75,7 +75,7 @@ def test_numbers_that_are_not_finite_deviate_without_bound():
 
 @pytest.mark.parametrize("field, value", [
     ("numbers", {}), ("image", "AAAA"), ("size", [1, 2]), ("boxes", "none")])
-def test_stored_numbers_that_cannot_be_read_are_told(field, value):
+def test_stored_numbers_that_cannot_be_read_are_reported(field, value):
   stored = json.loads(recorded()) | {field: value}
   with pytest.raises(ValueError, match="stored for the self-check cannot be used"):
     compare_numbers(params(), CONFIG, stored)

@@ -1,4 +1,4 @@
-"""The authors' released five-stage model (github.com/daijifeng001/MNC), its layers as ours.
+"""The authors' released five-stage model (github.com/daijifeng001/MNC) by our layers.
 
 Caffe's kernels are [out, in, height, width] and [out, in], inputs flattened channels first; ours
 end in out, channels last. Stages 4 and 5 repeat the layers of 2 and 3 under names that end in
@@ -10,35 +10,35 @@ import math
 import numpy as np
 
 from mnc_jax.config import ModelConfig, release
-from mnc_jax.weights import sources
-from mnc_jax.weights.architectures.vgg16_names import DEPTHS, places
+from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS
+from mnc_jax.weights import conversion
+from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.lazy import Lazy, WeightsFile
-from mnc_jax.weights.sources import Source
 
 KIND = "MNC, five stages (the authors' release)"
-_BACKBONE = tuple(f"conv{block}_{layer}" for block, layer in places(DEPTHS[16]))
+_BACKBONE = tuple(layer.name for layer in VGG16_LAYERS)
 _BOX_STAGE = {"rpn_conv_3x3": "conv", "rpn_cls_score": "objectness", "rpn_bbox_pred": "box_deltas"}
 _MASK_STAGE = {"fc6_maskest": "reduce", "mask_pred": "mask"}
 # cls_score is trained on box overlap alone; seg_cls_score, on the masks' too, is used at test.
 _CATEGORY_STAGE = {
     "fc6": "fc6", "fc7": "fc7", "fc6_mask": "fc6_mask", "fc7_mask": "fc7_mask",
     "cls_score": "box_category", "seg_cls_score": "category", "bbox_pred": "box_deltas"}
-# Where each layer of the release has its place in the model.
-PLACES = ({layer: f"features/{layer}" for layer in _BACKBONE}
-          | {layer: f"box_stage/{ours}" for layer, ours in _BOX_STAGE.items()}
-          | {layer: f"mask_stage/{ours}" for layer, ours in _MASK_STAGE.items()}
-          | {layer: f"category_stage/{ours}" for layer, ours in _CATEGORY_STAGE.items()})
+# The path of each layer of the release in the model.
+PATHS = ({layer: f"features/{layer}" for layer in _BACKBONE}
+         | {layer: f"box_stage/{ours}" for layer, ours in _BOX_STAGE.items()}
+         | {layer: f"mask_stage/{ours}" for layer, ours in _MASK_STAGE.items()}
+         | {layer: f"category_stage/{ours}" for layer, ours in _CATEGORY_STAGE.items()})
 # Layers that stages 4 and 5 share.
 SHARED = (*_MASK_STAGE, *_CATEGORY_STAGE)
-# What tells the release from other models with a VGG-16 and an RPN.
+# Layers that other models with a VGG-16 and an RPN do not have.
 _MARKS = ("fc6_maskest/0", "mask_pred/0")
 # Subtracted from blue, green and red, 0 ... 255 (lib/mnc_config.py).
 _MEAN_BGR = (102.9801, 115.9465, 122.7717)
 _ADVICE = "use voc_vgg16_release"
 
 
-def match(file: WeightsFile, config: ModelConfig) -> Source | None:
-  """Finds the release's layers in a file.
+def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
+  """Matches a file that holds the release.
 
   Args:
     file: of any format.
@@ -56,25 +56,25 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
   """
   if not any(mark in file.arrays for mark in _MARKS):
     return None
-  names = [f"{layer}/{part}" for layer in PLACES for part in (0, 1)]
+  names = [f"{layer}/{part}" for layer in PATHS for part in (0, 1)]
   missing = [name for name in names if name not in file.arrays]
   if missing:
     raise ValueError(f"{file.path} lacks {len(missing)} of the {len(names)} arrays of {KIND}: "
                      f"{', '.join(missing)}")
   _check_config(file, config)
   _check_shapes(file, config)
-  arrays = sources.pixel_parameters(_MEAN_BGR)
-  for layer, place in PLACES.items():
+  arrays = conversion.pixel_parameters(_MEAN_BGR)
+  for layer, path in PATHS.items():
     weights, bias = (_shared(file, f"{layer}/{part}") for part in (0, 1))
     kernel, bias = _convert(layer, weights, bias, _outputs(file, "conv5_3"), config)
-    arrays |= {f"{place}/kernel": kernel, f"{place}/bias": bias}
+    arrays |= {f"{path}/kernel": kernel, f"{path}/bias": bias}
   used = {*names, *(f"{layer}_ext/{part}" for layer in SHARED for part in (0, 1))}
-  return Source(KIND, arrays, tuple(name for name in file.arrays if name not in used),
-                whole_stages=True)
+  return MatchedWeights(KIND, arrays, tuple(name for name in file.arrays if name not in used),
+                        whole_stages=True)
 
 
 def _check_config(file, config):
-  """Refuses models that are built of other layers."""
+  """Rejects models of other layers, or whose layers mean something else."""
   for field, wanted in (("backbone", "vgg16"), ("mask_head", "dense"), ("normalize", False),
                         ("share_features", True)):
     found = getattr(config, field)
@@ -83,7 +83,7 @@ def _check_config(file, config):
                        f"{found!r}: {_ADVICE}")
   anchors, ours = _outputs(file, "rpn_cls_score") // 2, _count_anchors(config)
   if anchors != ours:
-    raise ValueError(f"{file.path}: rpn_cls_score scores {anchors} anchors a cell, but "
+    raise ValueError(f"{file.path}: rpn_cls_score scores {anchors} anchors per cell, but "
                      f"model.anchor_scales and model.anchor_ratios make {ours}: {_ADVICE}")
   pixels = _outputs(file, "mask_pred")
   if pixels != config.mask_size**2:
@@ -98,7 +98,7 @@ def _check_config(file, config):
 
 
 def _check_shapes(file, config):
-  """Refuses layers that do not fit the ones before them, and shared ones that do not agree."""
+  """Rejects layers that do not fit the ones before them, and shared ones of different shapes."""
   for layer, expected in _expected_shapes(file, config).items():
     for name, shape in ((f"{layer}/0", expected), (f"{layer}/1", expected[:1])):
       found = tuple(file.arrays[name].shape)
@@ -146,7 +146,7 @@ def _count_anchors(config):
 
 
 def _shared(file, name):
-  """Returns an array of the file; if it stands there twice, reading it compares the two."""
+  """Returns an array of the file; if the file repeats it, reading compares the two."""
   own, again = file.arrays[name], file.arrays.get(name.replace("/", "_ext/"))
   if again is None:
     return own
@@ -162,21 +162,21 @@ def _shared(file, name):
 
 
 def _convert(layer, weights, bias, channels, config):
-  """Returns kernel and bias of a layer as the model holds them."""
+  """Returns kernel and bias of a layer in our layout."""
   if layer in _BACKBONE or layer in ("rpn_conv_3x3", "rpn_bbox_pred"):
-    return sources.convolution(weights), bias
+    return conversion.convolution(weights), bias
   if layer == "rpn_cls_score":
-    return _classes_last(sources.convolution(weights)), _classes_last(bias)
+    return _classes_last(conversion.convolution(weights)), _classes_last(bias)
   if layer.startswith("fc6"):
-    return sources.dense_on_map(weights, channels), bias
+    return conversion.dense_on_map(weights, channels), bias
   if layer == "bbox_pred":
-    return (_divide(sources.dense(weights), config.box_delta_stds),
+    return (_divide(conversion.dense(weights), config.box_delta_stds),
             _divide(bias, config.box_delta_stds))
-  return sources.dense(weights), bias
+  return conversion.dense(weights), bias
 
 
 def _classes_last(lazy):
-  """Orders outputs by anchor, then class, where the release has all background scores first."""
+  """Orders outputs by anchor, then class; the release has all background scores first."""
   def read():
     array = lazy.read()
     return array.reshape(*array.shape[:-1], 2, -1).swapaxes(-1, -2).reshape(array.shape)
@@ -184,7 +184,7 @@ def _classes_last(lazy):
 
 
 def _divide(lazy, stds):
-  """Divides outputs, four a category, by what the release multiplied them with."""
+  """Divides outputs, four per category, by what the release multiplied them with."""
   def read():
     return (lazy.read() / np.tile(stds, lazy.shape[-1] // 4)).astype(np.float32)
   return Lazy(lazy.shape, read)

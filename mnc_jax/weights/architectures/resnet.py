@@ -1,38 +1,47 @@
-"""ResNet-26, -50 and -101 of torchvision and timm, known by the names of their arrays.
+"""ResNet-26, -50 and -101 of torchvision and timm, recognised by the names of their arrays.
 
-Batch normalisations are folded into a scale and a bias; the first kernel is turned to blue first.
+Batch normalisations are folded into a scale and a bias; the first kernel is made to read BGR.
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.resnet import DEPTHS
-from mnc_jax.weights import sources
+from mnc_jax.weights import conversion
+from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.lazy import Lazy, WeightsFile
-from mnc_jax.weights.sources import Source
 
 _EPSILON = 1e-5
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
-# Blocks of layer1 ... layer4, some only to be called by their name.
+# By the number of blocks in layer1 ... layer4, also of some that are only recognised.
 _BASIC = {(2, 2, 2, 2): "ResNet-18", (3, 4, 6, 3): "ResNet-34"}
-_BOTTLENECK = {(2, 2, 2, 2): "ResNet-26", (3, 4, 6, 3): "ResNet-50", (3, 4, 23, 3): "ResNet-101",
-               (3, 8, 36, 3): "ResNet-152"}
+_BOTTLENECK = {(3, 8, 36, 3): "ResNet-152"} | {
+    depths: name.replace("resnet", "ResNet-") for name, depths in DEPTHS.items()}
 
 
-def match(file: WeightsFile, config: ModelConfig) -> Source | None:
-  """Finds the place of each array of a ResNet.
+class _Layer(NamedTuple):
+  """A convolution and its normalisation: names in the file, and where they go in our tree."""
+  conv: str
+  norm: str
+  parents: tuple[str, ...]
+  suffix: str
 
-  layer4 (conv5_x) goes to both paths of stage 3, as one `Lazy` twice. The classifier is left
-  over. Counters of training steps (num_batches_tracked) are not spoken of.
+
+def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
+  """Matches a file that holds a ResNet.
+
+  layer4 (conv5_x) goes to both paths of stage 3, as one `Lazy` twice. The classifier is unused.
+  Counters of training steps (num_batches_tracked) are ignored.
 
   Args:
     file: of any format.
     config: the model.
 
   Returns:
-    A `Source`; None if the file has no ResNet. Shapes are not compared with the model's.
+    All its layers; None if the file has no ResNet. Shapes are not compared with the model's.
 
   Raises:
     ValueError: if it is a ResNet that does not fit `config.backbone` or `config.backbone_norm`, if
@@ -44,15 +53,17 @@ def match(file: WeightsFile, config: ModelConfig) -> Source | None:
     return None
   kind = _plain_kind(file, names, depths)
   _check_config(file, names, depths, kind, config)
-  wanted = {name for conv, norm, _ in _layers(depths)
-            for name in (f"{conv}.weight", *(f"{norm}.{part}" for part in _NORM_PARTS))}
+  layers = list(_layers(depths))
+  wanted = {name for layer in layers for name in (
+      f"{layer.conv}.weight", *(f"{layer.norm}.{part}" for part in _NORM_PARTS))}
   _check_names(file, kind, wanted, names)
-  arrays = sources.pixel_parameters_of_unit_rgb()
-  for conv, norm, ours in _layers(depths):
-    arrays |= _place(_kernel(file, conv), ours, "conv", "kernel")
-    for part, array in _fold(file, norm).items():
-      arrays |= _place(array, ours, "bn", part)
-  return Source(f"{kind} (torchvision or timm)", arrays, tuple(sorted(names - wanted)))
+  arrays = conversion.pixel_parameters_of_unit_rgb()
+  for layer in layers:
+    kernel, norm = _kernel(file, layer.conv), _fold(file, layer.norm)
+    for parent in layer.parents:
+      arrays[f"{parent}/conv{layer.suffix}/kernel"] = kernel
+      arrays |= {f"{parent}/bn{layer.suffix}/{part}": array for part, array in norm.items()}
+  return MatchedWeights(f"{kind} (torchvision or timm)", arrays, tuple(sorted(names - wanted)))
 
 
 def _depth(names, number):
@@ -61,7 +72,7 @@ def _depth(names, number):
 
 
 def _plain_kind(file, names, depths):
-  """Returns "ResNet-50"; refuses what only resembles a ResNet of bottleneck blocks."""
+  """Returns "ResNet-50"; raises for variants that are no plain ResNet of bottleneck blocks."""
   unknown = f"a ResNet of {' + '.join(map(str, depths))} blocks"
   if not any(name.endswith(".conv3.weight") for name in names):
     raise ValueError(f"{file.path} holds {_BASIC.get(depths, unknown)}, made of basic blocks of "
@@ -92,8 +103,8 @@ def _check_config(file, names, depths, kind, config):
     raise ValueError(f'{file.path} holds {kind}, but model.backbone is "{config.backbone}": set '
                      f'model.backbone to "{fitting[0]}", or load other weights')
   if config.backbone_norm == "group":
-    raise ValueError(f'{file.path} holds {kind}, but model.backbone_norm is "group", which '
-                     'learns from scratch: set model.backbone_norm to "frozen_batch", or leave '
+    raise ValueError(f'{file.path} holds {kind}, but model.backbone_norm is "group", which is '
+                     'trained from scratch: set model.backbone_norm to "frozen_batch", or leave '
                      "train.init_weights empty")
   if not any(name.endswith(".running_var") for name in names):
     raise ValueError(f"{file.path} holds {kind} without means and variances of batch "
@@ -111,36 +122,31 @@ def _check_names(file, kind, wanted, names):
 
 
 def _layers(depths):
-  """Yields (convolution, normalisation, ours): ours are paths with {} for "conv" or "bn"."""
-  yield "conv1", "bn1", ("features/{}1",)
+  """Yields each `_Layer` of a ResNet with `depths` blocks in layer1 ... layer4."""
+  yield _Layer("conv1", "bn1", ("features",), "1")
   for number, depth in enumerate(depths, start=1):
     parents = ("features",) if number < 4 else ("category_stage/conv5", "category_stage/conv5_mask")
     for index in range(depth):
-      block, ours = f"layer{number}.{index}", f"layer{number}_{index}"
-      places = [(f"conv{n}", f"bn{n}", str(n)) for n in (1, 2, 3)]
+      block = f"layer{number}.{index}"
+      ours = tuple(f"{parent}/layer{number}_{index}" for parent in parents)
+      for n in "123":
+        yield _Layer(f"{block}.conv{n}", f"{block}.bn{n}", ours, n)
       if index == 0:
-        places.append(("downsample.0", "downsample.1", "_down"))
-      for conv, norm, place in places:
-        yield (f"{block}.{conv}", f"{block}.{norm}",
-               tuple(f"{parent}/{ours}/{{}}{place}" for parent in parents))
-
-
-def _place(array, ours, module, part):
-  return {f"{path.format(module)}/{part}": array for path in ours}
+        yield _Layer(f"{block}.downsample.0", f"{block}.downsample.1", ours, "_down")
 
 
 def _kernel(file, conv):
-  """Returns a kernel as the backbone holds it; the first reads blue first."""
+  """Returns a kernel in our layout; the first one reads BGR."""
   name = f"{conv}.weight"
   array = file.arrays[name]
   if len(array.shape) != 4:
     raise ValueError(f"{file.path}: {name} has shape {array.shape}; a kernel has four axes")
   if conv != "conv1":
-    return sources.convolution(array)
+    return conversion.convolution(array)
   if array.shape[1] != 3:
     raise ValueError(f"{file.path}: {name} has shape {array.shape}; images have 3 channels, "
                      f"not {array.shape[1]}")
-  return sources.blue_first(sources.convolution(array))
+  return conversion.blue_first(conversion.convolution(array))
 
 
 def _fold(file, norm):

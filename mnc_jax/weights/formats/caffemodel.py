@@ -1,32 +1,33 @@
-"""Arrays of Caffe's protobuf files (.caffemodel), found by a walk over the wire format.
+"""Arrays of Caffe's protobuf files (.caffemodel), found by parsing the wire format.
 
-The format is protobuf's (protobuf.dev/programming-guides/encoding), the numbers of the fields
-are those of `caffe.proto`, both in its present form (`layer`) and in that of 2014 (`layers`),
-which the Oxford group's own VGG-16 has. Of the arrays only the place is noted.
+The format is protobuf's (protobuf.dev/programming-guides/encoding), the field numbers are those
+of `caffe.proto`, both in its present form (`layer`) and in that of 2014 (`layers`), which the
+Oxford group's own VGG-16 has. Only the positions of the arrays are kept.
 """
 
 import math
+import pathlib
 import struct
 from typing import NamedTuple
 
 import numpy as np
 
-from mnc_jax.weights.formats.lazy import lazy_array, plain_shape
+from mnc_jax.weights.formats.lazy import Lazy, lazy_array, plain_shape
 
 # Wire types.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # NetParameter: layers of 2014 (V1LayerParameter) and of today (LayerParameter).
 _OLD_LAYER, _LAYER = 2, 100
-# What a NetParameter may begin with: name, layers, inputs, their shapes, flags; wire types.
+# Fields that a NetParameter may begin with, and their wire types.
 _NET_FIELDS = {1: (_BYTES,), 2: (_BYTES,), 3: (_BYTES,), 4: (_VARINT, _BYTES), 5: (_VARINT,),
                6: (_BYTES,), 7: (_VARINT,), 8: (_BYTES,), 100: (_BYTES,)}
 # Name and blobs of a layer, by the field that holds the layer.
 _NAME, _BLOBS = {_OLD_LAYER: 4, _LAYER: 1}, {_OLD_LAYER: 6, _LAYER: 7}
-_OLDEST_LAYER = 1  # In V1LayerParameter: what a layer was before, V0LayerParameter.
+_OLDEST_LAYER = 1  # In V1LayerParameter: the older V0LayerParameter.
 # BlobProto: num, channels, height and width are fields 1 to 4.
 _DATA, _SHAPE, _DOUBLE_DATA = 5, 7, 8
 _DTYPES = {_DATA: np.dtype("<f4"), _DOUBLE_DATA: np.dtype("<f8")}
-_CHUNK = 1 << 16  # Numbers with a tag each that are looked at together.
+_CHUNK = 1 << 16  # Numbers with a tag each, compared at once.
 
 
 class _Run(NamedTuple):
@@ -37,8 +38,8 @@ class _Run(NamedTuple):
   dtype: np.dtype
 
 
-def is_caffemodel(path) -> bool:
-  """Says whether the file at `path` begins as a NetParameter; another protobuf may do so too."""
+def is_caffemodel(path: pathlib.Path) -> bool:
+  """Returns whether the file begins like a NetParameter; other protobufs may do so too."""
   size = path.stat().st_size
   with path.open("rb") as file:
     try:
@@ -55,13 +56,13 @@ def is_caffemodel(path) -> bool:
     return (tag & 7) in _NET_FIELDS.get(tag >> 3, ())
 
 
-def read_caffemodel(path):
-  """Returns `({"<layer>/<number>": Lazy}, metadata)` of `path`: mostly weights and biases.
+def read_caffemodel(path: pathlib.Path) -> tuple[dict[str, Lazy], dict[str, str]]:
+  """Returns `({"<layer>/<number>": Lazy}, metadata)` of `path`; 0 is a kernel, 1 a bias.
 
   Shapes are without the leading ones that vectors and matrices had until 2014.
 
   Raises:
-    ValueError: if the file is cut short, damaged, or from before 2014; naming the layer whose
+    ValueError: if the file is truncated, damaged, or from before 2014; naming the layer whose
       numbers do not fill its shape.
   """
   arrays, metadata, size = {}, {}, path.stat().st_size
@@ -85,13 +86,13 @@ def _add_layer(arrays, path, file, kind, start, end):
     elif wire == _BYTES and number == _BLOBS[kind]:
       blobs.append((at, at + value))
     elif wire == _BYTES and kind == _OLD_LAYER and number == _OLDEST_LAYER:
-      raise ValueError("its layers are written as before 2014: bring it up to date with Caffe's "
+      raise ValueError("its layers are in the format of before 2014: convert it with Caffe's "
                        "upgrade_net_proto_binary")
   for index, (at, stop) in enumerate(blobs):
-    place = f"{name}/{index}"
-    if place in arrays:
+    array = f"{name}/{index}"
+    if array in arrays:
       raise ValueError(f"it has two layers called {name}")
-    arrays[place] = _blob(path, file, place, at, stop)
+    arrays[array] = _blob(path, file, array, at, stop)
 
 
 def _blob(path, file, name, start, end):
@@ -136,7 +137,7 @@ def _read_run(file, run):
 def _unpacked_run(file, tag_start, value_start, end, dtype):
   """Returns numbers from `tag_start` on that each have their own tag, as before packing.
 
-  A run is no longer than a chunk; what follows is the next run.
+  At most a chunk of them; the caller continues with the next run.
   """
   gap = value_start - tag_start
   file.seek(tag_start)
@@ -162,7 +163,7 @@ def _dimensions(file, start, end):
 
 
 def _fields(file, start, end):
-  """Yields what `_field` returns for each field between two places."""
+  """Yields what `_field` returns for each field between two positions."""
   while start < end:
     field = _field(file, start, end)
     yield field
@@ -175,7 +176,7 @@ def _field(file, start, end):
   tag = _varint(file, end)
   number, wire = tag >> 3, tag & 7
   if wire not in (_VARINT, _FIXED64, _BYTES, _FIXED32) or number == 0:
-    raise ValueError(f"byte {start} begins no field of protobuf")
+    raise ValueError(f"byte {start} does not begin a field of protobuf")
   at = file.tell()
   if wire in (_VARINT, _BYTES):
     value = _varint(file, end)
@@ -185,13 +186,13 @@ def _field(file, start, end):
     value = 8 if wire == _FIXED64 else 4
     after = at + value
   if after > end:
-    raise ValueError(f"it is cut short or damaged: a field that begins at byte {start} ends at "
-                     f"{after}, after what holds it ({end})")
+    raise ValueError(f"it is truncated or damaged: a field that begins at byte {start} ends at "
+                     f"{after}, after its message ({end})")
   return number, wire, at, value, after
 
 
 def _varint(file, end):
-  """Returns the number at the file's position: seven bits a byte, the lowest first."""
+  """Returns the number at the file's position: seven bits per byte, the lowest first."""
   value, shift = 0, 0
   while shift < 64 and file.tell() < end:
     byte = struct.unpack("B", file.read(1))[0]
@@ -199,7 +200,7 @@ def _varint(file, end):
     shift += 7
     if byte < 0x80:
       return value
-  raise ValueError(f"it is cut short or damaged: no number ends at byte {file.tell()}")
+  raise ValueError(f"it is truncated or damaged: no number ends at byte {file.tell()}")
 
 
 def _text(file, start, length):

@@ -1,4 +1,4 @@
-"""Weight files of five formats, told apart by their content, whatever they are called."""
+"""Opens weight files of five formats, recognised by their content, not by their name."""
 
 import pathlib
 import zipfile
@@ -19,24 +19,24 @@ _HEAD = 64
 _OLD_TORCH = bytes.fromhex("6cfc9c46f9206aa85019")
 
 
-def open_file(path) -> WeightsFile:
-  """Lists the arrays of a file; none is read yet.
+def open_file(path: str | pathlib.Path) -> WeightsFile:
+  """Lists the arrays of a file without reading them.
 
   Args:
     path: of an .npz, HDF5 (Keras, Caffe), safetensors, PyTorch or Caffe protobuf file.
 
   Returns:
-    `WeightsFile`. The file must stay where it is while its arrays are read.
+    `WeightsFile`. Its arrays are read from `path` later, so the file must remain there.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is of no known format, damaged, cut short, a pickle that may hold code, or a
-      file of PyTorch, which is not installed.
+    ValueError: if it is of no known format, damaged, truncated, a pickle that may hold code, or a
+      PyTorch file and PyTorch is not installed.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file" if not path.exists() else
-                            f"{path} is a folder: name the file of weights in it")
+                            f"{path} is a folder: give the weight file in it")
   container = _container(path)
   arrays, metadata = _READERS[container](path)
   if not arrays:
@@ -45,7 +45,7 @@ def open_file(path) -> WeightsFile:
 
 
 def _container(path):
-  """Returns which format a file has, by its first bytes."""
+  """Returns the format of a file by its first bytes."""
   with path.open("rb") as file:
     head = file.read(_HEAD)
   if not head:
@@ -59,12 +59,12 @@ def _container(path):
   if _OLD_TORCH in head[:32]:
     return "torch"
   if head.startswith(b"\x80"):
-    raise ValueError(f"{path} is a pickle, which may run any code when it is opened, so it is not: "
+    raise ValueError(f"{path} is a pickle, which could run any code, so it is not opened: "
                      "save its arrays with numpy.savez or safetensors")
   if is_caffemodel(path):
     return "caffemodel"
   raise ValueError(
-      f"{path} is no file of weights: it begins with {head[:16]!r}, and is neither .npz, HDF5 "
+      f"{path} is not a weight file: it begins with {head[:16]!r}, and is neither .npz, HDF5 "
       "(.h5), .safetensors, PyTorch (.pth) nor .caffemodel")
 
 
@@ -74,8 +74,8 @@ def _kind_of_zip(path):
       names = {pathlib.PurePosixPath(name).name for name in archive.namelist()}
   except READ_ERRORS as error:
     raise ValueError(f"{path} begins as .npz and .pth files do, but cannot be read as one: "
-                     f"{error}. Is it cut short?") from error
+                     f"{error}. Is it truncated?") from error
   if "constants.pkl" in names:
-    raise ValueError(f"{path} is a TorchScript program, not a file of weights: save the module's "
+    raise ValueError(f"{path} is a TorchScript program, not a weight file: save the module's "
                      "state_dict() with torch.save")
   return "torch" if "data.pkl" in names else "npz"

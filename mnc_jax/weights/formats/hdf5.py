@@ -1,15 +1,16 @@
 """Arrays of HDF5 files: those of Keras, and Caffe's .caffemodel.h5."""
 
+import pathlib
+
 import h5py
 
-from mnc_jax.weights.formats.lazy import READ_ERRORS, lazy_array, plain_shape
+from mnc_jax.weights.formats.lazy import READ_ERRORS, Lazy, lazy_array, plain_shape
 
 
-def read_hdf5(path):
-  """Returns `({name: Lazy}, {})` of `path`, names being those in it, without a leading slash.
+def read_hdf5(path: pathlib.Path) -> tuple[dict[str, Lazy], dict[str, str]]:
+  """Returns `({name: Lazy}, {})` of `path`; names are the file's, without a leading slash.
 
-  The arrays of Caffe lie at `data/<layer>/<number>`, and are called `<layer>/<number>` as in its
-  other format.
+  Caffe's arrays at `data/<layer>/<number>` are named `<layer>/<number>` as in its other format.
 
   Raises:
     ValueError: if the file cannot be read.
@@ -19,8 +20,8 @@ def read_hdf5(path):
   def note(name, item):
     if isinstance(item, h5py.Dataset):
       if item.is_virtual or item.external:
-        raise ValueError(f"{name} lies in another file, which is not opened: copy its numbers "
-                         "into this one")
+        raise ValueError(f"{name} is stored in another file, which is not opened: copy its "
+                         "numbers into this one")
       shapes[name] = item.shape or ()
 
   try:

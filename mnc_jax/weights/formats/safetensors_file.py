@@ -1,11 +1,13 @@
-"""Arrays of .safetensors files, by whatever names."""
+"""Arrays of .safetensors files."""
+
+import pathlib
 
 from safetensors import SafetensorError, safe_open
 
-from mnc_jax.weights.formats.lazy import lazy_array
+from mnc_jax.weights.formats.lazy import Lazy, lazy_array
 
 
-def read_safetensors(path):
+def read_safetensors(path: pathlib.Path) -> tuple[dict[str, Lazy], dict[str, str]]:
   """Returns `({name: Lazy}, metadata)` of `path`.
 
   Raises:
@@ -22,7 +24,7 @@ def read_safetensors(path):
 
 
 def _read(path, name):
-  # Opened anew, so that the pages of the arrays before are let go of.
+  # Opened for each array, so that the pages of earlier arrays are released.
   try:
     with safe_open(path, framework="numpy") as file:
       return file.get_tensor(name)

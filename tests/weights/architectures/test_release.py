@@ -1,4 +1,4 @@
-"""Layers of the authors' release find their places, and faults are told."""
+"""Layers of the authors' release go to their paths, and faults are reported."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 
 from helpers import release_files
 from mnc_jax import config as presets
-from mnc_jax.weights.architectures.release import PLACES, SHARED, match
+from mnc_jax.weights.architectures.release import PATHS, SHARED, match
 
 MODEL = dataclasses.replace(presets.release().model, num_categories=3)
 LAYERS = release_files.random_layers(backbone=2, dense=4, hidden=3, categories=3)
@@ -31,28 +31,28 @@ def read(**changed):
   return source
 
 
-def refused(changed, *, match_error, **model):
+def rejects(changed, *, match_error, **model):
   with pytest.raises(ValueError, match=match_error):
     match(release_files.in_memory(changed), dataclasses.replace(MODEL, **model))
 
 
-def test_nothing_is_left_over_and_nothing_read_before_it_is_asked_for():
+def test_all_is_used_and_nothing_is_read_early():
   file = release_files.in_memory(arrays())
   source = match(file, MODEL)
   assert source.kind == "MNC, five stages (the authors' release)"
-  assert source.left_over == ()
+  assert source.unused == ()
   assert len(source.arrays) == 2 * 25 + 2
   assert file.reads == []
   source.arrays["box_stage/conv/kernel"].read()
   assert file.reads == ["rpn_conv_3x3/0"]
 
 
-def test_the_mean_travels_with_the_weights():
+def test_the_mean_belongs_to_the_weights():
   np.testing.assert_allclose(read().arrays["features/pixel_mean"].read(),
                              [102.9801, 115.9465, 122.7717])
 
 
-def test_kernels_are_turned_and_the_rest_of_their_numbers_kept():
+def test_kernels_are_turned_and_biases_kept():
   found = read().arrays
   weights, bias = LAYERS["conv2_1"]
   np.testing.assert_array_equal(found["features/conv2_1/kernel"].read()[1, 2, 0, 1],
@@ -65,10 +65,10 @@ def test_kernels_are_turned_and_the_rest_of_their_numbers_kept():
       found["category_stage/category/bias"].read(), LAYERS["seg_cls_score"][1])
 
 
-@pytest.mark.parametrize("layer, place, side", [
+@pytest.mark.parametrize("layer, path, side", [
     ("fc6_maskest", "mask_stage/reduce", 14), ("fc6_mask", "category_stage/fc6_mask", 7)])
-def test_flattened_maps_have_their_channels_last(layer, place, side):
-  kernel = read().arrays[f"{place}/kernel"].read()
+def test_flattened_maps_have_their_channels_last(layer, path, side):
+  kernel = read().arrays[f"{path}/kernel"].read()
   channel, row, column = 1, 2, 5
   np.testing.assert_array_equal(
       kernel[(row * side + column) * 2 + channel],
@@ -102,7 +102,7 @@ def test_other_files_are_not_the_release():
 
 
 def test_missing_layers_are_named():
-  refused(arrays(conv4_2=None, fc7_mask=None), match_error=(
+  rejects(arrays(conv4_2=None, fc7_mask=None), match_error=(
       "release.caffemodel.h5 lacks 4 of the 50 arrays of MNC.*: "
       "conv4_2/0, conv4_2/1, fc7_mask/0, fc7_mask/1"))
 
@@ -115,39 +115,39 @@ def test_a_layer_that_does_not_fit_the_others_is_named_with_both_shapes(layer, s
   changed = {layer: (np.zeros(shape, np.float32), np.zeros(shape[0], np.float32))}
   right = str(LAYERS[layer][0].shape)
   # If outputs are changed, the layer after it may be the one that does not fit.
-  refused(arrays(**changed), match_error=rf"has {layer}/0 with shape .*{right[1:-1]}")
+  rejects(arrays(**changed), match_error=rf"has {layer}/0 with shape .*{right[1:-1]}")
 
 
 def test_a_bias_of_another_length_is_named():
   changed = {"fc6": (LAYERS["fc6"][0], np.zeros(5, np.float32))}
-  refused(arrays(**changed), match_error=r"has fc6/1 with shape \(5,\), .* shape \(4,\)")
+  rejects(arrays(**changed), match_error=r"has fc6/1 with shape \(5,\), .* shape \(4,\)")
 
 
-@pytest.mark.parametrize("model, told", [
+@pytest.mark.parametrize("model, message", [
     ({"mask_size": 28}, r"mask_pred predicts 441 pixels \(21 x 21\), but model.mask_size is 28"),
-    ({"anchor_scales": (8.0,)}, "scores 9 anchors a cell, but .* make 3"),
+    ({"anchor_scales": (8.0,)}, "scores 9 anchors per cell, but .* make 3"),
     ({"anchor_scales": (1.0, 2.0, 4.0)}, "mean model.anchor_scales .8.0, 16.0, 32.0., found"),
     ({"roi_grid": "center"}, "weights mean model.roi_grid caffe, found center"),
     ({"backbone": "small"}, "needs model.backbone 'vgg16', found 'small'"),
     ({"mask_head": "conv"}, "needs model.mask_head 'dense'"),
     ({"normalize": True}, "needs model.normalize False, found True"),
     ({"share_features": False}, "needs model.share_features True")])
-def test_a_model_of_other_layers_is_advised(model, told):
-  refused(arrays(), match_error=f"{told}.*: use voc_vgg16_release", **model)
+def test_a_model_of_other_layers_is_advised(model, message):
+  rejects(arrays(), match_error=f"{message}.*: use voc_vgg16_release", **model)
 
 
 def test_another_roi_size_is_named():
-  refused(arrays(), match_error=r"fc6_maskest/0 .* model.roi_size 7, .*\(3, 98\)", roi_size=7)
+  rejects(arrays(), match_error=r"fc6_maskest/0 .* model.roi_size 7, .*\(3, 98\)", roi_size=7)
 
 
-def test_repeated_layers_are_compared_when_read_and_not_left_over():
-  assert read(repeat=True).left_over == ()
+def test_repeated_layers_are_compared_when_read_and_not_unused():
+  assert read(repeat=True).unused == ()
   for layer in SHARED:
     for part in (0, 1):
       changed = arrays(repeat=True)
       changed[f"{layer}_ext/{part}"].flat[-1] += 1
       found = match(release_files.in_memory(changed), MODEL).arrays
-      lazy = found[f"{PLACES[layer]}/{'bias' if part else 'kernel'}"]
+      lazy = found[f"{PATHS[layer]}/{'bias' if part else 'kernel'}"]
       with pytest.raises(ValueError, match=f"h5: {layer}_ext/{part} differs from {layer}/{part}"):
         lazy.read()
 
@@ -155,9 +155,9 @@ def test_repeated_layers_are_compared_when_read_and_not_left_over():
 def test_a_repeated_layer_of_another_shape_is_named():
   changed = arrays(repeat=True)
   changed["fc7_ext/0"] = np.zeros((4, 5), np.float32)
-  refused(changed, match_error=r"fc7_ext/0 with shape \(4, 5\), .* fc7/0 with shape \(4, 4\)")
+  rejects(changed, match_error=r"fc7_ext/0 with shape \(4, 5\), .* fc7/0 with shape \(4, 4\)")
 
 
-def test_unknown_layers_are_left_over():
+def test_unknown_layers_are_unused():
   file = release_files.in_memory(arrays() | {"fc8/0": np.zeros((2, 2), np.float32)})
-  assert match(file, MODEL).left_over == ("fc8/0",)
+  assert match(file, MODEL).unused == ("fc8/0",)

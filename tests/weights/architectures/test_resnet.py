@@ -1,4 +1,4 @@
-"""ResNets of torchvision and timm: each array in its place, and what is refused in which words."""
+"""ResNets of torchvision and timm: each array at its path, and each message of what is rejected."""
 
 from flax import traverse_util
 import jax
@@ -27,7 +27,7 @@ def arrays_of(backbone="resnet26", *, without="none", **changes):
   return kept | {name.replace("__", "."): array for name, array in changes.items()}
 
 
-def test_every_array_of_backbone_and_head_has_its_place_and_shape():
+def test_every_array_of_backbone_and_head_has_its_path_and_shape():
   source = match(arrays_of())
   shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config_of()))
   wanted = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(shapes, sep="/").items()
@@ -37,7 +37,7 @@ def test_every_array_of_backbone_and_head_has_its_place_and_shape():
   assert {path: array.shape for path, array in read.items()} == wanted
   assert {array.dtype for array in read.values()} == {np.dtype("float32")}
   assert source.kind == "ResNet-26 (torchvision or timm)"
-  assert source.left_over == ("fc.bias", "fc.weight")
+  assert source.unused == ("fc.bias", "fc.weight")
 
 
 def test_folding_by_hand():
@@ -61,7 +61,7 @@ def test_both_paths_of_stage_3_share_what_is_read():
     assert arrays[f"category_stage/conv5/{path}"] is arrays[f"category_stage/conv5_mask/{path}"]
 
 
-def test_other_files_are_left_to_others():
+def test_other_files_are_not_matched():
   assert match({"features.0.weight": np.zeros((64, 3, 3, 3))}) is None
 
 

@@ -1,4 +1,4 @@
-"""VGG-16 out of every library's files: where each number goes, what is refused."""
+"""VGG-16 out of every library's files: where each number goes, what is rejected."""
 
 import functools
 
@@ -57,8 +57,8 @@ def load(path, **options):
 
 @pytest.fixture(scope="module", params=SOURCES)
 def loaded(request, layers, tmp_path_factory):
-  """What comes of each source: (its name, params, report)."""
-  # The name of the file says nothing.
+  """Each source, loaded: (its name, params, report)."""
+  # The name of the file means nothing.
   path = tmp_path_factory.mktemp("weights") / "weights.bin"
   SOURCES[request.param](path, layers)
   params, report = load(path)
@@ -66,7 +66,7 @@ def loaded(request, layers, tmp_path_factory):
   return request.param, params, report
 
 
-def test_every_convolution_finds_its_place(loaded, layers):
+def test_every_convolution_goes_to_its_path(loaded, layers):
   source, params, _ = loaded
   for name, (kernel, bias) in layers.items():
     if name.startswith("conv") and not (name == "conv1_1" and source[0] == "t"):
@@ -78,13 +78,13 @@ def test_every_convolution_finds_its_place(loaded, layers):
 
 @jax.jit
 def first_layer(params, pixels):
-  """What the backbone's first convolution gives."""
+  """Returns the output of the backbone's first convolution."""
   _, state = features.VGG16(MODEL).apply(
       {"params": params}, pixels, jnp.array([[16, 16]]), capture_intermediates=True)
   return state["intermediates"]["conv1_1"]["__call__"][0]
 
 
-def test_the_first_layer_sees_pixels_as_it_was_trained(loaded, layers):
+def test_the_first_layer_gets_pixels_as_in_its_training(loaded, layers):
   source, params, _ = loaded
   pixels = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
   if source[0] == "t":
@@ -117,7 +117,7 @@ def test_dense_layers_begin_both_paths(loaded, layers):
     np.testing.assert_array_equal(stage[f"fc7{path}"]["kernel"], layers["fc7"][0].T)
 
 
-def test_fc6_sees_the_map_as_it_was_flattened_there(loaded, layers):
+def test_fc6_gets_the_map_as_it_was_flattened_there(loaded, layers):
   _, params, _ = loaded
   maps = np.random.default_rng(2).standard_normal((2, 512, 7, 7), np.float32)  # Channels first.
   expected = maps.reshape(2, -1) @ layers["fc6"][0].T + layers["fc6"][1]
@@ -138,17 +138,17 @@ def test_fc6_sees_the_map_as_it_was_flattened_there(loaded, layers):
   np.testing.assert_allclose(found, np.maximum(expected[:, :3], 0), rtol=1e-4, atol=1e-2)
 
 
-def test_the_report_names_kind_and_rest(loaded):
+def test_the_report_names_kind_and_unused(loaded):
   source, params, report = loaded
   assert report.kind == f"VGG-16 ({source.split(',')[0].removesuffix(' of 2014')})"
   assert len(report.loaded) == 2 + 26 + 8
   assert all(name.startswith(("box_stage/", "mask_stage/", "category_stage/"))
              for name in report.initialised)
-  assert len(report.left_over) == 2
+  assert len(report.unused) == 2
   assert isinstance(params["category_stage"]["category"]["kernel"], jax.ShapeDtypeStruct)
   assert str(report).startswith(
       f"{report.kind}: 36 arrays loaded, {len(report.initialised)} newly initialised (box_stage, "
-      "category_stage, mask_stage), 2 of the file left over (")
+      "category_stage, mask_stage), 2 of the file unused (")
 
 
 def test_both_paths_share_what_was_read_once(loaded):
@@ -161,7 +161,7 @@ def test_both_paths_share_what_was_read_once(loaded):
 def _numbered(layer, part):
   kinds = {"predictions": ("dense", 2), "fc1": ("dense", 0), "fc2": ("dense", 1)}
   kind, number = kinds.get(layer) or (
-      "conv2d", vgg_files.PLACES.index((int(layer[5]), int(layer[11]))))
+      "conv2d", vgg_files.LAYERS.index((int(layer[5]), int(layer[11]))))
   return f"layers/{kind}{f'_{number}' if number else ''}/vars/{int(part == 'bias')}"
 
 
@@ -173,17 +173,17 @@ def _numbered(layer, part):
 def test_other_spellings_of_keras(tmp_path, spell):
   layers = vgg_files.make_layers()
   vgg_files.write_hdf5(tmp_path / "x", vgg_files.keras_arrays(layers, spell))
-  source = weights.find_source(weights.open_file(tmp_path / "x"), MODEL)
+  source = weights.match_file(weights.open_file(tmp_path / "x"), MODEL)
   assert source.kind == "VGG-16 (Keras)"
   assert len(source.arrays) == 36
   for name in ("conv4_2", "fc7"):
-    place = f"features/{name}" if name[0] == "c" else f"category_stage/{name}"
-    np.testing.assert_array_equal(source.arrays[f"{place}/kernel"].read(),
+    path = f"features/{name}" if name[0] == "c" else f"category_stage/{name}"
+    np.testing.assert_array_equal(source.arrays[f"{path}/kernel"].read(),
                                   vgg_files.channels_last(name, layers[name][0]))
-    np.testing.assert_array_equal(source.arrays[f"{place}/bias"].read(), layers[name][1])
+    np.testing.assert_array_equal(source.arrays[f"{path}/bias"].read(), layers[name][1])
 
 
-def test_moments_of_an_optimizer_are_not_taken_for_weights(tmp_path):
+def test_moments_of_an_optimizer_are_not_mistaken_for_weights(tmp_path):
   # As a Keras model that was saved with its optimizer has them, after the weights.
   layers = vgg_files.make_layers()
   arrays = vgg_files.keras_arrays(
@@ -191,18 +191,18 @@ def test_moments_of_an_optimizer_are_not_taken_for_weights(tmp_path):
   moments = {name.replace("model_weights", "optimizer_weights/Adam/m"): array + 1
              for name, array in arrays.items()}
   vgg_files.write_hdf5(tmp_path / "x", arrays | moments)
-  source = weights.find_source(weights.open_file(tmp_path / "x"), MODEL)
+  source = weights.match_file(weights.open_file(tmp_path / "x"), MODEL)
   np.testing.assert_array_equal(
       source.arrays["features/conv4_2/bias"].read(), layers["conv4_2"][1])
 
 
-def thin(places=vgg_files.PLACES):
-  """Layers of two channels: refused for their shape at the latest."""
+def thin(convolutions=vgg_files.LAYERS):
+  """Layers of two channels: rejected for their shape at the latest."""
   return {name: arrays for name, arrays in vgg_files.make_layers(
-      places, channels=(3, 2, 2, 2, 2, 2)).items() if name.startswith("conv")}
+      convolutions, channels=(3, 2, 2, 2, 2, 2)).items() if name.startswith("conv")}
 
 
-def refused(path, message, *, config=MODEL, **options):
+def rejects(path, message, *, config=MODEL, **options):
   with pytest.raises(ValueError, match=message):
     weights.load_pretrained(shapes(), path, config=config, **options)
 
@@ -212,40 +212,40 @@ def test_missing_layers_are_named(tmp_path):
   arrays = vgg_files.numpy_arrays(layers)
   del arrays["block3_conv2_W"], arrays["block5_conv3_b"]
   np.savez(tmp_path / "a.npz", **arrays)
-  refused(tmp_path / "a.npz", r"a.npz lacks 2 of the 26 arrays of VGG-16's convolutions \(NumPy\): "
+  rejects(tmp_path / "a.npz", r"a.npz lacks 2 of the 26 arrays of VGG-16's convolutions \(NumPy\): "
           r"block3_conv2, block5_conv3 \(bias\)")
   arrays = vgg_files.torch_arrays(layers)
   del arrays["features.12.weight"]
   save_file(arrays, tmp_path / "b")
-  refused(tmp_path / "b", r"b lacks 1 of .* \(torchvision or timm\): features.12.weight")
+  rejects(tmp_path / "b", r"b lacks 1 of .* \(torchvision or timm\): features.12.weight")
   vgg_files.write_caffemodel(
       tmp_path / "c", {name: pair for name, pair in layers.items() if name != "conv4_1"})
-  refused(tmp_path / "c", r"c lacks 2 of the 26 .* \(Caffe\): conv4_1/0, conv4_1/1")
+  rejects(tmp_path / "c", r"c lacks 2 of the 26 .* \(Caffe\): conv4_1/0, conv4_1/1")
 
 
 def test_an_extra_layer_is_named(tmp_path):
-  vgg_files.write_caffemodel(tmp_path / "c", thin([*vgg_files.PLACES, (5, 4)]))
-  refused(tmp_path / "c", r"c has convolutions that VGG-16 \(Caffe\) has not: conv5_4/0")
+  vgg_files.write_caffemodel(tmp_path / "c", thin([*vgg_files.LAYERS, (5, 4)]))
+  rejects(tmp_path / "c", r"c has convolutions that VGG-16 \(Caffe\) does not have: conv5_4/0")
 
 
 def test_a_wrong_shape_is_named_with_both(tmp_path):
   vgg_files.write_safetensors(tmp_path / "a", vgg_files.make_layers(channels=(3, 2, 2, 2, 2, 2)))
-  refused(tmp_path / "a", r"a has features.0.weight with shape \(2, 3, 3, 3\), but that of VGG-16 "
-          r"\(torchvision\) has shape \(64, 3, 3, 3\)")
+  rejects(tmp_path / "a", r"a has features.0.weight with shape \(2, 3, 3, 3\), but in VGG-16 "
+          r"\(torchvision\) it has shape \(64, 3, 3, 3\)")
   # Keras with Theano's order of axes.
   arrays = vgg_files.numpy_arrays(vgg_files.make_layers())
   arrays["block1_conv1_W"] = arrays["block1_conv1_W"].transpose(3, 2, 0, 1)
   np.savez(tmp_path / "b", **arrays)
-  refused(tmp_path / "b.npz", r"block1_conv1_W with shape \(64, 3, 3, 3\).* shape \(3, 3, 3, 64\)")
+  rejects(tmp_path / "b.npz", r"block1_conv1_W with shape \(64, 3, 3, 3\).* shape \(3, 3, 3, 64\)")
 
 
 @pytest.mark.parametrize("depth, number", [
     ((1, 1, 2, 2, 2), 11), ((2, 2, 2, 2, 2), 13), ((2, 2, 4, 4, 4), 19)])
 def test_other_depths_are_named(tmp_path, depth, number):
-  places = [(block, layer) for block, count in enumerate(depth, start=1)
+  layers = [(block, layer) for block, count in enumerate(depth, start=1)
             for layer in range(1, count + 1)]
-  vgg_files.write_npz(tmp_path / "x.npz", thin(places))
-  refused(tmp_path / "x.npz", rf"holds VGG-{number} \(NumPy\), but the backbone is VGG-16")
+  vgg_files.write_npz(tmp_path / "x.npz", thin(layers))
+  rejects(tmp_path / "x.npz", rf"holds VGG-{number} \(NumPy\), but the backbone is VGG-16")
 
 
 def test_vgg19_of_torchvision_is_named(tmp_path):
@@ -253,7 +253,7 @@ def test_vgg19_of_torchvision_is_named(tmp_path):
   numbers = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
   save_file({f"features.{number}.weight": np.zeros((1, 1, 3, 3), np.float32)
              for number in numbers}, tmp_path / "x")
-  refused(tmp_path / "x", r"holds VGG-19 \(torchvision or timm\)")
+  rejects(tmp_path / "x", r"holds VGG-19 \(torchvision or timm\)")
 
 
 def test_batch_norm_is_named(tmp_path):
@@ -261,19 +261,19 @@ def test_batch_norm_is_named(tmp_path):
   arrays |= {f"features.1.{part}": np.zeros(2, np.float32)
              for part in ("weight", "bias", "running_mean", "running_var")}
   save_file(arrays, tmp_path / "x")
-  refused(tmp_path / "x", "holds a VGG with batch norm .* take vgg16, not vgg16_bn")
+  rejects(tmp_path / "x", "holds a VGG with batch norm .* use vgg16, not vgg16_bn")
 
 
-def test_another_backbone_is_refused(tmp_path):
+def test_another_backbone_is_rejected(tmp_path):
   vgg_files.write_npz(tmp_path / "x.npz", thin())
-  refused(tmp_path / "x.npz", r'holds VGG-16 \(NumPy\), but model.backbone is "small": .*"vgg',
+  rejects(tmp_path / "x.npz", r'holds VGG-16 \(NumPy\), but model.backbone is "small": .*"vgg',
           config=ModelConfig(num_categories=3, backbone="small"))
 
 
 def test_a_resnet_is_named(tmp_path):
   save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32),
              "res2a_branch2a.weight": np.zeros((64, 64, 1, 1), np.float32)}, tmp_path / "x")
-  refused(tmp_path / "x", 'holds a ResNet of Caffe or Keras, which cannot be read')
+  rejects(tmp_path / "x", 'holds a ResNet of Caffe or Keras, which cannot be read')
 
 
 @pytest.fixture(scope="module")
@@ -285,38 +285,38 @@ def wide_file(layers, tmp_path_factory):
   return path
 
 
-def test_dense_layers_that_do_not_fit_are_told(wide_file):
-  refused(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has "
+def test_dense_layers_that_do_not_fit_are_reported(wide_file):
+  rejects(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has "
           r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* --only-backbone")
 
 
-def test_the_backbone_alone_can_be_taken(wide_file, layers):
+def test_the_backbone_alone_can_be_loaded(wide_file, layers):
   params, report = load(wide_file, only_backbone=True)
   assert len(report.loaded) == 28
   assert "category_stage/fc6/kernel" in report.initialised
-  assert "category_stage/fc6/kernel" in report.left_over
-  assert "fc8/0" in report.left_over
+  assert "category_stage/fc6/kernel" in report.unused
+  assert "fc8/0" in report.unused
   np.testing.assert_array_equal(params["features"]["conv5_3"]["bias"], layers["conv5_3"][1])
 
 
-def test_dense_layers_of_nan_are_refused(tmp_path, layers):
+def test_dense_layers_of_nan_are_rejected(tmp_path, layers):
   # torchvision's IMAGENET1K_FEATURES.
   hollow = layers | {"fc6": (np.full_like(layers["fc6"][0], np.nan), layers["fc6"][1])}
   vgg_files.write_safetensors(tmp_path / "x", hollow)
-  refused(tmp_path / "x", "classifier.0.weight has values that are not finite.* IMAGENET1K_V1")
+  rejects(tmp_path / "x", "classifier.0.weight has values that are not finite.* IMAGENET1K_V1")
 
 
-def test_a_dense_layer_without_bias_is_told(tmp_path, layers):
+def test_a_dense_layer_without_bias_is_reported(tmp_path, layers):
   arrays = vgg_files.torch_arrays(layers)
   del arrays["classifier.3.bias"]
   save_file(arrays, tmp_path / "x")
-  refused(tmp_path / "x", r"has classifier.3.weight \(torchvision\) but lacks classifier.3.bias")
+  rejects(tmp_path / "x", r"has classifier.3.weight \(torchvision\) but lacks classifier.3.bias")
 
 
 def test_the_oxford_weights_are_read(shared_dir):
   _, report = load(shared_dir / "weights" / "vgg16_imagenet_conv.npz")
   assert len(report.loaded) == 28
   file = weights.open_file(shared_dir / "weights" / "vgg16_imagenet_conv.npz")
-  kernel = weights.find_source(file, MODEL).arrays["features/conv1_1/kernel"].read()
+  kernel = weights.match_file(file, MODEL).arrays["features/conv1_1/kernel"].read()
   # Known: the first weight of the first filter, for blue.
   assert kernel[0, 0, 0, 0] == pytest.approx(0.42947057)

@@ -1,4 +1,4 @@
-"""Caffe's protobuf files: both forms of layers, packed or not, and what a damaged one says."""
+"""Caffe's protobuf files: both forms of layers, packed or not, and errors of damaged ones."""
 
 import numpy as np
 import pytest
@@ -67,14 +67,14 @@ def test_shapes_lose_the_ones_of_2014(shape, plain):
   assert plain_shape(shape) == plain
 
 
-def test_a_file_cut_short_is_told(tmp_path):
+def test_a_truncated_file_is_reported(tmp_path):
   whole = make_net(make_layers()).SerializeToString()
   for length in (len(whole) - 1, len(whole) // 2, 40):
-    with pytest.raises(ValueError, match=r"x cannot be read as .caffemodel: .* cut short"):
+    with pytest.raises(ValueError, match=r"x cannot be read as .caffemodel: .* truncated"):
       open_file(write(tmp_path / "x", whole[:length]))
 
 
-def test_a_file_that_shrinks_after_it_was_opened_is_told(tmp_path):
+def test_a_file_that_shrinks_after_it_was_opened_is_reported(tmp_path):
   path = write(tmp_path / "x", make_net(make_layers()))
   array = open_file(path).arrays["scale/0"]
   path.write_bytes(path.read_bytes()[:-12])
@@ -82,27 +82,27 @@ def test_a_file_that_shrinks_after_it_was_opened_is_told(tmp_path):
     array.read()
 
 
-def test_numbers_that_do_not_fill_their_shape_are_told(tmp_path):
+def test_numbers_that_do_not_fill_their_shape_are_reported(tmp_path):
   net = make_net(make_layers())
   net.layer[2].blobs[0].data.pop()
   with pytest.raises(ValueError, match=r"fc/0 has shape \(7, 60\) but 419 numbers"):
     open_file(write(tmp_path / "x", net))
 
 
-def test_two_layers_of_one_name_are_told(tmp_path):
+def test_two_layers_of_one_name_are_reported(tmp_path):
   net = make_net({"conv": (np.zeros(1),), "fc": (np.zeros(1),)})
   net.layer[2].name = "conv"
   with pytest.raises(ValueError, match="two layers called conv"):
     open_file(write(tmp_path / "x", net))
 
 
-def test_layers_of_before_2014_are_told(tmp_path):
+def test_layers_of_before_2014_are_reported(tmp_path):
   net = caffe_message("NetParameter")(name="old")
   net.layers.add().layer.name = "conv"
   with pytest.raises(ValueError, match="before 2014: .* upgrade_net_proto_binary"):
     open_file(write(tmp_path / "x", net))
 
 
-def test_a_net_without_arrays_is_told(tmp_path):
+def test_a_net_without_arrays_is_reported(tmp_path):
   with pytest.raises(ValueError, match=r"x \(caffemodel\) holds no array"):
     open_file(write(tmp_path / "x", make_net({})))

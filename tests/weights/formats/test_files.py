@@ -1,4 +1,4 @@
-"""Files of weights are known by their content; what is none, or is damaged, is told."""
+"""Weight files are recognised by their content; other and damaged files are reported."""
 
 import builtins
 import pickle
@@ -64,15 +64,15 @@ def test_the_content_says_what_a_file_is(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("share", [0.5, 0.95])
-def test_a_file_cut_short_is_told(tmp_path, kind, share):
+def test_a_truncated_file_is_reported(tmp_path, kind, share):
   path = tmp_path / "cut"
   WRITERS[kind](path)
   path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
-  with pytest.raises(ValueError, match="cut (cannot be read|begins as|holds .* cut short)"):
+  with pytest.raises(ValueError, match="cut (cannot be read|begins as|holds .* truncated)"):
     open_file(path)
 
 
-def test_a_damaged_array_is_told(tmp_path):
+def test_a_damaged_array_is_reported(tmp_path):
   path = tmp_path / "x"
   # Large enough for its end not to be read with its header.
   np.savez(tmp_path / "x.npz", one=np.ones(100_000, np.float32))
@@ -94,15 +94,15 @@ def test_other_dtypes_become_float32(tmp_path, dtype):
 
 @pytest.mark.parametrize("content, message", [
     (b"", "x is empty"),
-    (b"no weights at all, but some text", "x is no file of weights: it begins with b'no weights"),
-    (b"\n<html>\n<head><title>Sign in</title>", "x is no file of weights"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "x is no file of weights"),
-    (b"\x93NUMPY\x01\x00v\x00", "x is no file of weights"),
+    (b"no weights at all, but some text", "x is not a weight file: it begins with b'no weights"),
+    (b"\n<html>\n<head><title>Sign in</title>", "x is not a weight file"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "x is not a weight file"),
+    (b"\x93NUMPY\x01\x00v\x00", "x is not a weight file"),
     (b"PK\x03\x04broken", "x begins as .npz and .pth files do, but cannot be read"),
     (b"\x89HDF\r\n\x1a\nbroken", "x cannot be read as HDF5"),
     (b"\x05\x00\x00\x00\x00\x00\x00\x00{brok", "x cannot be read as safetensors"),
-    (pickle.dumps({"a": np.zeros(3)}), "x is a pickle, which may run any code")])
-def test_other_files_are_refused(tmp_path, content, message):
+    (pickle.dumps({"a": np.zeros(3)}), "x is a pickle, which could run any code")])
+def test_other_files_are_rejected(tmp_path, content, message):
   (tmp_path / "x").write_bytes(content)
   with pytest.raises(ValueError, match=message):
     open_file(tmp_path / "x")
@@ -111,7 +111,7 @@ def test_other_files_are_refused(tmp_path, content, message):
 def test_missing_files_and_folders_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match="none.npz: no such file"):
     open_file(tmp_path / "none.npz")
-  with pytest.raises(FileNotFoundError, match="is a folder: name the file"):
+  with pytest.raises(FileNotFoundError, match="is a folder: give the weight file"):
     open_file(tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_checkpoints_of_pytorch_are_unwrapped(tmp_path):
   assert file.metadata == {"n": "5"}
 
 
-def test_a_lone_tensor_and_a_program_are_refused(tmp_path):
+def test_a_lone_tensor_and_a_program_are_rejected(tmp_path):
   torch = pytest.importorskip("torch", reason="PyTorch is not installed")
   write_torch(tmp_path / "x", content=[torch.ones(2)])
   with pytest.raises(ValueError, match="x holds one list, not a state dict"):
@@ -172,11 +172,11 @@ def test_without_pytorch_its_files_are_named(tmp_path, monkeypatch):
     return import_module(name, *arguments)
 
   monkeypatch.setattr(builtins, "__import__", import_all_but_torch)
-  with pytest.raises(ValueError, match="x is a file of PyTorch, which is not installed: pip inst"):
+  with pytest.raises(ValueError, match="x is a PyTorch file, but PyTorch is not installed: pip"):
     open_file(tmp_path / "x")
 
 
-def test_entries_of_pytorch_without_a_name_are_told_not_read(tmp_path):
+def test_entries_of_pytorch_without_a_name_are_reported_not_read(tmp_path):
   torch = pytest.importorskip("torch", reason="needs PyTorch: pip install mnc_jax[parity]")
   torch.save({"a.weight": torch.ones(2), 3: torch.zeros(1)}, tmp_path / "x")
   file = open_file(tmp_path / "x")

@@ -1,4 +1,4 @@
-"""Files of weights that lie about size, type and place: each was read as valid before."""
+"""Malformed weight files: wrong sizes, types and offsets; each was once read as valid."""
 
 import io
 import zipfile
@@ -12,8 +12,8 @@ from mnc_jax.weights import open_file, read_categories
 from mnc_jax.weights.formats.lazy import MOST_NUMBERS, lazy_array
 
 
-def test_an_entry_of_npz_with_more_behind_its_array_is_refused(tmp_path):
-  # Neither the rest nor the checksum was looked at.
+def test_an_entry_of_npz_with_more_behind_its_array_is_rejected(tmp_path):
+  # Neither the rest nor the checksum was checked.
   head = io.BytesIO()
   np.save(head, np.ones(3, np.float32))
   with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -22,27 +22,27 @@ def test_an_entry_of_npz_with_more_behind_its_array_is_refused(tmp_path):
     open_file(tmp_path / "x")
 
 
-def test_entries_that_are_not_packed_as_numpy_does_are_refused(tmp_path):
+def test_entries_that_are_not_compressed_as_numpy_does_are_rejected(tmp_path):
   with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_BZIP2) as archive:
     archive.writestr("a.npy", bytes(10**8))
-  with pytest.raises(ValueError, match="a.npy is packed in a way that numpy does not write"):
+  with pytest.raises(ValueError, match="a.npy is compressed in a way that numpy does not write"):
     open_file(tmp_path / "x")
 
 
-def test_numbers_that_lie_in_another_file_are_refused(tmp_path):
+def test_numbers_that_are_stored_in_another_file_are_rejected(tmp_path):
   (tmp_path / "secret").write_bytes(bytes(range(40)))
   with h5py.File(tmp_path / "x", "w") as file:
     file.create_dataset("a", (10,), "f4", external=[(str(tmp_path / "secret"), 0, 40)])
-  with pytest.raises(ValueError, match="x cannot be read as HDF5: a lies in another file"):
+  with pytest.raises(ValueError, match="x cannot be read as HDF5: a is stored in another file"):
     open_file(tmp_path / "x")
 
 
-def test_virtual_arrays_are_refused(tmp_path):
+def test_virtual_arrays_are_rejected(tmp_path):
   layout = h5py.VirtualLayout((4,), "f4")
   layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "b", (4,))
   with h5py.File(tmp_path / "x", "w") as file:
     file.create_virtual_dataset("a", layout)
-  with pytest.raises(ValueError, match="a lies in another file"):
+  with pytest.raises(ValueError, match="a is stored in another file"):
     open_file(tmp_path / "x")
 
 
@@ -56,24 +56,24 @@ def test_a_packed_array_of_terabytes_is_not_unpacked(tmp_path):
 @pytest.mark.parametrize(("array", "found"), [
     (np.array(["1.5", "2"]), "<U3"), (np.array([1 + 2j]), "complex128"),
     (np.array([True]), "bool"), (np.array(["2020-01-01"], "M8[D]"), "datetime64")])
-def test_what_is_no_real_number_is_refused(array, found):
+def test_what_is_no_real_number_is_rejected(array, found):
   with pytest.raises(ValueError, match=f"f: a cannot be read: it holds {found}"):
     lazy_array("f", "a", array.shape, lambda: array).read()
 
 
-def test_an_array_of_another_shape_than_told_is_refused():
-  with pytest.raises(ValueError, match=r"has shape \(2,\), but was to have \(3,\)"):
+def test_an_array_of_another_shape_than_claimed_is_rejected():
+  with pytest.raises(ValueError, match=r"has shape \(2,\), but the file says \(3,\)"):
     lazy_array("f", "a", (3,), lambda: np.ones(2)).read()
 
 
 @pytest.mark.parametrize(("names", "ids", "message"), [
     ('["a", "a"]', "[1, 2]", "category_names has an entry twice"),
     ('["a", "b"]', "[1, 1]", "category_ids has an entry twice"),
-    ('"ab"', "[1, 2]", "category_names is no list of str"),  # Were two names.
-    ('["a", "b"]', "[1, 2.5]", "category_ids is no list of int"),
-    ('["a", "b"]', '["1", true]', "category_ids is no list of int"),
+    ('"ab"', "[1, 2]", "category_names is not a list of str"),  # Were two names.
+    ('["a", "b"]', "[1, 2.5]", "category_ids is not a list of int"),
+    ('["a", "b"]', '["1", true]', "category_ids is not a list of int"),
     ("[" * 100_000, "[1]", "nested too deep")])
-def test_categories_that_lie_are_refused(names, ids, message):
+def test_malformed_categories_are_rejected(names, ids, message):
   with pytest.raises(ValueError, match=message):
     read_categories({"category_names": names, "category_ids": ids}, "f")
 

@@ -61,5 +61,5 @@ def test_an_array_of_no_numbers(tmp_path):
 def test_zero_is_the_number_of_no_field(tmp_path):
   path = tmp_path / "net.caffemodel"
   path.write_bytes(b"\x0a\x03net" + b"\x00\x01")
-  with pytest.raises(ValueError, match="byte 5 begins no field of protobuf"):
+  with pytest.raises(ValueError, match="byte 5 does not begin a field of protobuf"):
     read_caffemodel(path)

@@ -1,5 +1,6 @@
-"""What a file of weights offers to the model, and how kernels of other libraries become ours."""
+"""Arrays of a weight file matched to our parameters, with kernels in our layout."""
 
+from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
@@ -15,25 +16,25 @@ UNIT_MEAN_RGB = (0.485, 0.456, 0.406)
 UNIT_STD_RGB = (0.229, 0.224, 0.225)
 
 
-class Source(NamedTuple):
-  """The arrays of a file that have a place in the model.
+class MatchedWeights(NamedTuple):
+  """The arrays of a file by the paths of our parameters.
 
   Attributes:
-    kind: what it is, for the user: "VGG-16 (torchvision)".
-    arrays: {path in the parameter tree, like "features/conv1_1/kernel": `Lazy`}, read as the
-      model holds them. The same `Lazy` at two paths is read once.
-    left_over: names in the file that have no place in the model.
-    whole_stages: the file has all arrays of each stage of which it has one, as a saved model
-      does; if one is missing, that is a fault.
+    kind: what the file holds, for messages: "VGG-16 (torchvision)".
+    arrays: {path in the parameter tree, like "features/conv1_1/kernel": `Lazy`}, read in our
+      layout. The same `Lazy` at two paths is read once.
+    unused: names of the other arrays in the file.
+    whole_stages: the file must have all arrays of each stage of which it has one, as a saved
+      model does.
   """
   kind: str
-  arrays: dict
-  left_over: tuple
+  arrays: dict[str, Lazy]
+  unused: tuple[str, ...]
   whole_stages: bool = False
 
 
-def constant(values) -> Lazy:
-  """Returns `values`, numbers that are in no file, as an array of one."""
+def constant(values: Sequence[float]) -> Lazy:
+  """Returns `values` as an array that needs no file."""
   return Lazy(np.shape(values), lambda: np.asarray(values, np.float32))
 
 
@@ -52,11 +53,11 @@ def dense(lazy: Lazy) -> Lazy:
 
 
 def dense_on_map(lazy: Lazy, channels: int) -> Lazy:
-  """Turns the kernel of a dense layer on a flattened map, channels first there, last here.
+  """Converts the kernel of a dense layer on a flattened map from channels first to last.
 
   Args:
     lazy: [out, channels * height * width] (Caffe, PyTorch), or [out, channels, height, width].
-    channels: of the map; they must divide the inputs by the time it is read.
+    channels: of the map; if they do not divide the inputs, reading raises.
 
   Returns:
     [height * width * channels, out].
@@ -75,12 +76,13 @@ def blue_first(lazy: Lazy) -> Lazy:
   return Lazy(lazy.shape, lambda: np.ascontiguousarray(lazy.read()[:, :, ::-1]))
 
 
-def pixel_parameters(mean_bgr, *, scale_bgr=(1.0, 1.0, 1.0)) -> dict:
-  """Returns the `mean_bgr` that is taken off pixels of 0 ... 255, and the `scale_bgr` after it."""
+def pixel_parameters(mean_bgr: Sequence[float], *, scale_bgr: Sequence[float] = (1.0, 1.0, 1.0)
+                     ) -> dict[str, Lazy]:
+  """Returns the parameters of (pixel - `mean_bgr`) * `scale_bgr`, pixels being 0 ... 255."""
   return {"features/pixel_mean": constant(mean_bgr), "features/pixel_scale": constant(scale_bgr)}
 
 
-def pixel_parameters_of_unit_rgb() -> dict:
+def pixel_parameters_of_unit_rgb() -> dict[str, Lazy]:
   """Returns those of torchvision and timm, (x / 255 - mean) / std = (x - 255 mean) / (255 std)."""
   return pixel_parameters(tuple(255 * mean for mean in UNIT_MEAN_RGB[::-1]),
                           scale_bgr=tuple(1 / (255 * std) for std in UNIT_STD_RGB[::-1]))
