@@ -10,10 +10,11 @@ import numpy as np
 from benchmarks.model import process_peak
 from mnc_jax import parallel
 from mnc_jax.cli.evaluate import predict_all
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.config import Config
 from mnc_jax.data import Source, make_ground_truth
 from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, Drawing, draw_image
-from mnc_jax.data.records import encode_mask, make_annotation
+from mnc_jax.data.records import make_annotation
 from mnc_jax.evaluation.metrics.scoring import PROTOCOLS, score_results
 from mnc_jax.evaluation.predict_split import make_predict_and_count
 from mnc_jax.training.trained_model import load

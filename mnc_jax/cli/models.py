@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mnc_jax.cli.commands import TrainedModel
 from mnc_jax.cli.parse import UsageError, usage_errors
-from mnc_jax.coco.categories import first_difference
+from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides
 from mnc_jax.training.trained_model import Model, load
@@ -41,11 +41,8 @@ def load_models(options: TrainedModel, override: Callable[[Config], Config]) -> 
 def _check_member(path, model, first_path, first):
   """Rejects a model whose candidates mean something else, or that needs other pixels."""
   where = f"{path} cannot join {first_path} in an ensemble"
-  if model.category_names != first.category_names:
-    theirs, ours = first_difference(model.category_names, first.category_names)
-    raise ValueError(
-        f"{where}: it has {len(model.category_names)} categories and the first model "
-        f"{len(first.category_names)}; the first difference is {theirs!r} instead of {ours!r}")
+  check_same_categories(model.category_names, first.category_names, first=f"{where}: it",
+                        second=str(first_path))
   for section, field in (("model", "mask_size"), ("data", "stretch_contrast")):
     theirs, ours = (getattr(getattr(one.config, section), field) for one in (model, first))
     if theirs != ours:

@@ -3,7 +3,7 @@
 import json
 
 from mnc_jax.cli.commands import Score
-from mnc_jax.evaluation.metrics.files import read_files
+from mnc_jax.evaluation.metrics.records import read_files
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_table
 

@@ -1,8 +1,11 @@
-"""COCO's three spellings of a mask, checked: polygons, uncompressed and compressed RLE.
+"""Masks in COCO's three formats: polygons, uncompressed RLE, and compressed RLE with text counts.
 
-pycocotools trusts what it is given: lengths that do not fit the image would be read past
-their end, and a polygon of two points would be taken for a box.
+pycocotools does not check its input: lengths that do not fit the image would be read past their
+end, and a polygon of two points would be taken for a box.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -13,18 +16,55 @@ _FARTHEST = 1e6  # Pixels.
 # in 32 bits. Larger pictures are cut into tiles (11 600 x 11 600 still pass).
 MOST_PIXELS = 2 ** 27
 # Pixels, of all polygons of a mask. The rasteriser takes about 100 bytes of memory for each, and
-# does not ask whether it got them.
+# does not check that it got them.
 _LONGEST_OUTLINE = 2 ** 22
+# Of all masks of an image, a byte each and once more while they are transposed: a few hundred bytes
+# of run lengths can claim terabytes. 375 instances of 12 megapixels each are below it.
+_MOST_MASK_PIXELS = 2 ** 32
+
+Rle = dict[str, Any]  # {"size": [height, width], "counts": text}.
 
 
-def read_segmentation(segmentation, height: int, width: int):
-  """Returns the mask as compressed RLE, its counts as text.
+def encode_mask(mask: np.ndarray) -> Rle:
+  """Returns the RLE of a [h, w] mask of zeros and ones."""
+  return encode_masks(np.asarray(mask)[None])[0]
+
+
+def encode_masks(masks: np.ndarray) -> list[Rle]:
+  """Returns the RLE of each of [n, h, w] masks of zeros and ones."""
+  columns = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
+  return [_with_text(rle) for rle in mask_api.encode(columns)]
+
+
+def encode_runs(lengths: Sequence[int], height: int, width: int) -> Rle:
+  """Returns the RLE of runs down the columns, of zeros and ones in turn; zeros come first."""
+  uncompressed: Any = {"size": [height, width], "counts": lengths}
+  return _with_text(mask_api.frPyObjects(uncompressed, height, width))
+
+
+def decode_masks(rles: list[Rle], size: tuple[int, int]) -> np.ndarray:
+  """Returns [n, h, w] uint8 masks of `rles` that all have the same (h, w) `size`.
+
+  Raises:
+    ValueError: if they have more pixels together than `_MOST_MASK_PIXELS`.
+  """
+  if not rles:
+    return np.zeros((0, *size), np.uint8)
+  if len(rles) * int(size[0]) * int(size[1]) > _MOST_MASK_PIXELS:
+    raise ValueError(f"{len(rles)} masks of {size[0]} x {size[1]} pixels are more than "
+                     f"{_MOST_MASK_PIXELS} pixels together: cut the image into tiles")
+  encoded: Any = rles
+  return np.ascontiguousarray(mask_api.decode(encoded).transpose(2, 0, 1))
+
+
+def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
+  """Returns the RLE of a mask in any of COCO's formats.
 
   Args:
     segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, or a dict of `size` (height,
       width) and `counts`, a list of lengths or the compressed text.
     height: rows of the image.
-    width: columns of the image. What a polygon has outside is cut off.
+    width: columns of the image. Polygons are clipped to the image.
 
   Raises:
     ValueError: if it is neither, or RLE does not fit the image.
@@ -32,13 +72,16 @@ def read_segmentation(segmentation, height: int, width: int):
   if height * width > MOST_PIXELS:
     raise ValueError(f"its image has {height} x {width} pixels, more than {MOST_PIXELS}")
   if isinstance(segmentation, dict):
-    rle = _read_rle(segmentation, height, width)
-  elif isinstance(segmentation, list):
-    rle = _draw_polygons(segmentation, height, width)
-  else:
-    raise ValueError(f"segmentation is a {type(segmentation).__name__}: neither polygons nor RLE")
+    return _read_rle(segmentation, height, width)
+  if isinstance(segmentation, list):
+    return _draw_polygons(segmentation, height, width)
+  raise ValueError(f"segmentation {segmentation!r:.60} is neither a list of polygons nor RLE")
+
+
+def _with_text(rle):
+  """Returns an RLE of pycocotools with counts that `json` can write."""
   counts = rle["counts"]
-  return {"size": [height, width],
+  return {"size": [int(side) for side in rle["size"]],
           "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
 
 
@@ -51,13 +94,12 @@ def _draw_polygons(polygons, height, width):
   # Two points enclose nothing.
   outlines = [polygon for polygon in checked if len(polygon) >= 6]
   if not outlines:
-    return mask_api.frPyObjects({"size": [height, width], "counts": [height * width]},
-                                height, width)
-  return mask_api.merge(mask_api.frPyObjects(outlines, height, width))
+    return encode_runs([height * width], height, width)
+  return _with_text(mask_api.merge(mask_api.frPyObjects(outlines, height, width)))
 
 
 def _outline_length(polygon):
-  """Returns the steps that the rasteriser takes along a polygon, in pixels."""
+  """Returns the number of steps that the rasteriser takes along a polygon, in pixels."""
   points = np.reshape(polygon, (-1, 2))
   return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1, initial=0).sum()
 
@@ -94,9 +136,8 @@ def _read_rle(segmentation, height, width):
     raise ValueError(f"segmentation has counts for {lengths.sum()} pixels, its image "
                      f"{height * width}")
   if isinstance(counts, list) or not lengths[1:].all():
-    return mask_api.frPyObjects(
-        {"size": [height, width], "counts": _join_runs(lengths)}, height, width)
-  return {"counts": counts}
+    return encode_runs(_join_runs(lengths), height, width)
+  return _with_text({"size": size, "counts": counts})
 
 
 def _join_runs(lengths):
@@ -106,8 +147,8 @@ def _join_runs(lengths):
   with itself is 0.
   """
   joined = [0]
-  for place, length in enumerate(lengths.tolist()):
-    if length and place % 2 == len(joined) % 2:
+  for index, length in enumerate(lengths.tolist()):
+    if length and index % 2 == len(joined) % 2:
       joined.append(length)
     else:
       joined[-1] += length

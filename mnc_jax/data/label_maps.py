@@ -3,9 +3,8 @@
 import pathlib
 
 import numpy as np
-from pycocotools import mask as mask_api
 
-from mnc_jax.coco.rle import MOST_PIXELS
+from mnc_jax.coco.rle import MOST_PIXELS, encode_runs
 from mnc_jax.data.images import claimed_pixels, open_by_pillow, read_file
 
 # 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
@@ -83,5 +82,4 @@ def _encode_runs(runs, size):
   lengths = np.diff(bounds).tolist()
   if not lengths[-1]:
     lengths.pop()
-  rle = mask_api.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
-  return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+  return encode_runs(lengths, height, width)

@@ -9,7 +9,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-from mnc_jax.data.faults import Fault, Report
+from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data.images import read_image
 from mnc_jax.data.records import Annotation, BrokenImageError
 
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
   """
   image_id: int
   file_name: str
-  read: Callable[[Report], Content]
+  read: Callable[[FaultReport], Content]
 
 
 class Listing(NamedTuple):
@@ -102,7 +102,7 @@ def split_names(names: Sequence[str]) -> dict[str, list[str]]:
           VALIDATION: [name for name in names if name in held_out]}
 
 
-def read_lists(train: pathlib.Path, validation: pathlib.Path, report: Report):
+def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport):
   """Returns the names by split that the files `train` and `validation` list, one a line.
 
   Empty lines do not count. A name that is none, or whose id was given before in either list,

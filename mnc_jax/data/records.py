@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mnc_jax.coco.rle import decode_masks
+
 Annotation = dict[str, Any]
-# Of one image, a byte each and once more while they are turned: a few hundred bytes of run
-# lengths can claim terabytes. 375 instances of 12 megapixels each would still pass.
-_MOST_MASK_PIXELS = 2 ** 32
 
 
 class BrokenImageError(ValueError):
@@ -130,26 +129,6 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
 
 def _call_row(read, rows, index):
   return read(int(rows[index]))
-
-
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-  """Returns the COCO RLE of a [h, w] mask, its counts as text."""
-  rle = mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))
-  return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def decode_masks(rles: Sequence[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
-  """Returns [n, h, w] uint8 masks of `rles` that all have the same (h, w) `size`.
-
-  Raises:
-    ValueError: if they have more pixels together than `_MOST_MASK_PIXELS`.
-  """
-  if not rles:
-    return np.zeros((0, *size), np.uint8)
-  if len(rles) * int(size[0]) * int(size[1]) > _MOST_MASK_PIXELS:
-    raise ValueError(f"{len(rles)} masks of {size[0]} x {size[1]} pixels are more than "
-                     f"{_MOST_MASK_PIXELS} pixels together: cut the image into tiles")
-  return np.ascontiguousarray(mask_api.decode(list(rles)).transpose(2, 0, 1))
 
 
 def make_annotation(annotation_id: int, image_id: int, category_id: int, rle, crowd: bool):

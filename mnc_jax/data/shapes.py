@@ -3,13 +3,14 @@
 import functools
 import pathlib
 
-from mnc_jax.data.faults import Report
+from mnc_jax.coco.faults import FaultReport
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.data.images import encode_png
 from mnc_jax.data.listing import TRAIN, VALIDATION, Content, Entry, Listing
 from mnc_jax.data.prepared import index
 from mnc_jax.data.prepared.builder import prepare_set
 from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, draw_image
-from mnc_jax.data.records import Source, encode_mask, make_annotation
+from mnc_jax.data.records import Source, make_annotation
 
 NUM_TRAIN, NUM_VALIDATION = 8000, 200
 
@@ -18,7 +19,7 @@ _SPLITS = {TRAIN: (0, 0, NUM_TRAIN), VALIDATION: (1, 1_000_000, NUM_VALIDATION)}
 _MOST_SHAPES = 10  # More than any image has, so that annotation ids follow from image ids.
 
 
-def list_shapes(folder: pathlib.Path, report: Report) -> Listing:
+def list_shapes(folder: pathlib.Path, report: FaultReport) -> Listing:
   """Returns 8000 training and 200 validation images, not drawn yet; no `folder`, no `report`."""
   del folder, report  # Nothing is read.
   categories = [{"id": place, "name": name} for place, name in enumerate(CATEGORY_NAMES, 1)]

@@ -7,7 +7,7 @@ import jax
 from tqdm import tqdm
 
 from mnc_jax import parallel
-from mnc_jax.coco.categories import first_difference
+from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config
 from mnc_jax.data import evaluation_batches
 from mnc_jax.evaluation.results import instances_to_results, merge_shares
@@ -57,10 +57,8 @@ def predict_all(find, models, config: Config, source, *, beat=lambda: None) -> t
 
 
 def check_categories(category_names, source) -> None:
-  """Refuses a split of other categories than the model's."""
-  if tuple(source.category_names) != tuple(category_names):
-    ours, theirs = first_difference(category_names, source.category_names)
-    raise ValueError(
-        f"the model knows {len(category_names)} categories and {source.name} has "
-        f"{len(source.category_names)}, which differ from {ours!r} and {theirs!r} on: evaluate on "
-        "the set it was trained for (data.dataset, data.data_dir), or train on this one")
+  """Rejects a split of other categories than the model's."""
+  check_same_categories(
+      category_names, source.category_names, first="the model", second=source.name,
+      advice=": evaluate on the set it was trained for (data.dataset, data.data_dir), or train on "
+      "this one")

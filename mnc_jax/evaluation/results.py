@@ -6,8 +6,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from mnc_jax.coco.rle import encode_masks
 from mnc_jax.ops.masks import paste_masks
 from mnc_jax.structs import ImageInfo, Instances
 
@@ -98,17 +98,12 @@ def _paste_to_rles(masks, boxes, size, mask_threshold):
     count, missing = len(some), chunk - len(some)
     pasted = _paste_binary(np.pad(some, ((0, missing), (0, 0), (0, 0))),
                            np.pad(places, ((0, missing), (0, 0))), mask_threshold, *rounded)
-    rles += _encode(np.asarray(pasted)[:count, :size[0], :size[1]])
+    pasted = np.asarray(pasted)[:count, :size[0], :size[1]]
+    rles += [rle if mask.any() else None
+             for rle, mask in zip(encode_masks(pasted), pasted, strict=True)]
   return rles
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _paste_binary(masks, boxes, mask_threshold, height, width):
   return (paste_masks(masks, boxes, height, width) > mask_threshold).astype(jnp.uint8)
-
-
-def _encode(masks):
-  """Returns RLE for JSON of masks [n, height, width]; None for empty ones."""
-  rles = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))
-  return [{"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-          if mask.any() else None for mask, rle in zip(masks, rles, strict=True)]

@@ -8,6 +8,7 @@ from flax import traverse_util
 import jax
 import numpy as np
 
+from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
@@ -162,10 +163,8 @@ def _check_meaning(file, config, category_names):
   """
   saved = model_file.read_categories(file.metadata, file.path)
   if saved and category_names and len(saved[0]) == len(category_names):
-    for theirs, ours in zip(saved[0], category_names, strict=True):
-      if theirs != ours:
-        raise ValueError(f"{file.path} has the category {theirs!r} where the model has {ours!r}. "
-                         f"{_RESET_ADVICE}")
+    check_same_categories(saved[0], category_names, first=str(file.path), second="the model",
+                          advice=f". {_RESET_ADVICE}")
   if "config" in file.metadata:
     made = model_file.read_config(file.metadata, file.path).model
     check_same_meaning(made, config, file.path)

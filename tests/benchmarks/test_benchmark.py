@@ -15,8 +15,8 @@ from benchmarks import data as benchmark_data
 from benchmarks import evaluation as benchmark_evaluation
 from benchmarks import flops
 from benchmarks.timing import median_seconds
+from mnc_jax.coco.faults import raise_fault
 from mnc_jax.config import Config, InferenceConfig, ModelConfig, ProposalConfig, TrainConfig
-from mnc_jax.data.faults import refuse
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.data.readers.drawing import draw_image
 from mnc_jax.model.backbones import features
@@ -195,7 +195,7 @@ def test_data_counts_the_memory_of_its_workers():
 
 
 def test_drawn_photographs_are_as_large_as_real_ones(tmp_path):
-  coco = read_coco_file(benchmark_data.draw_set(tmp_path), refuse)
+  coco = read_coco_file(benchmark_data.draw_set(tmp_path), raise_fault)
   assert {len(found) for found in coco.annotations} == {7}
   bits = [8 * (tmp_path / image["file_name"]).stat().st_size / (image["height"] * image["width"])
           for image in coco.images]

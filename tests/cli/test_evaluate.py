@@ -101,10 +101,10 @@ def test_two_processes_score_as_one(run, monkeypatch):
 def test_other_categories_are_named_by_the_first_that_differs():
   source = make_source([(64, 64)])
   predict_split.check_categories(("cat", "dog"), source)
-  with pytest.raises(ValueError, match="knows 3 categories and toy has 2, which differ from 'cow' "
-                                       "and 'dog' on"):
+  with pytest.raises(ValueError, match="the model has 3 categories, toy has 2; number 2 is 'cow' "
+                                       "in the first and 'dog' in the second: evaluate on"):
     predict_split.check_categories(("cat", "cow", "dog"), source)
-  with pytest.raises(ValueError, match="from None and 'dog' on"):
+  with pytest.raises(ValueError, match="number 2 is missing in the first and 'dog'"):
     predict_split.check_categories(("cat",), source)
 
 

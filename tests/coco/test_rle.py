@@ -8,7 +8,7 @@ from mnc_jax.coco.rle import read_segmentation
 
 
 @pytest.mark.parametrize(("segmentation", "message"), [
-    (None, "NoneType: neither polygons nor RLE"),
+    (None, "segmentation None is neither a list of polygons nor RLE"),
     ([[1, 2, 3, 4, 5]], "x, y pairs"),
     ([["a", 2, 3, 4, 5, 6]], "not a list of numbers"),
     ([[1, 2, 3, 4, 5, float("inf")]], "not finite"),

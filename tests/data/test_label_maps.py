@@ -4,8 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mnc_jax.coco.rle import decode_masks, encode_mask
 from mnc_jax.data.label_maps import encode_labels, read_label_map
-from mnc_jax.data.records import decode_masks, encode_mask
 
 
 def test_labels_of_8_and_16_bits(tmp_path):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mnc_jax.data.faults import Fault, check_share, describe, refuse
+from mnc_jax.coco.faults import Fault, check_share, describe, raise_fault
 from mnc_jax.data.listing import check_image, read_lists, split_names, stable_id
 from mnc_jax.data.records import BrokenImageError
 
@@ -67,25 +67,25 @@ def test_bad_names_are_reported_by_line_and_left_out(tmp_path):
 
 
 def test_all_tiles_of_a_list_are_kept(tmp_path):
-  names = read_lists(*_lists(tmp_path, "1_12\n11_2\n112", "01\n1\n001"), refuse)
+  names = read_lists(*_lists(tmp_path, "1_12\n11_2\n112", "01\n1\n001"), raise_fault)
   assert names == {"train": ["1_12", "11_2", "112"], "validation": ["01", "1", "001"]}
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
   train, val = _lists(tmp_path, "", "b")
   train.write_bytes(b"\xef\xbb\xbfa\r\nc\r\n")
-  assert read_lists(train, val, refuse) == {"train": ["a", "c"], "validation": ["b"]}
+  assert read_lists(train, val, raise_fault) == {"train": ["a", "c"], "validation": ["b"]}
 
 
 def test_lists_that_name_nothing(tmp_path):
   train, val = _lists(tmp_path, "a\n", " \n")
   with pytest.raises(ValueError, match="val.txt names no image"):
-    read_lists(train, val, refuse)
+    read_lists(train, val, raise_fault)
   with pytest.raises(ValueError, match="cannot read list .*gone.txt: No such file"):
-    read_lists(train, tmp_path / "gone.txt", refuse)
+    read_lists(train, tmp_path / "gone.txt", raise_fault)
   val.write_bytes(b"\xff\xfe\x00")
   with pytest.raises(ValueError, match="val.txt is not text"):
-    read_lists(train, val, refuse)
+    read_lists(train, val, raise_fault)
 
 
 def test_images_must_be_whole_and_of_the_right_size(tmp_path):

@@ -3,9 +3,9 @@
 import pytest
 
 from helpers.toy_sets import coco_content, make_source
+from mnc_jax.coco.content import read_json
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_categories, load_source
-from mnc_jax.data.readers.coco_file import read_json
 from mnc_jax.data.records import restrict
 
 

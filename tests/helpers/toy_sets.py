@@ -4,7 +4,8 @@ import functools
 
 import numpy as np
 
-from mnc_jax.data.records import BrokenImageError, Source, encode_mask, make_annotation
+from mnc_jax.coco.rle import encode_mask
+from mnc_jax.data.records import BrokenImageError, Source, make_annotation
 
 
 def make_source(sizes, *, broken=(), instances=1):

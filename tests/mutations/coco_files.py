@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from helpers.toy_sets import coco_content
-from mnc_jax.data.faults import refuse
+from mnc_jax.coco.faults import raise_fault
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.data.readers.coco import list_coco, load_coco
-from mnc_jax.data.records import encode_mask
 from mutations.damage import damage_bytes, damage_json, spell_json
 from mutations.image_files import png_bomb
 from mutations.outcomes import Family, require
@@ -103,8 +103,8 @@ def read(folder):
   source = load_coco(folder / "instances.json", folder / "images")
   annotations = [source.read_annotations(place) for place in range(len(source))]
   records = [source[place] for place in range(len(source))]
-  listing = list_coco(folder, refuse)
-  contents = [entry.read(refuse) for entries in listing.splits.values() for entry in entries]
+  listing = list_coco(folder, raise_fault)
+  contents = [entry.read(raise_fault) for entries in listing.splits.values() for entry in entries]
   return source, annotations, records, contents
 
 

@@ -10,12 +10,12 @@ from pycocotools import mask as mask_api
 import pytest
 
 from helpers.tiny import override
-from mnc_jax.coco.rle import read_segmentation
+from mnc_jax.coco.rle import decode_masks, encode_mask, read_segmentation
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.data.images import decode_image, encode_png
 from mnc_jax.data.label_maps import encode_labels
-from mnc_jax.data.records import Record, decode_masks, encode_mask, make_annotation
+from mnc_jax.data.records import Record, make_annotation
 from mnc_jax.data.transforms import flip_example, resize_record, tight_boxes
 
 SIDES = st.integers(1, 24)

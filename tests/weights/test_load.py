@@ -220,7 +220,7 @@ def test_other_categories_of_the_same_number_are_rejected_unless_reset(tmp_path)
   load = lambda names, **options: weights.load_pretrained(
       shapes(), tmp_path / "x", config=CONFIG.model, category_names=names, **options)[1]
   assert load(("cat", "dog")).initialised == ()
-  with pytest.raises(ValueError, match="has the category 'dog' where the model has 'cow'"):
+  with pytest.raises(ValueError, match="the model has 2; number 2 is 'dog' in the first and 'cow'"):
     load(("cat", "cow"))
   assert len(load(("cat", "cow"), reset_categories=True).initialised) == 6
 

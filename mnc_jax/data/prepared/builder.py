@@ -11,7 +11,7 @@ import pathlib
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from mnc_jax.data.faults import Fault, Report, check_share, describe
+from mnc_jax.coco.faults import Fault, FaultReport, check_share, describe
 from mnc_jax.data.listing import Listing
 from mnc_jax.data.prepared import index
 
@@ -92,7 +92,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       self.info.metadata["skipped"] = [fault._asdict() for fault in self._faults]
 
 
-def prepare_set(name: str, list_images: Callable[[pathlib.Path, Report], Listing], source,
+def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing], source,
                 data_dir, *, allow_bad: bool = False) -> None:
   """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
 

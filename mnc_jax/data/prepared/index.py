@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mnc_jax.data.faults import Fault, count
+from mnc_jax.coco.faults import Fault, count
 from mnc_jax.data.images import decode_image
 from mnc_jax.data.listing import Content, Entry
 from mnc_jax.data.records import Source

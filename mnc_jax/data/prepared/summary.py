@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mnc_jax.data.faults import Fault, count, describe
+from mnc_jax.coco.faults import Fault, count, describe
 from mnc_jax.data.prepared.index import read_index
 
 

@@ -20,8 +20,9 @@ import warnings
 
 import numpy as np
 
+from mnc_jax.coco.categories import check_same_categories, with_ids
+from mnc_jax.coco.faults import Fault, FaultReport, raise_fault
 from mnc_jax.data import listing
-from mnc_jax.data.faults import Fault, Report, refuse
 from mnc_jax.data.images import read_image
 from mnc_jax.data.readers.coco_file import CocoFile, read_coco_file
 from mnc_jax.data.records import BrokenImageError, Source
@@ -45,7 +46,7 @@ def load_coco(annotations_path, images_dir) -> Source:
     ValueError: if the file is missing or not in COCO format, naming file, id and field.
       `BrokenImageError` later, when an image that cannot be read is asked for.
   """
-  coco = read_coco_file(pathlib.Path(annotations_path), refuse)
+  coco = read_coco_file(pathlib.Path(annotations_path), raise_fault)
   files = [pathlib.Path(images_dir, image["file_name"]) for image in coco.images]
   # One missing image is met when it is asked for; a wrong folder should be said at once.
   if files and not _holds_images(images_dir, coco):
@@ -96,11 +97,11 @@ def _warn_of_empty(coco):
   ids = coco.empty_ids
   if ids:
     first = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
-    warnings.warn(f"{coco.path}: left out {len(ids)} annotations with an empty box or mask: "
+    warnings.warn(f"{coco.path}: dropped {len(ids)} annotations with an empty box or mask: "
                   f"ids {first}", stacklevel=3)
 
 
-def list_coco(folder: pathlib.Path, report: Report) -> listing.Listing:
+def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
   """Returns what a folder in the layout above holds; faults of its entries go to `report`.
 
   Raises:
@@ -115,7 +116,8 @@ def list_coco(folder: pathlib.Path, report: Report) -> listing.Listing:
                    f"{coco.path}: annotation {annotation_id} has an empty box or mask"))
   first = next(iter(files.values()))
   for coco in files.values():
-    _check_categories(first, coco)
+    check_same_categories(_category_names(first), _category_names(coco), first=str(first.path),
+                          second=str(coco.path))
   splits = {split: _make_entries(folder, coco) for split, coco in files.items()}
   return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
                  splits if len(splits) > 1 else _split_entries(*splits.values()))
@@ -138,12 +140,8 @@ def _find_files(folder):
                    f"found: {names}")
 
 
-def _check_categories(one, other):
-  pairs = [{(row["id"], row["name"]) for row in coco.categories} for coco in (one, other)]
-  odd = sorted(pairs[0] ^ pairs[1])
-  if odd:
-    raise ValueError(f"{one.path} and {other.path} have different categories: {odd[0][1]!r} with "
-                     f"id {odd[0][0]} is only in one")
+def _category_names(coco):
+  return with_ids(*zip(*((row["name"], row["id"]) for row in coco.categories), strict=True))
 
 
 def _make_entries(folder, coco: CocoFile):

@@ -13,8 +13,8 @@ import itertools
 import os
 import pathlib
 
+from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
-from mnc_jax.data.faults import Fault, Report
 from mnc_jax.data.image_batch import IMAGE_SUFFIXES
 from mnc_jax.data.label_maps import encode_labels, read_label_map
 from mnc_jax.data.records import make_annotation
@@ -24,7 +24,7 @@ _CATEGORIES = [{"id": 1, "name": CATEGORY_NAMES[0]}]
 _LISTS = ("train.txt", "val.txt")
 
 
-def list_label_images(folder: pathlib.Path, report: Report) -> listing.Listing:
+def list_label_images(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
   """Returns what the folder holds; faults go to `report`.
 
   Images of the same name are reported, and names that are not UTF-8; with lists also their

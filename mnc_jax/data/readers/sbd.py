@@ -19,7 +19,7 @@ import pathlib
 
 import numpy as np
 
-from mnc_jax.data.faults import Fault, Report
+from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data.images import read_file
 from mnc_jax.data.label_maps import encode_labels, read_label_map
 from mnc_jax.data.listing import Content, Entry, Listing, check_image, read_lists, stable_id
@@ -37,7 +37,7 @@ _LARGEST = np.iinfo(np.int32).max
 _ROOTS = ("", "dataset", "benchmark_RELEASE/dataset", "VOC2012", "VOCdevkit/VOC2012")
 
 
-def list_sbd(folder: pathlib.Path, report: Report) -> Listing:
+def list_sbd(folder: pathlib.Path, report: FaultReport) -> Listing:
   """Returns what a folder in one of the two layouts holds; faults go to `report`.
 
   Lines of the lists that are no name of a file, and names that are given twice, are reported,

@@ -19,7 +19,7 @@ from mnc_jax.evaluation.metrics import coco
 _LOWEST_THRESHOLD = 0.5
 
 
-def average_precisions(ground_truth, results, *, width_ratio: float = 0.02) -> coco.Score:
+def average_precisions(ground_truth, results, *, width_ratio: float = 0.02) -> coco.CocoScore:
   """Returns the Boundary AP of masks; fields and errors are those of `coco.average_precisions`.
 
   Args:

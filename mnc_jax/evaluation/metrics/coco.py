@@ -23,7 +23,7 @@ NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl",
 NOTHING_TO_FIND = -1.0
 
 
-class Score(NamedTuple):
+class CocoScore(NamedTuple):
   """What `average_precisions` finds.
 
   Attributes:
@@ -37,7 +37,7 @@ class Score(NamedTuple):
 
 
 def average_precisions(ground_truth, results, *, kind: str = "segm",
-                       overlaps: Callable | None = None) -> Score:
+                       overlaps: Callable | None = None) -> CocoScore:
   """Scores results by COCO's protocol; of an image and category the best 100 count.
 
   Whether a result is small, medium or large goes by what is scored: its mask's pixels for
@@ -52,14 +52,14 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
       [G] crowd 0 or 1) -> [D, G].
 
   Returns:
-    A `Score`.
+    A `CocoScore`.
 
   Raises:
     ValueError: if a result names an unknown image or category, has a score that is not
       finite, no mask (or box), or a mask of another size than its image; or if there is no
       ground truth.
   """
-  check_records(ground_truth, results, kind)
+  check_records(ground_truth, results, kind=kind)
   with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress.
     evaluation = COCOeval(*_index(ground_truth, results, kind), iouType=kind)
     if overlaps is not None:
@@ -69,7 +69,7 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
   precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
   place = {category: k for k, category in enumerate(evaluation.params.catIds)}
   instances, _ = count_instances(ground_truth)
-  return Score(
+  return CocoScore(
       numbers=_summarize(precision, recall),
       categories={
           category["name"]: _summarize(precision[:, :, [k]], recall[:, [k]])

@@ -97,7 +97,7 @@ def classify_errors(ground_truth, results, *, iou_threshold=0.5, min_score=0.0) 
   if not LOCALISATION_IOU < iou_threshold <= 1:
     raise ValueError(f"the IoU threshold is {iou_threshold}; it must lie above "
                      f"{LOCALISATION_IOU} and be at most 1")
-  check_records(ground_truth, results, "segm", allow_empty=True)
+  check_records(ground_truth, results, kind="segm", allow_empty=True)
   images = {image["id"]: image for image in ground_truth["images"]}
   ground_truth, found = _by_image(ground_truth["annotations"]), _by_image(results)
   judged = [classify_image(image, ground_truth[key], found[key], iou_threshold=iou_threshold,

@@ -3,12 +3,7 @@
 from typing import Literal
 
 from mnc_jax.evaluation.metrics import boundary, coco, voc
-from mnc_jax.evaluation.metrics.records import (
-  check_ground_truth,
-  check_results,
-  count_instances,
-  kinds_of,
-)
+from mnc_jax.evaluation.metrics.records import check_records, count_instances, kinds_of
 
 PROTOCOLS = ("sds", "coco", "boundary")
 
@@ -42,8 +37,7 @@ def score_results(ground_truth, results, *,
   unknown = set(protocols) - set(PROTOCOLS)
   if unknown:
     raise ValueError(f"protocol {unknown.pop()!r} is not known: {', '.join(PROTOCOLS)}")
-  check_ground_truth(ground_truth)
-  check_results(results, ground_truth)
+  check_records(ground_truth, results)
   scores, twelve, kinds = {}, {}, kinds_of(results)
   if "sds" in protocols:
     scores |= _score_sds(ground_truth, results, "segm")

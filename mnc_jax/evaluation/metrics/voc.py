@@ -34,7 +34,7 @@ class ThresholdScore(NamedTuple):
   mean_ap_area: float
 
 
-class Score(NamedTuple):
+class VocScore(NamedTuple):
   """What `average_precisions` finds.
 
   Attributes:
@@ -50,7 +50,7 @@ class Score(NamedTuple):
 
 
 def average_precisions(ground_truth, results, *, kind: str = "segm",
-                       iou_thresholds=(0.5, 0.7)) -> Score:
+                       iou_thresholds=(0.5, 0.7)) -> VocScore:
   """Scores results against ground truth, both in COCO format.
 
   A result whose instance is already taken is a false positive (a duplicate). A result that
@@ -72,14 +72,14 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
     iou_thresholds: for each of them the score is told per category.
 
   Returns:
-    A `Score`.
+    A `VocScore`.
 
   Raises:
     ValueError: if a result names an unknown image or category, has a score that is not
       finite, no mask (or box), or a mask of another size than its image; or if there is no
       ground truth.
   """
-  check_records(ground_truth, results, kind)
+  check_records(ground_truth, results, kind=kind)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   images = {image["id"]: image for image in ground_truth["images"]}
   instances, left_out = count_instances(ground_truth)
@@ -89,7 +89,7 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
   named = {names[c]: found for c, found in matches.items()}
   def at(threshold):
     return _score_threshold(named, instances, threshold)
-  return Score(
+  return VocScore(
       thresholds={threshold: at(threshold) for threshold in iou_thresholds},
       ap_vol_11point=float(np.mean([at(t).mean_ap_11point for t in _VOLUME_THRESHOLDS])),
       instances=instances, left_out=left_out)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from mnc_jax.coco.categories import check_same_categories, with_ids
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
 from mnc_jax.training.checkpoint.manager import open_checkpoints
@@ -169,11 +170,10 @@ def _damage_told(manager, step):
 
 
 def _check_categories(categories, metadata, workdir):
-  asked = list(categories.category_names), [int(x) for x in categories.category_ids]
-  saved = metadata["category_names"], metadata["category_ids"]
-  if list(asked) != list(saved):
-    raise ValueError(f"{workdir} was trained on the categories {saved[0]} with ids {saved[1]}, but "
-                     f"the data set has {asked[0]} with ids {asked[1]}: use another --workdir")
+  check_same_categories(
+      with_ids(metadata["category_names"], metadata["category_ids"]),
+      with_ids(categories.category_names, categories.category_ids),
+      first=f"the model in {workdir}", second="the data set", advice=": use another --workdir")
 
 
 def _latest_step(manager, workdir):

@@ -14,13 +14,14 @@ import PIL.Image
 import pytest
 
 from helpers.toy_sets import coco_content
+from mnc_jax.coco.faults import Fault
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_source, make_ground_truth, prepare, set_folder, summarize
-from mnc_jax.data.faults import Fault
 from mnc_jax.data.listing import Content, Entry, Listing
 from mnc_jax.data.prepared import builder, index
 from mnc_jax.data.readers.coco import load_coco
-from mnc_jax.data.records import encode_mask, make_annotation
+from mnc_jax.data.records import make_annotation
 
 
 def _photograph(seed):

@@ -105,7 +105,8 @@ def test_different_categories(tmp_path):
     content = coco_content()
     content["categories"][0]["name"] = split
     _write(tmp_path / f"instances_{split}.json", content)
-  with pytest.raises(ValueError, match="different categories: 'train' with id 20 is only in one"):
+  with pytest.raises(ValueError, match=r"val.json has 2; number 2 is 'train \(id 20\)' in the "
+                                       r"first and 'val \(id 20\)' in the second"):
     list_coco(tmp_path, None)
 
 
@@ -134,15 +135,16 @@ def test_bad_items_are_reported_and_left_out(tmp_path):
   kept = [a["id"] for split in contents.values() for c in split for a in c.annotations]
   assert sorted(kept) == [1, 2, 3]
   assert [fault.message.removeprefix(f"{tmp_path / 'all.json'}: ") for fault in faults] == [
-      "image 30 has height 0 and width 16: integers from 1 on are needed, of at most 2**27 pixels",
-      "item 4 of 'images': id 9 stands there twice",
-      "image 31 has file_name 5: not text",
-      "item 3 of 'annotations': id 1 stands there twice",
-      "annotation 11 of image 4: category_id 77 is not in 'categories'",
-      "annotation 12 of image 99: image_id is not in 'images'",
+      "image 30: height 0 and width 16 are not integers of at least 1 with at most 134217728 "
+      "pixels",
+      "item 4 of 'images' (id 9): id 9 occurs twice",
+      "image 31: file_name 5 is not text",
+      "item 3 of 'annotations' (id 1): id 1 occurs twice",
+      "annotation 11 of image 4: category_id 77 is not in the file",
+      "annotation 12 of image 99: image_id 99 is not in the file",
       "annotation 13 of image 4: segmentation has counts for 10 pixels, its image 192",
-      "item 9 of 'annotations' (id 16) has no 'image_id'",
-      "item 10 of 'annotations' is not an object",
+      "item 9 of 'annotations' (id 16): no field 'image_id'",
+      "item 10 of 'annotations': 'nothing' is not an object",
       "annotation 14 has an empty box or mask",
       "annotation 15 has an empty box or mask"]
   assert [fault.item for fault in faults] == ["image"] * 3 + ["annotation"] * 8
@@ -157,14 +159,14 @@ def test_a_bad_id_takes_its_annotations_along(tmp_path):
   found, _, faults = read_listing(list_coco, tmp_path)
   assert sorted(e.image_id for entries in found.splits.values() for e in entries) == [2, 9]
   assert [fault.message.split(": ", 1)[1] for fault in faults] == [
-      "item 0 of 'images' has id -4: 0 ... 2**63 - 1 is needed",
-      f"annotation 2 of image {2 ** 70}: image_id is not in 'images'"]
+      "item 0 of 'images' (id -4): id -4 is not in 0 ... 2**63 - 1",
+      f"annotation 2 of image {2 ** 70}: image_id {2 ** 70} is not in the file"]
 
 
 def test_read_directly_the_first_of_them_is_an_error(tmp_path):
   _write(tmp_path / "all.json", _bad_content())
   _write_images(tmp_path, coco_content())
-  with pytest.raises(ValueError, match="image 30 has height 0"):
+  with pytest.raises(ValueError, match="image 30: height 0"):
     load_coco(tmp_path / "all.json", tmp_path)
 
 
@@ -172,7 +174,7 @@ def test_a_bad_category_is_an_error_also_in_preparation(tmp_path):
   content = coco_content()
   content["categories"].append({"id": 20, "name": "bush"})
   _write(tmp_path / "all.json", content)
-  with pytest.raises(ValueError, match="item 2 of 'categories': id 20 stands there twice"):
+  with pytest.raises(ValueError, match=r"item 2 of 'categories' \(id 20\): id 20 occurs twice"):
     list_coco(tmp_path, [].append)
 
 

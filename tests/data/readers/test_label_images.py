@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 
 from helpers.toy_sets import read_listing
+from mnc_jax.coco.rle import decode_masks
 from mnc_jax.data.readers.label_images import list_label_images
-from mnc_jax.data.records import decode_masks
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import scipy.io
 import scipy.sparse
 
 from helpers.toy_sets import read_listing
+from mnc_jax.coco.rle import decode_masks
 from mnc_jax.data.listing import stable_id
 from mnc_jax.data.readers.sbd import CATEGORY_NAMES, list_sbd
-from mnc_jax.data.records import decode_masks
 
 # Two instances, a third without pixels, and void.
 LABELS = np.array([[0, 1, 1, 255], [2, 2, 0, 255], [2, 0, 0, 1]], np.uint8)

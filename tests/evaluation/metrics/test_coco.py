@@ -95,16 +95,6 @@ def test_no_results_score_zero():
   assert score.numbers["AP"] == score.numbers["AR100"] == score.categories["cat"]["AP50"] == 0
 
 
-def test_text_ids_are_fine():
-  gt, results = make_ground_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)]
-  expected = coco.average_precisions(gt, results)
-  for record in [*gt["annotations"], *results]:
-    record["image_id"] = f"2007_{record['image_id']}"
-  for image in gt["images"]:
-    image["id"] = f"2007_{image['id']}"
-  assert coco.average_precisions(gt, results) == expected
-
-
 def test_nothing_is_printed_and_nothing_changed(capsys):
   gt, results = random_records(np.random.default_rng(0))
   before = copy.deepcopy((gt, results))

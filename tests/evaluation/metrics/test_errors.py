@@ -150,7 +150,7 @@ def test_unknown_images_are_refused():
   with pytest.raises(ValueError, match="result 0 of image 1 has no 'segmentation'"):
     errors.classify_errors(make_ground_truth(TWO), [
         {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}])
-  with pytest.raises(ValueError, match="annotations name 1 unknown category_id: 9"):
+  with pytest.raises(ValueError, match="annotation 0 of image 1: category_id 9 is not in the file"):
     errors.classify_errors(make_ground_truth([make_record(LEFT, category=9)]), [])
   with pytest.raises(ValueError, match="unknown image_id: 7"):
     errors.classify_errors(make_ground_truth([]), [make_record(LEFT, image=7, score=0.5)])

@@ -1,13 +1,14 @@
-"""Items of a data set that cannot be used: refused at once, or collected while preparing.
+"""Items of a data set that cannot be used: an error at the first, or collected and counted.
 
-Readers hand each bad item to a `Report` and go on without it. `refuse` makes them strict.
+Whoever checks items hands each bad one to a `FaultReport` and drops it. `raise_fault` is the
+report that stops at the first; `list.append` collects them.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 _LARGEST_SHARE = 0.01  # Of the images, or of the annotations, that may be bad.
-_SHOWN = 20  # Faults told in full; more are counted.
+_SHOWN = 20  # Faults listed in full; more are counted.
 
 
 class Fault(NamedTuple):
@@ -21,15 +22,11 @@ class Fault(NamedTuple):
   message: str
 
 
-Report = Callable[[Fault], None]
+FaultReport = Callable[[Fault], None]
 
 
-def refuse(fault: Fault) -> None:
-  """Makes a reader stop at its first fault.
-
-  Raises:
-    ValueError: with the message of the fault.
-  """
+def raise_fault(fault: Fault) -> None:
+  """Raises ValueError with the message of the fault."""
   raise ValueError(fault.message)
 
 
@@ -39,7 +36,7 @@ def count(faults: Sequence[Fault], item: str) -> int:
 
 
 def describe(messages: Sequence[str]) -> str:
-  """Returns a line for each of the first messages, and one that counts the others."""
+  """Returns one line per message for the first of them, and a line that counts the others."""
   lines = [f"  {message}" for message in messages[:_SHOWN]]
   if len(messages) > _SHOWN:
     lines.append(f"  ... and {len(messages) - _SHOWN} more")
@@ -51,8 +48,8 @@ def check_share(faults: Sequence[Fault], *, images: int, annotations: int) -> No
 
   Args:
     faults: of all splits together.
-    images: how many are sound.
-    annotations: how many are sound.
+    images: number of sound ones.
+    annotations: number of sound ones.
 
   Raises:
     ValueError: if more are bad, with the first faults.
@@ -63,4 +60,4 @@ def check_share(faults: Sequence[Fault], *, images: int, annotations: int) -> No
       raise ValueError(
           f"{bad} of {bad + sound} {item}s cannot be used, more than {_LARGEST_SHARE:.0%}:\n"
           f"{describe([fault.message for fault in faults])}\n"
-          "Correct them, or give --allow-bad to leave them out. Nothing was prepared.")
+          "Correct them, or skip them with --allow-bad. Nothing was prepared.")
