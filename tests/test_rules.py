@@ -25,7 +25,8 @@ BARE_LIBRARIES = {"jax", "flax", "optax", "chex", "numpy"}
 OPTIONAL_LIBRARIES = {"torch", "torchvision"}
 # Distributions whose import name differs, and those that only other libraries import.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "tensorflow_datasets": "tensorflow-datasets",
-                 "absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow"}
+                 "absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow",
+                 "jinja2": "Jinja2"}
 NEEDED_BY_OTHERS = {"jaxlib", "array_record", "importlib_resources"}
 
 

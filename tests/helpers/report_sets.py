@@ -32,10 +32,10 @@ def make_set():
       make_record(3, 1, (62, 78), score=0.6),                                       # Ignored.
       make_record(3, 1, (2, 20), score=0.2),                                        # Not shown.
       make_record(5, 2, MIDDLE, score=0.4)]                                         # Background.
-  ground_truth = {"images": images, "annotations": annotations,
-           "categories": [{"id": 1, "name": CAT}, {"id": 2, "name": DOG}, {"id": 3, "name": "x"}]}
+  ground_truth = {"images": images, "annotations": annotations, "categories": [
+      {"id": 1, "name": CAT}, {"id": 2, "name": DOG}, {"id": 3, "name": "x"}]}
   return ground_truth, results
 
 
-def read_image(place):
-  return np.random.default_rng(place).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+def read_image(index):
+  return np.random.default_rng(index).integers(0, 256, (*SIZE, 3)).astype(np.uint8)

@@ -1,25 +1,27 @@
-"""The two pictures of an image: ground truth and results, coloured by what became of them."""
+"""The two pictures of an image: ground truth and results, in the colours of their kinds."""
 
 import pathlib
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
+from mnc_jax.evaluation.metrics.errors import ImageErrors
 from mnc_jax.evaluation.metrics.geometry import read_shape
 from mnc_jax.evaluation.metrics.records import is_crowd
 from mnc_jax.evaluation.visualize import draw_instances
 
-# After the palette of Okabe and Ito, which most colour-blind people can tell apart.
+# After the palette of Okabe and Ito, which most colour-blind people can distinguish.
 KIND_COLORS = {
     "found": (0, 158, 115), "duplicate": (150, 110, 220), "confusion": (230, 159, 0),
     "localisation": (60, 150, 230), "background": (213, 80, 30), "missed": (225, 40, 130),
     "ignored": (130, 136, 145)}
 
-# More labels than this would hide the picture if they told more than a number.
+# Of more instances than this, labels are numbers alone: names would hide the picture.
 _MANY = 20
 _MAX_SIDE = 1024
 _QUALITY = 88
-_WHAT = ("ground truth", "results")
+_WHAT = ("ground_truth", "results")
 
 
 class Pictures(NamedTuple):
@@ -27,7 +29,7 @@ class Pictures(NamedTuple):
 
   Attributes:
     ground_truth: path of the annotations' picture from the page, with / between folders.
-    results: path of the results' picture, likewise.
+    results: path of the results' picture.
     width: pixels of both.
     height: pixels of both.
   """
@@ -38,27 +40,25 @@ class Pictures(NamedTuple):
 
 
 def remove_pictures(folder: pathlib.Path) -> None:
-  """Leaves `images/` in the folder of a page without the pictures of an older one."""
+  """Makes `images/` in the folder of a page, and removes the pictures of an older page."""
   (folder / "images").mkdir(parents=True, exist_ok=True)
   for what in _WHAT:
     for path in (folder / "images").glob(f"[0-9]*_{what}.jpg"):
       path.unlink()
 
 
-def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pictures:
-  """Draws and writes both pictures of an image.
+def write_pictures(folder: pathlib.Path, name: str, image: np.ndarray, errors: ImageErrors,
+                   names: dict) -> Pictures:
+  """Draws both pictures of an image, and writes them to `images/` in the folder of the page.
 
-  Numbers in the pictures count the annotations, and the results from the best on.
+  Annotations are numbered in their order, results from the best on.
 
   Args:
-    folder: of the page; the pictures go to `images/` in it.
-    name: of the files, without ending.
+    folder: of the page.
+    name: of the files, without what is in the picture and the suffix.
     image: [H, W, 3] uint8 RGB.
-    errors: `ImageErrors` of it.
+    errors: of the image.
     names: {category id: name}.
-
-  Returns:
-    Where the pictures are, and their size.
   """
   paths = [f"images/{name}_{what}.jpg" for what in _WHAT]
   drawings = [_draw_ground_truth(image, errors, names), _draw_results(image, errors, names)]
@@ -74,11 +74,11 @@ def write_pictures(folder: pathlib.Path, name: str, image, errors, names) -> Pic
 def _draw_ground_truth(image, errors, names):
   missed = {one.instance for one in errors.missed}
   colors, labels = [], []
-  for place, record in enumerate(errors.annotations):
+  for index, record in enumerate(errors.annotations):
     crowd, name = is_crowd(record), names[record["category_id"]]
-    kind = "ignored" if crowd else "missed" if place in missed else "found"
+    kind = "ignored" if crowd else "missed" if index in missed else "found"
     colors.append(KIND_COLORS[kind])
-    labels.append(f"{place + 1} {'crowd of ' if crowd else ''}{name}")
+    labels.append(f"{index + 1} {'crowd of ' if crowd else ''}{name}")
   return _draw(image, errors.annotations, errors, colors, labels)
 
 

@@ -1,5 +1,6 @@
-"""Writes the error browser into a folder: `index.html`, and its pictures in `images/`."""
+"""Writes the error browser: `index.html`, and its pictures in `images/`."""
 
+from collections.abc import Callable
 import pathlib
 
 import numpy as np
@@ -13,42 +14,42 @@ from mnc_jax.evaluation.report.pictures import remove_pictures, write_pictures
 _GREY = 160
 
 
-def write_report(folder, ground_truth, results, read_image, *, title="Error report", scores=None,
-                 category_scores=None, max_images=100, iou_threshold=0.5, min_score=0.3):
+def write_report(folder, ground_truth: dict, results: list, read_image: Callable | None, *,
+                 title: str = "Error report", scores: dict | None = None,
+                 category_scores: dict | None = None, max_images: int = 100,
+                 iou_threshold: float = 0.5, min_score: float = 0.3) -> pathlib.Path:
   """Writes a page of the worst images that any browser opens from the disk, without a server.
 
-  Kinds of errors, and which images are the worst, are those of `metrics.errors`.
+  Kinds of errors and the cost of an image are those of `metrics.errors`.
 
   Args:
-    folder: where `index.html` and `images/` go; made if absent, an older report is replaced,
-      its pictures included.
+    folder: of `index.html` and `images/`; made if absent. An older report is replaced.
     ground_truth: dict with `images`, `annotations`, `categories`, in COCO format.
     results: list of {image_id, category_id, score, segmentation: RLE}.
-    read_image: place in `ground_truth["images"]` -> [H, W, 3] uint8 RGB; None if only the records
-      are at hand: then masks are drawn on grey.
+    read_image: index in `ground_truth["images"]` -> [H, W, 3] uint8 RGB; None draws on grey.
     title: heading of the page.
     scores: {name: number} for the head of the page.
     category_scores: {column: {category name: number}} for the table of categories.
-    max_images: the page shows at most so many.
-    iou_threshold: from this mask IoU on a result finds an instance.
-    min_score: results below it count as not given; a model gives many that nobody would look at.
+    max_images: most images shown.
+    iou_threshold: mask IoU from which a result finds an instance.
+    min_score: results below it are ignored.
 
   Returns:
     The path of the page.
 
   Raises:
-    ValueError: for records that cannot be scored, or fewer than one image to be shown.
+    ValueError: for records that cannot be scored, or `max_images` below 1.
   """
   if max_images < 1:
-    raise ValueError(f"a report of {max_images} images was asked for; it needs at least 1")
+    raise ValueError(f"max_images is {max_images}: a report shows at least 1 image")
   judged = classify_errors(ground_truth, results, iou_threshold=iou_threshold, min_score=min_score)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-  places = {image["id"]: place for place, image in enumerate(ground_truth["images"])}
+  indices = {image["id"]: index for index, image in enumerate(ground_truth["images"])}
   folder = pathlib.Path(folder)
   remove_pictures(folder)
   cards = []
   for rank, errors in enumerate(tqdm(judged[:max_images], unit="image", desc="drawing"), 1):
-    image = _blank(errors.image) if read_image is None else read_image(places[errors.image["id"]])
+    image = _blank(errors.image) if read_image is None else read_image(indices[errors.image["id"]])
     pictures = write_pictures(folder, f"{rank:04d}", image, errors, names)
     cards.append(make_card(rank, errors, names, pictures, min_score))
   settings = Settings(title, names, iou_threshold, min_score, scores or {}, category_scores or {})

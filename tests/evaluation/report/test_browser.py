@@ -21,11 +21,11 @@ addEventListener("error", event => faults.push(String(event.message || event.tar
 for (const level of ["error", "warn"]) console[level] = text => faults.push(String(text));
 </script>"""
 
-# What a visitor would do, and what the page then shows.
+# Does what a visitor would do, and records what the page then shows.
 _VISIT = """<script>
 addEventListener("load", async () => {
   const all = query => [...document.querySelectorAll(query)];
-  const seen = () => all(".card").filter(card => card.offsetHeight > 0).map(card => card.id);
+  const visible = () => all(".card").filter(card => card.offsetHeight > 0).map(card => card.id);
   const lit = () => all("tr[data-kind]:not(.other)").filter(row => row.offsetHeight).length;
   const click = query => document.querySelector(query).click();
   const choose = value => {
@@ -33,34 +33,34 @@ addEventListener("load", async () => {
     select.value = value;
     select.dispatchEvent(new Event("change"));
   };
-  const told = {cards: seen(), lit: lit(), tall: document.body.scrollHeight};
+  const found = {cards: visible(), lit: lit(), tall: document.body.scrollHeight};
   for (const image of all("img")) image.loading = "eager";
   await Promise.all(all("img").map(image => image.complete || new Promise(done => {
     image.onload = image.onerror = done;
   })));
-  told.widths = all("img").map(image => image.naturalWidth);
-  told.overflow = document.documentElement.scrollWidth - innerWidth;
-  told.bars = all(".kinds .bar").map(bar => bar.offsetWidth / bar.parentNode.offsetWidth);
+  found.widths = all("img").map(image => image.naturalWidth);
+  found.overflow = document.documentElement.scrollWidth - innerWidth;
+  found.bars = all(".kinds .bar").map(bar => bar.offsetWidth / bar.parentNode.offsetWidth);
   const [first, second] = all(".card:first-of-type img").map(img => img.getBoundingClientRect());
-  told.side_by_side = first.top === second.top && first.right < second.left;
+  found.side_by_side = first.top === second.top && first.right < second.left;
   click('button[data-kind="missed"]');
-  told.missed = [seen(), lit(), document.querySelector("output").textContent];
+  found.missed = [visible(), lit(), document.querySelector("output").textContent];
   choose("2");
-  told.missed_dogs = [seen(), lit()];
+  found.missed_dogs = [visible(), lit()];
   click('a[href="#card-4"]');
-  told.after_link = [seen().length, location.hash];
+  found.after_link = [visible().length, location.hash];
   choose("2");
   click('a[data-show="duplicate"]');
-  told.duplicates = seen();
+  found.duplicates = visible();
   click('a[data-category="2"]');
-  told.dogs = seen();
+  found.dogs = visible();
   click('button[data-kind=""]');
   choose("");
-  told.all = seen().length;
-  told.faults = faults;
+  found.all = visible().length;
+  found.faults = faults;
   const note = document.createElement("pre");
-  note.id = "told";
-  note.textContent = JSON.stringify(told);
+  note.id = "found";
+  note.textContent = JSON.stringify(found);
   document.body.append(note);
 });
 </script>"""
@@ -81,16 +81,16 @@ def page(tmp_path_factory):
 
 
 def visit(browser, page, profile, *, width=1280):
-  """Opens a copy of the page that visits itself; returns what it saw, and the browser's log."""
+  """Opens a copy of the page that visits itself; returns what it recorded, and the log."""
   copy = page.with_name("visit.html")
   text = page.read_text().replace("<head>", f"<head>{_LISTEN}")
   copy.write_text(text.replace("</body>", f"{_VISIT}</body>"))
   done = subprocess.run(
       [browser, *_OPTIONS, f"--window-size={width},900", f"--user-data-dir={profile}", "--dump-dom",
        copy.as_uri()], capture_output=True, text=True, timeout=120)
-  told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-  assert told, done.stderr
-  return json.loads(html.unescape(told[1])), done.stderr
+  found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+  assert found, done.stderr
+  return json.loads(html.unescape(found[1])), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -98,48 +98,48 @@ def visited(browser, page, tmp_path_factory):
   return visit(browser, page, tmp_path_factory.mktemp("profile"))
 
 
-def test_the_page_opens_from_the_disk_without_complaints(visited):
-  told, log = visited
-  assert told["faults"] == []
+def test_the_page_opens_from_the_disk_without_errors(visited):
+  found, log = visited
+  assert found["faults"] == []
   assert "CONSOLE" not in log
-  assert told["cards"] == [f"card-{rank}" for rank in range(1, 6)]
-  assert told["lit"] == 9
+  assert found["cards"] == [f"card-{rank}" for rank in range(1, 6)]
+  assert found["lit"] == 9
 
 
 def test_every_picture_loads(visited):
-  told, _ = visited
-  assert told["widths"] == [560] * 10
+  found, _ = visited
+  assert found["widths"] == [560] * 10
 
 
-def test_it_is_laid_out_as_meant(visited):
-  told, _ = visited
-  assert told["overflow"] <= 0
-  assert told["side_by_side"]
+def test_pictures_are_side_by_side_and_bars_in_proportion(visited):
+  found, _ = visited
+  assert found["overflow"] <= 0
+  assert found["side_by_side"]
   # One of each kind of false positive but two of background, and four missed.
-  fifth = told["bars"][4]
-  assert [bar / fifth for bar in told["bars"]] == pytest.approx(
+  fifth = found["bars"][4]
+  assert [bar / fifth for bar in found["bars"]] == pytest.approx(
       [0.25, 0.25, 0.25, 0.5, 1], abs=0.02)
 
 
 def test_filters_show_the_images_with_such_errors(visited):
-  told, _ = visited
-  assert told["missed"] == [["card-1", "card-2"], 4, "2 of 5 images"]
-  assert told["missed_dogs"] == [["card-1", "card-2"], 2]
-  assert told["duplicates"] == ["card-3"]
-  assert told["dogs"] == ["card-1", "card-2", "card-4"]
-  assert told["all"] == 5
+  found, _ = visited
+  assert found["missed"] == [["card-1", "card-2"], 4, "2 of 5 images"]
+  assert found["missed_dogs"] == [["card-1", "card-2"], 2]
+  assert found["duplicates"] == ["card-3"]
+  assert found["dogs"] == ["card-1", "card-2", "card-4"]
+  assert found["all"] == 5
 
 
 def test_a_link_shows_an_image_that_a_filter_hid(visited):
-  told, _ = visited
-  assert told["after_link"] == [5, "#card-4"]
+  found, _ = visited
+  assert found["after_link"] == [5, "#card-4"]
 
 
-def test_on_a_narrow_screen_pictures_stand_below_each_other(browser, page, tmp_path):
+def test_on_a_narrow_screen_pictures_are_below_each_other(browser, page, tmp_path):
   # Narrower windows are not made; 500 pixels are below the point where the layout changes.
-  told, _ = visit(browser, page, tmp_path, width=500)
-  assert told["overflow"] <= 0
-  assert not told["side_by_side"]
+  found, _ = visit(browser, page, tmp_path, width=500)
+  assert found["overflow"] <= 0
+  assert not found["side_by_side"]
 
 
 def test_without_javascript_everything_is_there(browser, page, tmp_path):

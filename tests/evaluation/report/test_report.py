@@ -12,7 +12,7 @@ from helpers.report_pages import read_page
 from mnc_jax.evaluation.metrics.errors import ERROR_KINDS, classify_image
 from mnc_jax.evaluation.report import page, pictures, write_report
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def write(folder, ground_truth, results, **options):
@@ -62,7 +62,7 @@ def test_every_error_is_listed_with_kind_score_overlap_and_what_it_was_compared_
   assert "No errors in this image." in fifth.text()
 
 
-def test_captions_count_what_is_seen(root):
+def test_captions_count_what_is_drawn(root):
   captions = [[caption.text() for caption in card.find("figcaption")]
               for card in root.find("article")]
   assert captions[0] == ["Ground truth: 2 instances, 2 missed, 1 crowd region",
@@ -94,7 +94,7 @@ def test_head_shows_scores_and_counts(root):
   tiles = {tile.find("dt")[0].text(): tile.find("dd")[0].text()
            for tile in root.find("dl")[0].find("div")}
   assert tiles == {"mAP <50>": "0.250", "instances found": "1 of 5", "false positives": "5 of 6"}
-  assert ("5 images, 5 instances, 7 results scoring 0.3 or more. 1 result below that count"
+  assert ("5 images, 5 instances, 7 results scoring 0.3 or more. 1 result below that is ignored"
           in root.find("header")[0].text())
   confusions, = root.find("section", id="confusions")
   assert [line.text() for line in confusions.find("li")] == [
@@ -109,7 +109,7 @@ def test_names_are_escaped(root, folder):
   assert "<three>" not in (folder / "index.html").read_text()
 
 
-def test_all_links_lead_somewhere_inside_the_folder(root, folder):
+def test_all_links_resolve_inside_the_folder(root, folder):
   ids = [node.attributes["id"] for node in root.walk() if "id" in node.attributes]
   assert len(set(ids)) == len(ids)
   links = [node.attributes[name] for node in root.walk() for name in ("href", "src")
@@ -121,7 +121,7 @@ def test_all_links_lead_somewhere_inside_the_folder(root, folder):
   assert not re.findall(r"https?:|//\w+\.|@import|url\(", text)
 
 
-def test_pictures_have_the_size_that_the_page_tells_and_load_late(root, folder):
+def test_pictures_have_the_size_in_the_page_and_load_lazily(root, folder):
   images = root.find("img")
   assert len(images) == 10
   for image in images:
@@ -132,7 +132,7 @@ def test_pictures_have_the_size_that_the_page_tells_and_load_late(root, folder):
     assert image.attributes["alt"]
 
 
-def test_colors_tell_what_became_of_each_instance_and_result(tmp_path):
+def test_colors_are_those_of_the_kinds(tmp_path):
   ground_truth, results = sets.make_set()
   annotations, found = ([record for record in records if record["image_id"] == 3]
                         for records in (ground_truth["annotations"], results))
@@ -150,10 +150,10 @@ def test_colors_tell_what_became_of_each_instance_and_result(tmp_path):
 
 
 def test_with_many_results_labels_are_numbers(tmp_path, monkeypatch):
-  told = []
+  drawn = []
   def draw(image, records, names, *, colors, labels):
     del records, names, colors
-    told.append(labels)
+    drawn.append(labels)
     return image
   monkeypatch.setattr(pictures, "draw_instances", draw)
   ground_truth, _ = sets.make_set()
@@ -161,9 +161,9 @@ def test_with_many_results_labels_are_numbers(tmp_path, monkeypatch):
   for results in (few, many):
     write_report(tmp_path, ground_truth | {"images": ground_truth["images"][:1],
                                     "annotations": ground_truth["annotations"][:1]}, results, None)
-  assert told[1][19] == f"20 {sets.CAT} 0.50"
-  assert told[3][19] == "20"
-  assert told[0] == told[2] == [f"1 {sets.CAT}"]
+  assert drawn[1][19] == f"20 {sets.CAT} 0.50"
+  assert drawn[3][19] == "20"
+  assert drawn[0] == drawn[2] == [f"1 {sets.CAT}"]
 
 
 def test_large_pictures_are_shrunk(tmp_path):
@@ -172,23 +172,23 @@ def test_large_pictures_are_shrunk(tmp_path):
   root = read_page(write_report(tmp_path, ground_truth, [], None))
   assert root.find("img")[0].attributes["height"] == "1024"
   assert "The set has one image." in root.text()
-  assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 512, 3)
+  assert cv2.imread(str(tmp_path / "images" / "0001_ground_truth.jpg")).shape == (1024, 512, 3)
   image |= {"height": 5000, "width": 1}  # Of which less than a pixel would be left.
   write_report(tmp_path, ground_truth, [], None)
-  assert cv2.imread(str(tmp_path / "images" / "0001_truth.jpg")).shape == (1024, 1, 3)
+  assert cv2.imread(str(tmp_path / "images" / "0001_ground_truth.jpg")).shape == (1024, 1, 3)
 
 
-def test_it_is_bounded_and_tells_what_is_left_out(tmp_path):
+def test_only_the_worst_images_are_shown(tmp_path):
   root = write(tmp_path, *sets.make_set(), max_images=2)
   assert len(root.find("article")) == 2
   assert len(list((tmp_path / "images").iterdir())) == 4
-  assert ("Shown are the worst 2 of 5 images; 3 of cost 0.60 or less are left out."
+  assert ("The worst 2 of 5 images are shown; the others cost 0.60 or less."
           in root.find("section", id="images")[0].text())
   # What is counted is the whole set, and examples are among the images shown.
   assert root.find("table", class_="kinds")[0].find("td")[0].text() == "1"
   assert {link.attributes["href"] for link in root.find("a")} >= {"#card-1", "#card-2"}
   assert not root.find("a", href="#card-3")
-  with pytest.raises(ValueError, match="report of 0 images was asked for"):
+  with pytest.raises(ValueError, match="max_images is 0: .* at least 1"):
     write(tmp_path, *sets.make_set(), max_images=0)
 
 
@@ -201,17 +201,17 @@ def test_kinds_link_to_the_images_with_most_of_them(tmp_path):
 
 
 def test_each_picture_is_of_its_image(tmp_path):
-  places = []
-  def read_image(place):
-    places.append(place)
-    return np.full((*sets.SIZE, 3), 40 * place, np.uint8)
+  indices = []
+  def read_image(index):
+    indices.append(index)
+    return np.full((*sets.SIZE, 3), 40 * index, np.uint8)
   write_report(tmp_path, *sets.make_set(), read_image)
-  assert places == [2, 1, 0, 4, 3]
-  for rank, place in enumerate(places, 1):
-    for what in ("ground truth", "results"):
+  assert indices == [2, 1, 0, 4, 3]
+  for rank, index in enumerate(indices, 1):
+    for what in ("ground_truth", "results"):
       picture = cv2.imread(str(tmp_path / "images" / f"{rank:04d}_{what}.jpg"))
       # Nothing is drawn in the lower half.
-      np.testing.assert_allclose(picture[300:], 40 * place, atol=3)
+      np.testing.assert_allclose(picture[300:], 40 * index, atol=3)
 
 
 def test_an_older_report_is_replaced(tmp_path):
@@ -221,7 +221,7 @@ def test_an_older_report_is_replaced(tmp_path):
   root = write(tmp_path, ground_truth, [], max_images=1)
   assert root.find("dd")[-1].text() == "0 of 0"
   assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [
-      "0001_results.jpg", "0001_truth.jpg", "mine.jpg"]
+      "0001_ground_truth.jpg", "0001_results.jpg", "mine.jpg"]
 
 
 def test_sets_without_images_instances_or_results(tmp_path):
@@ -243,12 +243,12 @@ def test_without_images_masks_are_drawn_on_grey_and_polygons_are_read(tmp_path):
   ground_truth, results = sets.make_set()
   ground_truth["annotations"][0]["segmentation"] = [[0, 0, 20, 0, 20, 30, 0, 30]]
   write_report(tmp_path, ground_truth, results, None)
-  picture = cv2.imread(str(tmp_path / "images" / "0003_truth.jpg"))
+  picture = cv2.imread(str(tmp_path / "images" / "0003_ground_truth.jpg"))
   np.testing.assert_allclose(picture[300, 300], 160, atol=3)
   assert abs(picture[140, 70].astype(int) - 160).max() > 20
 
 
-def test_thresholds_are_said_in_the_words(tmp_path):
+def test_thresholds_are_in_the_text(tmp_path):
   root = write(tmp_path, *sets.make_set(), iou_threshold=0.75, min_score=0.15)
   assert "IoU from 0.1 to below 0.75" in root.text()
   assert "scoring 0.15 or more" in root.text()
@@ -263,9 +263,10 @@ def test_every_kind_has_its_color_and_button(root):
     assert len(root.find("button", data_kind=kind)) == 1
 
 
-def test_the_template_is_installed_with_the_library():
+def test_the_templates_are_installed_with_the_library():
   setup = configparser.ConfigParser()
   setup.read(ROOT / "setup.cfg")
   patterns = setup["options.package_data"]["mnc_jax"].split()
-  inside = page._TEMPLATE.relative_to(ROOT / "mnc_jax").as_posix()
-  assert any(fnmatch.fnmatch(inside, pattern) for pattern in patterns)
+  inside = [path.relative_to(ROOT / "mnc_jax").as_posix() for path in page._TEMPLATES.iterdir()]
+  assert len(inside) == 3
+  assert all(any(fnmatch.fnmatch(path, pattern) for pattern in patterns) for path in inside)
