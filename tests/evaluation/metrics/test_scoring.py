@@ -33,7 +33,7 @@ def random_scores():
     ({"size": [20, 20], "counts": [5, 5000]}, "counts for 5005 pixels, its image 400"),
     ({"size": [20, 20], "counts": "55"}, "counts for 10 pixels, its image 400"),
     ([[0, 0, 5, 5, 5]], "not a flat list of x, y pairs"),
-    (None, "NoneType: neither polygons nor RLE"),
+    (None, "segmentation None is neither a list of polygons"),
 ])
 def test_masks_that_pycocotools_would_hang_on_are_named(protocol, segmentation, message):
   wrong = make_result(1, 1, *LEFT, 0.5) | {"segmentation": segmentation}
