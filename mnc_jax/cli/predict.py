@@ -5,7 +5,6 @@ import functools
 import json
 import pathlib
 
-import cv2
 import jax
 from tqdm import tqdm
 
@@ -14,6 +13,7 @@ from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
+from mnc_jax.data.images import encode_png
 from mnc_jax.evaluation.results import instances_to_results
 from mnc_jax.evaluation.visualize import draw_instances
 from mnc_jax.model.inference import predict_ensemble
@@ -110,8 +110,7 @@ def draw(picture: pathlib.Path, image, records, model, min_score: float) -> None
   """Writes the image with its confident instances drawn."""
   names = dict(zip(model.category_ids, model.category_names, strict=True))
   confident = [record for record in records if record["score"] >= min_score]
-  _, encoded = cv2.imencode(".png", draw_instances(image, confident, names)[..., ::-1])
-  picture.write_bytes(encoded.tobytes())
+  picture.write_bytes(encode_png(draw_instances(image, confident, names)))
 
 
 def write_results(target: pathlib.Path, records, images: int, min_score: float) -> None:

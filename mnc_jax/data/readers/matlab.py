@@ -84,7 +84,7 @@ def _unpack(packed, room):
   try:
     content = unpack.decompress(packed, room + 1)
   except zlib.error as error:
-    raise ValueError(f"it is damaged: {error}") from error
+    raise ValueError("it is damaged: its packed content cannot be unpacked") from error
   if len(content) > room:
     raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
   if not unpack.eof:
