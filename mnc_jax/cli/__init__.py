@@ -13,7 +13,8 @@ import tyro
 
 from mnc_jax.cli.commands import COMMANDS
 from mnc_jax.cli.errors import end_with_message
-from mnc_jax.cli.parse import name_program, parse
+from mnc_jax.cli.parse import find_details, find_named, parse, wrap
+from mnc_jax.config.paths import as_path
 
 
 def main() -> None:
@@ -40,13 +41,14 @@ def run(command: str, *, arguments: Sequence[str] | None = None) -> None:
     arguments: of it; None: those of this process.
   """
   arguments = sys.argv[1:] if arguments is None else arguments
-  end_with_message(call, command, arguments, program=name_program(command, arguments))
+  end_with_message(call, command, arguments, program=f"mnc {command}",
+                   details=find_details(COMMANDS[command], arguments))
 
 
 def call(command: str, arguments: Sequence[str]) -> None:
   """Runs a command of `COMMANDS`; errors are raised."""
   kind = COMMANDS[command]
-  options = parse(kind, command, arguments)
+  options = parse(kind, command, arguments, base=_help_base(kind, arguments))
   # Only now: a wrong option is reported, and help shown, without the seconds that JAX takes.
   module = importlib.import_module(f"mnc_jax.cli.{command.replace('-', '_')}")
   if hasattr(options, "model"):
@@ -56,10 +58,21 @@ def call(command: str, arguments: Sequence[str]) -> None:
     module.run(options)
 
 
+def _help_base(kind, arguments):
+  """Returns the config of the model whose options --help is to show, or None."""
+  named = find_named(arguments)
+  if not hasattr(kind, "model") or not {"-h", "--help"} & set(arguments):
+    return None
+  from mnc_jax.training import run_folder, trained_model
+  if named.workdir:
+    return run_folder.read_config(as_path(named.workdir))
+  return trained_model.load(named.weights).config if named.weights else None
+
+
 def _show_commands(arguments):
   kinds = (
       Annotated[kind, tyro.conf.subcommand(name, description=kind.__doc__.partition("\n\n")[0])]
       for name, kind in COMMANDS.items())
-  tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments, description=(
+  tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments, description=wrap(
       "Multi-task Network Cascades: instance segmentation in JAX. mnc COMMAND --help explains the "
       "options of a command."))

@@ -6,12 +6,12 @@ import sys
 import traceback
 import warnings
 
-from mnc_jax.cli.parse import UsageError
+from mnc_jax.cli.parse import ConfigError, UsageError
 
 _format_with_position = warnings.formatwarning
 
 
-def end_with_message(function: Callable, *arguments, program: str) -> None:
+def end_with_message(function: Callable, *arguments, program: str, details: str = "") -> None:
   """Runs a function; errors of the user end the program with their message, not a traceback.
 
   The status is 2 for a command line that cannot be run, and 1 for all else.
@@ -19,13 +19,15 @@ def end_with_message(function: Callable, *arguments, program: str) -> None:
   Args:
     function: the program.
     *arguments: of the function.
-    program: its name in messages; followed by --help it must explain the options.
+    program: its name in messages.
+    details: options that --help needs to explain the others with their defaults.
   """
   warnings.formatwarning, sys.unraisablehook = _format_warning, _report_unraisable
   try:
     function(*arguments)
   except UsageError as error:
-    print(f"{program}: {error}\nAll options: {program} --help", file=sys.stderr)
+    details = "" if isinstance(error, ConfigError) else details
+    print(f"{program}: {error}\nAll options: {program}{details} --help", file=sys.stderr)
     sys.exit(2)
   except BrokenPipeError:
     # The reader of our output has ended, as `head` does. Nothing more can be written there.

@@ -79,7 +79,8 @@ def count_values(kind: type, *, prefix: str = "--") -> dict[str, int | None]:
   """Returns the number of values that each option of a dataclass takes; None: any number."""
   counts = {}
   for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-    inner, marks = getattr(hint, "__origin__", hint), getattr(hint, "__metadata__", ())
+    marks = getattr(hint, "__metadata__", ())
+    inner = typing.get_args(hint)[0] if marks else hint
     flag = prefix + name.replace("_", "-")
     if dataclasses.is_dataclass(inner):
       counts |= count_values(inner, prefix=prefix if FLAT in marks else f"{flag}.")

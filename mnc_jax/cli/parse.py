@@ -26,6 +26,10 @@ class UsageError(ValueError):
   """A command line that cannot be run; the program ends with status 2 and a hint to --help."""
 
 
+class ConfigError(UsageError):
+  """A --config that is none, so that no help on its fields can be given."""
+
+
 @contextlib.contextmanager
 def usage_errors():
   """Turns a `ValueError` into a `UsageError`."""
@@ -39,23 +43,25 @@ def load_config(name: str) -> Config:
   """Returns a shipped config by its name, or what `get_config()` of a Python file returns.
 
   Raises:
-    UsageError: if there is neither, or the file does not give a config.
+    ConfigError: if there is neither, or the file does not give a config.
   """
   if name in configs.names():
     return configs.get(name)
-  path = as_local_path(name, name="--config")
-  if not path.is_file():
-    raise UsageError(f"--config {name}: no shipped config of this name and no such file. "
-                     f"Shipped are: {', '.join(configs.names())}")
+  try:
+    path = as_local_path(name, name="--config")
+    if not path.is_file():
+      configs.get(name)
+  except ValueError as error:
+    raise ConfigError(f"--config {name}: no such file, and {error}") from error
   try:
     config = runpy.run_path(str(path))["get_config"]()
   except Exception as error:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if frame.filename == str(path)]
     where = f"{path}, line {lines[-1]}" if lines else str(path)
-    raise UsageError(f"--config {where}: {type(error).__name__}: {error}") from error
+    raise ConfigError(f"--config {where}: {type(error).__name__}: {error}") from error
   if not isinstance(config, Config):
-    raise UsageError(f"--config {path}: get_config() returned {type(config).__name__}, not a "
+    raise ConfigError(f"--config {path}: get_config() returned {type(config).__name__}, not a "
                      "mnc_jax.Config")
   return config
 
@@ -77,10 +83,16 @@ def find_named(arguments: Sequence[str]) -> Named:
     return Named()  # Parsing the whole line reports the error.
 
 
-def name_program(command: str, arguments: Sequence[str]) -> str:
-  """Returns the command with its --config, as `--help` is to follow it."""
-  config = find_named(arguments).config
-  return shlex.join(["mnc", command, *(["--config", config] if config else [])])
+def find_details(kind: type, arguments: Sequence[str]) -> str:
+  """Returns the options in a command line that decide on the defaults of others, as text."""
+  named = find_named(arguments)
+  given = {name: getattr(named, name) for name in _naming_options(kind)}
+  return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
+
+
+def _naming_options(kind):
+  fields = {field.name for field in dataclasses.fields(kind)}
+  return ("config",) if "config" in fields else ("workdir", "weights") if "model" in fields else ()
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
@@ -96,7 +108,8 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
     base: config that options change. Default: that of --config, or `Config()`.
 
   Raises:
-    UsageError: if --config gives no config, or a value is one that no run can have.
+    ConfigError: if --config gives no config.
+    UsageError: if a field has a value that no run can have.
     SystemExit: with status 2 after a message for any other error, 0 after --help.
   """
   fields = dataclasses.fields(kind)
@@ -105,9 +118,12 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
   if any(field.name == "experiment" for field in fields):
     named = find_named(arguments).config if "config" in options else None
     options["experiment"] = base or (load_config(named) if named else Config())
-    about += _explain_defaults("config" in options, command, named or base)
+    about += "\n\nEvery field of the config is an option."
+    if not named and not base:
+      about += (" Its defaults below are those of mnc_jax.Config(); those of shapes are shown by "
+                f"mnc {command} --{_naming_options(kind)[-1]} shapes --help.")
   parsed = tyro.cli(
-      kind, prog=name_program(command, arguments), description=_wrap(about),
+      kind, prog=f"mnc {command}{find_details(kind, arguments)}", description=wrap(about),
       args=_move_positionals(kind, arguments), default=kind(**options), registry=REGISTRY)
   if "experiment" in options:
     with usage_errors():
@@ -115,16 +131,7 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
   return parsed
 
 
-def _explain_defaults(takes_config, command, known):
-  text = "\n\nEvery field of the config is an option."
-  if known:
-    return text
-  example = "--config" if takes_config else "--weights"
-  return (f"{text} Its defaults below are those of mnc_jax.Config(); "
-          f"mnc {command} {example} shapes --help shows those of shapes.")
-
-
-def _wrap(text):
+def wrap(text: str) -> str:
   """Returns text in lines of the terminal's width, indented, since tyro would join others."""
   width = min(shutil.get_terminal_size().columns, 100)
   return "\n".join(
@@ -134,7 +141,7 @@ def _wrap(text):
 
 
 def _move_positionals(kind, arguments):
-  """Returns the arguments with the positional ones last, so that none ends a list of numbers."""
+  """Returns the arguments, positional ones first, so that none ends a list of numbers."""
   if not any(tyro.conf.Positional in getattr(field.type, "__metadata__", ())
              for field in dataclasses.fields(kind)):
     return arguments
@@ -142,7 +149,7 @@ def _move_positionals(kind, arguments):
   while rest:
     token = rest.pop(0)
     if token == "--":
-      positional += rest
+      positional += [f"./{path}" if path.startswith("-") else path for path in rest]
       break
     if not token.startswith("-") or _is_number(token):
       positional.append(token)
@@ -152,7 +159,7 @@ def _move_positionals(kind, arguments):
     while rest and (_is_number(rest[0]) if count is None else count and rest[0][:2] != "--"):
       options.append(rest.pop(0))
       count = count and count - 1
-  return [*options, *(["--", *positional] if positional else [])]
+  return [*positional, *options]
 
 
 def _is_number(text):
