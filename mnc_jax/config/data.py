@@ -1,4 +1,4 @@
-"""Which images, at what size, in what order."""
+"""The images, and how they become batches."""
 
 import dataclasses
 from typing import Literal
@@ -6,50 +6,53 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """Which images, at what size, in what order."""
+  """The images, and how they become batches."""
 
   dataset: Literal["shapes", "coco", "sbd", "label_images"] = "coco"
-  """Read from `data_dir`, where mnc prepare puts it; `shapes` is drawn when first
-  needed. `coco` is read from its files instead if one of the four paths below is given."""
+  """Data set in data_dir, where mnc prepare writes it. shapes: drawn there on first use. coco: read
+  from its original files instead if any of the four paths below is given."""
   data_dir: str = "data"
-  """Where data sets are prepared (TFDS layout)."""
+  """Folder of all prepared data sets."""
   train_annotations: str = ""
-  """`instances_*.json` of the training images (dataset `coco`)."""
+  """File instances_*.json of the training images. Only for coco; empty: prepared set."""
   train_images: str = ""
-  """Folder of the training images (dataset `coco`)."""
+  """Folder of the training images. Only for coco, with train_annotations."""
   eval_annotations: str = ""
-  """`instances_*.json` of the evaluation images (dataset `coco`)."""
+  """File instances_*.json of the evaluation images. Only for coco; empty: prepared set."""
   eval_images: str = ""
-  """Folder of the evaluation images (dataset `coco`)."""
+  """Folder of the evaluation images. Only for coco, with eval_annotations."""
   image_ids: tuple[int, ...] = ()
-  """If not empty, train and evaluate on these images only."""
+  """Ids of the only images to train and evaluate on. Empty: all."""
   short_side: int = 600
-  """Images are scaled to this short side ..."""
+  """Images are scaled to this short side, in pixels (paper) ..."""
   long_side: int = 1000
-  """... unless the long side would exceed this (release)."""
+  """... or less, so that the long side has at most this many pixels (release)."""
   buckets: tuple[tuple[int, int], ...] = ((600, 1000), (1000, 600))
-  """(height, width) that images are padded to; one compilation each."""
+  """Sizes (height, width) in pixels that scaled images are padded to, each to the smallest that
+  holds it. Each size is compiled once. On the command line: 600 1000 1000 600."""
   stretch_contrast: bool = False
-  """Spread each image's intensities over 0 ... 255, as is usual for microscopes, whose images
-  may fill a small part of that range; see `data.transforms.stretch_contrast`."""
+  """Whether the intensities of each image, percentile 1 to 99.8, are stretched to 0 ... 255. For
+  microscope images, which may use a small part of the range."""
   max_instances: int = 100
-  """G, ground-truth instances an image is padded to."""
+  """Ground-truth instances per image, G, that the arrays of a batch have room for. The smallest
+  ones beyond it are dropped, and counted."""
   flip: bool = True
-  """Flip half of the training images left to right."""
+  """Whether half of the training images are flipped left to right."""
   scale_jitter: tuple[float, float] = (1.0, 1.0)
-  """Training images are scaled by a further factor from this range; what then exceeds its
-  bucket is cropped."""
+  """Range (low, high) of a random factor on the scale of training images. What then exceeds the
+  bucket is cropped. 1 1: none."""
   crop_share: float = 1.0
-  """Training images are cropped to a random window of at least this share of each side, which
-  keeps an instance; 1 crops nothing."""
+  """Smallest side of a random crop of training images, as a share of the image's side. Each crop
+  keeps an instance. 1: no crop."""
   crop_size: tuple[int, int] = (0, 0)
-  """Training images are cropped to this (height, width), and padded to it, instead of a bucket;
-  (0, 0) leaves them whole. Evaluation sees whole images."""
+  """Size (height, width) in pixels that training images are cropped and padded to, instead of a
+  bucket. 0 0: not cropped. Evaluation always uses buckets."""
   color_jitter: float = 0.0
-  """Saturation, contrast and brightness change by a factor within 1 -+ this."""
+  """Saturation, contrast and brightness of training images are multiplied by random factors from
+  1 - this to 1 + this. 0: unchanged."""
   batch_size: int = 8
-  """Images a training step, over all devices (paper, section 4)."""
+  """Images per training step, over all devices of all hosts (paper, section 4: 8)."""
   eval_batch_size: int = 8
-  """Images an evaluation step, over all devices."""
+  """Images per evaluation step, over all devices of all hosts."""
   num_workers: int = 0
-  """Processes that load images; 0 loads in the training process."""
+  """Processes per host that load images. 0: threads of the training process."""

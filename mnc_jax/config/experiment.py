@@ -11,14 +11,7 @@ from mnc_jax.config.train import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The whole experiment. See each part.
-
-  Attributes:
-    model: what the parameters are and how they are used.
-    data: which images, and how they reach the network.
-    train: losses, sampling, optimiser, bookkeeping.
-    inference: from cascade outputs to instances.
-  """
+  """The whole experiment: model, data, training and inference."""
 
   model: ModelConfig = ModelConfig()
   data: DataConfig = DataConfig()

@@ -1,4 +1,4 @@
-"""From cascade outputs to instances."""
+"""From the outputs of the cascade to instances."""
 
 import dataclasses
 from typing import Literal
@@ -8,33 +8,37 @@ from mnc_jax.config.proposal import ProposalConfig
 
 @dataclasses.dataclass(frozen=True)
 class InferenceConfig:
-  """From cascade outputs to instances."""
+  """From the outputs of the cascade to instances."""
 
   proposals: ProposalConfig = ProposalConfig(pre_nms=6000)
+  """Boxes that stage 1 passes on at inference."""
   release_bridge: bool = False
-  """Stage 4's boxes follow the best category of all, background included (release), instead of
-  the best foreground category."""
+  """Whether RoIs are refined by the box deltas of their best category even if that is background,
+  as in the release. False: of their best foreground category."""
   refined_roi_pool: int = 0
-  """Samples a RoI cell per axis in stages 4 and 5; 0: `model.roi_pool`, as in training. The
-  release trains with 2 and tests with 1: there 14 x 14 samples are not pooled."""
+  """Samples per RoI cell and axis in stages 4 and 5 (release: 1). 0: as model.roi_pool."""
   nms_iou: float = 0.3
-  """Per category, between boxes."""
+  """A box with a larger IoU with a better one of its category is dropped by NMS (paper, section
+  3.4)."""
   nms: Literal["greedy", "soft"] = "greedy"
-  """`soft` lowers the scores of boxes that overlap a better one, instead of dropping those
-  above `nms_iou` (Bodla et al. 2017, "Soft-NMS")."""
+  """Kind of NMS on instances. soft: lowers the scores of boxes that overlap a better one, instead
+  of dropping them (Bodla et al. 2017, "Soft-NMS"); nms_iou is ignored."""
   soft_nms_sigma: float = 0.5
-  """Of soft-NMS: the smaller, the more an overlap costs (Bodla et al., section 6)."""
+  """Width of soft-NMS's Gaussian: scores are multiplied by exp(-IoU^2 / this) (Bodla et al.,
+  section 6)."""
   similar_iou: float = 0.5
-  """Candidates at or above this box IoU vote on a mask."""
+  """Candidates with at least this box IoU with an instance vote on its mask (paper, section
+  3.4)."""
   mask_threshold: float = 0.4
-  """Binarises voted masks (release)."""
+  """Pixels of a voted mask above this belong to the instance (paper: .5; release: .4)."""
   max_instances: int = 100
-  """D, instances an image."""
+  """Largest number of instances per image, D: those of the highest scores."""
   min_score: float = 0.0
-  """Instances below it are not given."""
+  """Instances below this score are dropped."""
   # Views of one image whose candidates are merged before voting. Each runs the whole cascade.
   flip: bool = False
-  """See each image mirrored too (at every scale), as the paper's entry to COCO did."""
+  """Whether each image is also run flipped left to right, at each of the scales; candidates of all
+  views vote together (as in the paper's COCO entry)."""
   scales: tuple[float, ...] = (1.0,)
-  """See each image at these factors of the network input. `min_box_size` holds in each view as
-  it is: at factor 2 proposals of half the size count."""
+  """Factors on the size of the network input; each image is run at each of them, and candidates
+  vote together. proposals.min_box_size is in pixels of the scaled input."""

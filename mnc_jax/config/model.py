@@ -1,4 +1,4 @@
-"""What fixes the parameter tree and the forward pass."""
+"""The architecture, and how its forward pass is computed."""
 
 import dataclasses
 from typing import Literal
@@ -6,69 +6,84 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """What fixes the parameter tree and the forward pass."""
+  """The architecture, and how its forward pass is computed."""
 
   num_categories: int = 0
-  """C, background included. 0: `with_categories` fills it in from the data set."""
+  """Number of categories C, background included. 0: taken from the data set."""
   backbone: Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"] = "vgg16"
-  """Shared features: VGG-16 to conv5_3 (stride 16); a ResNet to conv4_x (stride 16), whose
-  conv5_x then takes the place of stage 3's dense layers; a small normalised hourglass (stride 4).
-  ResNet-26 has two blocks a layer, few enough to learn from scratch."""
+  """Network of the shared features. vgg16: up to conv5_3, stride 16. resnet50, resnet101: up to
+  conv4_x, stride 16; conv5_x replaces the dense layers of stage 3 (He et al. 2016, appendix A).
+  resnet26: the same with two blocks per layer, to train from scratch. small: an hourglass with
+  layer normalisation, stride 4, to train from scratch."""
   backbone_norm: Literal["frozen_batch", "group"] = "frozen_batch"
-  """Normalisation of a ResNet: `frozen_batch` belongs to pretrained weights and never moves,
-  `group` learns from scratch."""
+  """Normalisation of a ResNet. frozen_batch: batch normalisation with the statistics, scales and
+  offsets of pretrained weights, never updated. group: group normalisation, to train from
+  scratch."""
   resnet_width: int = 64
-  """Channels of a ResNet's first convolution and of its conv2_x (He et al. 2016, table 1)."""
+  """Channels of a ResNet's conv1, and of the 3 x 3 convolutions in conv2_x (He et al. 2016,
+  table 1)."""
   backbone_widths: tuple[int, ...] = (32, 64, 96, 128)
-  """Channels of the small backbone at strides 2, 4, 8, 16. The others ignore it."""
+  """Channels of the small backbone at strides 2, 4, 8, 16, and so on. Ignored by the others."""
   share_features: bool = True
-  """False gives stages 1, 2 and 3 a backbone each (the paper's ablation)."""
+  """Whether stages 1, 2 and 3 share one backbone. False gives each its own (the paper's ablation,
+  table 1)."""
   pixel_mean_bgr: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
-  """What a fresh VGG-16 or ResNet subtracts from its input (release). It becomes a parameter,
-  `features/pixel_mean`, and pretrained weights bring their own."""
+  """Mean (blue, green, red), of 0 to 255, that a VGG-16 or ResNet with random weights subtracts
+  from its input (release). Pretrained weights bring their own."""
   frozen_blocks: int = 2
-  """First blocks of a pretrained backbone, conv1_x, conv2_x and so on, that take no gradient; the
-  release freezes two. The small backbone ignores it."""
+  """Number of first blocks of a VGG-16 or ResNet that are not trained: conv1_x, conv2_x, and so on
+  (release: 2). 0: all are trained. Ignored by the small backbone."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
-  """Of convolutions and dense layers. Parameters, geometry, and the last layer of each stage, which
-  gives logits and deltas, stay float32."""
+  """Type of the activations in convolutions and dense layers. Parameters, geometry, and the last
+  layer of each stage are float32 always."""
   partial_cells: bool = False
-  """Feature cells that the image fills only in part count too, as Caffe's pooling rounds sizes
-  up: 600 x 1000 pixels are 38 x 63 cells of stride 16 instead of 37 x 62 (release, VGG-16)."""
+  """Whether feature cells that the image covers only partly are used, as Caffe's pooling rounds
+  sizes up: 600 x 1000 pixels have 38 x 63 cells of stride 16 then, otherwise 37 x 62 (release,
+  VGG-16)."""
   anchor_scales: tuple[float, ...] = (8.0, 16.0, 32.0)
-  """Anchor side over stride (paper, section 3.1, after Faster R-CNN)."""
+  """Sizes of the anchors: square root of their area, in strides of the backbone (paper, section
+  3.1; Faster R-CNN)."""
   anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-  """Anchor height over width."""
+  """Height over width of the anchors. Each cell has an anchor per scale and ratio."""
   box_stage_width: int = 512
-  """Channels of stage 1's 3 x 3 convolution."""
+  """Channels of the 3 x 3 convolution in stage 1, the region proposal network."""
   roi_size: int = 14
-  """Side of a RoI feature after pooling (paper, section 3.2)."""
+  """Cells per side of the features of a RoI (paper, section 3.2)."""
   roi_pool: int = 2
-  """Samples a RoI cell per axis, max-pooled: 28 x 28 samples give 14 x 14."""
+  """Samples per RoI cell and axis, which are max-pooled: 2 pools 28 x 28 samples to 14 x 14 cells
+  (paper, section 3.2). 1: no pooling."""
   roi_grid: Literal["center", "edge", "caffe"] = "center"
-  """Sampling grid of the RoI warp; see `ops.roi_warp`."""
+  """Positions of the samples in a RoI. center: aligned cell centres, as RoIAlign. edge: the paper's
+  formula, without the half-cell offset. caffe: corners rounded to whole cells (release). See
+  mnc_jax.roi_warp."""
   roi_method: Literal["gather", "matmul"] = "gather"
-  """How the warp is computed; both give the same numbers."""
+  """How RoI warping is computed, with the same result. gather: reads four neighbours per sample.
+  matmul: multiplies by interpolation matrices, for small maps and accelerators with slow
+  gathers."""
   roi_chunk: int = 16
-  """RoIs warped and pooled at a time, so that the 28 x 28 samples never live whole."""
+  """Number of RoIs that are warped and pooled at a time. Lower needs less memory."""
   mask_head: Literal["dense", "conv"] = "dense"
-  """Stage 2: the paper's two dense layers, or convolutions that share what they learn over
-  the cells of a box, and so learn from scratch with far fewer images."""
+  """Head of stage 2. dense: two dense layers (paper, section 3.2). conv: two 3 x 3 convolutions,
+  which learn from scratch with fewer images."""
   mask_hidden: int = 256
-  """Width of stage 2's hidden dense layer (paper, section 3.2), or of its convolutions."""
+  """Width of stage 2's hidden dense layer (paper, section 3.2), or channels of its convolutions."""
   mask_size: int = 28
-  """M, side of a predicted mask (paper: 28; release: 21)."""
+  """Pixels per side, M, of the mask predicted in a RoI (paper: 28; release: 21). With mask_head
+  conv a multiple of roi_size."""
   dense_width: int = 4096
-  """Width of stage 3's dense layers (fc6, fc7). With a ResNet there are none."""
+  """Width of the dense layers fc6 and fc7 in stage 3. Ignored with a ResNet."""
   normalize: bool = False
-  """Layer-normalise the dense layers: needed to learn from scratch, absent in VGG-16."""
+  """Whether the hidden layers of stages 2 and 3 have layer normalisation. Needed to train from
+  scratch; pretrained VGG-16 has none."""
   box_delta_stds: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
-  """Scale of stage 3's class-wise box deltas (release)."""
+  """Units of stage 3's box deltas (x, y, log width, log height), as in Fast R-CNN's code
+  (release)."""
   inclusive_corners: bool = False
-  """Regressed boxes are written as their corners' pixels and read back inclusively, so each
-  grows by a pixel to the right and below; RoIs are warped by the corners' pixels (release)."""
+  """Whether boxes after regression are corner pixels, both inclusive, as in the release: each grows
+  by a pixel to the right and bottom, and RoI warping starts and ends at the corner pixels."""
   box_gradient: bool = True
-  """False stops the gradient between stages at the box coordinates (the paper's ablation)."""
+  """Whether the losses of later stages train the boxes of earlier ones. False stops that gradient
+  (the paper's ablation, table 1)."""
   box_gradient_clip: float = 0.0
-  """Largest gradient that a box delta takes from the later stages' losses on one image; 0 leaves
-  it exact (release: 1/512). Its own stage's loss is never clipped."""
+  """Largest absolute gradient that the losses of later stages on one image may send into a box
+  delta (release: 1/512). 0: not clipped. The gradient of a stage's own loss is never clipped."""

@@ -1,4 +1,4 @@
-"""Targets, losses, the optimiser, and the bookkeeping of a run."""
+"""Targets, losses, optimiser, and the bookkeeping of a run."""
 
 import dataclasses
 from typing import Literal
@@ -8,92 +8,98 @@ from mnc_jax.config.proposal import ProposalConfig
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  """Targets, losses and the optimiser."""
+  """Targets, losses, optimiser, and the bookkeeping of a run."""
 
   num_stages: Literal[3, 5] = 5
-  """Stages trained together (paper, section 3.4)."""
+  """Number of stages that are trained together (paper, section 3.4). Inference runs five always."""
   seed: int = 0
-  """Root of every random number of the run."""
-  # Stage 1: which anchors count, and as what (paper, section 3.1; Faster R-CNN).
+  """Seed of all random numbers of the run."""
+  # Stage 1: labels of anchors (paper, section 3.1; Faster R-CNN).
   anchors_per_image: int = 256
-  """Anchors in the loss of an image, at most half of them positive."""
+  """Anchors per image in the loss of stage 1, at most half of them positive."""
   anchor_positive_iou: float = 0.7
-  """Anchors at or above this IoU with an instance are positive, and the best of each instance."""
+  """Anchors with at least this IoU with an instance are positive, and so is the best anchor of each
+  instance."""
   anchor_negative_iou: float = 0.3
-  """Anchors below this IoU with every instance are negative."""
+  """Anchors with a smaller IoU with every instance are negative. Those between are ignored."""
   anchor_border: float = 0.0
-  """Anchors reaching more than this many pixels outside the image are left out."""
+  """Pixels by which an anchor in the loss may reach beyond the image."""
   force_roi_anchors: bool = False
-  """The anchors that the sampled RoIs came from count too, as foreground or background like
-  their RoI (release)."""
-  # Proposals that stage 1 hands on while training.
+  """Whether the anchors of the sampled RoIs enter stage 1's loss too, as positive if the RoI is
+  foreground and negative if not (release)."""
   proposals: ProposalConfig = ProposalConfig()
+  """Boxes that stage 1 passes on in training."""
   # RoIs sampled for stages 2 and 3 (release).
   rois_per_image: int = 64
-  """Boxes sampled of an image, positive and negative together."""
+  """RoIs sampled per image, foreground and background together."""
   roi_positive_fraction: float = 0.3
-  """Largest share of positive ones."""
+  """Largest share of foreground among the sampled RoIs, unless background is short."""
   roi_positive_iou: float = 0.5
-  """Positive are RoIs at or above this IoU with an instance."""
+  """RoIs with at least this IoU with an instance are foreground (paper, section 3.2)."""
   roi_hard_negative_iou: float = 0.1
-  """Negatives at or above this IoU are the hard ones."""
+  """Background RoIs with at least this IoU with an instance are hard negatives."""
   roi_hard_negative_fraction: float = 0.85
-  """Share of hard ones among the negatives."""
+  """Share of hard negatives among the background RoIs."""
   gt_in_stage_4: bool = False
-  """Ground-ground truth boxes join the refined RoIs that stages 4 and 5 train on (release)."""
-  # Stage 2 and 3 targets (release).
+  """Whether ground-truth boxes join the refined RoIs on which stages 4 and 5 are trained
+  (release)."""
+  # Targets of stages 2 and 3 (release).
   mask_threshold: float = 0.4
-  """Binarises mask targets, and predicted masks before their IoU is taken."""
+  """Threshold at which mask targets, and predicted masks for mask_label_iou, become binary
+  (paper: .5; release: .4)."""
   binarize_mask_targets: bool = True
-  """False leaves the targets as shares of each pixel that are object, 0 ... 1."""
+  """Whether mask targets are binary. False: the share of each pixel that the object covers,
+  0 ... 1."""
   mask_label_iou: float = 0.5
-  """A mask-level category needs this IoU between predicted and true mask."""
-  # Loss weights.
+  """A RoI whose predicted mask has a smaller IoU with the instance is background to the mask-level
+  classifier (paper, section 3.3)."""
+  # Weights of the losses.
   weight_box: float = 1.0
-  """Of stage 1."""
+  """Weight of the loss of stage 1."""
   weight_mask: float = 1.0
-  """Of stages 2 and 4 (release: 2)."""
+  """Weight of the losses of stages 2 and 4 (release: 2)."""
   weight_category: float = 1.0
-  """Of stages 3 and 5."""
+  """Weight of the losses of stages 3 and 5."""
   # Optimiser (paper, section 4; release).
   optimizer: Literal["sgd", "adamw"] = "sgd"
-  """`sgd` is with momentum."""
+  """Optimiser; sgd has momentum."""
   learning_rate: float = 1e-3
-  """After the warm-up, before `schedule` lowers it."""
+  """Learning rate after the warm-up, before the schedule lowers it."""
   momentum: float = 0.9
-  """Of `sgd`."""
+  """Momentum of sgd."""
   weight_decay: float = 5e-4
-  """Of weights; not of biases and scales (release)."""
+  """Weight decay. Biases and the scales of normalisations are not decayed (release)."""
   bias_rate: float = 1.0
-  """Biases move at so many times the rate (release: 2)."""
+  """Learning-rate factor of biases (release: 2)."""
   num_steps: int = 40000
-  """Length of the run."""
+  """Number of steps of the run."""
   schedule: Literal["step", "cosine"] = "step"
-  """`step` divides the rate by ten at each of `decay_steps`; `cosine` goes to zero."""
+  """Learning-rate schedule. step: divided by ten at each of decay_steps. cosine: down to zero at
+  num_steps."""
   decay_steps: tuple[int, ...] = (32000,)
-  """Steps after which the rate is a tenth of what it was."""
+  """Steps after which the learning rate is divided by ten, with schedule step."""
   warmup_steps: int = 0
-  """Steps in which the rate rises linearly from zero."""
+  """Number of first steps in which the learning rate rises linearly from zero. 0: no warm-up."""
   clip_norm: float = 0.0
-  """Largest global gradient norm; 0 leaves gradients as they are."""
+  """Largest global norm of the gradient, to which longer ones are scaled. 0: not clipped."""
   # Bookkeeping.
   init_weights: str = ""
-  """File to start from, known by its content: VGG-16 trained on ImageNet (NumPy, Keras,
-  torchvision, timm or Caffe), with or without its dense layers, or a model of our own; see
-  `weights.load_pretrained`. Empty: all weights are drawn at random."""
+  """File of pretrained weights to start from: VGG-16 or ResNet trained on ImageNet, the release, or
+  a model of mnc export; mnc import-weights --help lists the formats. Empty: random weights."""
   init_reset_categories: bool = False
-  """Of `init_weights`, leave out the layers that depend on the number of categories."""
+  """Whether the layers that depend on the categories stay random instead of loading them from
+  init_weights."""
   init_only_backbone: bool = False
-  """Of `init_weights`, take the shared features alone."""
+  """Whether only the backbone is loaded from init_weights."""
   log_every: int = 20
-  """Steps from one line of metrics to the next."""
+  """Steps between two outputs of the metrics; those of each step are logged."""
   checkpoint_every: int = 1000
-  """Steps from one checkpoint to the next."""
+  """Steps between two checkpoints. 0: only at the end."""
   evaluate_every: int = 0
-  """Steps from one validation to the next: losses, mAP^r, a panel of pictures, and the best
-  state kept in `workdir/best`. 0: none."""
+  """Steps between two validations, which log losses, mAP^r and pictures, and keep the best state in
+  best/ of the workdir. 0: none."""
   hang_minutes: float = 30.0
-  """On several hosts, a run without progress for so long is ended, since one of them hangs. A
-  validation must take less. 0: never."""
+  """Minutes without progress after which a run on several hosts is stopped, since a host hangs.
+  Longer than a validation takes. 0: never."""
   evaluate_images: int = 0
-  """Validate on the first so many images of the evaluation split; 0: on all."""
+  """Number of first images of the evaluation split that validations use. 0: all."""
