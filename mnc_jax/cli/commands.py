@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from mnc_jax.cli.fields import FLAT, Folder, LocalFile
+from mnc_jax.cli.fields import FLAT, File, Folder, LocalFile, LocalFiles
 from mnc_jax.config import Config
 
 
@@ -73,7 +73,7 @@ class Evaluate:
   """Largest number of images in the report."""
   report_min_score: float = 0.3
   """Instances below this score are not in the report."""
-  results: LocalFile | None = None
+  results: File | None = None
   """File for the instances, as COCO results (.json), which mnc score reads."""
   hosts: Annotated[Hosts, FLAT] = Hosts()
   experiment: Annotated[Config, FLAT] = Config()
@@ -87,7 +87,7 @@ class Predict:
   as instances.json (COCO results with RLE masks).
   """
 
-  images: Annotated[Positional[tuple[LocalFile, ...]], arg(metavar="IMAGE ...")] = ()
+  images: Annotated[Positional[LocalFiles], arg(metavar="IMAGE ...")] = ()
   """Image files, or folders of them. Options may stand before, between and after."""
   model: Annotated[TrainedModel, FLAT] = TrainedModel()
   output: Folder | None = None
@@ -107,12 +107,15 @@ class Prepare:
 
   Layouts of --source:
 
-    coco          [annotations/]instances_train*.json and instances_val*.json, or a single file
-                  of any name, which is split; images of instances_X.json in X/ or images/X/ (for
-                  train2017 also train/, for val2017 also val/), in images/, or in DIR itself
-    sbd           img/*.jpg inst/*.mat train.txt val.txt (SBD, SDS), or a VOCdevkit with VOC2012
-    label_images  images/* labels/*.png [train.txt val.txt], each value of a label an instance
-    shapes        drawn, needs no source
+    coco          [annotations/]instances_train*.json and instances_val*.json,
+                  or a single .json of any name, which is split. The images of
+                  instances_X.json are in X/, images/X/, images/ or the folder
+                  itself; train/ and val/ are tried for train2017 and val2017.
+    sbd           img/*.jpg, inst/*.mat, train.txt, val.txt (SBD, SDS), or a
+                  VOCdevkit with VOC2012.
+    label_images  images/*, labels/*.png [train.txt, val.txt]; each value in a
+                  label image is an instance.
+    shapes        drawn; needs no source.
   """
 
   dataset: Literal["shapes", "coco", "label_images", "sbd"]
@@ -139,7 +142,7 @@ class Score:
   """Annotation file, as COCO's instances_*.json."""
   results: LocalFile
   """Results file, as COCO's results (.json)."""
-  json: LocalFile | None = None
+  json: File | None = None
   """File for the scores."""
 
 

@@ -29,7 +29,10 @@ def _path_spec(metavar, convert):
 
 LocalFile = Annotated[pathlib.Path, _path_spec("FILE", as_local_path)]
 LocalFolder = Annotated[pathlib.Path, _path_spec("DIR", as_local_path)]
-# Either may also be in a bucket.
+LocalFiles = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstructorSpec(
+    nargs="*", metavar="FILE ...", instance_from_str=lambda texts: tuple(map(as_local_path, texts)),
+    is_instance=lambda value: isinstance(value, tuple), str_from_instance=lambda paths: [])]
+# These may also be in a bucket.
 File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
 Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
 

@@ -54,8 +54,13 @@ def load_config(name: str) -> Config:
   except ValueError as error:
     raise ConfigError(f"--config {name}: no such file, and {error}") from error
   try:
-    config = runpy.run_path(str(path))["get_config"]()
-  except Exception as error:
+    definitions = runpy.run_path(str(path))
+    if "get_config" not in definitions:
+      raise ConfigError(f"--config {path}: it defines no function get_config()")
+    config = definitions["get_config"]()
+  except ConfigError:
+    raise
+  except (Exception, SystemExit) as error:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if frame.filename == str(path)]
     where = f"{path}, line {lines[-1]}" if lines else str(path)
