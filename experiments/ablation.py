@@ -60,7 +60,7 @@ def main(options: Options) -> None:
     shares.put(job)
   with ThreadPoolExecutor(options.jobs, initializer=take_cores,
                           initargs=(shares, options.jobs)) as workers:
-    scores = list(workers.map(lambda run: score_run(*run, options), runs))
+    scores = list(workers.map(lambda run: score_run(run[0], run[1], options), runs))
   print(format_table(dict(zip(runs, scores, strict=True)), options.steps))
 
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import operator
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -70,7 +70,7 @@ def _help_base(kind, arguments):
 
 
 def _show_commands(arguments):
-  kinds = (
+  kinds: Any = (
       Annotated[kind, tyro.conf.subcommand(name, description=kind.__doc__.partition("\n\n")[0])]
       for name, kind in COMMANDS.items())
   tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments, description=wrap(

@@ -41,35 +41,37 @@ Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
 def field_docs(kind: type) -> dict[str, str]:
   """Returns the docstring below each field of a dataclass, on one line."""
   (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-  return {field.target.id: " ".join(doc.value.value.split())
+  assert isinstance(definition, ast.ClassDef)
+  return {ast.unparse(field.target): " ".join(ast.literal_eval(doc.value).split())
           for field, doc in itertools.pairwise(definition.body)
           if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)}
 
 
 @REGISTRY.primitive_rule
-def _read_optional(info):
+def _read_optional(info: Any):
   # tyro would offer "None" as a value, and explain a wrong one by both types.
   parts = set(typing.get_args(info.type))
   if type(None) not in parts or len(parts) != 2:
     return None
   (inner,) = parts - {type(None)}
-  spec = REGISTRY.get_primitive_spec(constructors.PrimitiveTypeInfo.make(inner, info.markers))
+  spec: Any = REGISTRY.get_primitive_spec(constructors.PrimitiveTypeInfo.make(inner, info.markers))
   return dataclasses.replace(spec, str_from_instance=lambda value: [])
 
 
 @REGISTRY.struct_rule
-def _read_dataclass(info):
+def _read_dataclass(info: Any):
   # tyro would keep the line breaks of field docstrings, and break the lines again.
-  if not dataclasses.is_dataclass(info.type):
+  kind = info.type
+  if not dataclasses.is_dataclass(kind):
     return None
-  hints = typing.get_type_hints(info.type, include_extras=True)
+  hints = typing.get_type_hints(kind, include_extras=True)
   given = info.default if isinstance(info.default, info.type) else None
   return constructors.StructConstructorSpec(instantiate=info.type, fields=tuple(
       _read_field(field, hints[field.name], given, field_docs(info.type).get(field.name))
-      for field in dataclasses.fields(info.type)))
+      for field in dataclasses.fields(kind)))
 
 
-def _read_field(field, hint, given, doc):
+def _read_field(field, hint: Any, given, doc):
   default = getattr(given, field.name) if given else (
       tyro.MISSING if field.default is dataclasses.MISSING else field.default)
   if default is None or default == ():
@@ -78,7 +80,7 @@ def _read_field(field, hint, given, doc):
   return constructors.StructFieldSpec(name=field.name, type=hint, default=default, helptext=doc)
 
 
-def count_values(kind: type, *, prefix: str = "--") -> dict[str, int | None]:
+def count_values(kind: Any, *, prefix: str = "--") -> dict[str, int | None]:
   """Returns the number of values that each option of a dataclass takes; None: any number."""
   counts = {}
   for name, hint in typing.get_type_hints(kind, include_extras=True).items():
@@ -98,6 +100,4 @@ def _count(hint: Any) -> int | None:
   parts = typing.get_args(hint)
   if typing.get_origin(hint) is not tuple:
     return 1
-  if Ellipsis in parts:
-    return None
-  return sum(map(_count, parts))
+  return None if Ellipsis in parts else sum(_count(part) or 0 for part in parts)

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import textwrap
 import traceback
-from typing import TypeVar
+from typing import Any
 
 import tyro
 
@@ -18,8 +18,6 @@ from mnc_jax.cli.fields import REGISTRY, count_values
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.validation import check_values
-
-Options = TypeVar("Options")
 
 
 class UsageError(ValueError):
@@ -95,13 +93,12 @@ def find_details(kind: type, arguments: Sequence[str]) -> str:
   return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
 
 
-def _naming_options(kind):
+def _naming_options(kind) -> list[str]:
   fields = {field.name for field in dataclasses.fields(kind)}
-  return ("config",) if "config" in fields else ("workdir", "weights") if "model" in fields else ()
+  return ["config"] if "config" in fields else ["workdir", "weights"] if "model" in fields else []
 
 
-def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
-          base: Config | None = None) -> Options:
+def parse(kind: Any, command: str, arguments: Sequence[str], *, base: Config | None = None) -> Any:
   """Reads the options of a command.
 
   Options may stand before, between and after positional arguments.
@@ -112,6 +109,9 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
     arguments: what follows it on the command line.
     base: config that options change. Default: that of --config, or `Config()`.
 
+  Returns:
+    A `kind`.
+
   Raises:
     ConfigError: if --config gives no config.
     UsageError: if a field has a value that no run can have.
@@ -119,7 +119,7 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], *,
   """
   fields = dataclasses.fields(kind)
   options = {field.name: tyro.MISSING for field in fields if field.default is dataclasses.MISSING}
-  about = inspect.getdoc(kind)
+  about = inspect.getdoc(kind) or ""
   if any(field.name == "experiment" for field in fields):
     named = find_named(arguments).config if "config" in options else None
     options["experiment"] = base or (load_config(named) if named else Config())

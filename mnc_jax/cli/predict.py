@@ -23,7 +23,7 @@ from mnc_jax.weights.self_check import compare_numbers, tolerance
 
 def run(options: Predict, override: Callable[[Config], Config]) -> None:
   """Predicts, draws and writes, one image at a time; unreadable ones are reported at the end."""
-  check_options(options)
+  output = check_options(options)
   models = load_models(options.model, override)
   model = models[0]
   if options.self_check:
@@ -31,9 +31,9 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
       self_check(one)
     return
   paths = list_images(options.images)
-  pictures = [options.output / f"{path.stem}.png" for path in paths]
+  pictures = [output / f"{path.stem}.png" for path in paths]
   check_pictures(pictures, paths)
-  options.output.mkdir(parents=True, exist_ok=True)
+  output.mkdir(parents=True, exist_ok=True)
   find = compile_predict(models)
   everything, broken = [], []
   for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
@@ -45,19 +45,20 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
     records = find_instances(find, model, image, number)
     everything += [record | {"file_name": str(path)} for record in records]
     draw(pictures[number], image, records, model, options.min_score)
-  write_results(options.output / "instances.json", everything, len(paths) - len(broken),
+  write_results(output / "instances.json", everything, len(paths) - len(broken),
                 options.min_score)
   if broken:
     raise ValueError(f"{len(broken)} of {len(paths)} images could not be read:\n  "
                      + "\n  ".join(broken))
 
 
-def check_options(options: Predict) -> None:
-  """Raises `UsageError` unless there are images and --output, or --self-check alone."""
+def check_options(options: Predict) -> pathlib.Path:
+  """Returns --output; raises `UsageError` unless it and images are given, or --self-check alone."""
   if options.self_check and (options.output or options.images):
     raise UsageError("--self-check runs a stored image: give neither --output nor images")
   if not options.self_check and not (options.output and options.images):
     raise UsageError("give --output DIR, and images or folders of them")
+  return options.output or pathlib.Path()
 
 
 def self_check(model) -> None:

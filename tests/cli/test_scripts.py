@@ -257,7 +257,7 @@ def test_the_self_check_passes_where_the_numbers_are_and_fails_where_they_are_no
     ("predict", ["--weights", "{place}/none.safetensors", "--output", "{place}/o", "x.png"],
      "none.safetensors: no such file"),
     ("train", ["--config", "{place}/none.py", "--workdir", "{place}/w"],
-     "none.py: no shipped config of this name and no such file"),
+     "none.py: no such file, and no shipped config"),
     ("train", ["--config", "{place}/config.py", "--workdir", "{place}/w",
                   "--train.no_such_field", "1"], "no_such_field"),
     ("train", ["--config", "{place}/config.py", "--workdir", "{place}/w",
