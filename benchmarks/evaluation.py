@@ -9,14 +9,13 @@ import numpy as np
 
 from benchmarks.model import process_peak
 from mnc_jax import parallel
-from mnc_jax.cli.evaluate import predict_all
 from mnc_jax.coco.rle import encode_mask
 from mnc_jax.config import Config
 from mnc_jax.data import Source, make_ground_truth
 from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, Drawing, draw_image
 from mnc_jax.data.records import make_annotation
 from mnc_jax.evaluation.metrics.scoring import PROTOCOLS, score_results
-from mnc_jax.evaluation.predict_split import make_predict_and_count
+from mnc_jax.evaluation.predict_split import make_predict, predict_all
 from mnc_jax.training.trained_model import load
 
 _ROWS, _COLUMNS = 5, 6  # Drawings that make an image: some 90 shapes.
@@ -29,9 +28,9 @@ def measure(options, torch_side):
   source = draw_source(options.images)
   model = load("shapes")
   config = make_config(model.config, options.instances)
-  start = time.perf_counter()
+  start, mesh = time.perf_counter(), parallel.make_mesh()
   results, _ = predict_all(
-      make_predict_and_count([config]), parallel.replicate([model.params]), config, source)
+      make_predict([config], mesh), parallel.replicate([model.params], mesh), config, source)
   seconds = {"predicting, s": time.perf_counter() - start}
   ground_truth = make_ground_truth(source)
   for protocol in PROTOCOLS:

@@ -22,6 +22,7 @@ from mnc_jax.ops.roi_warp import roi_warp
 from mnc_jax.ops.voting import vote_masks
 from mnc_jax.structs import Batch
 from mnc_jax.structs import Instances
+from mnc_jax.training.parallel_step import make_pmapped_train_step
 from mnc_jax.training.step import init_state
 from mnc_jax.training.step import train_step
 from mnc_jax.training.step import TrainState
@@ -39,6 +40,7 @@ __all__ = (
     "init_params",
     "init_state",
     "make_anchors",
+    "make_pmapped_train_step",
     "nms",
     "paste_masks",
     "predict",

@@ -13,7 +13,7 @@ from mnc_jax.config import Config
 from mnc_jax.data import load_source, make_ground_truth
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
-from mnc_jax.evaluation.predict_split import check_categories, make_predict_and_count, predict_all
+from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
 from mnc_jax.evaluation.report import write_report
 from mnc_jax.training.watchdog import watch
 
@@ -27,10 +27,11 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   config = models[0].config
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
-  watchdog = watch(config)
+  watchdog, mesh = watch(config), parallel.make_mesh()
   results, counts = predict_all(
-      make_predict_and_count([model.config for model in models]),
-      parallel.replicate([model.params for model in models]), config, source, beat=watchdog.beat)
+      make_predict([model.config for model in models], mesh),
+      parallel.replicate([model.params for model in models], mesh), config, source,
+      beat=watchdog.beat)
   watchdog.stop()
   if parallel.is_first():
     ground_truth = make_ground_truth(source)

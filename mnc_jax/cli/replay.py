@@ -9,9 +9,10 @@ from mnc_jax.cli.commands import Replay
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import from_json
 from mnc_jax.data import load_source, training_batches
+from mnc_jax.structs import Batch
 from mnc_jax.training import checkpoint, diagnosis
 from mnc_jax.training.initial_state import start_state
-from mnc_jax.training.step import make_train_step
+from mnc_jax.training.parallel_step import make_train_step
 
 
 def run(options: Replay) -> None:
@@ -26,14 +27,15 @@ def run(options: Replay) -> None:
           "sampled.")
   params = params_before(options.workdir, config, notes["step"])
   losses, bad = {}, collections.Counter()
-  parts, part_ids = parallel.cut((batch, image_ids), notes["devices"])
-  for device, ids in enumerate(part_ids):
-    part = jax.tree.map(lambda x, device=device: x[device], parts)
-    place = {"step": notes["step"], "device": notes["first"] + device, "config": config}
-    terms = diagnosis.image_losses(params, part, **place)
+  share = len(image_ids) // notes["devices"]
+  for device in range(notes["devices"]):
+    rows = slice(device * share, (device + 1) * share)
+    part = Batch(*(leaf[rows] for leaf in batch))
+    sampling = {"step": notes["step"], "device": notes["first"] + device, "config": config}
+    terms = diagnosis.image_losses(params, part, **sampling)
     losses |= {int(image_id): {name: values[row] for name, values in terms.items()}
-               for row, image_id in enumerate(ids) if image_id >= 0}
-    bad.update(diagnosis.nonfinite_gradients(params, part, **place))
+               for row, image_id in enumerate(image_ids[rows]) if image_id >= 0}
+    bad.update(diagnosis.nonfinite_gradients(params, part, **sampling))
   print(describe(losses, bad))
 
 
@@ -43,19 +45,19 @@ def params_before(workdir, config: Config, step: int):
   Raises:
     ValueError: if the last checkpoint is of that step or a later one.
   """
-  source = load_source(config.data, "train")
+  source, mesh = load_source(config.data, "train"), parallel.make_mesh()
   with checkpoint.open_checkpoints(workdir) as manager:
-    state, _ = start_state(config, manager, source)
+    state, _ = start_state(config, manager, source, mesh)
   first = int(state.step)
   if first >= step:
     raise ValueError(f"the last checkpoint of {workdir} is of step {first}, after step {step}: the "
                      "run has continued since")
   batches = iter(training_batches(source, config.data, seed=config.train.seed,
                                   batch_size=config.data.batch_size, first_step=first))
-  step_fn, state = make_train_step(config), parallel.replicate(state)
+  step_fn = make_train_step(config, mesh)
   for _ in range(first, step - 1):
-    state, _ = step_fn(state, parallel.shard(next(batches)[0]))
-  return parallel.unreplicate(state).params
+    state, _ = step_fn(state, parallel.put_batch(next(batches)[0], mesh))
+  return jax.tree.map(lambda x: x.addressable_data(0), state.params)
 
 
 def describe(losses: dict, bad: dict) -> str:

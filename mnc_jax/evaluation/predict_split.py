@@ -1,49 +1,60 @@
 """Predicts every image of a split once, on all devices of all hosts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 
 import jax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config
-from mnc_jax.data import evaluation_batches
+from mnc_jax.data import Source, evaluation_batches
 from mnc_jax.evaluation.results import instances_to_results, merge_shares
 from mnc_jax.model.inference import predict_ensemble
 
 
-def make_predict_and_count(configs: Sequence[Config]):
-  """Returns `predict(models, images, image_sizes)` over all local devices.
+def make_predict(configs: Sequence[Config], mesh: Mesh) -> Callable:
+  """Returns `predict(models, images, image_sizes)`, compiled over all devices of the mesh.
 
-  `models` is a sequence of replicated parameter trees, one for each of `configs`; images and
-  sizes come from `shard`. The returned `Instances` have leading [devices, b]; `unshard` brings them
-  to the host.
+  `models` are the parameters for each of `configs`, from `parallel.replicate`; images and sizes
+  are this host's rows as numpy arrays, as are the returned `Instances`.
   """
-  return parallel.on_all_devices(functools.partial(predict_ensemble, configs=tuple(configs)))
+  predict_sharded = parallel.data_parallel(
+      functools.partial(predict_ensemble, configs=tuple(configs)), mesh,
+      inputs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED), outputs=parallel.SHARDED)
+
+  def predict(models, images, image_sizes):
+    return parallel.local_rows(
+        predict_sharded(models, *parallel.put_batch((images, image_sizes), mesh)))
+
+  return predict
 
 
-def predict_all(find, models, config: Config, source, *, beat=lambda: None) -> tuple[list, dict]:
+def predict_all(find: Callable, models, config: Config, source: Source, *,
+                beat: Callable[[], None] = lambda: None) -> tuple[list[dict], dict[str, int]]:
   """Predicts each image of a split exactly once.
 
   Args:
-    find: from `make_predict_and_count`.
-    models: replicated, the parameters of each.
+    find: from `make_predict`.
+    models: from `parallel.replicate`, the parameters of each.
     config: of the first model.
     source: the split.
     beat: called after each batch, for a `Watchdog`.
 
   Returns:
-    COCO results of the whole split, and what found no place in the model's static shapes.
+    COCO results of the whole split, on each process, and the numbers of proposals and instances
+    that were dropped for the model's static shapes.
   """
+  # Collectives on CPU time out if the first one starts half a minute later on another host.
+  parallel.synchronize("predicting")
   batches = evaluation_batches(
       source, config.data, batch_size=config.data.eval_batch_size,
       process_index=jax.process_index(), process_count=jax.process_count())
   results, seen, truncated, dropped = [], [], 0, 0
   for batch, info in tqdm(batches, unit="batch", desc="predicting"):
-    found = parallel.unshard(
-        find(models, *parallel.shard((batch.images, batch.image_sizes))))
+    found = find(models, batch.images, batch.image_sizes)
     results += instances_to_results(found, info, source.category_ids,
                                     mask_threshold=config.inference.mask_threshold)
     seen += [int(i) for i in info.image_ids if i >= 0]

@@ -1,4 +1,4 @@
-"""Several processes that work together: meeting, agreeing, and ending."""
+"""Several processes, one per host: how they join, agree and end."""
 
 import json
 
@@ -6,60 +6,66 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-_LONGEST_END = 86_400  # Seconds.
+_SHUTDOWN_SECONDS = 86_400
 
 
 def join_hosts(*, coordinator: str | None = None, num_processes: int | None = None,
                process_id: int | None = None, dead_after: int = 100) -> None:
   """Makes this process one of several that train or evaluate together.
 
-  To be called before anything else of JAX. Without arguments the environment tells all three,
-  on Cloud TPU and under Slurm, Open MPI or Kubernetes (`jax.distributed.initialize`).
+  Must be called before any other JAX call. Arguments default to the cluster's environment: Cloud
+  TPU, Slurm, Open MPI or Kubernetes (`jax.distributed.initialize`).
 
   Args:
-    coordinator: "address:port" of process 0, where all meet.
-    num_processes: how many there are.
+    coordinator: "address:port" of process 0.
+    num_processes: their number.
     process_id: of this one, from 0.
-    dead_after: seconds without a sign of life of one process, after which the others end.
+    dead_after: seconds without a heartbeat of one process, after which the others end.
 
   Raises:
-    ValueError: if only some of the three are given and the environment does not tell the rest.
-    RuntimeError: if not all processes meet.
+    ValueError: if only some of the three are given and the environment does not define the rest.
+    RuntimeError: if not all processes join.
   """
   # SIGTERM at one host then makes all of them end after the same step; see `must_end`.
   jax.config.update("jax_enable_preemption_service", True)
-  # At the end all wait for the first, which may score for long; if it dies, they hear of that.
+  # At the end all wait for the first, which may score for long; if it dies, they are notified.
   jax.distributed.initialize(
       coordinator, num_processes, process_id, heartbeat_timeout_seconds=dead_after,
-      shutdown_timeout_seconds=_LONGEST_END)
+      shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
 
 
 def process_count() -> int:
-  """Returns how many processes work together."""
+  """Returns the number of processes."""
   return jax.process_count()
 
 
 def is_first() -> bool:
-  """Says whether this is the process that writes and reports."""
+  """Returns whether this is the process that writes and reports."""
   return jax.process_index() == 0
 
 
 def must_end(step: int) -> bool:
-  """Says whether all hosts are to save after this step and end, since one got SIGTERM.
+  """Returns whether all hosts must save after this step and end, because one received SIGTERM.
 
-  To be called at every step on each host; it does not wait for the others. One process alone
-  has to hear of its signals itself.
+  Must be called at every step on each host; it does not wait for the others. A single process
+  must handle its signals itself.
   """
   return process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
 
 
+def synchronize(name: str) -> None:
+  """Waits until all processes have called this with the same name."""
+  if process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
 def check_same(value, what: str) -> None:
-  """Refuses to go on if the processes differ.
+  """Raises if `value` differs between processes.
 
   Args:
-    value: of this process; anything that JSON can hold. Of a dict the first entry that differs
-      is told.
-    what: names it in the message.
+    value: of this process; anything that JSON can hold. Of a dict the first entry that differs is
+      reported.
+    what: its name in the message.
 
   Raises:
     ValueError: on all processes, naming the first that differs from process 0.
@@ -81,7 +87,7 @@ def _first_difference(value, other):
 
 
 def fail_together(problem: str | None) -> None:
-  """Ends the work on all processes if one of them met a problem, so that none waits for it.
+  """Raises on every process if any process failed, so that none waits for it.
 
   Args:
     problem: of this process, or None.
@@ -100,7 +106,7 @@ def gather(share) -> list:
   All processes must call it equally often.
 
   Args:
-    share: of this process; anything that JSON can hold, and of any length.
+    share: of this process; anything that JSON can hold, of any length.
   """
   if jax.process_count() == 1:
     return [share]

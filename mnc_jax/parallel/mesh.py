@@ -1,80 +1,104 @@
-"""Many devices: the only file that knows of them.
+"""Data parallelism over a mesh of all devices of all hosts.
 
-State is replicated, the batch is cut into equal slices along its first axis, gradients
-are averaged. So N devices with B images each take the step of one device with N * B.
+State is replicated, a batch is split over the devices along its first axis, gradients are
+averaged: N devices with B images each take the step of one device with N * B images.
 """
 
-from flax import jax_utils
+from collections.abc import Callable
+import zlib
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from mnc_jax.parallel.hosts import gather, process_count
+from mnc_jax.parallel.hosts import check_same, process_count
 
-AXIS = "devices"
+AXIS = "data"
+REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(AXIS)
+
+
+def make_mesh() -> Mesh:
+  """Returns the mesh of all devices of all hosts, with one axis, `AXIS`."""
+  # By host, so that each host's rows of a batch are adjacent, as `data.process_slice` cuts them.
+  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree, mesh: Mesh):
+  """Returns `tree` as global arrays, of which each device holds a copy.
+
+  Args:
+    tree: arrays on the host or a device, the same on all hosts.
+    mesh: from `make_mesh`.
+
+  Raises:
+    ValueError: if `tree` differs between hosts.
+  """
+  tree = jax.tree.map(np.asarray, jax.device_get(tree))
+  if process_count() > 1:
+    check_same(_checksum(tree), "weights with checksum ")
+  return jax.make_array_from_process_local_data(NamedSharding(mesh, REPLICATED), tree)
+
+
+def _checksum(tree):
+  checksum = 0
+  for leaf in jax.tree.leaves(tree):
+    checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
+  return checksum
+
+
+def put_batch(tree, mesh: Mesh):
+  """Returns this host's rows of a batch as part of global arrays, split over the devices.
+
+  Args:
+    tree: numpy arrays [B / hosts, ...].
+    mesh: from `make_mesh`.
+
+  Returns:
+    Arrays [B, ...]. The rows of process 0 come first.
+
+  Raises:
+    ValueError: if B is not a multiple of the number of devices.
+  """
+  images = len(jax.tree.leaves(tree)[0]) * process_count()
+  if images % mesh.size:
+    raise ValueError(
+        f"a batch of {images} images cannot be divided over {mesh.size} devices: "
+        "set data.batch_size and data.eval_batch_size to a multiple")
+  return jax.make_array_from_process_local_data(NamedSharding(mesh, SHARDED), tree)
+
+
+def local_rows(tree):
+  """Returns this host's rows of global arrays as numpy arrays; the inverse of `put_batch`."""
+  def local_shards(x):
+    return [shard.data for shard in sorted(
+        x.addressable_shards, key=lambda shard: shard.index[0].start or 0)]
+
+  shards = jax.device_get(jax.tree.map(local_shards, tree))
+  return jax.tree.map(np.concatenate, shards, is_leaf=lambda x: isinstance(x, list))
+
+
+def data_parallel(function: Callable, mesh: Mesh, *, inputs, outputs, donate=()) -> Callable:
+  """Compiles a function of one device's share of a batch into one of global arrays.
+
+  Args:
+    function: may use collectives over `AXIS`.
+    mesh: from `make_mesh`.
+    inputs: per argument `REPLICATED` (from `replicate`) or `SHARDED` (from `put_batch`).
+    outputs: the same of the result. What is replicated must be equal on all devices.
+    donate: indices of the arguments whose buffers the results reuse; the caller loses them.
+  """
+  # Without the check of varying axes, `jax.grad` inside is that of the device's own loss. With it,
+  # gradients of replicated parameters would come out summed over the devices.
+  mapped = jax.shard_map(
+      function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
+  # With shardings, JAX rejects a host's rows that are taken for the whole batch.
+  return jax.jit(mapped, donate_argnums=donate,
+                 in_shardings=tuple(NamedSharding(mesh, spec) for spec in inputs))
 
 
 def weighted_mean(tree, weight):
-  """Returns the mean of `tree` over all devices, each of which counts `weight` times."""
+  """Returns the mean of `tree` over devices by their weights; zeros if all weigh 0."""
   total = jnp.maximum(jax.lax.psum(weight, axis_name=AXIS), 1)
   return jax.tree.map(lambda x: jax.lax.psum(x * weight, axis_name=AXIS) / total, tree)
-
-
-def on_all_devices(function, **options):
-  """Returns the function mapped over all devices; several hosts begin to compile together."""
-  mapped = jax.pmap(function, axis_name=AXIS, **options)
-  if process_count() == 1:
-    return mapped
-  compiled = set()
-
-  def call(*arguments):
-    shapes = tuple(x.shape for x in jax.tree.leaves(arguments))
-    if shapes not in compiled:
-      compiled.add(shapes)
-      # Collectives on CPU give up on a host that comes half a minute late to the first step.
-      gather(None)
-    return mapped(*arguments)
-
-  return call
-
-
-def replicate(tree):
-  """Returns a copy of `tree` on every local device, with a leading axis for them."""
-  # Laid out as the step's results are: another axis name would cost a second compilation.
-  return jax_utils.replicate(tree, axis_name=AXIS)
-
-
-def unreplicate(tree):
-  """Returns the first device's copy of a replicated `tree`."""
-  return jax_utils.unreplicate(tree)
-
-
-def shard(tree):
-  """Returns a `tree` of host arrays [B, ...] as [devices, B / devices, ...], on the devices.
-
-  Raises:
-    ValueError: if B is not a multiple of the number of local devices.
-  """
-  return cut(tree, jax.local_device_count())
-
-
-def cut(tree, devices: int):
-  """Returns a `tree` of host arrays [B, ...] as [devices, B / devices, ...], on the host.
-
-  Raises:
-    ValueError: if B is not a multiple of `devices`.
-  """
-  def cut_one(x):
-    if x.shape[0] % devices:
-      raise ValueError(
-          f"a batch of {x.shape[0]} images cannot be cut over {devices} devices: "
-          "set data.batch_size and data.eval_batch_size to a multiple")
-    return np.reshape(x, (devices, x.shape[0] // devices, *x.shape[1:]))
-
-  return jax.tree.map(cut_one, tree)
-
-
-def unshard(tree):
-  """Returns a `tree` of [devices, b, ...] on the host as [devices * b, ...]; inverse of `shard`."""
-  return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), jax.device_get(tree))
-

@@ -1,6 +1,5 @@
-"""A batch that led to a number that is not finite: kept in a file, and looked at term by term."""
+"""Diagnosis of a non-finite loss: the batch is saved, its losses and gradients are recomputed."""
 
-import functools
 import json
 import pathlib
 import zipfile
@@ -14,39 +13,39 @@ from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import cascade_loss
-from mnc_jax.structs import Batch
-from mnc_jax.training.step import step_key
+from mnc_jax.structs import Batch, ImageInfo
+from mnc_jax.training.step import NotFiniteError, step_key
 from mnc_jax.weights.tree import leaves_by_path
 
 
-def save_batch(path, batch: Batch, image_ids, **notes) -> None:
-  """Writes a batch to a file, from which `load_batch` reads it.
+def save_batch(path, batch: Batch, image_ids: np.ndarray, **notes) -> None:
+  """Writes a batch to a file for `load_batch`.
 
   Args:
     path: of the file, `.npz`.
     batch: of numpy arrays.
     image_ids: [B] int64.
-    **notes: what JSON can hold.
+    **notes: JSON values.
 
   Raises:
     OSError: if it cannot be written.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  # Renamed into place, so that no half of a file has the name.
-  half = path.with_suffix(".new.npz")
-  np.savez_compressed(half, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
-  half.replace(path)
+  # Renamed when complete, so that a partial file never has this name.
+  partial = path.with_suffix(".new.npz")
+  np.savez_compressed(partial, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
+  partial.replace(path)
 
 
-def load_batch(path):
+def load_batch(path) -> tuple[Batch, np.ndarray, dict]:
   """Returns `(batch, image_ids, notes)` that `save_batch` wrote at `path`.
 
   Raises:
-    ValueError: if it is not such a file, naming it.
+    ValueError: if the file is another one or damaged, naming it.
   """
   try:
-    # Opened here, for numpy leaves a file that it refuses open.
+    # Opened here, because numpy does not close a file that it rejects.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
       batch = Batch(*(arrays[name] for name in Batch._fields))
       return batch, arrays["image_ids"], json.loads(str(arrays["notes"]))
@@ -54,51 +53,56 @@ def load_batch(path):
     raise ValueError(f"{path} is not a batch that training saved: {error}") from error
 
 
-def image_losses(params, batch: Batch, *, step: int, device: int, config: Config) -> dict:
-  """Computes the loss of each image by itself, with the samples it had in its batch.
+def image_losses(params, batch: Batch, *, step: int, device: int,
+                 config: Config) -> dict[str, np.ndarray]:
+  """Computes the loss of each image alone, with the anchors and RoIs sampled in the step.
 
   Args:
     params: before the step.
     batch: of one device.
-    step: as the log counts, from 1.
-    device: its place among all devices, from which with the step the samples follow.
-    config: the experiment.
+    step: as in the log, from 1.
+    device: index of the device among all; it and the step determine the key.
+    config: of the run.
 
   Returns:
-    {"loss": [B], "loss_1": [B], ...} float32 on the host. Places without an image have 0.
+    {"loss": [B], "loss_1": [B], ...} float32 on the host, 0 for padding images.
   """
-  evaluate = jax.jit(functools.partial(_loss_of_step, step=step, device=device, config=config))
-  # Each keeps its place, from which its key follows; the others count as filling.
-  others = jnp.eye(len(batch.image_sizes), dtype=batch.image_sizes.dtype)
-  rows = [evaluate(params, batch._replace(image_sizes=batch.image_sizes * row[:, None]))[1]
-          for row in others]
+  # Each image keeps its row, which determines its key; the others become padding.
+  kept = jnp.eye(len(batch.image_sizes), dtype=batch.image_sizes.dtype)
+  rows = [_loss(params, batch._replace(image_sizes=batch.image_sizes * row[:, None]), step, device,
+                config=config)[1] for row in kept]
   return {name: np.array([float(row[name]) for row in rows]) for name in sorted(rows[0])
           if name.startswith("loss")}
 
 
-def _loss_of_step(params, batch, *, step, device, config):
+def _loss_of_step(params, batch, step, device, *, config):
   return cascade_loss(params, batch, step_key(config.train.seed, step - 1, device), config=config)
 
 
-def nonfinite_gradients(params, batch: Batch, *, step: int, device: int, config: Config) -> dict:
-  """Returns {path of a parameter: how many of its gradient's entries are not finite}.
+_loss = jax.jit(_loss_of_step, static_argnames="config")
+_gradient = jax.jit(jax.grad(_loss_of_step, has_aux=True), static_argnames="config")
 
-  Arguments are those of `image_losses`. Parameters whose gradient is finite are left out.
+
+def nonfinite_gradients(params, batch: Batch, *, step: int, device: int,
+                        config: Config) -> dict[str, int]:
+  """Returns {path of a parameter: number of non-finite entries of its gradient}.
+
+  Arguments are those of `image_losses`. Parameters with a finite gradient are omitted.
   """
-  loss = functools.partial(_loss_of_step, step=step, device=device, config=config)
-  found, _ = jax.jit(jax.grad(loss, has_aux=True))(params, batch)
+  found, _ = _gradient(params, batch, step, device, config=config)
   counts = {path: int(np.sum(~np.isfinite(leaf))) for path, leaf in leaves_by_path(found).items()}
   return {path: count for path, count in counts.items() if count}
 
 
-def keep_batch(workdir: pathlib.Path, error, config: Config, batch, info) -> str:
-  """Saves the batch of the step that `error` names; returns all that there is to say of it.
+def keep_batch(workdir: pathlib.Path, error: NotFiniteError, config: Config, batch: Batch,
+               info: ImageInfo) -> str:
+  """Saves the batch of the step of `error`; returns the message for the user.
 
   Args:
     workdir: of the run.
-    error: a `train.NotFiniteError`.
+    error: names the step.
     config: of the run, which may not have been saved yet.
-    batch: this host's share.
+    batch: this host's rows.
     info: of its images.
   """
   share = f"_host_{jax.process_index()}" if parallel.process_count() > 1 else ""
@@ -109,8 +113,8 @@ def keep_batch(workdir: pathlib.Path, error, config: Config, batch, info) -> str
         path, batch, info.image_ids, step=error.step, config=to_json(config),
         devices=jax.local_device_count(), all_devices=jax.device_count(),
         first=jax.process_index() * jax.local_device_count())
-    kept = ("The batch is kept: look into it with\n"
+    kept = ("The batch is saved. Examine it with\n"
             f"  mnc replay {path} --workdir {workdir}")
   except OSError as failure:
-    kept = f"The batch could not be kept ({failure.strerror})."
+    kept = f"The batch could not be saved ({failure.strerror})."
   return f"{error}\nIts images: {images}. {kept}"

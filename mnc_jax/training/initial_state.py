@@ -1,22 +1,33 @@
-"""The state that a run begins with, or goes on from."""
+"""The state that a run starts with, or resumes from."""
 
 import pathlib
 
 import jax
+from jax.sharding import Mesh
 
-from mnc_jax import weights
+from mnc_jax import parallel, weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.validation import check_same_meaning
+from mnc_jax.data import Source
 from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
-from mnc_jax.training.step import init_state
+from mnc_jax.training.step import TrainState, init_state
 
 
-def start_state(config: Config, manager, source):
-  """Returns the state to go on from, of the last checkpoint or a fresh one, and its notes."""
-  if manager.latest_step() is not None:
-    return go_on(config, manager, source)
+def start_state(config: Config, manager, source: Source, mesh: Mesh) -> tuple[TrainState, dict]:
+  """Returns the state to train from, on all devices of the mesh, and its notes.
+
+  It is that of the last checkpoint of `manager`, or a new one if there is none.
+  """
+  make = initialise if manager.latest_step() is None else resume
+  state, notes = make(config, manager, source)
+  return parallel.replicate(state, mesh), notes
+
+
+def initialise(config: Config, manager, source: Source) -> tuple[TrainState, dict]:
+  """Returns a new state, with random weights or those of `train.init_weights`, and its notes."""
+  del manager  # It has no checkpoint.
   key = jax.random.key(config.train.seed)
   origin = "random weights"
   params = jax.eval_shape(lambda: init_params(key, config))
@@ -32,31 +43,31 @@ def start_state(config: Config, manager, source):
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
 
 
-def go_on(config: Config, manager, source):
-  """Returns the state of the last checkpoint, of a run or imported, and its notes."""
+def resume(config: Config, manager, source: Source) -> tuple[TrainState, dict]:
+  """Returns the state of the last checkpoint, of a run or of imported weights, and its notes."""
   workdir = manager.directory.parent
   check_same_meaning(run_folder.read_config(workdir).model, config.model, workdir)
   key = jax.random.key(config.train.seed)
   like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
   if checkpoint.has_optimizer(manager):
     state = checkpoint.restore(manager, like, categories=source)
-    print(f"Going on from the checkpoint of step {int(state.step)}.")
+    print(f"Resuming from the checkpoint of step {int(state.step)}.")
   elif config.train.init_weights:
     raise ValueError(f"{workdir} holds imported weights, but train.init_weights is "
-                     f"{config.train.init_weights}: give another --workdir, or leave it out")
+                     f"{config.train.init_weights}: give another --workdir, or omit it")
   else:
     params = checkpoint.restore_params(manager, like.params, categories=source)
     state = init_state(params, config)
     print("Starting from the imported weights of the workdir.")
-  # Numbers to check are those of the imported weights alone.
+  # The numbers of a self-check are only those of the imported weights.
   return state, {"source": checkpoint.saved_notes(manager).get("source", "unknown")}
 
 
-def check_fresh_start(model: ModelConfig):
-  """Refuses to train on what would stay random for ever.
+def check_fresh_start(model: ModelConfig) -> None:
+  """Raises if frozen parts of the model would keep their random weights.
 
   Raises:
-    ValueError: if a part that never moves has no weights to load.
+    ValueError: naming the part.
   """
   if model.backbone in DEPTHS and model.backbone_norm == "frozen_batch":
     raise ValueError(f"the batch normalisation of the {model.backbone} backbone is frozen, but "

@@ -1,30 +1,35 @@
 """The training loop."""
 
+from collections.abc import Iterator
 import functools
+import pathlib
 from typing import NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
-from mnc_jax.data import training_batches
+from mnc_jax.data import Source, training_batches
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.intervals import is_due
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.optimizer import describe_groups
+from mnc_jax.training.parallel_step import make_train_step
 from mnc_jax.training.preemption import Termination
 from mnc_jax.training.saving import Saver
-from mnc_jax.training.step import NotFiniteError, make_train_step
+from mnc_jax.training.step import NotFiniteError, TrainState
 from mnc_jax.training.step_log import StepLog, count_left_out
 from mnc_jax.training.validation import Validation, open_validation, validate
 from mnc_jax.training.watchdog import Watchdog, watch
 
 
 class Run(NamedTuple):
-  """What the steps of a run are done with."""
+  """What the training loop uses beside state and batches."""
   config: Config
+  mesh: Mesh
   saver: Saver
   log: MetricsLog
   steps: StepLog
@@ -33,71 +38,81 @@ class Run(NamedTuple):
   watchdog: Watchdog
 
 
-def train_on(source, config: Config, workdir, manager, termination: Termination):
-  """Opens the batches where they were left, and trains; returns the last state."""
-  state, notes = start_state(config, manager, source)
+def train_on(source: Source, config: Config, workdir: pathlib.Path, manager,
+             termination: Termination) -> TrainState:
+  """Starts or resumes the run of `workdir`, and trains; returns the last state."""
+  mesh = parallel.make_mesh()
+  state, notes = start_state(config, manager, source, mesh)
   first = int(state.step)
   print(f"{len(source)} images, {len(source.category_names)} categories, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
-        f"{jax.device_count()} x {jax.devices()[0].device_kind}")
+        f"{mesh.size} x {mesh.devices[0].device_kind}")
   print(describe_groups(state.params, config))
   save = functools.partial(
       checkpoint.save, manager, config=config, categories=source, notes=notes)
   with (MetricsLog(workdir if parallel.is_first() else None, first_step=first + 1) as log,
-        open_validation(config, workdir, source.category_names, notes) as validation,
+        open_validation(config, workdir, mesh, source.category_names, notes) as validation,
         StepLog(log, config, first=first) as steps):
     needed = checkpoint.bytes_to_save(manager, state)
     if validation:
       needed += checkpoint.bytes_to_save(validation.best, state, keep=1)
     run_folder.check_space(workdir, needed=needed)
-    run = Run(config, Saver(manager, save, saved=manager.latest_step()), log, steps, validation,
-              termination, watch(config))
+    run = Run(config, mesh, Saver(manager, save, saved=manager.latest_step()), log, steps,
+              validation, termination, watch(config))
     try:
       return train(run, state, open_batches(source, config, first))
     except NotFiniteError as error:
-      # Batches follow from seed and step, so that none has to be kept.
+      # Batches follow from seed and step, so the bad one can be loaded again.
       bad = next(open_batches(source, config, error.step - 1))
       raise FloatingPointError(keep_batch(workdir, error, config, *bad)) from error
 
 
-def open_batches(source, config: Config, first: int):
+def open_batches(source: Source, config: Config, first: int) -> Iterator:
   """Returns this host's share of the batches after step `first`."""
   return iter(training_batches(
       source, config.data, seed=config.train.seed, batch_size=config.data.batch_size,
       first_step=first, process_index=jax.process_index(), process_count=jax.process_count()))
 
 
-def train(run: Run, state, batches):
-  """Runs the steps that are left, or those until SIGTERM; returns the last state, saved."""
+def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
+  """Trains up to `train.num_steps`, or until SIGTERM; returns the last state, saved.
+
+  Args:
+    run: of `state`.
+    state: on the devices of `run.mesh`; donated.
+    batches: of the steps after `state.step`.
+  """
   options, first, ends = run.config.train, int(state.step), False
-  step_fn, state = make_train_step(run.config), parallel.replicate(state)
+  step_fn = make_train_step(run.config, run.mesh)
+  # Collectives on CPU time out if another host begins to compile half a minute later.
+  parallel.synchronize("training")
   if run.validation and run.validation.is_missed(first):
     validate_saved(run, state)
   for step in range(first + 1, options.num_steps + 1):
     batch, info = next(batches)
-    state, metrics = step_fn(state, parallel.shard(batch))
+    state, metrics = step_fn(state, parallel.put_batch(batch, run.mesh))
     run.steps.add(metrics, count_left_out(info))
     run.termination.nothing_to_lose(False)
     ends = run.termination.reached(step)
     validates = run.validation and is_due(step, options.evaluate_every, options)
     saves = ends or validates or is_due(step, options.checkpoint_every, options)
     if saves or is_due(step, options.log_every, options):
-      # The only place where the host waits for the devices.
+      # The host waits for the devices here only.
       run.steps.write(step)
       run.watchdog.beat()
       run.saver.check()
       if saves or run.saver.error:
-        run.saver.save(parallel.unreplicate(state))
+        run.saver.save(state)
     if ends:
       break
     if validates:
       validate_saved(run, state)
-  run.saver.save_last(parallel.unreplicate(state), waits=lambda: not run.termination.requested)
-  return parallel.unreplicate(state)
+  run.saver.save_last(state, waits=lambda: not run.termination.requested)
+  return state
 
 
-def validate_saved(run: Run, state) -> None:
-  """Validates a state once it is on the disk, so that the run may be ended meanwhile."""
+def validate_saved(run: Run, state: TrainState) -> None:
+  """Validates a state after it is saved, so that SIGTERM may end the run during validation."""
   run.saver.finish()
   run.termination.nothing_to_lose(not run.saver.error)
   validate(run.validation, state, run.log, beat=run.watchdog.beat)

@@ -1,12 +1,12 @@
 """One training step as a pure function of state, batch and key."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.structs import Array, Batch
@@ -14,10 +14,10 @@ from mnc_jax.training.optimizer import learning_rate, make_optimizer
 
 
 class TrainState(NamedTuple):
-  """All that a run carries from step to step.
+  """What a run carries from step to step.
 
   Attributes:
-    step: [] int32, steps done.
+    step: [] int32, number of steps done.
     params: the weights.
     opt_state: of `make_optimizer(config)`.
   """
@@ -27,20 +27,14 @@ class TrainState(NamedTuple):
 
 
 def init_state(params, config: Config) -> TrainState:
-  """Returns the state before the first step: these weights, and an optimiser that has seen none.
+  """Returns the initial training state for `params`.
 
   Args:
-    params: from `init_params`, or pretrained.
-    config: of the run; `config.train` chooses the optimiser.
+    params: from `init_params`, or pretrained. The state refers to them, without a copy.
+    config: `config.train` chooses the optimizer.
 
   Returns:
-    The state at step 0. It refers to `params`, without a copy.
-
-  Degenerate input:
-    Frozen parameters have a state of the optimiser too; it has no effect.
-
-  Gradient:
-    None: what the optimiser holds starts from zero.
+    The state at step 0.
 
   Example:
     >>> import jax.numpy as jnp
@@ -52,27 +46,24 @@ def init_state(params, config: Config) -> TrainState:
   return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params))
 
 
-def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_over_devices=None):
-  """Takes one step of all stages together.
+def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
+               mean_over_devices: Callable | None = None) -> tuple[TrainState, dict[str, Array]]:
+  """Trains all stages together for one step.
 
   Args:
     state: before the step.
     batch: images and ground truth.
     key: of this step's sampling.
     config: static under `jax.jit`.
-    mean_over_devices: averages a tree over devices, given this device's weight;
-      `parallel.py` passes it.
+    mean_over_devices: `parallel.weighted_mean` if the batch is split over devices.
 
   Returns:
     `(state, metrics)`. Metrics are float32 scalars: `loss`, `loss_1` ... `loss_5`,
     `truncated_proposals_per_image`, `gradient_norm` before clipping, `learning_rate`.
 
   Degenerate input:
-    Of a batch of padding alone all losses are 0; decay and momentum move the weights all the
-    same. Non-finite numbers are not hidden: `check_finite` finds them at the next log step.
-
-  Gradient:
-    That of `cascade_loss` is taken here; none is meant to flow through a step.
+    All losses of a batch of padding are 0; weight decay and momentum still apply. Non-finite
+    numbers reach the metrics; `check_finite` reports them.
 
   Example:
     >>> import functools
@@ -90,7 +81,7 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
     >>> key_params, key_sampling = jax.random.split(jax.random.key(0))
     >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
     >>> state = mnc_jax.init_state(init(key_params, config=config), config)
-    >>> # Log 2 is the first loss of the masks: each pixel is as likely object as not.
+    >>> # The initial mask loss is log 2: each pixel is object or background with equal probability.
     >>> step = jax.jit(functools.partial(mnc_jax.train_step, config=config))
     >>> state, metrics = step(state, batch, key_sampling)
     >>> print(state.step, f"{metrics['loss_2']:.2f}")
@@ -99,7 +90,7 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
   gradient = jax.grad(cascade_loss, has_aux=True)
   gradients, metrics = gradient(state.params, batch, key, config=config)
   if mean_over_devices is not None:
-    # Images that only fill up the batch may be spread unevenly.
+    # Padding images may be spread unevenly over devices.
     real_images = jnp.sum(batch.image_sizes[:, 0] > 0)
     gradients, metrics = mean_over_devices((gradients, metrics), real_images)
   metrics["gradient_norm"] = optax.tree.norm(gradients)
@@ -110,11 +101,12 @@ def train_step(state: TrainState, batch: Batch, key, *, config: Config, mean_ove
   return TrainState(state.step + 1, params, opt_state), metrics
 
 
-def eval_step(params, batch: Batch, key, *, config: Config, mean_over_devices=None):
+def eval_step(params, batch: Batch, key: Array, *, config: Config,
+              mean_over_devices: Callable | None = None) -> dict[str, Array]:
   """Returns the losses of all stages on a batch, without a step.
 
-  Arguments and metrics are those of `train_step`; of the metrics, the losses alone. Anchors
-  and RoIs are sampled as in training, so that the numbers compare.
+  Arguments and metrics are those of `train_step`; of the metrics, only the losses. Anchors and
+  RoIs are sampled as in training, so that the numbers are comparable.
   """
   _, metrics = cascade_loss(params, batch, key, config=config)
   metrics = {name: value for name, value in metrics.items() if name.startswith("loss")}
@@ -123,17 +115,17 @@ def eval_step(params, batch: Batch, key, *, config: Config, mean_over_devices=No
   return metrics
 
 
-def step_key(seed: int, step, device):
-  """Returns the key of a step on a device: a function of them and `seed`, nothing is stored."""
+def step_key(seed: int, step: int | Array, device: int | Array) -> Array:
+  """Returns the key of a step on a device."""
   root = jax.random.key(seed)
   return jax.random.fold_in(jax.random.fold_in(root, step), device)
 
 
 class NotFiniteError(FloatingPointError):
-  """Training met a number that is not finite.
+  """A loss or gradient is not finite.
 
   Attributes:
-    step: whose loss or gradient it is.
+    step: the number of the step.
   """
 
   def __init__(self, step: int, terms: str):
@@ -143,8 +135,8 @@ class NotFiniteError(FloatingPointError):
     self.step = step
 
 
-def check_finite(step: int, metrics) -> None:
-  """Stops a run whose loss or gradient is not finite.
+def check_finite(step: int, metrics: dict) -> None:
+  """Raises if a loss or the gradient is not finite.
 
   Args:
     step: of these metrics.
@@ -157,30 +149,3 @@ def check_finite(step: int, metrics) -> None:
          if not jnp.isfinite(value)]
   if bad:
     raise NotFiniteError(step, ", ".join(bad))
-
-
-def make_train_step(config: Config):
-  """Returns `step(state, batch) -> (state, metrics)` of `config` over all local devices.
-
-  `state` is replicated and given up to the step (its buffers are reused); `batch` comes
-  from `shard`. The key of each device follows from seed, step and device alone.
-  """
-  def step(state, batch):
-    key = step_key(config.train.seed, state.step, jax.lax.axis_index(parallel.AXIS))
-    return train_step(state, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
-
-  return parallel.on_all_devices(step, donate_argnums=0)
-
-
-def make_eval_step(config: Config):
-  """Returns `step(params, batch) -> metrics` of `config` over all devices; see `train.eval_step`.
-
-  The metrics have `images` too: how many they are the mean of.
-  """
-  def step(params, batch):
-    key = step_key(config.train.seed, 0, jax.lax.axis_index(parallel.AXIS))
-    metrics = eval_step(params, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
-    images = jax.lax.psum(jnp.sum(batch.image_sizes[:, 0] > 0), axis_name=parallel.AXIS)
-    return metrics | {"images": images}
-
-  return parallel.on_all_devices(step)

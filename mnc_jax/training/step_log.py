@@ -51,7 +51,7 @@ class StepLog:
     Raises:
       NotFiniteError: if the loss or the gradient of one of them was not finite.
     """
-    fetched = [parallel.unreplicate(metrics) for metrics in jax.device_get(self._pending)]
+    fetched = jax.device_get(self._pending)
     rate = self._images * len(fetched) / (time.perf_counter() - self._started)
     # Each host counts only its own share of the batches.
     shares = parallel.gather(self._left_out)

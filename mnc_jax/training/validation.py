@@ -1,13 +1,14 @@
 """Validation while training: losses, mAP^r, a panel of predictions, and the best checkpoint."""
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import functools
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 import numpy as np
 from tqdm import tqdm
 
@@ -16,11 +17,13 @@ from mnc_jax.config import Config
 from mnc_jax.data import Source, evaluation_batches, load_source, make_ground_truth, restrict
 from mnc_jax.evaluation import visualize
 from mnc_jax.evaluation.metrics.scoring import score_results
-from mnc_jax.evaluation.predict_split import check_categories, make_predict_and_count, predict_all
+from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
 from mnc_jax.training import checkpoint
 from mnc_jax.training.intervals import is_due
+from mnc_jax.training.metrics_log import MetricsLog
+from mnc_jax.training.parallel_step import make_eval_step
 from mnc_jax.training.saving import Saver
-from mnc_jax.training.step import make_eval_step
+from mnc_jax.training.step import TrainState
 
 _PANEL_IMAGES, _PANEL_COLUMNS, _PANEL_SCORE = 8, 4, 0.5
 
@@ -32,15 +35,17 @@ class Validation(NamedTuple):
     source: the evaluation split, or its first `train.evaluate_images`.
     ground_truth: of it, in COCO format.
     config: of the run.
-    find: from `make_predict_and_count`.
+    mesh: of the run.
+    find: from `make_predict`.
     losses: from `make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
     saver: of these.
-    done: the file that tells the last step that was validated.
+    done: the file that holds the number of the last validated step.
   """
   source: Source
   ground_truth: dict
   config: Config
+  mesh: Mesh
   find: Callable
   losses: Callable
   best: Any
@@ -48,7 +53,7 @@ class Validation(NamedTuple):
   done: pathlib.Path
 
   def is_missed(self, step: int) -> bool:
-    """Says whether the run was interrupted in the validation that was due at this step."""
+    """Returns whether the run was interrupted during the validation at this step."""
     due = step > 0 and is_due(step, self.config.train.evaluate_every, self.config.train)
     missed = due and not (self.done.is_file() and self.done.read_text() == str(step))
     # The first process wrote the file; another may not see it yet.
@@ -56,7 +61,8 @@ class Validation(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_validation(config: Config, workdir: pathlib.Path, category_names, notes: dict):
+def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh, category_names,
+                    notes: dict) -> Iterator[Validation | None]:
   """Yields a `Validation`, or None if `config.train.evaluate_every` is 0."""
   if not config.train.evaluate_every:
     yield None
@@ -70,24 +76,25 @@ def open_validation(config: Config, workdir: pathlib.Path, category_names, notes
     save = functools.partial(
         checkpoint.save, best, config=config, categories=source, notes=notes)
     yield Validation(
-        source, make_ground_truth(source), config, make_predict_and_count([config]),
-        make_eval_step(config), best, Saver(best, save, saved=None),
+        source, make_ground_truth(source), config, mesh, make_predict([config], mesh),
+        make_eval_step(config, mesh), best, Saver(best, save, saved=None),
         workdir / "best" / "validated")
 
 
-def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
-  """Writes losses, scores and a panel; saves the state if it is the best by mAP^r so far.
+def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
+             beat: Callable[[], None] = lambda: None) -> None:
+  """Logs losses, scores and a panel; saves the state if its mAP^r is the best so far.
 
   Args:
     validation: from `open_validation`.
-    state: replicated, as the training loop has it.
-    log: a `MetricsLog`.
+    state: on the devices of the run.
+    log: of the run.
     beat: called after each batch of predictions, for a `Watchdog`.
   """
-  step = int(parallel.unreplicate(state.step))
+  step = int(state.step)
   results, counts = predict_all(
       validation.find, [state.params], validation.config, validation.source, beat=beat)
-  # One process writes and decides; the others got the same results.
+  # Each process computes the same scores; the first one logs them.
   scores = summarise(validation.ground_truth, results) | mean_losses(validation, state.params)
   log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
   log.add_image("validation/predictions", draw_panel(validation.source, results), step)
@@ -97,37 +104,38 @@ def validate(validation: Validation, state, log, *, beat=lambda: None) -> None:
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{len(validation.source)} images; best at .5 so far: {max(reached, 0):.3f}")
   if scores["mean_ap_r_50"] > reached:
-    validation.saver.save(parallel.unreplicate(state), scores=scores)
-    # The next comparison reads it.
+    validation.saver.save(state, scores=scores)
+    # The next comparison reads its scores.
     validation.saver.finish()
   if parallel.is_first() and not validation.saver.error:
-    # Where this cannot be written, the validation is made once more when the run goes on.
+    # If this cannot be written, the validation is repeated when the run resumes.
     with contextlib.suppress(OSError):
       validation.done.write_text(str(step))
 
 
-def summarise(ground_truth: dict, results) -> dict:
+def summarise(ground_truth: dict, results: list) -> dict[str, float]:
   """Returns mAP^r at .5 and .7."""
   scores = score_results(ground_truth, results, protocols=("sds",))
   return {"mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
           "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
 
 
-def mean_losses(validation: Validation, params) -> dict:
+def mean_losses(validation: Validation, params) -> dict[str, float]:
   """Returns the mean of each loss over the images of the split."""
   config, totals, images = validation.config, collections.Counter(), 0
   for batch, _ in evaluation_batches(
       validation.source, config.data, batch_size=config.data.eval_batch_size,
       process_index=jax.process_index(), process_count=jax.process_count()):
-    metrics = parallel.unreplicate(validation.losses(params, parallel.shard(batch)))
-    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    batch = parallel.put_batch(batch, validation.mesh)
+    metrics = {name: float(value)
+               for name, value in jax.device_get(validation.losses(params, batch)).items()}
     count = metrics.pop("images")
     totals.update({name: value * count for name, value in metrics.items()})
     images += count
   return {name: total / images for name, total in totals.items()}
 
 
-def draw_panel(source: Source, results) -> np.ndarray:
+def draw_panel(source: Source, results: list) -> np.ndarray:
   """Returns the first images of the split with their confident instances drawn."""
   names = dict(zip(source.category_ids, source.category_names, strict=True))
   pictures = []

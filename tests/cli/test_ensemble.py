@@ -92,7 +92,7 @@ def test_evaluation_takes_several_models_too(place, monkeypatch):
   seen = []
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: None)
   monkeypatch.setattr(evaluate, "check_categories", lambda *arguments: None)
-  monkeypatch.setattr(evaluate, "make_predict_and_count", seen.append)
+  monkeypatch.setattr(evaluate, "make_predict", lambda configs, mesh: seen.append(configs))
   def stop(find, params, config, source, *, beat):
     widths = [one["category_stage"]["fc7"]["bias"].shape[-1] for one in params]
     raise InterruptedError(f"{widths}, {config.model.dense_width}")

@@ -23,12 +23,12 @@ def find_square(params, images, image_sizes):
   """The square of `make_source`, exactly, and a worse one in images of even number."""
   del params, image_sizes
   def repeat(row):
-    return np.broadcast_to(np.asarray(row), (*images.shape[:2], *np.shape(row)))
+    return np.broadcast_to(np.asarray(row), (len(images), *np.shape(row)))
   return Instances(
       boxes=repeat(np.array([[1, 2, 4, 5], [40, 40, 50, 50]], np.float32)),
       labels=repeat([1, 1]), scores=repeat(np.array([0.9, 0.3], np.float32)),
       masks=repeat(np.ones((2, 12, 12), np.float32)),
-      valid=np.stack([np.ones(images.shape[:2], bool), images[:, :, 0, 0, 0] % 2 == 0], -1),
+      valid=np.stack([np.ones(len(images), bool), images[:, 0, 0, 0] % 2 == 0], -1),
       dropped=repeat(1), truncated_proposals=repeat(5))
 
 
@@ -38,7 +38,7 @@ def run(monkeypatch, tmp_path):
   model = trained_models.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
   monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
-  monkeypatch.setattr(evaluate, "make_predict_and_count", lambda configs: find_square)
+  monkeypatch.setattr(evaluate, "make_predict", lambda configs, mesh: find_square)
   def run_evaluate(*more):
     cli.call("evaluate", ["--workdir", "unused", "--output", str(tmp_path / "out"), *more])
     return tmp_path / "out"
@@ -80,13 +80,13 @@ def test_a_missing_image_is_an_error(run, monkeypatch):
 def test_two_processes_score_as_one(run, monkeypatch):
   expected = (run() / "evaluation.json").read_text()
   shares, done = [], evaluate.predict_all
-  monkeypatch.setattr(predict_split.jax, "process_count", lambda: 2)
-  monkeypatch.setattr(evaluate.parallel, "shard", lambda tree: [x[None] for x in tree])
   def gather(share):
     shares.append(share)
     return shares if len(shares) == 2 else [*shares, [[], [], 0, 0]]
   monkeypatch.setattr(evaluate.parallel, "gather", gather)
+  monkeypatch.setattr(evaluate.parallel, "synchronize", lambda name: None)
   def predict_both(*arguments, beat):
+    monkeypatch.setattr(predict_split.jax, "process_count", lambda: 2)
     # Places 2 and 3 of each batch of four: two images and two fillers.
     monkeypatch.setattr(predict_split.jax, "process_index", lambda: 1)
     with pytest.raises(ValueError, match="4 were not, image 100"):

@@ -94,7 +94,7 @@ def test_going_on_from_the_last_checkpoint_equals_not_stopping(place, workdir):
                        "--train.num_steps", 3)
     assert status == 0, text
     assert "Done: 3 steps" in text
-    assert ("Going on from the checkpoint of step 2" in text) == (folder is copy)
+    assert ("Resuming from the checkpoint of step 2" in text) == (folder is copy)
   jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(copy)[0],
                checkpoint.load_params(whole)[0])
 

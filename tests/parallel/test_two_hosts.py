@@ -1,4 +1,4 @@
-"""train.py and evaluate.py on two hosts of two devices: the numbers of one host of four."""
+"""mnc train and mnc evaluate on two hosts of two devices: the numbers of one host of four."""
 
 import json
 import os
@@ -20,7 +20,7 @@ STEPS = ("--train.num-steps", "6", "--train.checkpoint-every", "2", "--train.log
 
 
 def start(script, *arguments, hosts: int, log):
-  """Starts a script on hosts that share four devices; returns the processes."""
+  """Starts a command on hosts that share four devices; returns the processes."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
@@ -65,13 +65,13 @@ def run(folder, name, *, hosts):
   assert trained + scored == [0] * 2 * hosts
 
 
-def test_two_hosts_train_go_on_and_score_as_one(place):
+def test_two_hosts_train_validate_resume_and_score_as_one(place):
   first = ("--config", place / "config.py", "--workdir", place / "two", *STEPS,
            "--train.num-steps", 3)
   assert wait(start("train", *first, hosts=2, log=place / "two.log"),
               place / "two.log") == [0, 0]
   run(place, "two", hosts=2)
-  assert "Going on from the checkpoint of step 3." in (place / "two.log").read_text()
+  assert "Resuming from the checkpoint of step 3." in (place / "two.log").read_text()
   both = [checkpoint.load_params(place / name)[0] for name in ("one", "two")]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *both)
   one, two = (json.loads((place / name / "evaluation.json").read_text()) for name in ("one", "two"))
@@ -79,7 +79,7 @@ def test_two_hosts_train_go_on_and_score_as_one(place):
   assert one == two
 
 
-def test_told_to_end_one_host_takes_the_other_along_and_both_go_on(place):
+def test_sigterm_at_one_host_ends_both_after_the_same_step_and_both_resume(place):
   workdir, log = place / "ended", place / "ended.log"
   arguments = ("--config", place / "config.py", "--workdir", workdir, *STEPS,
                "--train.num-steps", 400)
@@ -90,7 +90,7 @@ def test_told_to_end_one_host_takes_the_other_along_and_both_go_on(place):
   saved = int(log.read_text().split("Ended by SIGTERM after step ")[1].split(",")[0])
   more = (*arguments, "--train.num-steps", saved + 2)
   assert wait(start("train", *more, hosts=2, log=log), log) == [0, 0]
-  assert f"Going on from the checkpoint of step {saved}" in log.read_text()
+  assert f"Resuming from the checkpoint of step {saved}" in log.read_text()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -1,4 +1,4 @@
-"""evaluate.py on two hosts of four devices each: the same results as one host of four."""
+"""Prediction on two hosts of four devices each: the results of one host of four."""
 
 import json
 
@@ -11,7 +11,7 @@ from helpers import tiny
 from helpers.toy_sets import make_source
 from helpers.two_processes import run_two
 from mnc_jax import parallel
-from mnc_jax.evaluation.predict_split import make_predict_and_count, predict_all
+from mnc_jax.evaluation.predict_split import make_predict, predict_all
 from mnc_jax.model.cascade import init_params
 
 _PREDICT = """
@@ -22,12 +22,12 @@ print(json.dumps(predict_six(eval_batch_size=8)))
 
 
 def predict_six(eval_batch_size: int) -> list:
-  """Returns the results of an untrained cascade on six images, which leaves two fillers."""
-  config = tiny.tiny_config(data={"eval_batch_size": eval_batch_size})
+  """Returns the results of an untrained cascade on six images, so that the batch has padding."""
+  config, mesh = tiny.tiny_config(data={"eval_batch_size": eval_batch_size}), parallel.make_mesh()
   params = jax.jit(lambda: init_params(jax.random.key(0), config))()
   source = make_source([(64, 64), (32, 64), (64, 48)] * 2)
   return predict_all(
-      make_predict_and_count([config]), parallel.replicate([params]), config, source)[0]
+      make_predict([config], mesh), parallel.replicate([params], mesh), config, source)[0]
 
 
 def test_two_hosts_give_the_results_of_one():

@@ -1,4 +1,4 @@
-"""A kept batch: read back as it was, and its numbers told image by image."""
+"""A saved batch is read back unchanged; its losses are recomputed per image."""
 
 import functools
 
@@ -9,7 +9,8 @@ import pytest
 
 from helpers import tiny
 from mnc_jax.model.cascade import cascade_loss, init_params
-from mnc_jax.training import diagnosis, step
+from mnc_jax.training import diagnosis
+from mnc_jax.training.step import step_key
 
 CONFIG = tiny.tiny_config(train={"num_stages": 3})
 PLACE = {"step": 5, "device": 1, "config": CONFIG}
@@ -33,7 +34,7 @@ def test_a_batch_is_read_back_with_its_images_and_notes(tmp_path):
     lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"not an archive"),
     lambda path: np.savez(path, images=np.zeros(3)), lambda path: truncate(path)],
                          ids=["empty", "text", "other", "truncated"])
-def test_another_file_is_refused_by_name(tmp_path, make):
+def test_another_file_is_rejected_by_name(tmp_path, make):
   make(tmp_path / "x.npz")
   with pytest.raises(ValueError, match=r"x\.npz is not a batch that training saved"):
     diagnosis.load_batch(tmp_path / "x.npz")
@@ -44,11 +45,11 @@ def truncate(path):
   path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_losses_of_the_images_have_the_batchs_loss_as_their_mean():
+def test_losses_of_the_images_average_to_the_batchs_loss():
   batch = tiny.make_batch()
   losses = diagnosis.image_losses(params(), batch, **PLACE)
   _, expected = jax.jit(functools.partial(cascade_loss, config=CONFIG))(
-      params(), batch, step.step_key(0, 4, 1))
+      params(), batch, step_key(0, 4, 1))
   assert set(losses) == {"loss", "loss_1", "loss_2", "loss_3"}
   for name, values in losses.items():
     assert values.shape == (2,)
@@ -56,7 +57,7 @@ def test_losses_of_the_images_have_the_batchs_loss_as_their_mean():
   assert abs(losses["loss"][0] - losses["loss"][1]) > 1e-3
 
 
-def test_the_terms_and_the_parameters_with_numbers_not_finite_are_named():
+def test_terms_and_parameters_with_non_finite_numbers_are_named():
   batch = tiny.make_batch()
   assert not diagnosis.nonfinite_gradients(params(), batch, **PLACE)
   poisoned = params() | {"mask_stage": jax.tree.map(lambda x: x * jnp.nan, params()["mask_stage"])}

@@ -52,7 +52,7 @@ def test_told_to_end_it_saves_at_once_and_goes_on(place):
   text = (place / "ended.log").read_text()
   saved = int(text.split("Ended by SIGTERM after step ")[1].split(",")[0])
   assert saved >= 4
-  assert f"Going on from the checkpoint of step {saved}." in text
+  assert f"Resuming from the checkpoint of step {saved}." in text
   assert_same_run(workdir, place / "whole")
 
 
@@ -67,7 +67,7 @@ def test_a_validation_that_was_ended_is_made_up_for(place):
   assert "Step 6: mAP" not in log.read_text()
   last = live(arguments, workdir, 0, moment="start", delay=600)
   assert last == ("finished", 0, 0.0), log.read_text()
-  assert "Going on from the checkpoint of step 6." in log.read_text()
+  assert "Resuming from the checkpoint of step 6." in log.read_text()
   assert [log.read_text().count(f"Step {step}: mAP") for step in (6, 12)] == [1, 1]
   assert (workdir / "best" / "validated").read_text() == "12"
   assert [line["step"] for line in read_metrics(workdir) if "validation/loss" in line] == [6, 12]

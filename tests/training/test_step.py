@@ -1,4 +1,4 @@
-"""The training step: learns, repeats itself exactly, never compiles twice, never hides a NaN."""
+"""The training step: learns, is reproducible, compiles once, and reports NaN."""
 
 import functools
 
@@ -12,7 +12,8 @@ from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
 from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.masks import paste_masks
-from mnc_jax.training import checkpoint, step
+from mnc_jax.training import checkpoint
+from mnc_jax.training.step import check_finite, init_state, step_key, train_step
 
 CONFIG = tiny.tiny_config(
     model={"box_gradient_clip": 2.0**-11},
@@ -21,12 +22,12 @@ CONFIG = tiny.tiny_config(
 
 @functools.cache
 def tiny_state():
-  return jax.jit(lambda: step.init_state(init_params(jax.random.key(0), CONFIG), CONFIG))()
+  return jax.jit(lambda: init_state(init_params(jax.random.key(0), CONFIG), CONFIG))()
 
 
 @functools.cache
 def jitted_step():
-  return jax.jit(functools.partial(step.train_step, config=CONFIG))
+  return jax.jit(functools.partial(train_step, config=CONFIG))
 
 
 def assert_trees_equal(a, b):
@@ -35,9 +36,9 @@ def assert_trees_equal(a, b):
 
 def test_step_is_a_pure_function_of_state_batch_and_key():
   step, batch = jitted_step(), tiny.make_batch()
-  once, _ = step(tiny_state(), batch, step.step_key(0, 5, 0))
-  again, _ = step(tiny_state(), batch, step.step_key(0, 5, 0))
-  other, _ = step(tiny_state(), batch, step.step_key(0, 6, 0))
+  once, _ = step(tiny_state(), batch, step_key(0, 5, 0))
+  again, _ = step(tiny_state(), batch, step_key(0, 5, 0))
+  other, _ = step(tiny_state(), batch, step_key(0, 6, 0))
   assert_trees_equal(once.params, again.params)
   assert any((a != b).any() for a, b in
              zip(jax.tree.leaves(once.params), jax.tree.leaves(other.params), strict=True))
@@ -49,12 +50,12 @@ def test_one_compilation_serves_all_batches_of_a_bucket():
   @jax.jit
   def step(state, batch, key):
     traces.append(batch.images.shape)
-    return step.train_step(state, batch, key, config=CONFIG)
+    return train_step(state, batch, key, config=CONFIG)
 
   state = tiny_state()
   for seed in range(4):
     batch = tiny.make_batch(seed=seed, instances=1 + seed, padding=3 - seed)
-    state, _ = step(state, batch, step.step_key(0, seed, 0))
+    state, _ = step(state, batch, step_key(0, seed, 0))
   assert len(traces) == 1
   assert int(state.step) == 4
 
@@ -62,7 +63,7 @@ def test_one_compilation_serves_all_batches_of_a_bucket():
 def test_overfits_two_images():
   batch, state, step = tiny.make_batch(), tiny_state(), jitted_step()
   for index in range(CONFIG.train.num_steps):
-    state, _ = step(state, batch, step.step_key(0, index, 0))
+    state, _ = step(state, batch, step_key(0, index, 0))
   found = jax.jit(functools.partial(predict, config=CONFIG))(
       state.params, batch.images, batch.image_sizes)
   for image in range(2):
@@ -85,31 +86,31 @@ def _mask_iou(found, batch, image, best, instance):
 def test_save_restore_step_equals_step_step(tmp_path):
   step, batch = jitted_step(), tiny.make_batch()
   categories = checkpoint.Categories(("a", "b"), (1, 2))
-  once, _ = step(tiny_state(), batch, step.step_key(0, 0, 0))
-  twice, _ = step(once, batch, step.step_key(0, 1, 0))
+  once, _ = step(tiny_state(), batch, step_key(0, 0, 0))
+  twice, _ = step(once, batch, step_key(0, 1, 0))
   with checkpoint.open_checkpoints(tmp_path) as manager:
     checkpoint.save(manager, once, CONFIG, categories)
     manager.wait_until_finished()
     restored = checkpoint.restore(manager, jax.eval_shape(lambda: once))
-  resumed, _ = step(restored, batch, step.step_key(0, int(restored.step), 0))
+  resumed, _ = step(restored, batch, step_key(0, int(restored.step), 0))
   assert_trees_equal(resumed, twice)
 
 
-def test_a_number_that_is_not_finite_stops_the_run_with_step_and_term():
+def test_a_non_finite_loss_raises_with_step_and_term():
   metrics = {"loss": np.float32("nan"), "loss_1": np.float32(0.3), "loss_2": np.float32("inf")}
   with pytest.raises(FloatingPointError, match=r"step 17: loss = nan, loss_2 = inf\. .*rate"):
-    step.check_finite(17, metrics)
+    check_finite(17, metrics)
 
 
 def test_finite_numbers_pass():
-  step.check_finite(17, {"loss": np.float32(1.0), "gradient_norm": np.float32(1e30)})
+  check_finite(17, {"loss": np.float32(1.0), "gradient_norm": np.float32(1e30)})
 
 
 def test_a_nan_in_the_weights_reaches_the_metrics():
   state = tiny_state()
   params = jax.tree.map(lambda x: x * jnp.nan, state.params["mask_stage"])
   poisoned = state._replace(params=state.params | {"mask_stage": params})
-  _, metrics = jitted_step()(poisoned, tiny.make_batch(), step.step_key(0, 0, 0))
+  _, metrics = jitted_step()(poisoned, tiny.make_batch(), step_key(0, 0, 0))
   assert np.isfinite(metrics["loss_1"])
   assert np.isnan(metrics["loss_2"])
   assert np.isnan(metrics["gradient_norm"])

@@ -36,7 +36,7 @@ def restore(manager, like, *, categories=None):
       those that were saved.
 
   Returns:
-    The state as arrays on the default device.
+    The state as numpy arrays; `parallel.replicate` moves it to the devices.
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
@@ -52,9 +52,8 @@ def restore(manager, like, *, categories=None):
   if categories is not None:
     _check_categories(categories, restored["metadata"], manager.directory.parent)
   optimizer = restored["optimizer"]
-  state = type(like)(step=optimizer["step"], params=restored["params"],
-                     opt_state=optimizer["opt_state"])
-  return jax.tree.map(jax.numpy.asarray, state)
+  return type(like)(step=optimizer["step"], params=restored["params"],
+                    opt_state=optimizer["opt_state"])
 
 
 def has_optimizer(manager) -> bool:
@@ -71,7 +70,7 @@ def restore_params(manager, like, *, categories):
     categories: anything with `category_names` and `category_ids`: those that were saved.
 
   Returns:
-    The weights, a tree as `like`.
+    The weights as numpy arrays, a tree as `like`.
 
   Raises:
     ValueError: as `restore`.
@@ -79,7 +78,7 @@ def restore_params(manager, like, *, categories):
   step = _latest_step(manager, manager.directory.parent)
   restored = _restore_items(manager, step, {"params": like})
   _check_categories(categories, restored["metadata"], manager.directory.parent)
-  return jax.tree.map(jax.numpy.asarray, restored["params"])
+  return restored["params"]
 
 
 def load_notes(workdir) -> dict:
@@ -143,7 +142,7 @@ def _restore_items(manager, step, items):
     saved = manager.item_metadata(step)
   for name, like in items.items():
     check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
-  # Without a sharding, leaves are restored as numpy: no device layout of the run that saved.
+  # Without shardings, leaves are restored as numpy, whatever devices the run had that saved them.
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
   with _damage_told(manager, step):
     restored = manager.restore(step, args=ocp.args.Composite(

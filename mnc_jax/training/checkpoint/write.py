@@ -20,7 +20,7 @@ def save(manager, state, config: Config, categories, *, scores=None, notes=None)
 
   Args:
     manager: from `open_checkpoints`.
-    state: NamedTuple with `step`, `params`, `opt_state`, one copy (not one a device).
+    state: NamedTuple with `step`, `params`, `opt_state`, on the host or replicated on devices.
     config: of the run; `config.json` is written anew if it has changed.
     categories: anything with `category_names` and `category_ids`.
     scores: {name: float} that this state reached, if it was evaluated.

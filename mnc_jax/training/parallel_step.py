@@ -1,0 +1,84 @@
+"""The training step over all devices: on a mesh, and as a `jax.pmap`."""
+
+from collections.abc import Callable
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from mnc_jax import parallel
+from mnc_jax.config import Config
+from mnc_jax.training.step import eval_step, step_key, train_step
+
+
+def make_train_step(config: Config, mesh: Mesh) -> Callable:
+  """Returns `step(state, batch) -> (state, metrics)`, compiled over all devices of the mesh.
+
+  `state` comes from `parallel.replicate` and is donated; `batch` comes from `parallel.put_batch`.
+  The key of each device follows from `train.seed`, the step and the device's index alone.
+  """
+  return parallel.data_parallel(
+      functools.partial(_device_step, config=config), mesh,
+      inputs=(parallel.REPLICATED, parallel.SHARDED), outputs=parallel.REPLICATED, donate=0)
+
+
+def _device_step(state, batch, *, config):
+  key = step_key(config.train.seed, state.step, jax.lax.axis_index(parallel.AXIS))
+  return train_step(state, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
+
+
+def make_pmapped_train_step(config: Config) -> Callable:
+  """Returns the training step as a `jax.pmap` over all devices, for loops built on pmap.
+
+  The numbers are those of the step on a mesh, which `mnc train` uses, bit for bit.
+
+  Args:
+    config: of the run.
+
+  Returns:
+    `step(state, batch) -> (state, metrics)`. All arrays have a leading axis of local devices, and
+    the buffers of `state` are donated. No key is passed: the key of each device follows from
+    `config.train.seed`, the step and the device's index.
+
+  Example:
+    >>> from flax import jax_utils
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import mnc_jax
+    >>> from mnc_jax.config import Config, ModelConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8))
+    >>> n = 2 * jax.local_device_count()
+    >>> batch = mnc_jax.Batch(
+    ...     images=jnp.full((n, 64, 64, 3), 90, jnp.uint8),
+    ...     image_sizes=jnp.full((n, 2), 64), boxes=jnp.full((n, 1, 4), jnp.array([8., 8, 40, 40])),
+    ...     labels=jnp.ones((n, 1), jnp.int32), masks=jnp.ones((n, 1, 112, 112), jnp.uint8),
+    ...     areas=jnp.full((n, 1), 1024.0), crowd=jnp.zeros((n, 1), bool),
+    ...     valid=jnp.ones((n, 1), bool))
+    >>> batch = jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:]), batch)
+    >>> def start():
+    ...   params = mnc_jax.init_params(jax.random.key(0), config)
+    ...   return jax_utils.replicate(mnc_jax.init_state(params, config))
+    >>> step = mnc_jax.make_pmapped_train_step(config)
+    >>> # state, metrics = step(start(), batch) trains; jax_utils.unreplicate(state) is one copy.
+    >>> state, metrics = jax.eval_shape(step, jax.eval_shape(start), batch)
+    >>> state.step.shape == (jax.local_device_count(),), len(metrics)
+    (True, 9)
+  """
+  return jax.pmap(functools.partial(_device_step, config=config), axis_name=parallel.AXIS,
+                  donate_argnums=0)
+
+
+def make_eval_step(config: Config, mesh: Mesh) -> Callable:
+  """Returns `step(params, batch) -> metrics`, compiled over all devices; see `eval_step`.
+
+  The metrics include `images`, the number of images that they are the mean of.
+  """
+  def step(params, batch):
+    key = step_key(config.train.seed, 0, jax.lax.axis_index(parallel.AXIS))
+    metrics = eval_step(params, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
+    images = jax.lax.psum(jnp.sum(batch.image_sizes[:, 0] > 0), axis_name=parallel.AXIS)
+    return metrics | {"images": images}
+
+  return parallel.data_parallel(
+      step, mesh, inputs=(parallel.REPLICATED, parallel.SHARDED), outputs=parallel.REPLICATED)

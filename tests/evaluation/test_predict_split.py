@@ -1,0 +1,51 @@
+"""Four fake devices predict what one does, with one model and with several."""
+
+import functools
+
+import jax
+import numpy as np
+
+from helpers import tiny
+from mnc_jax import parallel
+from mnc_jax.evaluation import predict_split
+from mnc_jax.model.cascade import init_params
+from mnc_jax.model.inference import predict
+
+
+def test_four_devices_predict_what_one_does(monkeypatch):
+  traces, whole = [], predict_split.predict_ensemble
+
+  def counted(models, images, image_sizes, *, configs):
+    traces.append(images.shape)
+    return whole(models, images, image_sizes, configs=configs)
+
+  monkeypatch.setattr(predict_split, "predict_ensemble", counted)
+  config, mesh = tiny.tiny_config(), parallel.make_mesh()
+  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  batch = jax.device_get(tiny.make_batch(8))
+  one = jax.jit(functools.partial(predict, config=config))(
+      params, batch.images, batch.image_sizes)
+  find, models = predict_split.make_predict([config], mesh), parallel.replicate([params], mesh)
+  four = find(models, batch.images, batch.image_sizes)
+  assert isinstance(four.boxes, np.ndarray)
+  assert four.truncated_proposals.shape == (8,)
+  np.testing.assert_array_equal(four.labels, one.labels)
+  np.testing.assert_allclose(four.boxes, one.boxes, atol=1e-3)
+  np.testing.assert_allclose(four.masks, one.masks, atol=1e-4)
+  find(models, batch.images[:, ::-1], batch.image_sizes)
+  assert traces == [(2, 64, 64, 3)]
+
+
+def test_four_devices_run_all_models_of_an_ensemble(monkeypatch):
+  def weigh(models, images, image_sizes, *, configs):
+    assert [config.model.dense_width for config in configs] == [32, 48]
+    return models[0]["a"] * images[:, 0, 0, 0] + models[1]["b"]["c"] * image_sizes[:, 0]
+
+  monkeypatch.setattr(predict_split, "predict_ensemble", weigh)
+  mesh = parallel.make_mesh()
+  find = predict_split.make_predict(
+      [tiny.tiny_config(), tiny.tiny_config(model={"dense_width": 48})], mesh)
+  models = parallel.replicate([{"a": np.int32(2)}, {"b": {"c": np.int32(100)}}], mesh)
+  images = np.arange(8, dtype=np.int32).reshape(8, 1, 1, 1)
+  sizes = np.stack([np.arange(8, dtype=np.int32)] * 2, axis=1)
+  np.testing.assert_array_equal(find(models, images, sizes), 102 * np.arange(8))
