@@ -138,7 +138,7 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def test_folder_without_checkpoint_is_named(tmp_path, saved):
-  with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint.*train.py"):
+  with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint.*mnc train"):
     checkpoint.load_params(tmp_path)
   (tmp_path / "config.json").write_text((saved[0] / "config.json").read_text())
   with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint yet"):
