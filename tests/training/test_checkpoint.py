@@ -177,7 +177,7 @@ def test_edited_config_is_checked(tmp_path):
   with pytest.raises(ValueError, match="checkpoint 5 of .* mask_stage/mask"):
     checkpoint.load_params(tmp_path)
   path.write_text(text.replace('"mask_size"', '"mask_sise"'))
-  with pytest.raises(ValueError, match=r"config.json: unknown config field model.mask_sise"):
+  with pytest.raises(ValueError, match=r"config.json: unknown config field 'model.mask_sise'"):
     checkpoint.load_params(tmp_path)
   path.write_text(text[:40])
   with pytest.raises(ValueError, match=r"config.json: "):
