@@ -8,15 +8,9 @@ from mnc_jax.evaluation.report.pictures import Pictures
 
 
 class Row(NamedTuple):
-  """An error.
+  """An error: a result or instance, and what it was compared with, by which IoU `overlap`.
 
-  Attributes:
-    kind: one of `ERROR_KINDS`.
-    what: the result or instance.
-    score: of the result; None if an instance was missed.
-    overlap: IoU with what it was compared with.
-    compared: what that is.
-    categories: ids of both.
+  A missed instance has no score; `categories` are the ids on both sides.
   """
   kind: str
   what: str
@@ -27,28 +21,17 @@ class Row(NamedTuple):
 
 
 class Card(NamedTuple):
-  """An image of the page.
-
-  Attributes:
-    rank: 1 for the worst.
-    errors: of the image.
-    pictures: of the image.
-    crowds: number of crowd regions.
-    false_positives: number of them.
-    rows: of the list of errors.
-  """
-  rank: int
+  """What the page shows of an image; `rows` are its errors."""
   errors: ImageErrors
   pictures: Pictures
   crowds: int
   false_positives: int
-  rows: list
+  rows: list[Row]
 
 
-def make_card(rank: int, errors: ImageErrors, names: dict, pictures: Pictures,
-              min_score: float) -> Card:
-  """Returns the card of an image; `names` is {category id: name}, for `min_score` see the page."""
-  return Card(rank, errors, pictures, sum(map(is_crowd, errors.annotations)),
+def make_card(errors: ImageErrors, names: dict, pictures: Pictures, min_score: float) -> Card:
+  """Returns the card of an image; `names` is {category id: name}."""
+  return Card(errors, pictures, sum(map(is_crowd, errors.annotations)),
               sum(judged.kind in FALSE_KINDS for judged in errors.results),
               _list_errors(errors, names, min_score))
 

@@ -51,7 +51,7 @@ def write_report(folder, ground_truth: dict, results: list, read_image: Callable
   for rank, errors in enumerate(tqdm(judged[:max_images], unit="image", desc="drawing"), 1):
     image = _blank(errors.image) if read_image is None else read_image(indices[errors.image["id"]])
     pictures = write_pictures(folder, f"{rank:04d}", image, errors, names)
-    cards.append(make_card(rank, errors, names, pictures, min_score))
+    cards.append(make_card(errors, names, pictures, min_score))
   settings = Settings(title, names, iou_threshold, min_score, scores or {}, category_scores or {})
   page = folder / "index.html"
   page.write_text(make_page(judged, cards, settings), encoding="utf-8")
