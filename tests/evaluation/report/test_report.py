@@ -168,7 +168,7 @@ def test_with_many_results_labels_are_numbers(tmp_path, monkeypatch):
 
 def test_large_pictures_are_shrunk(tmp_path):
   image = {"id": 1, "height": 3000, "width": 1500}
-  ground_truth = {"images": [image], "annotations": [], "categories": []}
+  ground_truth = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "x"}]}
   root = read_page(write_report(tmp_path, ground_truth, [], None))
   assert root.find("img")[0].attributes["height"] == "1024"
   assert "The set has one image." in root.text()
@@ -226,7 +226,7 @@ def test_an_older_report_is_replaced(tmp_path):
 
 def test_sets_without_images_instances_or_results(tmp_path):
   ground_truth, results = sets.make_set()
-  empty = write(tmp_path / "a", {"images": [], "annotations": [], "categories": []}, [])
+  empty = write(tmp_path / "a", ground_truth | {"images": [], "annotations": []}, [])
   assert "The set has no images." in empty.text()
   assert not empty.find("article")
   none_found = write(tmp_path / "b", ground_truth, [])
