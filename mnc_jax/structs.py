@@ -11,8 +11,10 @@ change a result.
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
-Array = jax.Array
+Array = jax.Array | np.ndarray
+"""An array on a device or on the host."""
 
 
 class GroundTruth(NamedTuple):

@@ -264,7 +264,7 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
       _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
   terms, truncated = jax.vmap(one_image)(shared, batch.image_sizes, batch.ground_truth, keys)
   metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
-  metrics["loss"] = sum(metrics.values())
+  metrics["loss"] = functools.reduce(jnp.add, metrics.values())
   metrics["truncated_proposals_per_image"] = losses.masked_mean(
       truncated.astype(metrics["loss"].dtype), real)
   return metrics["loss"], metrics

@@ -5,8 +5,8 @@ wholly outside) at zero, as if the image had been run by itself with zero paddin
 bucket nor the batch it travels in matters.
 """
 
-
 import chex
+import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
@@ -14,6 +14,8 @@ from mnc_jax.model.backbones.hourglass import Hourglass
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS, EXPANSION, ResNetC4, block_names
 from mnc_jax.model.backbones.vgg16 import VGG16, VGG16_BLOCKS, VGG16_LAYERS
+from mnc_jax.model.flax_modules import apply_module, init_module
+from mnc_jax.structs import Array
 
 
 def feature_stride(config: ModelConfig) -> int:
@@ -58,14 +60,15 @@ def _backbone(config):
   return VGG16(config) if config.backbone == "vgg16" else Hourglass(config)
 
 
-def init_features(key, config: ModelConfig):
+def init_features(key: jax.Array, config: ModelConfig) -> dict:
   """Returns parameters of the backbone of `config`, drawn with `key`."""
   images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
   sizes = jnp.full((1, 2), 32, jnp.int32)
-  return _backbone(config).init(key, images, sizes)["params"]
+  return init_module(_backbone(config), key, images, sizes)
 
 
-def extract_features(params, images, image_sizes, *, config: ModelConfig):
+def extract_features(params: dict, images: Array, image_sizes: Array, *,
+                     config: ModelConfig) -> Array:
   """Computes the shared features of a batch (paper, section 3).
 
   Args:
@@ -92,4 +95,4 @@ def extract_features(params, images, image_sizes, *, config: ModelConfig):
   if config.partial_cells and config.backbone != "vgg16":
     raise ValueError(
         f"model.partial_cells is for model.backbone 'vgg16', found {config.backbone!r}")
-  return _backbone(config).apply({"params": params}, images, image_sizes)
+  return apply_module(_backbone(config), params, images, image_sizes)

@@ -1,16 +1,19 @@
 """What a pretrained backbone does to pixels before its first kernel."""
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.structs import Array
 
 # Parameters of a backbone that belong to its weights and are never trained. Scale is not folded
 # into the first kernel: that would then learn at another rate, by the scale squared.
 PIXEL_PARAMETERS = ("pixel_mean", "pixel_scale")
 
 
-def center_pixels(module, images, *, config: ModelConfig, scale: float = 1.0):
+def center_pixels(module: nn.Module, images: Array, *, config: ModelConfig,
+                  scale: float = 1.0) -> jax.Array:
   """Returns (pixels - mean) * scale, blue first; call it in a compact method.
 
   Args:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.pixels import center_pixels
 from mnc_jax.ops.padding import cells_inside, clear_outside
+from mnc_jax.structs import Array
 
 # Blocks of conv2_x ... conv5_x, which torchvision calls layer1 ... layer4.
 DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -57,8 +58,8 @@ def count_groups(channels: int) -> int:
   return channels // math.gcd(channels, 16)
 
 
-def conv_norm(x, image_sizes, *, config: ModelConfig, channels: int, kernel: int, stride: int,
-              pixels: int, place: str, last: bool = False):
+def conv_norm(x: Array, image_sizes: Array | None, *, config: ModelConfig, channels: int,
+              kernel: int, stride: int, pixels: int, place: str, last: bool = False) -> jax.Array:
   """Applies a convolution without bias and its normalisation; call it in a compact method.
 
   Padding is torchvision's, kernel // 2 on all sides: with stride 2 a cell's centre lies half a
@@ -128,7 +129,8 @@ class Bottleneck(nn.Module):
     return nn.relu(x + y)
 
 
-def residual_layer(x, image_sizes, *, config: ModelConfig, number: int, pixels: int):
+def residual_layer(x: Array, image_sizes: Array | None, *, config: ModelConfig, number: int,
+                   pixels: int) -> Array:
   """Applies layer1, 2, 3 or 4 (conv2_x ... conv5_x); call it in a compact method.
 
   Args:
@@ -168,7 +170,9 @@ class ResNetC4(nn.Module):
     x = nn.relu(conv_norm(x, image_sizes, config=config, channels=config.resnet_width, kernel=7,
                           stride=2, pixels=2, place="1"))
     # Nothing is below zero here, so the zeros outside an image never win.
-    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    # Flax has no annotations of `padding`.
+    x = nn.max_pool(x, (3, 3), strides=(2, 2),
+                    padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
     x = clear_outside(x, image_sizes, 4)
     for number, pixels in ((1, 4), (2, 4), (3, 8)):
       if number == config.frozen_blocks:

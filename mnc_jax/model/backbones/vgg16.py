@@ -22,13 +22,11 @@ class ConvLayer(NamedTuple):
   Attributes:
     name: "conv1_1" ... "conv5_3".
     block: 1 ... 5.
-    index: of the layer in its block, from 1.
     inputs: channels.
     outputs: channels.
   """
   name: str
   block: int
-  index: int
   inputs: int
   outputs: int
 
@@ -37,7 +35,7 @@ def _conv_layers() -> Iterator[ConvLayer]:
   inputs = 3
   for block, (outputs, depth) in enumerate(_BLOCKS, start=1):
     for index in range(1, depth + 1):
-      yield ConvLayer(f"conv{block}_{index}", block, index, inputs, outputs)
+      yield ConvLayer(f"conv{block}_{index}", block, inputs, outputs)
       inputs = outputs
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig, ProposalConfig
+from mnc_jax.model.flax_modules import apply_module, init_module
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import as_float, clip_boxes, clip_corners, decode_boxes
 from mnc_jax.ops.nms import greedy_nms
@@ -35,9 +36,9 @@ class BoxStage(nn.Module):
             conv(anchors * 4, (1, 1), name="box_deltas")(x))
 
 
-def init_box_stage(key: Array, config: ModelConfig, channels: int) -> dict:
+def init_box_stage(key: jax.Array, config: ModelConfig, channels: int) -> dict:
   """Returns fresh parameters of stage 1, normal(.01) as in the release, for K = `channels`."""
-  return BoxStage(config).init(key, jnp.zeros((2, 2, channels)))["params"]
+  return init_module(BoxStage(config), key, jnp.zeros((2, 2, channels)))
 
 
 def score_anchors(params: dict, features: Array, image_size: Array, *, stride: int,
@@ -55,7 +56,7 @@ def score_anchors(params: dict, features: Array, image_size: Array, *, stride: i
     `AnchorOutput`, N = h * w * A rows, float32.
   """
   height, width = features.shape[:2]
-  objectness, deltas = BoxStage(config).apply({"params": params}, features)
+  objectness, deltas = apply_module(BoxStage(config), params, features)
   anchors = make_anchors(
       height, width, stride=stride, scales=config.anchor_scales, ratios=config.anchor_ratios)
   inside = cells_inside(image_size, stride, height, width, partial=config.partial_cells)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.resnet import DEPTHS, residual_layer
+from mnc_jax.model.flax_modules import apply_module, init_module
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.masks import resize_masks
 from mnc_jax.structs import Array
@@ -61,10 +62,10 @@ class Conv5(nn.Module):
     return x.mean(axis=(1, 2))
 
 
-def init_category_stage(key: Array, config: ModelConfig, channels: int) -> dict:
+def init_category_stage(key: jax.Array, config: ModelConfig, channels: int) -> dict:
   """Returns fresh parameters of stage 3 for features of K = `channels`."""
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
-  return CategoryStage(config).init(key, roi_features, roi_features)["params"]
+  return init_module(CategoryStage(config), key, roi_features, roi_features)
 
 
 def predict_categories(params: dict, roi_features: Array, mask_logits: Array, *,
@@ -84,6 +85,6 @@ def predict_categories(params: dict, roi_features: Array, mask_logits: Array, *,
   """
   masks = resize_masks(jax.nn.sigmoid(mask_logits), config.roi_size)
   masked_features = roi_features * masks[..., None].astype(roi_features.dtype)
-  outputs = CategoryStage(config).apply({"params": params}, masked_features, roi_features)
+  outputs = apply_module(CategoryStage(config), params, masked_features, roi_features)
   categories, box_categories, deltas = (as_float(x) for x in outputs)
   return categories, box_categories, deltas.reshape(-1, config.num_categories, 4)

@@ -1,9 +1,11 @@
 """Stage 2: class-agnostic masks inside given boxes (paper, section 3.2)."""
 
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.model.flax_modules import apply_module, init_module
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.structs import Array
 
@@ -62,13 +64,13 @@ def _module(config):
   return ConvMaskStage(config) if config.mask_head == "conv" else DenseMaskStage(config)
 
 
-def init_mask_stage(key: Array, config: ModelConfig, channels: int) -> dict:
+def init_mask_stage(key: jax.Array, config: ModelConfig, channels: int) -> dict:
   """Returns fresh parameters of stage 2 for features of K = `channels`.
 
   The dense mask layer is normal(.001), as in the release.
   """
   roi_features = jnp.zeros((1, config.roi_size, config.roi_size, channels))
-  return _module(config).init(key, roi_features)["params"]
+  return init_module(_module(config), key, roi_features)
 
 
 def predict_masks(params: dict, roi_features: Array, *, config: ModelConfig) -> Array:
@@ -86,4 +88,4 @@ def predict_masks(params: dict, roi_features: Array, *, config: ModelConfig) -> 
   Raises:
     ValueError: if `config.mask_head` is "conv" and M is not a multiple of S.
   """
-  return as_float(_module(config).apply({"params": params}, roi_features))
+  return as_float(apply_module(_module(config), params, roi_features))

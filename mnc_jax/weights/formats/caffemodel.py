@@ -33,7 +33,7 @@ _CHUNK = 1 << 16  # Numbers with a tag each, compared at once.
 class _Run(NamedTuple):
   """Numbers that follow each other in the file, each after `gap` bytes of tag."""
   start: int
-  count: int
+  length: int
   gap: int
   dtype: np.dtype
 
@@ -104,14 +104,14 @@ def _blob(path, file, name, start, end):
       runs.append(_Run(at, value // _DTYPES[number].itemsize, 0, _DTYPES[number]))
     elif number in _DTYPES:
       runs.append(_unpacked_run(file, position, at, end, _DTYPES[number]))
-      after = position + runs[-1].count * (runs[-1].gap + runs[-1].dtype.itemsize)
+      after = position + runs[-1].length * (runs[-1].gap + runs[-1].dtype.itemsize)
     elif number == _SHAPE:
       shape = _dimensions(file, at, at + value)
     elif 1 <= number <= 4:
       old_shape[number - 1] = value
     position = after
   shape = plain_shape(old_shape if shape is None else shape)
-  count = sum(run.count for run in runs)
+  count = sum(run.length for run in runs)
   if count != math.prod(shape):
     raise ValueError(f"{name} has shape {shape} but {count} numbers")
   return lazy_array(path, name, shape, lambda: _read(path, runs).reshape(shape))
@@ -128,8 +128,8 @@ def _read(path, runs):
 def _read_run(file, run):
   file.seek(run.start)
   record = np.dtype([("tag", f"V{run.gap}"), ("value", run.dtype)]) if run.gap else run.dtype
-  found = np.fromfile(file, record, run.count)
-  if len(found) != run.count:
+  found = np.fromfile(file, record, run.length)
+  if len(found) != run.length:
     raise ValueError("the file has become shorter")
   return found["value"] if run.gap else found
 

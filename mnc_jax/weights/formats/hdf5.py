@@ -1,6 +1,7 @@
 """Arrays of HDF5 files: those of Keras, and Caffe's .caffemodel.h5."""
 
 import pathlib
+from typing import cast
 
 import h5py
 
@@ -46,6 +47,6 @@ def _reader(path, name, shape):
 
   def read():
     with h5py.File(path) as file:
-      return file[name][()].reshape(plain)
+      return cast(h5py.Dataset, file[name])[()].reshape(plain)
 
   return plain, read

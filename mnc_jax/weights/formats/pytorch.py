@@ -39,7 +39,7 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Lazy], dict[str, str]]:
 
 def _load(path):
   try:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]  Not a dependency.
   except ImportError as error:
     raise ValueError(
         f"{path} is a PyTorch file, but PyTorch is not installed: pip install torch, or convert "
