@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 or newer and make; they install the rest into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak coverage lint clean
+.PHONY: help install demo test soak coverage lint types clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
@@ -28,6 +28,7 @@ help:
 	@echo "make test     lint, then all tests"
 	@echo "make soak     the long tests: kills, mutated inputs (see docs/reliability.md; an hour)"
 	@echo "make coverage all tests, and the share of mnc_jax/ that they run"
+	@echo "make types    type check only (pyright)"
 	@echo "make lint     lint only"
 	@echo "Other versions: CONSTRAINTS=constraints-oldest.txt or constraints-newest.txt after any of them"
 	@echo "make clean    remove $(VENV), caches and demo"
@@ -54,6 +55,9 @@ coverage: lint
 lint: $(INSTALLED)
 	@$(RUN) -m ruff check --quiet . && echo "ruff: no complaints"
 	@$(VENV)/bin/lint-imports --no-cache setup.cfg >/dev/null || $(VENV)/bin/lint-imports --no-cache setup.cfg
+
+types: $(INSTALLED)
+	@$(VENV)/bin/pyright --pythonpath $(RUN)
 
 $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "mnc_jax needs Python 3.11 or newer with its venv module; python3.12, \

@@ -27,6 +27,6 @@ def run(options: Export) -> None:
   print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
 
 
-def rounded(params, dtype: str):
+def rounded(params: dict, dtype: str) -> dict:
   """Returns the weights as they will be read from the file."""
   return jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)).astype(np.float32), params)

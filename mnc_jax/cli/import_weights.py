@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import shlex
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +41,7 @@ def run(options: ImportWeights) -> None:
         shlex.join(list_changes(load_config(options.config), options.experiment)))
 
 
-def list_changes(base, config, *, prefix: str = "--") -> list[str]:
+def list_changes(base: Any, config: Any, *, prefix: str = "--") -> list[str]:
   """Returns the options that make `config` of `base`, both the same dataclass."""
   options = []
   for field in dataclasses.fields(base):
