@@ -4,6 +4,8 @@ All randomness comes from a generator that the caller makes of seed, step and pl
 batch, so that the same seed gives the same images whatever the number of workers.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -59,13 +61,14 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   return example
 
 
-def draw_scale(rng, jitter: tuple[float, float]) -> float:
+def draw_scale(rng: np.random.Generator, jitter: tuple[float, float]) -> float:
   """Returns a factor in `jitter` drawn by `rng`, its log uniform: half is as likely as twice."""
   low, high = np.log(jitter)
   return float(np.exp(rng.uniform(low, high)))
 
 
-def draw_window(rng, size, boxes, *, share: float, most) -> tuple[int, int, int, int]:
+def draw_window(rng: np.random.Generator, size: Sequence[int], boxes: np.ndarray, *, share: float,
+                most: Sequence[int]) -> tuple[int, int, int, int]:
   """Draws a part of an image that keeps an instance.
 
   One instance is drawn; the window contains all of it, or lies in it along the axes on which
@@ -107,7 +110,7 @@ def crop_record(record: Record, window: tuple[int, int, int, int]) -> Record:
       crowd=record.crowd[seen])
 
 
-def jitter_colors(rng, image: np.ndarray, strength: float) -> np.ndarray:
+def jitter_colors(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
   """Changes saturation, contrast and brightness, each by a factor in 1 -+ `strength`.
 
   Args:

@@ -1,6 +1,7 @@
 """Photographs without annotations: from paths to what `predict` takes."""
 
 import collections
+from collections.abc import Iterable
 import pathlib
 
 import numpy as np
@@ -12,7 +13,7 @@ from mnc_jax.structs import ImageInfo
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def list_images(places) -> list[pathlib.Path]:
+def list_images(places: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
   """Returns the given files, and the images in the given folders, sorted.
 
   Args:
@@ -42,7 +43,8 @@ def _list_place(place):
   return paths
 
 
-def make_image_batch(image, config: DataConfig, *, image_id: int):
+def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
+                     ) -> tuple[np.ndarray, np.ndarray, ImageInfo]:
   """Adapts one image as `config` says, scales it and pads it to its bucket.
 
   Args:
@@ -60,7 +62,7 @@ def make_image_batch(image, config: DataConfig, *, image_id: int):
   sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)
   bucket = transforms.choose_buckets(sizes, config.buckets, np.array([image_id]))[0]
   scaled = transforms.resize_image(
-      transforms.adapt_image(image, config), tuple(int(side) for side in sizes[0]))
+      transforms.adapt_image(image, config), (int(sizes[0, 0]), int(sizes[0, 1])))
   info = ImageInfo(
       image_ids=np.array([image_id], np.int64), original_sizes=original,
       scales=transforms.scale_factors(original, config.short_side, config.long_side)

@@ -60,7 +60,8 @@ class Listing(NamedTuple):
   splits: dict[str, list[Entry]]
 
 
-def check_image(path: pathlib.Path, size: tuple[int, int], annotation_path) -> None:
+def check_image(path: pathlib.Path, size: tuple[int, int],
+                annotation_path: str | pathlib.Path) -> None:
   """Decodes the image at `path` to see that it is whole and of the `size` (h, w) annotated.
 
   Raises:
@@ -102,7 +103,8 @@ def split_names(names: Sequence[str]) -> dict[str, list[str]]:
           VALIDATION: [name for name in names if name in held_out]}
 
 
-def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport):
+def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport
+               ) -> dict[str, list[str]]:
   """Returns the names by split that the files `train` and `validation` list, one a line.
 
   Empty lines do not count. A name that is none, or whose id was given before in either list,

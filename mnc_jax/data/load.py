@@ -18,7 +18,8 @@ _LISTS = {"coco": list_coco, "label_images": list_label_images, "sbd": list_sbd}
 DATASETS = ("shapes", *_LISTS)
 
 
-def prepare(dataset: str, source, data_dir, *, allow_bad: bool = False) -> None:
+def prepare(dataset: str, source: str | pathlib.Path, data_dir: str | pathlib.Path, *,
+            allow_bad: bool = False) -> None:
   """Prepares a data set in `data_dir`, from where `load_source` reads it.
 
   Does nothing if it is there. See `prepare_set`; the layouts of a source are told in
@@ -65,7 +66,7 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
   return restrict(source, config.image_ids) if config.image_ids else source
 
 
-def load_categories(config: DataConfig):
+def load_categories(config: DataConfig) -> tuple[tuple[str, ...], tuple[int, ...]]:
   """Returns `(names, ids)` of the categories of `config`'s set, even if it is not there.
 
   Raises:

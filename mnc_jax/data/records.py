@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as mask_api
 
-from mnc_jax.coco.rle import decode_masks
+from mnc_jax.coco.rle import Rle, decode_masks
 
 Annotation = dict[str, Any]
 
@@ -93,7 +93,7 @@ def make_ground_truth(source: Source) -> dict[str, Any]:
   It is a dict of `images`, `annotations` and `categories` that `json.dump` can write. Images
   have a `file_name` if the source knows it.
   """
-  images = [
+  images: list[dict[str, Any]] = [
       {"id": int(image_id), "height": int(height), "width": int(width)}
       for image_id, (height, width) in zip(source.image_ids, source.sizes, strict=True)]
   for image, file_name in zip(images, source.file_names, strict=False):
@@ -131,7 +131,8 @@ def _call_row(read, rows, index):
   return read(int(rows[index]))
 
 
-def make_annotation(annotation_id: int, image_id: int, category_id: int, rle, crowd: bool):
+def make_annotation(annotation_id: int, image_id: int, category_id: int, rle: Rle,
+                    crowd: bool) -> Annotation:
   """Returns a COCO annotation; box `[x, y, width, height]` and area come from the mask.
 
   Args:
@@ -141,7 +142,8 @@ def make_annotation(annotation_id: int, image_id: int, category_id: int, rle, cr
     rle: its mask.
     crowd: whether it is a crowd region.
   """
+  encoded: Any = rle
   return {
       "id": int(annotation_id), "image_id": int(image_id), "category_id": int(category_id),
-      "bbox": mask_api.toBbox(rle).tolist(), "area": float(mask_api.area(rle)),
+      "bbox": mask_api.toBbox(encoded).tolist(), "area": float(mask_api.area(encoded)),
       "iscrowd": int(crowd), "segmentation": rle}

@@ -56,7 +56,7 @@ def _epoch_rows(plan: TrainingPlan, epoch: int) -> np.ndarray:
   return rng.permutation(np.concatenate(batches))
 
 
-def evaluation_rows(buckets, batch_size: int) -> np.ndarray:
+def evaluation_rows(buckets: np.ndarray, batch_size: int) -> np.ndarray:
   """Returns [number of batches, batch_size]: each image once, in order within its bucket.
 
   `buckets` holds that of each image. The last batch of a bucket is filled up with `FILLER`.

@@ -28,14 +28,15 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   VERSION = tfds.core.Version(index.VERSION)
 
-  def __init__(self, name, listing: Listing, faults: list[Fault], *, data_dir, source: str,
-               allow_bad: bool):
-    self.name = name
+  def __init__(self, name: str, listing: Listing, faults: list[Fault], *,
+               data_dir: str | pathlib.Path, source: str, allow_bad: bool):
+    # TFDS declares one name per class.
+    self.name = name  # pyright: ignore[reportAttributeAccessIssue]
     self._listing, self._faults, self._allow_bad = listing, faults, allow_bad
     self._kept = {"images": 0, "annotations": 0}
     super().__init__(data_dir=data_dir, file_format="array_record")
-    self.info.metadata.update(categories=listing.categories, source=source,
-                              fingerprint=_fingerprint(source) if source else "")
+    index.metadata_of(self).update(categories=listing.categories, source=source,
+                                   fingerprint=_fingerprint(source) if source else "")
 
   def _info(self):
     return tfds.core.DatasetInfo(
@@ -63,7 +64,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       yield len(kept), index.encode_example(entry, content)
     self._check(split, len(kept), sum(map(len, categories)))
     # The folder still has its provisional name.
-    index.write_index(self.data_dir, split, kept, sizes, categories)
+    index.write_index(pathlib.Path(self.data_dir), split, kept, sizes, categories)
 
   def _read_sound(self, entries):
     """Yields the entries that can be read, with their content."""
@@ -89,11 +90,12 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     if split == list(self._listing.splits)[-1]:
       if not self._allow_bad:
         check_share(self._faults, **self._kept)
-      self.info.metadata["skipped"] = [fault._asdict() for fault in self._faults]
+      index.metadata_of(self)["skipped"] = [fault._asdict() for fault in self._faults]
 
 
-def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing], source,
-                data_dir, *, allow_bad: bool = False) -> None:
+def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing],
+                source: str | pathlib.Path, data_dir: str | pathlib.Path, *,
+                allow_bad: bool = False) -> None:
   """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
 
   It gets this name when it is complete; until then its folder is called `incomplete...`.
@@ -125,7 +127,7 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
 
 def _check_source(folder, source):
   """Refuses to take the set of one folder for that of another, or an old one for a new one."""
-  metadata = tfds.builder_from_directory(folder).info.metadata
+  metadata = index.metadata_of(tfds.builder_from_directory(folder))
   prepared_from = metadata["source"]
   if prepared_from != source:
     raise ValueError(f"{folder} was prepared from {prepared_from}, not from {source}: use another "

@@ -5,8 +5,10 @@ regions fit, and numpy arrays in an Image feature would import TensorFlow. The i
 what has to be known of all images at once: to open a set of 100 000 reads one small file.
 """
 
+from collections.abc import Sequence
 import functools
 import pathlib
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,12 +22,18 @@ from mnc_jax.data.records import Source
 VERSION = "1.2.0"
 
 
-def set_folder(name: str, data_dir) -> pathlib.Path:
+def set_folder(name: str, data_dir: str | pathlib.Path) -> pathlib.Path:
   """Returns where in `data_dir` the prepared set of this name is, or would be."""
   return pathlib.Path(data_dir) / name / VERSION
 
 
-def record_features():
+def metadata_of(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+  """Returns the metadata of a prepared set."""
+  assert isinstance(builder.info.metadata, dict)
+  return builder.info.metadata
+
+
+def record_features() -> tfds.features.FeaturesDict:
   """Returns the TFDS features of one image with its n instances."""
   features = tfds.features
   return features.FeaturesDict({
@@ -43,7 +51,7 @@ def record_features():
   })
 
 
-def encode_example(entry: Entry, content: Content):
+def encode_example(entry: Entry, content: Content) -> dict[str, Any]:
   """Returns the example of `entry` and `content` that `record_features` describes."""
   found = content.annotations
   example = {name: np.array([annotation[name] for annotation in found], np.int64)
@@ -56,7 +64,8 @@ def encode_example(entry: Entry, content: Content):
       "mask": [annotation["segmentation"]["counts"] for annotation in found]}
 
 
-def write_index(folder: pathlib.Path, split: str, entries, sizes, category_ids) -> None:
+def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
+                sizes: Sequence[tuple[int, int]], category_ids: Sequence[list[int]]) -> None:
   """Writes the index of a split.
 
   Args:
@@ -89,8 +98,12 @@ def _index_path(folder, split):
 def open_split(folder: pathlib.Path, split: str) -> Source:
   """Returns the source of a split in a prepared `folder`. Reads its index, but no records."""
   builder = tfds.builder_from_directory(folder)
-  rows = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-  index, categories = read_index(folder, split), builder.info.metadata["categories"]
+  # The signature is hidden by a decorator of TFDS.
+  rows = builder.as_data_source(
+      split=split,  # pyright: ignore[reportCallIssue]
+      decoders={"image": tfds.decode.SkipDecoding()})
+  index, metadata = read_index(folder, split), metadata_of(builder)
+  categories = metadata["categories"]
   file_names = tuple(index["file_names"].tolist())
   return Source(
       name=f"{builder.name} {split}",
@@ -99,7 +112,7 @@ def open_split(folder: pathlib.Path, split: str) -> Source:
       category_names=tuple(category["name"] for category in categories),
       category_ids=tuple(category["id"] for category in categories),
       file_names=file_names if any(file_names) else (),
-      skipped_images=count([Fault(**fault) for fault in builder.info.metadata["skipped"]], "image"),
+      skipped_images=count([Fault(**fault) for fault in metadata["skipped"]], "image"),
       read_image=functools.partial(_read_image, rows),
       read_annotations=functools.partial(_read_annotations, rows))
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mnc_jax.coco.faults import Fault, count, describe
-from mnc_jax.data.prepared.index import read_index
+from mnc_jax.data.prepared.index import metadata_of, read_index
 
 
 def summarize(folder: pathlib.Path) -> str:
@@ -14,11 +14,12 @@ def summarize(folder: pathlib.Path) -> str:
 
   Instances include crowd regions. A median is the mean of two where there is no middle.
   """
-  info = tfds.builder_from_directory(folder).info
-  indices = {split: read_index(folder, split) for split in info.splits}
-  faults = [Fault(**fault) for fault in info.metadata["skipped"]]
+  builder = tfds.builder_from_directory(folder)
+  indices = {split: read_index(folder, split) for split in builder.info.splits}
+  metadata = metadata_of(builder)
+  faults = [Fault(**fault) for fault in metadata["skipped"]]
   return "\n".join([*_tell_splits(indices), "",
-                    *_tell_categories(indices, info.metadata["categories"]), "",
+                    *_tell_categories(indices, metadata["categories"]), "",
                     _tell_skipped(faults)])
 
 

@@ -31,7 +31,7 @@ _SPLITS = ("train", "val")  # As files and folders are called.
 _FIRST = 100  # Images looked for, of a file: one may be missing, but hardly so many.
 
 
-def load_coco(annotations_path, images_dir) -> Source:
+def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Path) -> Source:
   """Returns the source of an annotation file and its folder of images.
 
   Polygons are drawn as COCO's tools draw them, and cut off at the border of the image.

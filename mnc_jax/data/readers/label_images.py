@@ -64,7 +64,7 @@ def _find_images(folder, report):
 def _read_splits(folder, files, report):
   missing = [name for name in _LISTS if not (folder / name).is_file()]
   if not missing:
-    return listing.read_lists(*(folder / name for name in _LISTS), report)
+    return listing.read_lists(folder / _LISTS[0], folder / _LISTS[1], report)
   if len(missing) < len(_LISTS):
     raise ValueError(f"{folder} has no {missing[0]}: both {' and '.join(_LISTS)} are needed, or "
                      "none of them")

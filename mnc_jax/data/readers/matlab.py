@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import itertools
 import math
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import zlib
 
 import numpy as np
@@ -45,7 +45,7 @@ class _Matrix(NamedTuple):
   rest: Iterator[_Element]
 
 
-def read_struct(content: bytes, name: str):
+def read_struct(content: bytes, name: str) -> dict[str, Any] | None:
   """Returns the fields of the first struct of this name.
 
   Args:
