@@ -18,8 +18,8 @@ _LISTS = {"coco": list_coco, "label_images": list_label_images, "sbd": list_sbd}
 DATASETS = ("shapes", *_LISTS)
 
 
-def prepare(dataset: str, source: str | pathlib.Path, data_dir: str | pathlib.Path, *,
-            allow_bad: bool = False) -> None:
+def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pathlib.Path,
+            *, allow_bad: bool = False) -> None:
   """Prepares a data set in `data_dir`, from where `load_source` reads it.
 
   Does nothing if it is there. See `prepare_set`; the layouts of a source are told in
@@ -27,7 +27,7 @@ def prepare(dataset: str, source: str | pathlib.Path, data_dir: str | pathlib.Pa
 
   Args:
     dataset: one of `DATASETS`.
-    source: its folder; `shapes` needs none.
+    source: its folder; None for `shapes`.
     data_dir: of all prepared sets.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
 
@@ -38,7 +38,7 @@ def prepare(dataset: str, source: str | pathlib.Path, data_dir: str | pathlib.Pa
     prepare_set(dataset, list_shapes, "", data_dir)
   elif dataset not in _LISTS:
     raise ValueError(f"data set {dataset!r} is not known: {', '.join(DATASETS)}")
-  elif not pathlib.Path(source).is_dir():
+  elif source is None or not pathlib.Path(source).is_dir():
     raise ValueError(f"there is no folder {source}")
   else:
     prepare_set(dataset, _LISTS[dataset], source, data_dir, allow_bad=allow_bad)

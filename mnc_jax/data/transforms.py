@@ -1,9 +1,11 @@
 """One record to the arrays of one row of a `Batch`: contrast, resize, box masks, flip, pad."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mnc_jax.config import DataConfig
 from mnc_jax.data.records import Record
@@ -31,26 +33,27 @@ class Example(NamedTuple):
   crowd: np.ndarray
 
 
-def scale_factors(sizes, short_side: int, long_side: int):
+def scale_factors(sizes: ArrayLike, short_side: int, long_side: int) -> np.ndarray:
   """Returns [N] float64 that bring `sizes` (h, w) to `short_side`, or less to keep `long_side`."""
   sizes = np.asarray(sizes, np.float64)
   return np.minimum(short_side / sizes.min(axis=1), long_side / sizes.max(axis=1))
 
 
-def scaled_sizes(sizes, short_side: int, long_side: int):
+def scaled_sizes(sizes: ArrayLike, short_side: int, long_side: int) -> np.ndarray:
   """Returns [N, 2] int32 `sizes` after scaling to `short_side` and `long_side`, at least 1."""
   scaled = np.asarray(sizes) * scale_factors(sizes, short_side, long_side)[:, None]
   return np.maximum(np.rint(scaled), 1).astype(np.int32)
 
 
-def choose_buckets(sizes, buckets, image_ids):
+def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_ids: np.ndarray
+                   ) -> np.ndarray:
   """Returns [N] int32, for each of `sizes` (h, w) which of `buckets` pads it least.
 
   Raises:
     ValueError: if a size fits into none, naming the image by `image_ids`.
   """
   sizes, bounds = np.asarray(sizes), np.asarray(buckets)
-  fits = (sizes[:, None] <= bounds[None]).all(axis=2)
+  fits = np.all(sizes[:, None] <= bounds[None], axis=2)
   if not fits.any(axis=1).all():
     row = int(fits.any(axis=1).argmin())
     raise ValueError(
@@ -60,12 +63,12 @@ def choose_buckets(sizes, buckets, image_ids):
   return areas.argmin(axis=1).astype(np.int32)
 
 
-def adapt_image(image, config: DataConfig):
+def adapt_image(image: np.ndarray, config: DataConfig) -> np.ndarray:
   """Returns the image as the network of `config` is to see it, before it is cropped or scaled."""
   return stretch_contrast(image) if config.stretch_contrast else image
 
 
-def stretch_contrast(image):
+def stretch_contrast(image: np.ndarray) -> np.ndarray:
   """Maps the intensities of an image linearly to 0 ... 255, and rounds.
 
   Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
@@ -102,7 +105,7 @@ def resize_record(record: Record, size: tuple[int, int]) -> Example:
       areas=(pixels * (scale_x * scale_y)).astype(np.float32), crowd=record.crowd)
 
 
-def resize_image(image, size: tuple[int, int]):
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """Returns the image at `size` (height, width): pixel areas when shrinking, else bilinear.
 
   By OpenCV: no filter of Pillow takes pixel areas (differences of up to 31 grey levels on
@@ -115,7 +118,7 @@ def resize_image(image, size: tuple[int, int]):
                     interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def tight_boxes(masks):
+def tight_boxes(masks: np.ndarray) -> np.ndarray:
   """Returns [n, 4] int64 `[x1, y1, x2, y2)` of [n, h, w] masks; zeros for empty masks."""
   boxes = np.zeros((len(masks), 4), np.int64)
   for box, mask in zip(boxes, masks, strict=True):
@@ -125,7 +128,7 @@ def tight_boxes(masks):
   return boxes
 
 
-def crop_masks(masks, boxes, *, side: int = MASK_SIDE):
+def crop_masks(masks: np.ndarray, boxes: np.ndarray, *, side: int = MASK_SIDE) -> np.ndarray:
   """Returns [n, side, side] uint8: `masks` inside their integer `boxes`, resampled, >= .5."""
   crops = np.zeros((len(masks), side, side), np.uint8)
   for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):
@@ -157,12 +160,12 @@ def keep_largest(example: Example, max_instances: int) -> Example:
   return example._replace(**{name: getattr(example, name)[kept] for name in Example._fields[1:]})
 
 
-def pad_rows(array, count: int):
+def pad_rows(array: np.ndarray, count: int) -> np.ndarray:
   """Returns [count, ...]: the array with zero rows added at the end."""
   return np.concatenate([array, np.zeros((count - len(array), *array.shape[1:]), array.dtype)])
 
 
-def pad_image(image, size: tuple[int, int]):
+def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """Returns the image with zeros right and below, to `size` (height, width)."""
   padded = np.zeros((*size, 3), np.uint8)
   padded[:image.shape[0], :image.shape[1]] = image
