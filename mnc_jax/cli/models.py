@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from mnc_jax.cli.commands import TrainedModel
 from mnc_jax.cli.parse import UsageError, usage_errors
-from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides
-from mnc_jax.training.trained_model import Model, load
+from mnc_jax.model.trained import Model, check_members
+from mnc_jax.training.trained_model import load
 
 
 def load_models(options: TrainedModel, override: Callable[[Config], Config]) -> list[Model]:
@@ -34,17 +34,5 @@ def load_models(options: TrainedModel, override: Callable[[Config], Config]) -> 
       config = override(model.config)
       check_overrides(model.config, config)
     models.append(model._replace(config=config))
-    _check_member(path, models[-1], paths[0], models[0])
+  check_members(models, [str(path) for path in paths])
   return models
-
-
-def _check_member(path, model, first_path, first):
-  """Rejects a model whose candidates mean something else, or that needs other pixels."""
-  where = f"{path} cannot join {first_path} in an ensemble"
-  check_same_categories(model.category_names, first.category_names, first=f"{where}: it",
-                        second=str(first_path))
-  for section, field in (("model", "mask_size"), ("data", "stretch_contrast")):
-    theirs, ours = (getattr(getattr(one.config, section), field) for one in (model, first))
-    if theirs != ours:
-      raise ValueError(
-          f"{where}: its {section}.{field} is {theirs}, that of the first model {ours}")

@@ -1,54 +1,86 @@
-"""A trained model, loaded from a workdir or a file."""
+"""Loads a trained model: one that is shipped, a file, or the last checkpoint of a run."""
 
+import difflib
+import importlib.resources
+import os
 import pathlib
-from typing import NamedTuple
+import warnings
 
 import jax
 
 from mnc_jax import weights
-from mnc_jax.config import Config
 from mnc_jax.model.cascade import init_params
+from mnc_jax.model.trained import Model
 from mnc_jax.training import checkpoint
 from mnc_jax.weights.tree import check_fit
 
-
-class Model(NamedTuple):
-  """A trained model, wherever it came from; `notes` tell its source and numbers to check."""
-  params: dict
-  config: Config
-  category_names: tuple[str, ...]
-  category_ids: tuple[int, ...]
-  notes: dict
+_SUFFIX = ".safetensors"
 
 
-def load(name) -> Model:
-  """Loads a shipped model by its name, a `.safetensors` file, or the last checkpoint of a workdir.
+def load(name: str | os.PathLike) -> Model:
+  """Loads a trained model, with its weights on the default device.
+
+  Args:
+    name: of a shipped model; or a path: of a .safetensors file from `mnc export`, or of a workdir
+      of `mnc train`, whose last checkpoint is loaded. `~` is the home directory. A shipped name
+      goes before a folder of that name, which is `./NAME`.
+
+  Returns:
+    A `Model`.
 
   Raises:
-    FileNotFoundError, ValueError: saying what is missing or does not fit.
+    FileNotFoundError: if there is nothing of that name, naming the shipped models.
+    ValueError: if what there is cannot be read as a model.
+
+  Example:
+    >>> import mnc_jax
+    >>> model = mnc_jax.load("shapes")
+    >>> model.category_names
+    ('disc', 'square', 'triangle', 'star', 'ring')
+    >>> model.config.data.buckets  # (height, width) of the network input.
+    ((128, 128),)
   """
-  shipped = pathlib.Path(__file__).parents[1] / "pretrained" / f"{name}.safetensors"
-  if isinstance(name, str) and shipped.is_file():
-    return _load_file(shipped)
-  path = pathlib.Path(name).expanduser()
-  if path.is_file() and path.suffix != ".safetensors":
-    raise ValueError(f"{path} is neither a workdir nor a .safetensors file")
-  return _load_file(path) if path.suffix == ".safetensors" else _load_checkpoint(path)
+  path, shipped = pathlib.Path(name).expanduser(), shipped_models()
+  if isinstance(name, str) and name in shipped:
+    if path.exists():
+      warnings.warn(f"{name} is the shipped model, not what is at {path.absolute()}: write "
+                    f"./{name} for that", stacklevel=2)
+    with importlib.resources.as_file(shipped[name]) as file:
+      return _load_file(file)
+  if path.is_dir():
+    return _load_workdir(path)
+  if path.suffix == _SUFFIX:
+    return _load_file(path)
+  if path.exists():
+    raise ValueError(f"{path} is neither a workdir nor a {_SUFFIX} file. Weights of other formats "
+                     "become a workdir by mnc import-weights")
+  near = difflib.get_close_matches(str(name), shipped, n=1)
+  raise FileNotFoundError(
+      f"{path}: no such file or folder, and no shipped model of this name."
+      f"{f' Did you mean {near[0]!r}?' if near else ''} Shipped: {', '.join(map(repr, shipped))}; "
+      f"or give the path of a {_SUFFIX} file or of a workdir of mnc train")
 
 
-def _load_checkpoint(workdir):
+def shipped_models() -> dict:
+  """Returns {name: file} of the models that come with the package, sorted."""
+  files = (importlib.resources.files("mnc_jax") / "pretrained").iterdir()
+  return {file.name.removesuffix(_SUFFIX): file
+          for file in sorted(files, key=lambda file: file.name) if file.name.endswith(_SUFFIX)}
+
+
+def _load_workdir(workdir):
   params, config, categories = checkpoint.load_params(workdir)
   return Model(params, config, *categories, checkpoint.load_notes(workdir))
 
 
-def _load_file(weights_file):
-  params, metadata = weights.load_safetensors(weights_file)
-  missing = {"config", "category_names", "category_ids"} - set(metadata)
-  if missing:
-    raise ValueError(f"{weights_file} holds weights but not {', '.join(sorted(missing))}: write it "
-                     "with mnc export")
-  config = weights.read_config(metadata, weights_file)
+def _load_file(path):
+  params, metadata = weights.load_safetensors(path)
+  categories = weights.read_categories(metadata, path)
+  if categories is None or "config" not in metadata:
+    raise ValueError(f"{path} holds weights, but no config or no categories: write it with "
+                     "mnc export")
+  config = weights.read_config(metadata, path)
   like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
-  check_fit(like, params, str(weights_file))
-  return Model(params, config, *weights.read_categories(metadata, weights_file),
-               weights.read_notes(metadata, weights_file))
+  check_fit(like, params, str(path))
+  return Model(weights.move_to_device(params), config, *categories,
+               weights.read_notes(metadata, path))
