@@ -179,3 +179,20 @@ class Instances(NamedTuple):
   valid: Array
   dropped: Array | int = 0
   truncated_proposals: Array | int = 0
+
+
+class Detections(NamedTuple):
+  """What `detect` finds in one image, best first: numpy arrays without padding, n may be 0.
+
+  Attributes:
+    boxes: [n, 4] float32 `[x1, y1, x2, y2]` in pixels of the image, inside it.
+    masks: [n, h, w] bool, each of one pixel or more.
+    scores: [n] float32, 0 ... 1.
+    labels: [n] int32, 1 ... C - 1: one plus the index in `Model.category_names`.
+    names: n category names, those of `labels`.
+  """
+  boxes: np.ndarray
+  masks: np.ndarray
+  scores: np.ndarray
+  labels: np.ndarray
+  names: tuple[str, ...]

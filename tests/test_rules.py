@@ -88,12 +88,25 @@ def test_exported_functions_have_examples(function):
   assert any(re.search(r"\d", case.want) for case in doctest.DocTestParser().get_examples(text))
 
 
-def test_importing_the_library_needs_only_bare_libraries():
-  program = ("import sys, jax, flax.linen, optax, chex; before = set(sys.modules); import mnc_jax; "
-             "print(*{name.split('.')[0] for name in set(sys.modules) - before})")
+def loaded_libraries(*statements):
+  """Returns the libraries that the last statement loads in a new process after the others."""
+  *before, last = statements
+  program = "\n".join(["import sys", *before, "before = set(sys.modules)", last,
+                       "print(*{name.split('.')[0] for name in set(sys.modules) - before})"])
   loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           check=True, cwd=ROOT).stdout.split()
-  assert set(loaded) - set(sys.stdlib_module_names) - BARE_LIBRARIES == {"mnc_jax"}
+  return set(loaded) - set(sys.stdlib_module_names)
+
+
+def test_importing_the_library_loads_nothing_else():
+  assert loaded_libraries("import jax", "import mnc_jax") == {"mnc_jax"}
+
+
+def test_its_numerical_core_needs_only_bare_libraries():
+  core = set(mnc_jax.__all__) - {"load", "detect", "draw"}
+  loaded = loaded_libraries("import jax, flax.linen, optax, chex",
+                            f"from mnc_jax import {', '.join(core)}")
+  assert loaded - BARE_LIBRARIES == {"mnc_jax"}
 
 
 def test_requirements_are_what_is_imported():

@@ -1,7 +1,6 @@
 """mnc predict: finds instances in images, draws them, and writes them as COCO results."""
 
 from collections.abc import Callable
-import functools
 import json
 import pathlib
 
@@ -12,11 +11,12 @@ from mnc_jax.cli.commands import Predict
 from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.config import Config
-from mnc_jax.data import BrokenImageError, list_images, make_image_batch, read_image
+from mnc_jax.data import BrokenImageError, list_images
 from mnc_jax.data.images import encode_png
-from mnc_jax.evaluation.results import instances_to_results
+from mnc_jax.data.photographs import read_upright
+from mnc_jax.evaluation.detect import find_instances
+from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.visualize import draw_instances
-from mnc_jax.model.inference import predict_ensemble
 from mnc_jax.training.checkpoint import describe_source
 from mnc_jax.weights.self_check import compare_numbers, tolerance
 
@@ -34,15 +34,16 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
   pictures = [output / f"{path.stem}.png" for path in paths]
   check_pictures(pictures, paths)
   output.mkdir(parents=True, exist_ok=True)
-  find = compile_predict(models)
   everything, broken = [], []
   for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
     try:
-      image = read_image(path)
+      image = read_upright(path)
     except BrokenImageError as error:
       broken.append(str(error))
       continue
-    records = find_instances(find, model, image, number)
+    records = instances_to_records(
+        find_instances(models, image), image.shape[:2], image_id=number,
+        category_ids=model.category_ids, mask_threshold=model.config.inference.mask_threshold)
     everything += [record | {"file_name": str(path)} for record in records]
     draw(pictures[number], image, records, model, options.min_score)
   write_results(output / "instances.json", everything, len(paths) - len(broken),
@@ -84,27 +85,12 @@ def self_check(model) -> None:
   print(f"Self-check passed on {device}. The model: {describe_source(model.notes)}")
 
 
-def compile_predict(models):
-  """Returns `find(images, image_sizes)`, in which all models vote together."""
-  configs = tuple(model.config for model in models)
-  predict = jax.jit(functools.partial(predict_ensemble, configs=configs))
-  return functools.partial(predict, [model.params for model in models])
-
-
 def check_pictures(pictures, paths) -> None:
   """Raises if a drawing would overwrite an image that is to be read."""
   taken = {path.resolve() for path in paths}
   for picture in pictures:
     if picture.resolve() in taken:
       raise ValueError(f"{picture} would be overwritten by its own drawing: give another --output")
-
-
-def find_instances(find, model, image, number: int) -> list:
-  """Returns the COCO records of one image, with `number` as its image id."""
-  images, sizes, info = make_image_batch(image, model.config.data, image_id=number)
-  found = jax.device_get(find(images, sizes))
-  return instances_to_results(found, info, model.category_ids,
-                              mask_threshold=model.config.inference.mask_threshold)
 
 
 def draw(picture: pathlib.Path, image, records, model, min_score: float) -> None:

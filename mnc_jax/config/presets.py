@@ -1,4 +1,4 @@
-"""The two sets of numbers that the design knows: of the paper, and of its authors' code."""
+"""Presets: the paper's hyperparameters, and those of the authors' released code."""
 
 from mnc_jax.config.data import DataConfig
 from mnc_jax.config.experiment import Config
@@ -14,6 +14,11 @@ def paper() -> Config:
   Images keep their shape up to 600 x 2000. All anchors enter the NMS, and proposals of
   any size stay. Of the RoIs a quarter is foreground, and the others overlap an object by .1 or
   more (Girshick 2015, section 2.3).
+
+  Example:
+    >>> import mnc_jax
+    >>> mnc_jax.paper().model.mask_size, mnc_jax.paper().train.rois_per_image
+    (28, 64)
   """
   return Config(
       model=ModelConfig(frozen_blocks=0, roi_grid="edge", box_delta_stds=(1.0, 1.0, 1.0, 1.0)),
@@ -32,6 +37,11 @@ def release() -> Config:
 
   Its smallest proposals have 16 pixels of the original image; here that is 25.6 pixels of the
   network input, 16 times the scale of VOC's usual 375 x 500.
+
+  Example:
+    >>> import mnc_jax
+    >>> mnc_jax.release().model.mask_size, mnc_jax.release().train.rois_per_image
+    (21, 64)
   """
   return Config(
       model=ModelConfig(

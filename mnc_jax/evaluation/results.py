@@ -39,9 +39,12 @@ def instances_to_results(
   for place, image_id in enumerate(np.asarray(info.image_ids).tolist()):
     if image_id >= 0:
       one = Instances(*(np.asarray(column)[place] for column in instances[:5]))
-      height, width = map(int, info.original_sizes[place])
-      records += _image_to_results(one, image_id, (height, width), float(info.scales[place]),
-                                   category_ids, mask_threshold)
+      one = Instances(*(column[one.valid] for column in one[:5]))
+      # The file's size is not exactly scale times the network's.
+      one = one._replace(boxes=one.boxes / np.float32(info.scales[place]))
+      records += instances_to_records(
+          one, info.original_sizes[place].tolist(), image_id=image_id, category_ids=category_ids,
+          mask_threshold=mask_threshold)
   return records
 
 
@@ -71,39 +74,55 @@ def merge_shares(shares, image_ids) -> list:
                 key=lambda record: known[record["image_id"]])
 
 
-def _image_to_results(instances, image_id, size, scale, category_ids, mask_threshold):
-  boxes, labels, scores, masks = (column[instances.valid] for column in instances[:4])
-  boxes = boxes / np.float32(scale)
-  rles = _paste_to_rles(masks, boxes, size, mask_threshold)
-  # Masks are pasted with the box as it is: the file's size is not exactly scale times the
-  # network's, and a clipped box would squeeze the mask.
-  corners = np.clip(boxes, 0, np.array([size[1], size[0]] * 2))
+def instances_to_records(instances: Instances, size, *, image_id: int, category_ids,
+                         mask_threshold: float) -> list:
+  """Writes the instances of one image as COCO results, as `instances_to_results` does.
+
+  Args:
+    instances: without padding, boxes in pixels of the image.
+    size: (height, width) of the image.
+    image_id: of the image.
+    category_ids: label i is `category_ids[i - 1]`.
+    mask_threshold: pixels above it belong to the instance.
+
+  Returns:
+    A record for each instance with a pixel, in the same order.
+  """
+  rles = [rle if mask.any() else None
+          for masks in paste_binary(instances.masks, instances.boxes, size, mask_threshold)
+          for rle, mask in zip(encode_masks(masks), masks, strict=True)]
+  boxes = clip_corners(instances.boxes, size)
   return [
       {"image_id": image_id, "category_id": int(category_ids[label - 1]),
        "bbox": [round(float(x), 2) for x in (*box[:2], *(box[2:] - box[:2]))],
        "score": float(score), "segmentation": rle}
-      for box, label, score, rle in zip(corners, labels, scores, rles, strict=True)
+      for box, label, score, rle in zip(boxes, instances.labels, instances.scores, rles,
+                                        strict=True)
       if rle is not None]
 
 
-def _paste_to_rles(masks, boxes, size, mask_threshold):
-  """Returns for each mask its RLE in an image of `size` (height, width), None if it is empty."""
+def clip_corners(boxes, size):
+  """Returns `boxes` [n, 4] cut at an image of `size` (height, width).
+
+  Masks are pasted with the boxes before: a clipped box would squeeze its mask.
+  """
+  return np.clip(boxes, 0, np.array([size[1], size[0]] * 2))
+
+
+def paste_binary(masks, boxes, size, mask_threshold: float):
+  """Yields [k, height, width] uint8, the masks in an image of `size`, a few at a time."""
   rounded = [-(-side // _SIDE_STEP) * _SIDE_STEP for side in size]
   chunk = max(1, _CHUNK_PIXELS // (rounded[0] * rounded[1]))
   # A power of two, at most 16: another number of instances is not another compilation.
   chunk = 2 ** (min(chunk, 16).bit_length() - 1)
-  rles = []
   for start in range(0, len(masks), chunk):
     some, places = masks[start:start + chunk], boxes[start:start + chunk]
     count, missing = len(some), chunk - len(some)
-    pasted = _paste_binary(np.pad(some, ((0, missing), (0, 0), (0, 0))),
-                           np.pad(places, ((0, missing), (0, 0))), mask_threshold, *rounded)
-    pasted = np.asarray(pasted)[:count, :size[0], :size[1]]
-    rles += [rle if mask.any() else None
-             for rle, mask in zip(encode_masks(pasted), pasted, strict=True)]
-  return rles
+    pasted = _paste(np.pad(some, ((0, missing), (0, 0), (0, 0))),
+                    np.pad(places, ((0, missing), (0, 0))), mask_threshold, *rounded)
+    yield np.asarray(pasted)[:count, :size[0], :size[1]]
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _paste_binary(masks, boxes, mask_threshold, height, width):
+def _paste(masks, boxes, mask_threshold, height, width):
   return (paste_masks(masks, boxes, height, width) > mask_threshold).astype(jnp.uint8)

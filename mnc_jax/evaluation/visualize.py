@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mnc_jax.coco.rle import encode_masks
+from mnc_jax.data.photographs import to_rgb
+from mnc_jax.structs import Detections
+
 _LARGEST = 2000  # Pixels of an enlarged image.
+_SMALL = 256  # Pixels of the short side; below it lines are thin and letters small.
 _FILL = 0.45  # Share of the instance's colour in its mask.
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BACKGROUND = (24, 26, 30)
@@ -15,9 +20,48 @@ _GOLDEN = 0.618034  # Steps of the golden ratio round the hues keep neighbours f
 
 def instance_color(index: int) -> tuple:
   """Returns the RGB colour (0 ... 255) of instance number `index`; neighbours differ clearly."""
-  # A second cycle in lightness tells hues apart that come close after many steps.
+  # A second cycle in lightness separates hues that come close after many steps.
   hue, lightness = (0.58 + index * _GOLDEN) % 1.0, (0.56, 0.66, 0.46)[index % 3]
   return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.85))
+
+
+def draw(image, found: Detections, *, min_score: float = 0.0, min_side: int = 1) -> np.ndarray:
+  """Draws what `detect` found in an image: masks, boxes, names and scores.
+
+  Args:
+    image: that was given to `detect`, a path or [h, w, 3] uint8 RGB.
+    found: in this image.
+    min_score: instances that score less are not drawn.
+    min_side: a smaller image is enlarged by a whole factor, as by `draw_instances`.
+
+  Returns:
+    [h, w, 3] uint8 RGB, a multiple of it if enlarged. Nothing found: the image.
+
+  Raises:
+    ValueError: if the image is not of the size of the masks, or as `detect`.
+
+  Example:
+    >>> import mnc_jax
+    >>> from mnc_jax.data.readers.drawing import draw_image
+    >>> image = draw_image(1, 1).image  # [128, 128, 3] uint8 RGB.
+    >>> found = mnc_jax.detect(mnc_jax.load("shapes"), image)
+    >>> picture = mnc_jax.draw(image, found)
+    >>> picture.shape
+    (128, 128, 3)
+  """
+  image = to_rgb(image, "the image")
+  if found.masks.shape[1:] != image.shape[:2]:
+    raise ValueError(
+        f"the image is {image.shape[0]} x {image.shape[1]} (height x width), but `found` is of one "
+        f"of {found.masks.shape[1]} x {found.masks.shape[2]}: draw on the image given to detect")
+  records = [
+      {"category_id": label, "score": score, "segmentation": rle,
+       "bbox": (*box[:2], *(box[2:] - box[:2]))}
+      for box, rle, score, label in zip(
+          found.boxes, encode_masks(found.masks), found.scores, found.labels, strict=True)
+      if score >= min_score]
+  names = dict(zip(found.labels.tolist(), found.names, strict=True))
+  return draw_instances(image, records, names, min_side=min_side)
 
 
 def draw_instances(image, records, category_names, *, min_side=400, colors=None, labels=None):
@@ -46,11 +90,12 @@ def draw_instances(image, records, category_names, *, min_side=400, colors=None,
   texts = [_label(records[place], category_names) if labels is None else labels[place]
            for place in order]
   boxes = [_corners(records[place], factor, canvas.shape) for place in order]
-  width = max(2, round(min(canvas.shape[:2]) / 400))
+  side = min(canvas.shape[:2])
+  width = max(1 if side < _SMALL else 2, round(side / 400))
   for place, color in reversed(list(zip(order, colors, strict=True))):
     _draw_mask(canvas, records[place]["segmentation"], factor, color, width)
   for box, color in reversed(list(zip(boxes, colors, strict=True))):
-    cv2.rectangle(canvas, box[:2], box[2:], color, width // 2, cv2.LINE_AA)
+    cv2.rectangle(canvas, box[:2], box[2:], color, max(1, width // 2), cv2.LINE_AA)
   _write_labels(canvas, boxes, texts, colors)
   return canvas
 
@@ -110,8 +155,9 @@ def _fill_mask(canvas, mask, color, width):
   blend = (1 - _FILL) * canvas[mask] + _FILL * np.array(color)
   canvas[mask] = np.rint(blend).astype(np.uint8)
   outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-  # A dark line under the coloured one keeps the outline visible on any background.
-  cv2.drawContours(canvas, outlines, -1, _darken(color), width + 2, cv2.LINE_AA)
+  # A dark line under the coloured one keeps the outline visible on any background; small images
+  # have no room for it.
+  cv2.drawContours(canvas, outlines, -1, _darken(color), width + 2 * (width > 1), cv2.LINE_AA)
   cv2.drawContours(canvas, outlines, -1, color, width, cv2.LINE_AA)
 
 
@@ -133,7 +179,8 @@ def _label(record, category_names):
 
 def _write_labels(canvas, boxes, texts, colors):
   """Writes a label at each box, the best instance's first, where it hides no other label."""
-  scale = np.clip(min(canvas.shape[:2]) / 1200, 0.42, 3.0)
+  side = min(canvas.shape[:2])
+  scale = np.clip(side / 1200, 0.3 if side < _SMALL else 0.42, 3.0)
   written = []
   for box, text, color in zip(boxes, texts, colors, strict=True):
     if text:

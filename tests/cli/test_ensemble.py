@@ -9,8 +9,9 @@ import pytest
 
 from helpers import tiny
 from mnc_jax import cli, weights
-from mnc_jax.cli import evaluate, predict
+from mnc_jax.cli import evaluate
 from mnc_jax.config.serialization import to_json
+from mnc_jax.evaluation import detect
 from mnc_jax.model.cascade import init_params
 
 
@@ -53,11 +54,12 @@ def run_predict(place, output, *ensemble):
 
 def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
   configs = []
-  predict_ensemble = predict.predict_ensemble
+  predict_ensemble = detect.predict_ensemble
   def watch(models, *batch, **options):
     configs.append(options["configs"])
     return predict_ensemble(models, *batch, **options)
-  monkeypatch.setattr(predict, "predict_ensemble", watch)
+  monkeypatch.setattr(detect, "predict_ensemble", watch)
+  detect._compile.cache_clear()
   alone = run_predict(place, "alone")
   together = run_predict(place, "together", "--ensemble", place / "second.safetensors")
   assert [len(one) for one in configs] == [1, 2]
@@ -81,7 +83,8 @@ def test_a_model_that_cannot_join_is_named_with_the_first(place, member, message
 
 
 @pytest.mark.parametrize(("member", "message"), [
-    ("nowhere", "nowhere: no such folder"), ("none.safetensors", "none.safetensors: no such file"),
+    ("nowhere", "nowhere: no such file or folder"),
+    ("none.safetensors", "none.safetensors: no such file"),
     ("photograph.png", "photograph.png is neither a workdir nor a .safetensors file")])
 def test_what_is_no_model_is_named(place, member, message):
   with pytest.raises((FileNotFoundError, ValueError), match=message):

@@ -111,10 +111,10 @@ def test_images_of_a_batch_keep_to_themselves():
 
 def test_one_compilation_serves_many_counts_and_sizes():
   boxes = [[i, i, i + 8, i + 8] for i in range(21)]
-  results._paste_binary.clear_cache()
+  results._paste.clear_cache()
   for count, size in ((1, (40, 60)), (3, (64, 64)), (21, (33, 48))):
     assert len(write(make_instances(boxes[:count]), make_info(size=size))) == count
-  assert results._paste_binary._cache_size() == 1
+  assert results._paste._cache_size() == 1
 
 
 def test_more_instances_than_a_chunk_stay_in_order(monkeypatch):

@@ -1,0 +1,101 @@
+"""An image as users give it, a file or an array, to upright uint8 RGB."""
+
+import os
+import pathlib
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageOps
+
+from mnc_jax.data.images import open_by_pillow, read_file, read_image
+
+_ORIENTATION = PIL.ExifTags.Base.Orientation
+
+
+def to_rgb(image, name: str) -> np.ndarray:
+  """Returns the pixels of a file upright, and those of an array unchanged.
+
+  Args:
+    image: path of a file, `~` allowed; or an array [h, w, 3] uint8 RGB, also of JAX.
+    name: what messages call an array.
+
+  Returns:
+    [h, w, 3] uint8 RGB.
+
+  Raises:
+    BrokenImageError: if a file is missing or cannot be decoded, naming it.
+    TypeError: for neither a path nor an array.
+    ValueError: for any other array, with the expression that makes it uint8 RGB.
+  """
+  if isinstance(image, str | os.PathLike):
+    return read_upright(pathlib.Path(image).expanduser())
+  if not (hasattr(image, "shape") and hasattr(image, "dtype")):
+    raise TypeError(f"{name} is a {type(image).__name__}: give a path or an array [h, w, 3] of "
+                    "uint8 RGB (of a Pillow image: numpy.asarray(image.convert('RGB')))")
+  array = np.asarray(image)
+  if 0 in array.shape:
+    raise ValueError(f"{name} has no pixels: its shape is {list(array.shape)}")
+  if array.ndim != 3 or array.shape[2] != 3:
+    raise ValueError(f"{name} has the shape {list(array.shape)}, but [h, w, 3] is needed"
+                     f"{_cure_of_shape(array.shape)}")
+  if array.dtype != np.uint8:
+    raise ValueError(f"{name} has {array.dtype} pixels, but uint8 from 0 to 255 is needed"
+                     f"{_cure_of_dtype(array)}")
+  return array
+
+
+def read_upright(path) -> np.ndarray:
+  """Returns the image at `path`, turned as its EXIF orientation asks: as viewers show it.
+
+  Returns:
+    [h, w, 3] uint8 RGB.
+
+  Raises:
+    BrokenImageError: if it is missing or cannot be decoded, naming the file.
+  """
+  picture = PIL.Image.fromarray(read_image(path))
+  picture.getexif()[_ORIENTATION] = _read_orientation(path)
+  return np.array(PIL.ImageOps.exif_transpose(picture))
+
+
+def _read_orientation(path):
+  try:
+    with open_by_pillow(read_file(pathlib.Path(path))) as image:
+      # OpenCV turns a TIFF itself.
+      return 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
+  except Exception:  # Whatever damaged EXIF data lead to; the pixels are sound.
+    return 1
+
+
+def _cure_of_shape(shape):
+  match shape:
+    case (_, _):
+      return ". For a grey image: numpy.stack([image] * 3, -1)"
+    case (_, _, 1):
+      return ". For a grey image: numpy.repeat(image, 3, -1)"
+    case (_, _, 2):
+      return ". For grey with alpha: numpy.stack([image[..., 0]] * 3, -1)"
+    case (_, _, 4):
+      return ". For RGBA: image[..., :3]"
+    case (3, _, _):
+      return ". For channels first: image.transpose(1, 2, 0)"
+    case (1, _, _):
+      return ". For a grey image with channels first: numpy.stack([image[0]] * 3, -1)"
+    case (_, _, _, 3):
+      return ". For a batch pass a list: list(image)"
+  return ""
+
+
+def _cure_of_dtype(array):
+  if array.dtype == np.bool_:
+    return ": image.astype('uint8') * 255"
+  if array.dtype == np.uint16 and array.max() > 255:
+    return ". For 16 bits a channel: (image // 257).astype('uint8')"
+  values = array.astype(np.float64)
+  low, high = values.min(), values.max()
+  if low >= 0 and high <= 1:
+    return f", and these are {low:g} to {high:g}: (image * 255).astype('uint8')"
+  if low >= 0 and high <= 255:
+    return ": image.astype('uint8')"
+  return f", and these are {low:g} to {high:g}: give the pixels as they were before normalisation"

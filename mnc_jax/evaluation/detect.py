@@ -1,0 +1,148 @@
+"""Finds the instances of photographs, in pixels of the image."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+from typing import Literal, overload
+
+import jax
+import numpy as np
+
+from mnc_jax.config import Config
+from mnc_jax.config.validation import check_overrides, check_values
+from mnc_jax.data.image_batch import make_image_batch
+from mnc_jax.data.photographs import to_rgb
+from mnc_jax.evaluation.results import clip_corners, paste_binary
+from mnc_jax.model.inference import predict_ensemble
+from mnc_jax.model.trained import Model, check_members
+from mnc_jax.structs import Array, Detections, Instances
+
+Image = str | os.PathLike | np.ndarray | Array
+
+
+@overload
+def detect(model: Model | Sequence[Model], image: Image, *, min_score: float = ...,
+           flip: bool | None = ..., scales: Sequence[float] | None = ...,
+           nms: Literal["greedy", "soft"] | None = ...,
+           soft_nms_sigma: float | None = ...) -> Detections: ...
+@overload
+def detect(model: Model | Sequence[Model], image: Sequence[Image], *, min_score: float = ...,
+           flip: bool | None = ..., scales: Sequence[float] | None = ...,
+           nms: Literal["greedy", "soft"] | None = ...,
+           soft_nms_sigma: float | None = ...) -> list[Detections]: ...
+def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
+           min_score: float = 0.5, flip: bool | None = None, scales: Sequence[float] | None = None,
+           nms: Literal["greedy", "soft"] | None = None,
+           soft_nms_sigma: float | None = None) -> Detections | list[Detections]:
+  """Finds the object instances in an image, or in each of a list of images.
+
+  Args:
+    model: from `load`; or several, whose candidates vote together (as `predict_ensemble`). Then
+      sizes of images, category ids and voting are those of the first.
+    image: path, read upright as viewers show it (EXIF orientation); or [h, w, 3] uint8 RGB; or a
+      list of these. Images of any size are scaled and padded to `config.data` of the model:
+      one compilation for each bucket and set of options, kept between calls.
+    min_score: instances that score less are dropped. Replaces `config.inference.min_score`; .5 is
+      what `mnc predict` draws from.
+    flip: detect in the mirrored image too. None, here and below: as in `config.inference`.
+    scales: detect in the image at these factors of the network input.
+    nms: "greedy", or "soft" for soft-NMS.
+    soft_nms_sigma: of soft-NMS; the smaller, the more an overlap costs.
+
+  Returns:
+    `Detections` in pixels of the image, or a list of them. Instances of whose mask no pixel of the
+    image exceeds `config.inference.mask_threshold` are dropped. Nothing found: n = 0.
+
+  Raises:
+    ValueError: for an array that is not uint8 RGB, with the expression that makes it so; for a file
+      that cannot be read (`BrokenImageError`); for options without effect; for models that cannot
+      vote together.
+    TypeError: for anything that is neither a path nor an array, or no model.
+
+  Example:
+    >>> import mnc_jax
+    >>> from mnc_jax.data.readers.drawing import draw_image
+    >>> model = mnc_jax.load("shapes")
+    >>> image = draw_image(1, 1).image  # [128, 128, 3] uint8 RGB.
+    >>> found = mnc_jax.detect(model, image)
+    >>> found.names, found.masks.shape
+    (('ring', 'triangle'), (2, 128, 128))
+    >>> found.scores.round(1)
+    array([1., 1.], dtype=float32)
+  """
+  models = _with_options(
+      _as_sequence(model), flip=flip, scales=None if scales is None else tuple(scales), nms=nms,
+      soft_nms_sigma=soft_nms_sigma)
+  if not 0 <= min_score <= 1:
+    raise ValueError(f"min_score is {min_score}: it must be from 0 to 1")
+  if isinstance(image, list | tuple):
+    return [_detect(models, one, f"image {index} of the list", min_score)
+            for index, one in enumerate(image)]
+  return _detect(models, image, "the image", min_score)
+
+
+def find_instances(models: Sequence[Model], image: np.ndarray) -> Instances:
+  """Finds the instances of one image, under the options in the configs of the models.
+
+  Args:
+    models: one or more, whose candidates vote together.
+    image: [h, w, 3] uint8 RGB.
+
+  Returns:
+    `Instances` as numpy arrays without padding, boxes in pixels of the image; they may reach
+    outside of it.
+  """
+  images, sizes, _ = make_image_batch(image, models[0].config.data, image_id=0)
+  find = _compile(tuple(model.config for model in models))
+  found = jax.device_get(find(tuple(model.params for model in models), images, sizes))
+  found = Instances(*(column[found.valid] for column in found[:5]),
+                    *(count[0] for count in found[5:]))
+  # Exact per axis: the sides of the network input are rounded.
+  ratio = np.divide(image.shape[1::-1], sizes[0, ::-1])
+  return found._replace(boxes=(found.boxes * np.tile(ratio, 2)).astype(np.float32))
+
+
+# Each holds a program per bucket; more sets of options than this are seldom used in turns.
+@functools.lru_cache(maxsize=8)
+def _compile(configs: tuple[Config, ...]):
+  return jax.jit(functools.partial(predict_ensemble, configs=configs))
+
+
+def _as_sequence(model) -> Sequence[Model]:
+  models = (model,) if isinstance(model, Model) else model
+  if not isinstance(models, list | tuple) or not models or not all(
+      isinstance(one, Model) for one in models):
+    raise TypeError(f"the first argument of detect is a {type(model).__name__}: give a model of "
+                    "mnc_jax.load, or a list of them")
+  check_members(models, [f"model {index} of the list" for index in range(len(models))])
+  return models
+
+
+def _with_options(models, **options):
+  """Returns the models with those options of inference that are not None."""
+  options = {name: value for name, value in options.items() if value is not None}
+  changed = []
+  for model in models:
+    config = dataclasses.replace(
+        model.config, inference=dataclasses.replace(model.config.inference, **options))
+    check_values(config)
+    check_overrides(model.config, config)
+    # The caller's bound is applied to the result, so that another one is no other program.
+    changed.append(model._replace(config=dataclasses.replace(
+        config, inference=dataclasses.replace(config.inference, min_score=0.0))))
+  return changed
+
+
+def _detect(models, image, name, min_score):
+  image = to_rgb(image, name)
+  size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
+  found = find_instances(models, image)
+  found = Instances(*(column[found.scores >= min_score] for column in found[:5]))
+  pasted = paste_binary(found.masks, found.boxes, size, threshold)
+  masks = np.concatenate([np.zeros((0, *size), bool), *pasted], dtype=bool, casting="unsafe")
+  kept = masks.any(axis=(1, 2))
+  labels = found.labels[kept]
+  return Detections(
+      clip_corners(found.boxes[kept], size).astype(np.float32), masks[kept], found.scores[kept],
+      labels, tuple(models[0].category_names[label - 1] for label in labels))
