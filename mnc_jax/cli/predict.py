@@ -11,9 +11,8 @@ from mnc_jax.cli.commands import Predict
 from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.config import Config
-from mnc_jax.data import BrokenImageError, list_images
+from mnc_jax.data import BrokenImageError, list_images, read_image
 from mnc_jax.data.images import encode_png
-from mnc_jax.data.photographs import read_upright
 from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.visualize import draw_instances
@@ -37,7 +36,7 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
   everything, broken = [], []
   for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
     try:
-      image = read_upright(path)
+      image = read_image(path, upright=True)
     except BrokenImageError as error:
       broken.append(str(error))
       continue

@@ -10,7 +10,9 @@ import pathlib
 import struct
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
+import PIL.ImageOps
 
 from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.data.records import BrokenImageError
@@ -20,7 +22,7 @@ _LARGEST_FILE = 2 ** 31  # Bytes of an encoded image: more than MOST_PIXELS need
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 
-def read_image(path: str | pathlib.Path) -> np.ndarray:
+def read_image(path: str | pathlib.Path, *, upright: bool = False) -> np.ndarray:
   """Returns the image at `path` as `decode_image` does.
 
   Raises:
@@ -32,7 +34,7 @@ def read_image(path: str | pathlib.Path) -> np.ndarray:
     raise BrokenImageError(f"cannot read image {path}: {error.strerror}") from error
   except ValueError as error:
     raise BrokenImageError(f"cannot read image {error}") from error
-  return decode_image(encoded, str(path))
+  return decode_image(encoded, str(path), upright=upright)
 
 
 def read_file(path: pathlib.Path) -> bytes:
@@ -50,16 +52,17 @@ def read_file(path: pathlib.Path) -> bytes:
   return path.read_bytes()
 
 
-def decode_image(encoded: bytes, name: str) -> np.ndarray:
+def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> np.ndarray:
   """Returns the pixels of an encoded image as they are stored.
 
   Grey images get three equal channels, colours of 16 bits keep their upper 8, grey of 16 bits is
-  scaled and rounded, alpha is ignored. Of several pages or frames the first is read. An
-  orientation tag is ignored too, as by the COCO tools: annotations refer to stored pixels.
+  scaled and rounded, alpha is ignored. Of several pages or frames the first is read.
 
   Args:
     encoded: the bytes of a file in one of the common formats.
     name: what the message calls the image.
+    upright: turn the image as its EXIF orientation says, as viewers do. The COCO tools do not:
+      annotations refer to stored pixels. A TIFF is always turned.
 
   Returns:
     [h, w, 3] uint8 RGB.
@@ -69,14 +72,31 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
   """
   try:
     image = open_image(encoded)
-    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
-      grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-      return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode in ("I", "F"):
-      raise ValueError("has pixels of 32 bits; 8 and 16 bits are supported")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = _to_rgb(image)
   except ValueError as error:
     raise BrokenImageError(f"image {name} {error}") from error
+  return _turn(pixels, image) if upright else pixels
+
+
+def _to_rgb(image):
+  if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
+    grey = (np.asarray(image).astype(np.uint32) + 128) // 257
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+  if image.mode in ("I", "F"):
+    raise ValueError("has pixels of 32 bits; 8 and 16 bits are supported")
+  return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _turn(pixels, image):
+  """Returns `pixels` turned as the orientation of the file asks; Pillow has turned a TIFF."""
+  try:
+    orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+  except Exception:  # Whatever the parser runs into in damaged EXIF data.
+    return pixels
+  # Not `image` itself: its other tags would be written anew, which fails if they are damaged.
+  picture = PIL.Image.fromarray(pixels)
+  picture.getexif()[PIL.ExifTags.Base.Orientation] = orientation
+  return np.array(PIL.ImageOps.exif_transpose(picture))
 
 
 def open_image(encoded: bytes) -> PIL.Image.Image:

@@ -4,13 +4,8 @@ import os
 import pathlib
 
 import numpy as np
-import PIL.ExifTags
-import PIL.Image
-import PIL.ImageOps
 
-from mnc_jax.data.images import open_by_pillow, read_file, read_image
-
-_ORIENTATION = PIL.ExifTags.Base.Orientation
+from mnc_jax.data.images import read_image
 
 
 def to_rgb(image, name: str) -> np.ndarray:
@@ -29,7 +24,7 @@ def to_rgb(image, name: str) -> np.ndarray:
     ValueError: for any other array, with the expression that makes it uint8 RGB.
   """
   if isinstance(image, str | os.PathLike):
-    return read_upright(pathlib.Path(image).expanduser())
+    return read_image(pathlib.Path(image).expanduser(), upright=True)
   if not (hasattr(image, "shape") and hasattr(image, "dtype")):
     raise TypeError(f"{name} is a {type(image).__name__}: give a path or an array [h, w, 3] of "
                     "uint8 RGB (of a Pillow image: numpy.asarray(image.convert('RGB')))")
@@ -43,29 +38,6 @@ def to_rgb(image, name: str) -> np.ndarray:
     raise ValueError(f"{name} has {array.dtype} pixels, but uint8 from 0 to 255 is needed"
                      f"{_cure_of_dtype(array)}")
   return array
-
-
-def read_upright(path) -> np.ndarray:
-  """Returns the image at `path`, turned as its EXIF orientation asks: as viewers show it.
-
-  Returns:
-    [h, w, 3] uint8 RGB.
-
-  Raises:
-    BrokenImageError: if it is missing or cannot be decoded, naming the file.
-  """
-  picture = PIL.Image.fromarray(read_image(path))
-  picture.getexif()[_ORIENTATION] = _read_orientation(path)
-  return np.array(PIL.ImageOps.exif_transpose(picture))
-
-
-def _read_orientation(path):
-  try:
-    with open_by_pillow(read_file(pathlib.Path(path))) as image:
-      # OpenCV turns a TIFF itself.
-      return 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
-  except Exception:  # Whatever damaged EXIF data lead to; the pixels are sound.
-    return 1
 
 
 def _cure_of_shape(shape):
