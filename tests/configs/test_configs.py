@@ -58,5 +58,6 @@ def test_shipped_weights_are_small_and_fit_their_config():
   assert found == shapes_of(from_json(metadata["config"]))
   assert json.loads(metadata["category_names"]) == ["disc", "square", "triangle", "star", "ring"]
   config = from_json(metadata["config"])
+  assert config.data.data_dir == "data"
   deviations = compare_numbers(params, config, json.loads(metadata["notes"])["self_check"])
   assert max(deviations.values()) < 1e-3
