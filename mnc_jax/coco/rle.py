@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_api
+from pycocotools import mask
 
+# Its type stubs lack most of the arguments that it takes.
+_mask_api: Any = mask
 _LONGEST_SHIFT = 30  # Bits; pycocotools reads lengths of 32.
 _FARTHEST = 1e6  # Pixels.
 # Pixels an image may have. Its RGB takes three bytes of each, and pycocotools keeps run lengths
@@ -33,13 +35,13 @@ def encode_mask(mask: np.ndarray) -> Rle:
 def encode_masks(masks: np.ndarray) -> list[Rle]:
   """Returns the RLE of each of [n, h, w] masks of zeros and ones."""
   columns = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
-  return [_with_text(rle) for rle in mask_api.encode(columns)]
+  return [_with_text(rle) for rle in _mask_api.encode(columns)]
 
 
 def encode_runs(lengths: Sequence[int], height: int, width: int) -> Rle:
   """Returns the RLE of runs down the columns, of zeros and ones in turn; zeros come first."""
-  uncompressed: Any = {"size": [height, width], "counts": lengths}
-  return _with_text(mask_api.frPyObjects(uncompressed, height, width))
+  uncompressed = {"size": [height, width], "counts": lengths}
+  return _with_text(_mask_api.frPyObjects(uncompressed, height, width))
 
 
 def decode_masks(rles: list[Rle], size: tuple[int, int]) -> np.ndarray:
@@ -53,8 +55,36 @@ def decode_masks(rles: list[Rle], size: tuple[int, int]) -> np.ndarray:
   if len(rles) * int(size[0]) * int(size[1]) > _MOST_MASK_PIXELS:
     raise ValueError(f"{len(rles)} masks of {size[0]} x {size[1]} pixels are more than "
                      f"{_MOST_MASK_PIXELS} pixels together: cut the image into tiles")
-  encoded: Any = rles
-  return np.ascontiguousarray(mask_api.decode(encoded).transpose(2, 0, 1))
+  return np.ascontiguousarray(_mask_api.decode(rles).transpose(2, 0, 1))
+
+
+def decode_mask(rle: Rle) -> np.ndarray:
+  """Returns the [h, w] uint8 mask of `rle`."""
+  return _mask_api.decode(rle)
+
+
+def mask_area(rle: Rle) -> int:
+  """Returns the pixels of a mask."""
+  return int(_mask_api.area(rle))
+
+
+def mask_box(rle: Rle) -> list[float]:
+  """Returns the tight box of a mask, `[x, y, width, height]`."""
+  return _mask_api.toBbox(rle).tolist()
+
+
+def measure_iou(found: list, ground_truth: list, crowd: np.ndarray) -> np.ndarray:
+  """Returns the IoU of every pair of masks, or of boxes `[x, y, width, height]`.
+
+  Args:
+    found: D RLEs, or D boxes.
+    ground_truth: G of the same, at least one of both.
+    crowd: [G] uint8, 1 for crowd regions: there the union is replaced by the area found.
+
+  Returns:
+    [D, G] float64.
+  """
+  return _mask_api.iou(found, ground_truth, crowd)
 
 
 def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
@@ -95,7 +125,7 @@ def _draw_polygons(polygons, height, width):
   outlines = [polygon for polygon in checked if len(polygon) >= 6]
   if not outlines:
     return encode_runs([height * width], height, width)
-  return _with_text(mask_api.merge(mask_api.frPyObjects(outlines, height, width)))
+  return _with_text(_mask_api.merge(_mask_api.frPyObjects(outlines, height, width)))
 
 
 def _outline_length(polygon):

@@ -6,9 +6,8 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as mask_api
 
-from mnc_jax.coco.rle import Rle, decode_masks
+from mnc_jax.coco.rle import Rle, decode_masks, mask_area, mask_box
 
 Annotation = dict[str, Any]
 
@@ -142,8 +141,7 @@ def make_annotation(annotation_id: int, image_id: int, category_id: int, rle: Rl
     rle: its mask.
     crowd: whether it is a crowd region.
   """
-  encoded: Any = rle
   return {
       "id": int(annotation_id), "image_id": int(image_id), "category_id": int(category_id),
-      "bbox": mask_api.toBbox(encoded).tolist(), "area": float(mask_api.area(encoded)),
+      "bbox": mask_box(rle), "area": float(mask_area(rle)),
       "iscrowd": int(crowd), "segmentation": rle}

@@ -32,7 +32,7 @@ def make_predict(configs: Sequence[Config], mesh: Mesh) -> Callable:
   return predict
 
 
-def predict_all(find: Callable, models, config: Config, source: Source, *,
+def predict_all(find: Callable, models: Sequence[dict], config: Config, source: Source, *,
                 beat: Callable[[], None] = lambda: None) -> tuple[list[dict], dict[str, int]]:
   """Predicts each image of a split exactly once.
 
@@ -67,7 +67,7 @@ def predict_all(find: Callable, models, config: Config, source: Source, *,
       "dropped_instances": sum(share[3] for share in shares)}
 
 
-def check_categories(category_names, source) -> None:
+def check_categories(category_names: Sequence[str], source: Source) -> None:
   """Rejects a split of other categories than the model's."""
   check_same_categories(
       category_names, source.category_names, first="the model", second=source.name,

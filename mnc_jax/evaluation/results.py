@@ -1,6 +1,7 @@
 """From instances in network pixels to records in COCO's results format."""
 
 import collections
+from collections.abc import Iterable, Sequence
 import functools
 
 import jax
@@ -18,7 +19,8 @@ _CHUNK_PIXELS = 2**24
 
 
 def instances_to_results(
-    instances: Instances, info: ImageInfo, category_ids, *, mask_threshold: float) -> list:
+    instances: Instances, info: ImageInfo, category_ids: Sequence[int], *, mask_threshold: float
+    ) -> list[dict]:
   """Writes the instances of a batch as COCO results, with masks at the size of the image files.
 
   Each mask becomes RLE at once, so that thousands of images stay small. An instance of
@@ -48,7 +50,7 @@ def instances_to_results(
   return records
 
 
-def merge_shares(shares, image_ids) -> list:
+def merge_shares(shares: Sequence[Sequence], image_ids: Iterable[int]) -> list[dict]:
   """Returns the results of a split that was predicted in parts, in the order of its images.
 
   So the order, which decides between equal scores, does not depend on who predicted what.

@@ -11,15 +11,16 @@ import math
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from mnc_jax.coco.rle import Rle, decode_mask, encode_mask, mask_box, measure_iou
 from mnc_jax.evaluation.metrics import coco
 
 # COCO's lowest: where mask IoU is below it, the boundary cannot matter.
 _LOWEST_THRESHOLD = 0.5
 
 
-def average_precisions(ground_truth, results, *, width_ratio: float = 0.02) -> coco.CocoScore:
+def average_precisions(ground_truth: dict, results: list[dict], *, width_ratio: float = 0.02
+                       ) -> coco.CocoScore:
   """Returns the Boundary AP of masks; fields and errors are those of `coco.average_precisions`.
 
   Args:
@@ -33,7 +34,8 @@ def average_precisions(ground_truth, results, *, width_ratio: float = 0.02) -> c
       overlaps=functools.partial(boundary_overlaps, width_ratio=width_ratio))
 
 
-def boundary_overlaps(found, ground_truth, crowd, *, width_ratio: float = 0.02) -> np.ndarray:
+def boundary_overlaps(found: list[Rle], ground_truth: list[Rle], crowd: np.ndarray, *,
+                      width_ratio: float = 0.02) -> np.ndarray:
   """Returns min(mask IoU, boundary IoU) where mask IoU is .5 or more, elsewhere mask IoU.
 
   Args:
@@ -46,18 +48,19 @@ def boundary_overlaps(found, ground_truth, crowd, *, width_ratio: float = 0.02) 
   Returns:
     [D, G] float64. Empty masks have 0.
   """
-  overlaps = coco_mask.iou(found, ground_truth, crowd)
+  overlaps = measure_iou(found, ground_truth, crowd)
   close = overlaps >= _LOWEST_THRESHOLD
   rows, columns = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
   if len(rows):
-    boundaries = ([boundary_region(masks[place], width_ratio) for place in places]
-                  for masks, places in ((found, rows), (ground_truth, columns)))
+    boundaries = measure_iou([boundary_region(found[row], width_ratio) for row in rows],
+                             [boundary_region(ground_truth[column], width_ratio)
+                              for column in columns], crowd[columns])
     part = np.ix_(rows, columns)
-    overlaps[part] = np.minimum(overlaps[part], coco_mask.iou(*boundaries, crowd[columns]))
+    overlaps[part] = np.minimum(overlaps[part], boundaries)
   return overlaps
 
 
-def boundary_region(rle, width_ratio: float):
+def boundary_region(rle: Rle, width_ratio: float) -> Rle:
   """Returns the RLE of a mask's pixels near its outline or the border of the image.
 
   A pixel is near if the square of 2 d + 1 pixels around it is not all mask; beyond the image
@@ -69,12 +72,12 @@ def boundary_region(rle, width_ratio: float):
     width_ratio: width of the region as a part of the image's diagonal.
   """
   distance = max(1, round(width_ratio * math.hypot(*rle["size"])))
-  left, top, width, height = map(int, coco_mask.toBbox(rle))
+  left, top, width, height = map(int, mask_box(rle))
   if min(width, height) <= 2 * distance:  # No such square fits: all is boundary.
     return rle
-  mask = coco_mask.decode(rle)
+  mask = decode_mask(rle)
   inside = mask[top:top + height, left:left + width]
   square = np.ones((2 * distance + 1,) * 2, np.uint8)
   inside -= cv2.erode(np.ascontiguousarray(inside), square, borderType=cv2.BORDER_CONSTANT,
                       borderValue=0)
-  return coco_mask.encode(mask)
+  return encode_mask(mask)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import contextlib
 import functools
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -17,6 +17,8 @@ from pycocotools.cocoeval import COCOeval
 from mnc_jax.evaluation.metrics.geometry import measure_area, read_area, read_shape
 from mnc_jax.evaluation.metrics.records import check_records, count_instances, is_crowd
 
+# Its type stubs allow neither text as `iouType` nor another `computeIoU`.
+_COCO_EVAL: Any = COCOeval
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl",
            "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 # What a number is where there is no instance to find, as COCO has it.
@@ -36,7 +38,7 @@ class CocoScore(NamedTuple):
   categories: dict
 
 
-def average_precisions(ground_truth, results, *, kind: str = "segm",
+def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "segm",
                        overlaps: Callable | None = None) -> CocoScore:
   """Scores results by COCO's protocol; of an image and category the best 100 count.
 
@@ -61,7 +63,7 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
   """
   check_records(ground_truth, results, kind=kind)
   with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress.
-    evaluation = COCOeval(*_index(ground_truth, results, kind), iouType=kind)
+    evaluation = _COCO_EVAL(*_index(ground_truth, results, kind), iouType=kind)
     if overlaps is not None:
       evaluation.computeIoU = functools.partial(_overlaps_of_image, evaluation, overlaps)
     evaluation.evaluate()

@@ -16,6 +16,7 @@ Detectors") with the limits of TIDE (Bolya et al. 2020).
 """
 
 import collections
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,14 +72,15 @@ class ImageErrors(NamedTuple):
     cost: how bad it is; see `classify_image`.
   """
   image: dict
-  annotations: tuple
-  results: tuple
-  missed: tuple
+  annotations: tuple[dict, ...]
+  results: tuple[Judged, ...]
+  missed: tuple[Missed, ...]
   hidden: int
   cost: float
 
 
-def classify_errors(ground_truth, results, *, iou_threshold=0.5, min_score=0.0) -> list:
+def classify_errors(ground_truth: dict, results: list[dict], *, iou_threshold: float = 0.5,
+                    min_score: float = 0.0) -> list[ImageErrors]:
   """Judges all results; the worst images come first.
 
   Args:
@@ -99,13 +101,14 @@ def classify_errors(ground_truth, results, *, iou_threshold=0.5, min_score=0.0) 
                      f"{LOCALISATION_IOU} and be at most 1")
   check_records(ground_truth, results, kind="segm", allow_empty=True)
   images = {image["id"]: image for image in ground_truth["images"]}
-  ground_truth, found = _by_image(ground_truth["annotations"]), _by_image(results)
-  judged = [classify_image(image, ground_truth[key], found[key], iou_threshold=iou_threshold,
+  annotations, found = _by_image(ground_truth["annotations"]), _by_image(results)
+  judged = [classify_image(image, annotations[key], found[key], iou_threshold=iou_threshold,
                            min_score=min_score) for key, image in images.items()]
   return sorted(judged, key=lambda errors: -errors.cost)
 
 
-def classify_image(image, annotations, results, *, iou_threshold=0.5, min_score=0.0):
+def classify_image(image: dict, annotations: Sequence[dict], results: Sequence[dict], *,
+                   iou_threshold: float = 0.5, min_score: float = 0.0) -> ImageErrors:
   """Judges the results of one image.
 
   Its cost is the distance of its scores from the right ones, 1 for the result that finds an
@@ -132,7 +135,7 @@ def classify_image(image, annotations, results, *, iou_threshold=0.5, min_score=
                      _cost(judged, missed))
 
 
-def count_kinds(errors) -> dict:
+def count_kinds(errors: Iterable[ImageErrors]) -> dict[int, collections.Counter]:
   """Counts over images.
 
   Args:
@@ -153,11 +156,12 @@ def count_kinds(errors) -> dict:
   return dict(counts)
 
 
-def count_confusions(errors) -> collections.Counter:
+def count_confusions(errors: Iterable[ImageErrors]) -> collections.Counter:
   """Returns how often each (category id given, right one) is confused in the `errors`."""
   return collections.Counter(
       (judged.record["category_id"], one.annotations[judged.instance]["category_id"])
-      for one in errors for judged in one.results if judged.kind == "confusion")
+      for one in errors for judged in one.results
+      if judged.kind == "confusion" and judged.instance is not None)
 
 
 def _by_image(records):

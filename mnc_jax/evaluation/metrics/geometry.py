@@ -1,11 +1,11 @@
 """Masks and boxes of COCO records, as pycocotools takes them."""
 
-from pycocotools import mask as coco_mask
+from typing import Any
 
-from mnc_jax.coco.rle import read_segmentation
+from mnc_jax.coco.rle import Rle, mask_area, mask_box, read_segmentation
 
 
-def read_shape(record, image, kind: str):
+def read_shape(record: dict[str, Any], image: dict[str, Any], kind: str) -> Rle | list[float]:
   """Returns the record's mask as RLE ("segm"), or its box [x, y, width, height] ("bbox").
 
   The box of a record without `bbox` is the bounds of its mask.
@@ -22,10 +22,10 @@ def read_shape(record, image, kind: str):
   if kind == "bbox" and "bbox" in record:
     return record["bbox"]
   mask = _read_mask(record, image)
-  return mask if kind == "segm" else coco_mask.toBbox(mask).tolist()
+  return mask if kind == "segm" else mask_box(mask)
 
 
-def read_area(record, image) -> float:
+def read_area(record: dict[str, Any], image: dict[str, Any]) -> float:
   """Returns the `area` of an annotation `record`; without one the pixels of its mask, or box.
 
   It says whether an instance is small, medium or large, for boxes too. COCO's files give
@@ -36,9 +36,9 @@ def read_area(record, image) -> float:
   return measure_area(read_shape(record, image, "segm" if "segmentation" in record else "bbox"))
 
 
-def measure_area(shape) -> float:
+def measure_area(shape: Rle | list[float]) -> float:
   """Returns the pixels of a `shape`: of an RLE, or the width times height of a box."""
-  return float(coco_mask.area(shape)) if isinstance(shape, dict) else float(shape[2] * shape[3])
+  return float(mask_area(shape)) if isinstance(shape, dict) else float(shape[2] * shape[3])
 
 
 def _read_mask(record, image):

@@ -1,11 +1,12 @@
 """Results matched to the ground-truth instance of largest IoU (the VOC and SDS protocols)."""
 
 import collections
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from mnc_jax.coco.rle import measure_iou
 from mnc_jax.evaluation.metrics.geometry import read_shape
 from mnc_jax.evaluation.metrics.records import is_crowd
 
@@ -31,7 +32,8 @@ def _group(records):
   return groups
 
 
-def match_categories(annotations, results, images, categories, kind: str) -> dict:
+def match_categories(annotations: list[dict], results: list[dict], images: dict[int, dict],
+                     categories: Iterable[int], kind: str) -> dict[int, Matches]:
   """Matches all results; the IoU of a result and an instance is computed once.
 
   Args:
@@ -44,12 +46,12 @@ def match_categories(annotations, results, images, categories, kind: str) -> dic
   Returns:
     {category id: Matches}, of equal scores in the order of `results`.
   """
-  annotations, results = _group(annotations), _group(results)
+  instances, detections = _group(annotations), _group(results)
   matches = {}
   for category in categories:
     parts, places, scores, first = [], [], [], 0
-    for image, found in results[category].items():
-      ground_truth = [record for _, record in annotations[category][image]]
+    for image, found in detections[category].items():
+      ground_truth = [record for _, record in instances[category][image]]
       parts.append(_match_image(ground_truth, [record for _, record in found], images[image], first,
                                 kind))
       places += [place for place, _ in found]
@@ -69,7 +71,8 @@ def _match_image(ground_truth, found, image, first, kind):
   return Matches(overlaps.max(1), first + overlaps.argmax(1), crowd_shares.max(1))
 
 
-def measure_overlaps(found, ground_truth, image, kind: str):
+def measure_overlaps(found: Sequence[dict], ground_truth: Sequence[dict], image: dict, kind: str
+                     ) -> tuple[np.ndarray, np.ndarray]:
   """Measures N results against G annotations of an image, whatever their categories.
 
   Args:
@@ -83,16 +86,17 @@ def measure_overlaps(found, ground_truth, image, kind: str):
     the part of the result's area that lies in each crowd region, 0 in the other columns.
   """
   if not found or not ground_truth:
-    return (np.zeros((len(found), len(ground_truth))),) * 2
+    nothing = np.zeros((len(found), len(ground_truth)))
+    return nothing, nothing
   crowd = np.array([is_crowd(record) for record in ground_truth])
   # For crowd regions pycocotools divides by the area of the result instead of the union.
-  overlaps = coco_mask.iou([read_shape(record, image, kind) for record in found],
-                           [read_shape(record, image, kind) for record in ground_truth],
-                           crowd.astype(np.uint8))
+  overlaps = measure_iou([read_shape(record, image, kind) for record in found],
+                         [read_shape(record, image, kind) for record in ground_truth],
+                         crowd.astype(np.uint8))
   return np.where(crowd, 0.0, overlaps), np.where(crowd, overlaps, 0.0)
 
 
-def judge(found: Matches, threshold: float):
+def judge(found: Matches, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns of each result `found` three [N] bool: true positive, duplicate of one, ignored.
 
   A result of a taken instance is a duplicate. A result that reaches no instance but has at

@@ -9,10 +9,8 @@ import pathlib
 from typing import Literal
 import warnings
 
-from pycocotools import mask as mask_api
-
 from mnc_jax.coco import content
-from mnc_jax.coco.rle import read_segmentation
+from mnc_jax.coco.rle import mask_area, read_segmentation
 
 KINDS = ("segm", "bbox")
 
@@ -73,7 +71,7 @@ def _with_rle(record, image):
 
 def _warn_of_empty(annotations, name):
   ids = [record["id"] for record in annotations
-         if "segmentation" in record and not mask_api.area(record["segmentation"])]
+         if "segmentation" in record and not mask_area(record["segmentation"])]
   if ids:
     shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
     warnings.warn(f"{name}: {len(ids)} annotations have an empty mask, which counts as missed "

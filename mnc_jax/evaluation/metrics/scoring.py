@@ -8,7 +8,7 @@ from mnc_jax.evaluation.metrics.records import check_records, count_instances, k
 PROTOCOLS = ("sds", "coco", "boundary")
 
 
-def score_results(ground_truth, results, *,
+def score_results(ground_truth: dict, results: list[dict], *,
                   protocols: tuple[Literal["sds", "coco", "boundary"], ...] = PROTOCOLS) -> dict:
   """Scores results by the protocols that are asked for.
 

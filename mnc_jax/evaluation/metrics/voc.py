@@ -6,6 +6,7 @@ the instance (Everingham et al. 2010, "The PASCAL Visual Object Classes Challeng
 boxes; Hariharan et al. 2014, "Simultaneous Detection and Segmentation", for masks).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,8 +50,8 @@ class VocScore(NamedTuple):
   left_out: tuple
 
 
-def average_precisions(ground_truth, results, *, kind: str = "segm",
-                       iou_thresholds=(0.5, 0.7)) -> VocScore:
+def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "segm",
+                       iou_thresholds: Sequence[float] = (0.5, 0.7)) -> VocScore:
   """Scores results against ground truth, both in COCO format.
 
   A result whose instance is already taken is a false positive (a duplicate). A result that
@@ -95,7 +96,7 @@ def average_precisions(ground_truth, results, *, kind: str = "segm",
       instances=instances, left_out=left_out)
 
 
-def precision_11point(true, positives: int) -> float:
+def precision_11point(true: np.ndarray, positives: int) -> float:
   """Returns AP as the mean of the best precision at recalls 0, .1 ... 1 (VOC 2007).
 
   Args:
@@ -109,7 +110,7 @@ def precision_11point(true, positives: int) -> float:
   return float(np.mean([part.max(initial=0.0) for part in reached]))
 
 
-def precision_area(true, positives: int) -> float:
+def precision_area(true: np.ndarray, positives: int) -> float:
   """Returns AP as the area under precision made monotone, all points (VOC 2010).
 
   Args:

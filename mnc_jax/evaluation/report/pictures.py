@@ -60,15 +60,15 @@ def write_pictures(folder: pathlib.Path, name: str, image: np.ndarray, errors: I
     errors: of the image.
     names: {category id: name}.
   """
-  paths = [f"images/{name}_{what}.jpg" for what in _WHAT]
-  drawings = [_draw_ground_truth(image, errors, names), _draw_results(image, errors, names)]
-  for path, drawing in zip(paths, drawings, strict=True):
-    drawing = _shrink(drawing)
+  ground_truth, results = (f"images/{name}_{what}.jpg" for what in _WHAT)
+  drawings = [_shrink(_draw_ground_truth(image, errors, names)),
+              _shrink(_draw_results(image, errors, names))]
+  for path, drawing in zip((ground_truth, results), drawings, strict=True):
     # Encoded here and written by Python: OpenCV fails without a reason.
     _, encoded = cv2.imencode(".jpg", drawing[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     (folder / path).write_bytes(encoded.tobytes())
-  height, width = drawing.shape[:2]
-  return Pictures(*paths, width, height)
+  height, width = drawings[0].shape[:2]
+  return Pictures(ground_truth, results, width, height)
 
 
 def _draw_ground_truth(image, errors, names):
