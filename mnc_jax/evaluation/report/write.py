@@ -14,10 +14,11 @@ from mnc_jax.evaluation.report.pictures import remove_pictures, write_pictures
 _GREY = 160
 
 
-def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list, read_image: Callable | None, *,
-                 title: str = "Error report", scores: dict | None = None,
-                 category_scores: dict | None = None, max_images: int = 100,
-                 iou_threshold: float = 0.5, min_score: float = 0.3) -> pathlib.Path:
+def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
+                 read_image: Callable[[int], np.ndarray] | None, *, title: str = "Error report",
+                 scores: dict | None = None, category_scores: dict | None = None,
+                 max_images: int = 100, iou_threshold: float = 0.5, min_score: float = 0.3
+                 ) -> pathlib.Path:
   """Writes a page of the worst images that any browser opens from the disk, without a server.
 
   Kinds of errors and the cost of an image are those of `metrics.errors`.
