@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 
 from helpers.toy_sets import read_listing
-from mnc_jax.data.label_maps import read_label_map
 from mnc_jax.data.readers.label_images import list_label_images
+from mnc_jax.data.readers.label_maps import read_label_map
 from mutations.damage import damage_bytes, pack_chunk
 from mutations.image_files import SIGNATURE, claim_size, png_bomb
 from mutations.outcomes import Family, require

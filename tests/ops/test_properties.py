@@ -14,7 +14,7 @@ from mnc_jax.coco.rle import decode_masks, encode_mask, read_segmentation
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.data.images import decode_image, encode_png
-from mnc_jax.data.label_maps import encode_labels
+from mnc_jax.data.readers.label_maps import encode_labels
 from mnc_jax.data.records import Record, make_annotation
 from mnc_jax.data.transforms import flip_example, resize_record, tight_boxes
 

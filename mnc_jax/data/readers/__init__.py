@@ -1,1 +1,5 @@
-"""Readers of data set layouts, a file each."""
+"""Readers of data sets, one file per format; `load.py` has the table of them.
+
+`coco.py` (with `coco_file.py`), `sbd.py` (with `matlab.py`), `label_images.py`, and `shapes.py`
+(with `drawing.py`), which needs no files. `label_maps.py` turns images of labels into masks.
+"""

@@ -16,7 +16,7 @@ import pathlib
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
 from mnc_jax.data.image_batch import IMAGE_SUFFIXES
-from mnc_jax.data.label_maps import encode_labels, read_label_map
+from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
 from mnc_jax.data.records import make_annotation
 
 CATEGORY_NAMES = ("object",)

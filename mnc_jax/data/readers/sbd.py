@@ -21,8 +21,8 @@ import numpy as np
 
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data.images import read_file
-from mnc_jax.data.label_maps import encode_labels, read_label_map
 from mnc_jax.data.listing import Content, Entry, Listing, check_image, read_lists, stable_id
+from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
 from mnc_jax.data.readers.matlab import read_struct
 from mnc_jax.data.records import make_annotation
 

@@ -203,7 +203,7 @@ def test_config_chooses_between_prepared_and_direct(tmp_path):
   source = load_source(config, "eval")
   assert (source.name, direct.name) == ("coco validation", str(folder / "instances_val.json"))
   assert make_ground_truth(source) == make_ground_truth(direct)
-  with pytest.raises(ValueError, match="data.train_annotations is not given"):
+  with pytest.raises(ValueError, match="data.train_annotations is missing"):
     load_source(DataConfig(dataset="coco", data_dir=config.data_dir, **paths), "train")
 
 

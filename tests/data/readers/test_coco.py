@@ -95,7 +95,7 @@ def test_door_names_the_field(write_coco, tmp_path):
   path, images = (str(place) for place in write_coco(coco_content()))
   config = DataConfig(eval_annotations=path, eval_images=images)
   assert len(load_source(config, "eval")) == 3
-  with pytest.raises(ValueError, match=r"data\.train_annotations is not given"):
+  with pytest.raises(ValueError, match=r"data\.train_annotations is missing"):
     load_source(config, "train")
   gone = DataConfig(eval_annotations=path, eval_images=str(tmp_path / "gone"))
   with pytest.raises(ValueError, match=r"data\.eval_images: there is no folder .*gone"):

@@ -1,4 +1,4 @@
-"""The data set `shapes`: images drawn in code, prepared once as array_record files."""
+"""The data set `shapes`: images drawn in code (`drawing.py`), from no files."""
 
 import functools
 import pathlib
@@ -7,10 +7,9 @@ from mnc_jax.coco.faults import FaultReport
 from mnc_jax.coco.rle import encode_mask
 from mnc_jax.data.images import encode_png
 from mnc_jax.data.listing import TRAIN, VALIDATION, Content, Entry, Listing
-from mnc_jax.data.prepared import index
-from mnc_jax.data.prepared.builder import prepare_set
-from mnc_jax.data.readers.drawing import CATEGORY_NAMES, IMAGE_SIDE, draw_image
-from mnc_jax.data.records import Source, make_annotation
+from mnc_jax.data.readers.drawing import CATEGORY_NAMES as CATEGORY_NAMES
+from mnc_jax.data.readers.drawing import IMAGE_SIDE, draw_image
+from mnc_jax.data.records import make_annotation
 
 NUM_TRAIN, NUM_VALIDATION = 8000, 200
 
@@ -22,7 +21,7 @@ _MOST_SHAPES = 10  # More than any image has, so that annotation ids follow from
 def list_shapes(folder: pathlib.Path, report: FaultReport) -> Listing:
   """Returns 8000 training and 200 validation images, not drawn yet; no `folder`, no `report`."""
   del folder, report  # Nothing is read.
-  categories = [{"id": place, "name": name} for place, name in enumerate(CATEGORY_NAMES, 1)]
+  categories = [{"id": label, "name": name} for label, name in enumerate(CATEGORY_NAMES, 1)]
   return Listing(categories, {
       split: [_make_entry(index, seed, first_id + index) for index in range(count)]
       for split, (seed, first_id, count) in _SPLITS.items()})
@@ -36,13 +35,7 @@ def _draw(index, split_seed, image_id, report):
   del report
   drawing = draw_image(index, split_seed)
   annotations = [
-      make_annotation(image_id * _MOST_SHAPES + place, image_id, label, encode_mask(mask),
+      make_annotation(image_id * _MOST_SHAPES + number, image_id, label, encode_mask(mask),
                       crowd=False)
-      for place, (label, mask) in enumerate(zip(drawing.labels, drawing.masks, strict=True), 1)]
+      for number, (label, mask) in enumerate(zip(drawing.labels, drawing.masks, strict=True), 1)]
   return Content(encode_png(drawing.image), (IMAGE_SIDE, IMAGE_SIDE), annotations)
-
-
-def load_shapes(data_dir: str, split: str) -> Source:
-  """Returns the `split` "train" or "validation"; draws the set if `data_dir` has none."""
-  prepare_set("shapes", list_shapes, "", data_dir)
-  return index.open_split(index.set_folder("shapes", data_dir), split)

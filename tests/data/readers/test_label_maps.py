@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from mnc_jax.coco.rle import decode_masks, encode_mask
-from mnc_jax.data.label_maps import encode_labels, read_label_map
+from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
 
 
 def test_labels_of_8_and_16_bits(tmp_path):
