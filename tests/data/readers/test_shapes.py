@@ -13,9 +13,9 @@ from mnc_jax.data import (
   load_source,
   make_ground_truth,
   prepare,
-  shapes,
   training_batches,
 )
+from mnc_jax.data.readers import shapes
 from mnc_jax.data.readers.drawing import draw_image
 
 
