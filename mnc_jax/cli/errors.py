@@ -4,6 +4,7 @@ from collections.abc import Callable
 import os
 import sys
 import traceback
+from typing import Any
 import warnings
 
 from mnc_jax.cli.parse import ConfigError, UsageError
@@ -11,7 +12,7 @@ from mnc_jax.cli.parse import ConfigError, UsageError
 _format_with_position = warnings.formatwarning
 
 
-def end_with_message(function: Callable, *arguments, program: str, details: str = "") -> None:
+def end_with_message(function: Callable, *arguments: Any, program: str, details: str = "") -> None:
   """Runs a function; errors of the user end the program with their message, not a traceback.
 
   The status is 2 for a command line that cannot be run, and 1 for all else.

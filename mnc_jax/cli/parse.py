@@ -1,6 +1,6 @@
 """Reads a command line: the options of a command, and every field of a config as an option."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import inspect
@@ -29,7 +29,7 @@ class ConfigError(UsageError):
 
 
 @contextlib.contextmanager
-def usage_errors():
+def usage_errors() -> Iterator[None]:
   """Turns a `ValueError` into a `UsageError`."""
   try:
     yield

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from mnc_jax.cli.commands import Predict
@@ -16,6 +17,7 @@ from mnc_jax.data.images import encode_png
 from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.visualize import draw_instances
+from mnc_jax.model.trained import Model
 from mnc_jax.training.checkpoint import describe_source
 from mnc_jax.weights.self_check import compare_numbers, tolerance
 
@@ -61,7 +63,7 @@ def check_options(options: Predict) -> pathlib.Path:
   return options.output or pathlib.Path()
 
 
-def self_check(model) -> None:
+def self_check(model: Model) -> None:
   """Prints how far each stage deviates from the numbers stored with the weights.
 
   Raises:
@@ -84,7 +86,7 @@ def self_check(model) -> None:
   print(f"Self-check passed on {device}. The model: {describe_source(model.notes)}")
 
 
-def check_pictures(pictures, paths) -> None:
+def check_pictures(pictures: list[pathlib.Path], paths: list[pathlib.Path]) -> None:
   """Raises if a drawing would overwrite an image that is to be read."""
   taken = {path.resolve() for path in paths}
   for picture in pictures:
@@ -92,14 +94,16 @@ def check_pictures(pictures, paths) -> None:
       raise ValueError(f"{picture} would be overwritten by its own drawing: give another --output")
 
 
-def draw(picture: pathlib.Path, image, records, model, min_score: float) -> None:
+def draw(picture: pathlib.Path, image: np.ndarray, records: list[dict], model: Model,
+         min_score: float) -> None:
   """Writes the image with its confident instances drawn."""
   names = dict(zip(model.category_ids, model.category_names, strict=True))
   confident = [record for record in records if record["score"] >= min_score]
   picture.write_bytes(encode_png(draw_instances(image, confident, names)))
 
 
-def write_results(target: pathlib.Path, records, images: int, min_score: float) -> None:
+def write_results(target: pathlib.Path, records: list[dict], images: int, min_score: float
+                  ) -> None:
   """Writes all instances as COCO results."""
   target.write_text(json.dumps(records) + "\n")
   print(f"{len(records)} instances in {images} images, written to {target}; the pictures "

@@ -2,13 +2,14 @@
 
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from mnc_jax.data.images import read_image
 
 
-def to_rgb(image, name: str) -> np.ndarray:
+def to_rgb(image: Any, name: str) -> np.ndarray:
   """Returns the pixels of a file upright, and those of an array unchanged.
 
   Args:

@@ -142,7 +142,7 @@ def _detect(models, image, name, min_score):
   pasted = paste_binary(found.masks, found.boxes, size, threshold)
   masks = np.concatenate([np.zeros((0, *size), bool), *pasted], dtype=bool, casting="unsafe")
   kept = masks.any(axis=(1, 2))
-  labels = found.labels[kept]
+  labels, scores = np.asarray(found.labels)[kept], np.asarray(found.scores)[kept]
   return Detections(
-      clip_corners(found.boxes[kept], size).astype(np.float32), masks[kept], found.scores[kept],
-      labels, tuple(models[0].category_names[label - 1] for label in labels))
+      clip_corners(found.boxes[kept], size).astype(np.float32), masks[kept], scores, labels,
+      tuple(models[0].category_names[label - 1] for label in labels))

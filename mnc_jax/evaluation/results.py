@@ -1,7 +1,7 @@
 """From instances in network pixels to records in COCO's results format."""
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import functools
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from mnc_jax.coco.rle import encode_masks
 from mnc_jax.ops.masks import paste_masks
-from mnc_jax.structs import ImageInfo, Instances
+from mnc_jax.structs import Array, ImageInfo, Instances
 
 # Image sides are rounded up to it while pasting, so that few compilations serve a data set.
 _SIDE_STEP = 64
@@ -44,8 +44,9 @@ def instances_to_results(
       one = Instances(*(column[one.valid] for column in one[:5]))
       # The file's size is not exactly scale times the network's.
       one = one._replace(boxes=one.boxes / np.float32(info.scales[place]))
+      height, width = map(int, info.original_sizes[place])
       records += instances_to_records(
-          one, info.original_sizes[place].tolist(), image_id=image_id, category_ids=category_ids,
+          one, (height, width), image_id=image_id, category_ids=category_ids,
           mask_threshold=mask_threshold)
   return records
 
@@ -76,8 +77,8 @@ def merge_shares(shares: Sequence[Sequence], image_ids: Iterable[int]) -> list[d
                 key=lambda record: known[record["image_id"]])
 
 
-def instances_to_records(instances: Instances, size, *, image_id: int, category_ids,
-                         mask_threshold: float) -> list:
+def instances_to_records(instances: Instances, size: tuple[int, int], *, image_id: int,
+                         category_ids: Sequence[int], mask_threshold: float) -> list[dict]:
   """Writes the instances of one image as COCO results, as `instances_to_results` does.
 
   Args:
@@ -103,15 +104,16 @@ def instances_to_records(instances: Instances, size, *, image_id: int, category_
       if rle is not None]
 
 
-def clip_corners(boxes, size):
+def clip_corners(boxes: Array, size: tuple[int, int]) -> np.ndarray:
   """Returns `boxes` [n, 4] cut at an image of `size` (height, width).
 
   Masks are pasted with the boxes before: a clipped box would squeeze its mask.
   """
-  return np.clip(boxes, 0, np.array([size[1], size[0]] * 2))
+  return np.clip(np.asarray(boxes), 0, np.array([size[1], size[0]] * 2))
 
 
-def paste_binary(masks, boxes, size, mask_threshold: float):
+def paste_binary(masks: Array, boxes: Array, size: tuple[int, int], mask_threshold: float
+                 ) -> Iterator[np.ndarray]:
   """Yields [k, height, width] uint8, the masks in an image of `size`, a few at a time."""
   rounded = [-(-side // _SIDE_STEP) * _SIDE_STEP for side in size]
   chunk = max(1, _CHUNK_PIXELS // (rounded[0] * rounded[1]))

@@ -1,12 +1,13 @@
 """Instances drawn on images: masks, boxes, names and scores, alone and in sheets."""
 
+from collections.abc import Sequence
 import colorsys
+from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from mnc_jax.coco.rle import encode_masks
+from mnc_jax.coco.rle import decode_mask, encode_masks, mask_area, mask_box
 from mnc_jax.data.photographs import to_rgb
 from mnc_jax.structs import Detections
 
@@ -25,7 +26,7 @@ def instance_color(index: int) -> tuple:
   return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.85))
 
 
-def draw(image, found: Detections, *, min_score: float = 0.0, min_side: int = 1) -> np.ndarray:
+def draw(image: Any, found: Detections, *, min_score: float = 0.0, min_side: int = 1) -> np.ndarray:
   """Draws what `detect` found in an image: masks, boxes, names and scores.
 
   Args:
@@ -64,7 +65,9 @@ def draw(image, found: Detections, *, min_score: float = 0.0, min_side: int = 1)
   return draw_instances(image, records, names, min_side=min_side)
 
 
-def draw_instances(image, records, category_names, *, min_side=400, colors=None, labels=None):
+def draw_instances(image: np.ndarray, records: Sequence[dict], category_names: dict[int, str], *,
+                   min_side: int = 400, colors: Sequence | None = None,
+                   labels: Sequence[str] | None = None) -> np.ndarray:
   """Draws instances on an image, the best on top of the others.
 
   Args:
@@ -84,7 +87,7 @@ def draw_instances(image, records, category_names, *, min_side=400, colors=None,
   canvas = _enlarge(image, factor)
   # Ground truth has no scores: there the smaller come first.
   order = sorted(range(len(records)), key=lambda place: (
-      -records[place].get("score", 0.0), int(coco_mask.area(records[place]["segmentation"]))))
+      -records[place].get("score", 0.0), mask_area(records[place]["segmentation"])))
   colors = ([instance_color(index) for index in range(len(order))] if colors is None
             else [colors[place] for place in order])
   texts = [_label(records[place], category_names) if labels is None else labels[place]
@@ -100,7 +103,7 @@ def draw_instances(image, records, category_names, *, min_side=400, colors=None,
   return canvas
 
 
-def grid(images, columns: int, *, gap=8):
+def grid(images: Sequence[np.ndarray], columns: int, *, gap: int = 8) -> np.ndarray:
   """Lays out images of any sizes in rows.
 
   Args:
@@ -131,11 +134,11 @@ def _enlarge(image, factor):
 
 def _draw_mask(canvas, rle, factor, color, width):
   """Draws a mask, working only where it is: hundreds in a large photograph take no minutes."""
-  x, y, box_width, box_height = coco_mask.toBbox(rle).astype(int)
+  x, y, box_width, box_height = map(int, mask_box(rle))
   # Room for the smooth edge and for the outline.
   left, top = max(x - width - 4, 0), max(y - width - 4, 0)
   right, bottom = x + box_width + width + 4, y + box_height + width + 4
-  mask = coco_mask.decode(rle)[top:bottom, left:right]
+  mask = decode_mask(rle)[top:bottom, left:right]
   part = canvas[top * factor:bottom * factor, left * factor:right * factor]
   _fill_mask(part, _enlarge_mask(mask, factor), color, width)
 
@@ -167,7 +170,7 @@ def _darken(color):
 
 def _corners(record, factor, shape):
   """Returns whole (x1, y1, x2, y2) of the record's box inside the canvas."""
-  x, y, width, height = record.get("bbox") or coco_mask.toBbox(record["segmentation"])
+  x, y, width, height = record.get("bbox") or mask_box(record["segmentation"])
   corners = np.rint(np.array([x, y, x + width, y + height]) * factor)
   return tuple(int(value) for value in np.clip(corners, 0, [shape[1] - 1, shape[0] - 1] * 2))
 

@@ -8,16 +8,21 @@
 import json
 import math
 import os
+import pathlib
 import re
 import socket
 import struct
 import time
+from typing import Any, Self
 import warnings
 
 import numpy as np
 from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
+
+# Its messages are made when it is imported.
+_event_pb2: Any = event_pb2
 
 
 class MetricsLog:
@@ -28,7 +33,7 @@ class MetricsLog:
   which TensorBoard reads nothing.
   """
 
-  def __init__(self, workdir, *, first_step: int):
+  def __init__(self, workdir: pathlib.Path | None, *, first_step: int):
     """Opens the log of a run.
 
     Args:
@@ -43,13 +48,13 @@ class MetricsLog:
     self._metrics.cut(first_step, "")
     self._add_event(file_version="brain.Event:2")
     # TensorBoard, too, then drops these steps of older files.
-    self._add_event(step=first_step, session_log=event_pb2.SessionLog(
-        status=event_pb2.SessionLog.SessionStatus.START))
+    self._add_event(step=first_step, session_log=_event_pb2.SessionLog(
+        status=_event_pb2.SessionLog.SessionStatus.START))
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *unused):
+  def __exit__(self, *unused: object) -> None:
     self.flush()
 
   def add_scalars(self, values: dict[str, float], step: int) -> None:
@@ -68,7 +73,7 @@ class MetricsLog:
 
   def _add_event(self, **content):
     """Adds a record: length, its checksum, the event, its checksum."""
-    data = event_pb2.Event(wall_time=time.time(), **content).SerializeToString()
+    data = _event_pb2.Event(wall_time=time.time(), **content).SerializeToString()
     length = struct.pack("<Q", len(data))
     self._events.add(b"".join((length, struct.pack("<I", masked_crc32c(length)), data,
                                struct.pack("<I", masked_crc32c(data)))))
@@ -115,7 +120,7 @@ class _GrowingFile:
     self._path.parent.mkdir(parents=True, exist_ok=True)
     if "://" in str(self._path):  # Object stores cannot append.
       old = self._path.read_bytes() if self._path.exists() else b""
-      content = old[:min(self._end, len(old))] + self._waiting
+      content = old[:int(min(self._end, len(old)))] + self._waiting
       self._path.write_bytes(content)
       end = len(content)
     else:

@@ -1,13 +1,14 @@
 """Progress and metrics of the steps, on the screen and in the log."""
 
 import time
+from typing import Self
 
 import jax
 from tqdm import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
-from mnc_jax.structs import ImageInfo
+from mnc_jax.structs import Array, ImageInfo
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.step import check_finite
 
@@ -30,17 +31,17 @@ class StepLog:
                           mininterval=1.0, disable=not parallel.is_first())
     self.restart_clock()
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *unused):
+  def __exit__(self, *unused: object) -> None:
     self._progress.close()
 
   def restart_clock(self) -> None:
     """Excludes the time since the last step from the images per second."""
     self._started = time.perf_counter()
 
-  def add(self, metrics, left_out: dict[str, int]) -> None:
+  def add(self, metrics: dict[str, Array], left_out: dict[str, int]) -> None:
     """Adds the metrics of a step, still on the devices, and the counts of what was dropped."""
     self._pending.append(metrics)
     self._left_out.append(left_out)

@@ -49,7 +49,7 @@ class LoadReport(NamedTuple):
   initialised: tuple[str, ...]
   unused: tuple[str, ...]
 
-  def __str__(self):
+  def __str__(self) -> str:
     return (f"{self.kind}: {len(self.loaded)} arrays loaded, {len(self.initialised)} newly "
             f"initialised{_in_brackets(self.initialised)}, {len(self.unused)} of the file "
             f"unused{_in_brackets(self.unused)}")
