@@ -9,12 +9,11 @@ import jax
 from jax.sharding import Mesh
 
 from mnc_jax import parallel
-from mnc_jax.config import Config
+from mnc_jax.config import Config, TrainConfig
 from mnc_jax.data import Source, training_batches
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
-from mnc_jax.training.intervals import is_due
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.optimizer import describe_groups
 from mnc_jax.training.parallel_step import make_train_step
@@ -86,7 +85,8 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
   step_fn = make_train_step(run.config, run.mesh)
   # Collectives on CPU time out if another host begins to compile half a minute later.
   parallel.synchronize("training")
-  if run.validation and run.validation.is_missed(first):
+  if (run.validation and first and is_due(first, options.evaluate_every, options)
+      and run.validation.is_missed(first)):
     validate_saved(run, state)
   for step in range(first + 1, options.num_steps + 1):
     batch, info = next(batches)
@@ -109,6 +109,11 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
       validate_saved(run, state)
   run.saver.save_last(state, waits=lambda: not run.termination.requested)
   return state
+
+
+def is_due(step: int, every: int, options: TrainConfig) -> bool:
+  """Returns whether what is done every `every` steps (0: never) and at the last one is due."""
+  return step == options.num_steps or (every > 0 and step % every == 0)
 
 
 def validate_saved(run: Run, state: TrainState) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM, by which clusters announce that they take a machine away: save, and end well."""
+"""SIGTERM, by which clusters announce that they take a machine away: save, and end."""
 
 import os
 import signal
@@ -10,15 +10,15 @@ from mnc_jax import parallel
 
 
 class Termination:
-  """Whether this run was told to end.
+  """Handles SIGTERM.
 
   Python runs signal handlers between two instructions of the main thread, which a compilation
-  holds for minutes. So a thread of its own hears of the signal, and ends the program at once
-  where nothing would be lost: before the first step, and while a saved state is validated. On
-  several hosts JAX hears of the signal, and finds the step after which all of them can end.
+  blocks for minutes. So another thread receives the signal, and ends the program at once where
+  nothing would be lost: before the first step, and while a saved state is validated. On several
+  hosts JAX receives the signal, and finds a step after which all of them can end.
 
   Attributes:
-    requested: this process got the signal; on several hosts only `reached` tells.
+    requested: this process got the signal; on several hosts only `reached` answers for all.
   """
 
   def __init__(self):
@@ -27,7 +27,7 @@ class Termination:
       self._signals, self._written = socket.socketpair()
       self._written.setblocking(False)
       signal.signal(signal.SIGTERM, lambda number, frame: None)
-      # The system's handler writes the number of the signal there, whatever Python does.
+      # The handler of the system writes the signal's number there, whatever Python does.
       signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
       threading.Thread(target=self._listen, daemon=True).start()
 
@@ -39,16 +39,16 @@ class Termination:
 
   def _end_if_possible(self):
     if self.requested and self._nothing_to_lose:
-      print("Ended by SIGTERM. Nothing is lost: the same command goes on.", file=sys.stderr,
+      print("Ended by SIGTERM. Nothing is lost: the same command resumes.", file=sys.stderr,
             flush=True)
       # Not sys.exit: the main thread may be deep in a compilation.
       os._exit(0)
 
   def nothing_to_lose(self, yes: bool) -> None:
-    """Says that the program may end at any moment from here on, or that it may no longer."""
+    """Sets whether the program may end at any moment from here on."""
     self._nothing_to_lose = yes
     self._end_if_possible()
 
   def reached(self, step: int) -> bool:
-    """Says whether to save and end after this step; to be asked at every step, on all hosts."""
+    """Returns whether to save and end after this step; call it at every step, on all hosts."""
     return self.requested or parallel.must_end(step)

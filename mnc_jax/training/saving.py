@@ -1,4 +1,4 @@
-"""Saves while training, and goes on training while the disk is full."""
+"""Saves while training, and keeps training while the disk is full."""
 
 from collections.abc import Callable
 import time
@@ -7,15 +7,15 @@ import warnings
 from mnc_jax import parallel
 from mnc_jax.training import checkpoint
 
-# At the end of a run, a state that cannot be written is held so long, for someone to make space.
+# How long the program holds a last state that it cannot write, for someone to make space.
 _PATIENCE_SECONDS, _RETRY_SECONDS = 3600, 10
 
 
 class Saver:
-  """Saves states in the background; what cannot be written it warns of, and keeps in mind.
+  """Saves states in the background; warns of a save that fails, and lets the run continue.
 
   Attributes:
-    saved: the last step that was given to the disk; None if there is none, or it failed.
+    saved: the step that was saved last; None if there is none, or if that failed.
     error: why the last save failed, None if it did not.
   """
 
@@ -24,20 +24,20 @@ class Saver:
 
     Args:
       manager: of `checkpoint.open_checkpoints`.
-      save: of a state.
-      saved: the step that the run goes on from, None if it begins.
+      save: saves a state.
+      saved: the step that the run resumes from, None if it starts.
     """
     self._manager, self._save = manager, save
     self.saved, self.error = saved, None
 
   def save(self, state, **more) -> None:
-    """Saves a state, and `more` with it, unless it is saved; it is written in the background."""
+    """Begins to save a state, and `more` with it, unless its step is already saved."""
     if int(state.step) != self.saved:
       self.saved = int(state.step)
       self._attempt(lambda: self._save(state, **more))
 
   def check(self) -> None:
-    """Finds out, without waiting, whether the last save has failed."""
+    """Notices, without waiting, whether the last save has failed."""
     if not self.error:
       self._attempt(lambda: checkpoint.check_written(self._manager))
 
@@ -47,10 +47,10 @@ class Saver:
       self._attempt(lambda: checkpoint.wait_until_written(self._manager))
 
   def save_last(self, state, *, waits: Callable[[], bool]) -> None:
-    """Saves the last state of a run, and while it `waits`, tries again if it cannot be written.
+    """Saves the last state of a run, and retries while it `waits` and cannot write it.
 
     Raises:
-      OSError: if it could not.
+      OSError: if it could not be written.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     self.save(state)
@@ -63,14 +63,14 @@ class Saver:
       raise OSError(f"the state of step {int(state.step)} is lost: {self.error}") from self.error
 
   def _attempt(self, write):
-    told, self.error = self.error, None
+    warned, self.error = self.error, None
     try:
       write()
     except OSError as error:
-      # Hosts that do not agree on a further save would wait for each other.
+      # Hosts that disagree on a further save would wait for each other.
       if parallel.process_count() > 1:
         raise
       self.saved, self.error = None, error
-      if not told:
-        warnings.warn(f"{error}. The run goes on, and saves as soon as it can: make space on the "
+      if not warned:
+        warnings.warn(f"{error}. The run continues, and saves as soon as it can: make space on the "
                       "disk", stacklevel=4)

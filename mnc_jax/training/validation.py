@@ -19,7 +19,6 @@ from mnc_jax.evaluation import visualize
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
 from mnc_jax.training import checkpoint
-from mnc_jax.training.intervals import is_due
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.parallel_step import make_eval_step
 from mnc_jax.training.saving import Saver
@@ -53,9 +52,8 @@ class Validation(NamedTuple):
   done: pathlib.Path
 
   def is_missed(self, step: int) -> bool:
-    """Returns whether the run was interrupted during the validation at this step."""
-    due = step > 0 and is_due(step, self.config.train.evaluate_every, self.config.train)
-    missed = due and not (self.done.is_file() and self.done.read_text() == str(step))
+    """Returns whether the validation that is due at this step was interrupted."""
+    missed = not (self.done.is_file() and self.done.read_text() == str(step))
     # The first process wrote the file; another may not see it yet.
     return parallel.gather(missed)[0]
 

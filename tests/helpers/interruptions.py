@@ -1,4 +1,4 @@
-"""Ends a training run by a signal at some moment, and compares it with one left in peace."""
+"""Ends a training run by a signal at some moment, and compares it with an uninterrupted one."""
 
 import pathlib
 import subprocess
@@ -16,10 +16,10 @@ from mnc_jax.training.run_folder import describe_owner
 
 
 class Ending(NamedTuple):
-  """How one life of a run ended.
+  """How one process of a run ended.
 
   Attributes:
-    moment: what it was ended at, or "finished".
+    moment: at which it got the signal, or "finished".
     status: of the process.
     seconds: from the signal to the end.
   """
@@ -29,7 +29,7 @@ class Ending(NamedTuple):
 
 
 def command(config: pathlib.Path, workdir: pathlib.Path, *more) -> list[str]:
-  """Returns the command that starts the run, and starts it again."""
+  """Returns the command that starts or resumes the run."""
   return [sys.executable, "-m", "mnc_jax", "train", "--config", str(config),
           "--workdir", str(workdir), *map(str, more)]
 
@@ -41,19 +41,19 @@ def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) ->
     arguments: of `command`.
     workdir: of the run.
     how: the signal.
-    moment: "start"; "lock": it has claimed its folder; "write": a checkpoint has begun to be
-      written; "validation": it has begun to predict.
+    moment: "start"; "lock": it has claimed its folder; "write": it has begun to save;
+      "validation": it has begun to predict.
     delay: seconds.
   """
   path = workdir.parent / f"{workdir.name}.log"
   with path.open("a") as log:
-    told = log.tell()
+    begin = log.tell()
     process = subprocess.Popen(arguments, stdout=log, stderr=log)
     signs = {
         "start": lambda: True,
         "lock": lambda: describe_owner(workdir).startswith(f"process {process.pid} "),
         "write": lambda: list(workdir.glob("checkpoints/*.orbax-checkpoint-tmp")),
-        "validation": lambda: b"predicting" in path.read_bytes()[told:]}
+        "validation": lambda: b"predicting" in path.read_bytes()[begin:]}
     while process.poll() is None and not signs[moment]():
       time.sleep(0.002)
     try:
@@ -89,7 +89,7 @@ def logged_steps(workdir) -> list[dict]:
 
 
 def last_state(workdir):
-  """Returns the last checkpoint's arrays as Orbax has them, whatever they are."""
+  """Returns step and arrays of the last checkpoint."""
   with checkpoint.open_checkpoints(workdir) as manager:
     step = manager.latest_step()
     saved = manager.restore(step, args=ocp.args.Composite(

@@ -1,9 +1,9 @@
-"""Kills training runs at moments of chance: kills.py --kills 100 [--seed 0] [--signal kill].
+"""Kills training runs at random moments: kills.py --kills 100 [--seed 0] [--signal kill].
 
-`make soak` starts it, with tests/ among the places to import from.
+`make soak` starts it, with tests/ on the import path.
 
-Every run is started again by the same command until it is finished, then compared, bit by bit,
-with one that was left in peace. Prints a table of the moments and what came of them.
+Every run is resumed by the same command until it is finished, then compared, bit by bit, with one
+that was not interrupted. Prints a summary.
 """
 
 import argparse
@@ -23,7 +23,7 @@ OPTIONS = ("--train.num-steps", "60", "--train.checkpoint-every", "3", "--train.
 
 
 def main() -> None:
-  """Runs until so many kills have been survived; ends with status 1 at the first difference."""
+  """Runs until `--kills` signals were survived; ends with status 1 at the first difference."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--kills", type=int, default=100)
   parser.add_argument("--seed", type=int, default=0)
@@ -46,13 +46,13 @@ def main() -> None:
 
 
 def finish(config, workdir) -> None:
-  """Runs in peace."""
+  """Runs without interruption."""
   ending = live(command(config, workdir, *OPTIONS), workdir, 0, moment="start", delay=3600)
   assert ending.status == 0, f"see {workdir}.log"
 
 
 def end_until_finished(config, workdir, how, rng, longest):
-  """Yields how each life of a run ended that was ended by the signal; the last one is not."""
+  """Yields how each interrupted process of a run ended, until one finishes."""
   # In its imports, before the claim, Python dies of SIGTERM as any program would.
   early = "start" if how == signal.SIGKILL else "lock"
   while True:
@@ -67,12 +67,12 @@ def end_until_finished(config, workdir, how, rng, longest):
 
 
 def describe(endings, runs: int, again: int, seconds: float) -> str:
-  """Returns the table."""
+  """Returns the summary."""
   moments = collections.Counter(ending.moment for ending in endings)
   slowest = max(ending.seconds for ending in endings)
   return (f"{len(endings)} signals in {runs} runs ({moments['write']} while a checkpoint was being "
-          f"written), {again} steps were taken again with the same numbers; every run ended "
-          f"bit-equal to the one left in peace. Longest from signal to end: {slowest:.1f} s. "
+          f"written), {again} steps were repeated with the same numbers; every run ended bit-equal "
+          f"to the uninterrupted one. Longest from signal to end: {slowest:.1f} s. "
           f"{seconds / 60:.0f} minutes.")
 
 

@@ -1,6 +1,6 @@
-"""train.py is killed, or told to end, and goes on: no step is lost, and none differs.
+"""mnc train is killed, or gets SIGTERM, and resumes: no step is lost, and none differs.
 
-The long form, with a hundred moments of chance, is `tests/soak/kills.py`.
+The long form, with a hundred random moments, is `tests/soak/kills.py`.
 """
 
 import signal
@@ -17,8 +17,8 @@ VALIDATES = ("--train.evaluate-every", 6)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-  """A folder with a config file, and a run of it that was left in peace."""
+def folder(tmp_path_factory):
+  """A folder with a config file, and a run of it that was not interrupted."""
   folder = tmp_path_factory.mktemp("interrupted")
   config = write_toy_set(folder)
   whole = live(command(config, folder / "whole", *OPTIONS), folder / "whole", 0, moment="start",
@@ -27,42 +27,42 @@ def place(tmp_path_factory):
   return folder
 
 
-def end_at(place, name, how, moments):
+def end_at(folder, name, how, moments):
   """Gives a run a signal at each of these moments, then lets it finish."""
-  workdir, arguments = place / name, command(place / "config.py", place / name, *OPTIONS)
+  workdir, arguments = folder / name, command(folder / "config.py", folder / name, *OPTIONS)
   endings = [live(arguments, workdir, how, moment=moment, delay=delay)
              for moment, delay in moments]
   last = live(arguments, workdir, how, moment="start", delay=600)
-  assert last == ("finished", 0, 0.0), (place / f"{name}.log").read_text()
+  assert last == ("finished", 0, 0.0), (folder / f"{name}.log").read_text()
   return workdir, endings
 
 
-def test_killed_in_a_write_it_goes_on_as_if_nothing_had_been(place):
-  workdir, endings = end_at(place, "killed", signal.SIGKILL, [("write", 0.01), ("write", 0.3)])
+def test_killed_while_it_saves_it_resumes_bit_equal(folder):
+  workdir, endings = end_at(folder, "killed", signal.SIGKILL, [("write", 0.01), ("write", 0.3)])
   assert [ending.status for ending in endings] == [-signal.SIGKILL] * 2
-  assert_same_run(workdir, place / "whole")
-  # What was half written is gone, and was never gone on from.
+  assert_same_run(workdir, folder / "whole")
+  # Half-written checkpoints are removed.
   assert all(path.name.isdigit() for path in (workdir / "checkpoints").iterdir())
 
 
-def test_told_to_end_it_saves_at_once_and_goes_on(place):
-  workdir, endings = end_at(place, "ended", signal.SIGTERM, [("write", 0.1)])
+def test_on_sigterm_it_saves_at_once_and_resumes(folder):
+  workdir, endings = end_at(folder, "ended", signal.SIGTERM, [("write", 0.1)])
   assert [ending.status for ending in endings] == [0]
   assert endings[0].seconds < 30
-  text = (place / "ended.log").read_text()
+  text = (folder / "ended.log").read_text()
   saved = int(text.split("Ended by SIGTERM after step ")[1].split(",")[0])
   assert saved >= 4
   assert f"Resuming from the checkpoint of step {saved}." in text
-  assert_same_run(workdir, place / "whole")
+  assert_same_run(workdir, folder / "whole")
 
 
-def test_a_validation_that_was_ended_is_made_up_for(place):
-  workdir, arguments = place / "validated", command(
-      place / "config.py", place / "validated", *OPTIONS, *VALIDATES)
+def test_an_interrupted_validation_is_repeated(folder):
+  workdir, arguments = folder / "validated", command(
+      folder / "config.py", folder / "validated", *OPTIONS, *VALIDATES)
   ended = live(arguments, workdir, signal.SIGTERM, moment="validation", delay=0)
   assert (ended.moment, ended.status) == ("validation", 0)
   assert ended.seconds < 5
-  log = place / "validated.log"
+  log = folder / "validated.log"
   assert "Nothing is lost" in log.read_text()
   assert "Step 6: mAP" not in log.read_text()
   last = live(arguments, workdir, 0, moment="start", delay=600)
@@ -71,16 +71,16 @@ def test_a_validation_that_was_ended_is_made_up_for(place):
   assert [log.read_text().count(f"Step {step}: mAP") for step in (6, 12)] == [1, 1]
   assert (workdir / "best" / "validated").read_text() == "12"
   assert [line["step"] for line in read_metrics(workdir) if "validation/loss" in line] == [6, 12]
-  assert_same_run(workdir, place / "whole")
+  assert_same_run(workdir, folder / "whole")
 
 
-def test_told_to_end_before_the_first_step_it_ends_at_once(place):
-  workdir = place / "early"
+def test_sigterm_before_the_first_step_ends_it_at_once(folder):
+  workdir = folder / "early"
   # The first seconds are imports, in which Python dies of the signal as any program would.
-  ending = live(command(place / "config.py", workdir, *OPTIONS), workdir, signal.SIGTERM,
+  ending = live(command(folder / "config.py", workdir, *OPTIONS), workdir, signal.SIGTERM,
                 moment="lock", delay=1)
   assert ending.status == 0
   assert ending.seconds < 5
-  assert "Nothing is lost" in (place / "early.log").read_text()
+  assert "Nothing is lost" in (folder / "early.log").read_text()
   with checkpoint.open_checkpoints(workdir) as manager:
     assert manager.latest_step() is None

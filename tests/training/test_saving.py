@@ -1,4 +1,4 @@
-"""A disk that is full, and then is not: the run goes on, and nothing is lost."""
+"""A disk that is full, and then is not: the run continues, and nothing is lost."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from mnc_jax.training import checkpoint, saving
 
 
 class State(NamedTuple):
-  """As much of a state as a saver looks at."""
+  """As much of a state as a saver reads."""
   step: int
 
 
@@ -34,13 +34,13 @@ def disk(monkeypatch):
   return Disk()
 
 
-def test_what_could_not_be_written_is_told_once_and_tried_again(disk):
+def test_a_failed_save_is_warned_of_once_and_retried(disk):
   saver = saving.Saver(None, disk.save, saved=None)
   saver.save(State(3))
   disk.full = True
-  with pytest.warns(UserWarning, match=r"No space left on device\. The run goes on"):
+  with pytest.warns(UserWarning, match=r"No space left on device\. The run continues"):
     saver.save(State(6))
-  saver.save(State(7))  # Not told again: a warning is an error here.
+  saver.save(State(7))  # No second warning: it would be an error here.
   assert saver.error is not None
   disk.full = False
   saver.save(State(8))
@@ -48,7 +48,7 @@ def test_what_could_not_be_written_is_told_once_and_tried_again(disk):
   assert disk.written == [3, 8]
 
 
-def test_what_is_saved_is_not_written_again(disk):
+def test_a_saved_step_is_not_written_again(disk):
   saver = saving.Saver(None, disk.save, saved=5)
   saver.save(State(5))
   saver.save(State(6))
@@ -84,19 +84,19 @@ def test_the_last_state_waits_for_space(disk, monkeypatch):
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_the_last_state_does_not_wait_for_ever_nor_when_told_to_end(disk, monkeypatch, waits):
+def test_the_last_state_waits_neither_for_ever_nor_after_sigterm(disk, monkeypatch, waits):
   disk.full, tries = True, []
   monkeypatch.setattr(saving, "_PATIENCE_SECONDS", 0.05 if waits else 3600)
-  def told():
+  def keep_waiting():
     tries.append(1)
     return waits or len(tries) < 3
   with (pytest.warns(UserWarning, match="make space"),
         pytest.raises(OSError, match="state of step 9 is lost: No space left on device")):
-    saving.Saver(None, disk.save, saved=None).save_last(State(9), waits=told)
+    saving.Saver(None, disk.save, saved=None).save_last(State(9), waits=keep_waiting)
   assert len(tries) > 1 if waits else len(tries) == 3
 
 
-def test_several_hosts_do_not_try_again(disk, monkeypatch):
+def test_several_hosts_do_not_retry(disk, monkeypatch):
   monkeypatch.setattr(parallel, "process_count", lambda: 2)
   disk.full = True
   with pytest.raises(OSError, match="No space"):

@@ -1,4 +1,4 @@
-"""Finds what was damaged after it was saved: files that cannot be read, and other numbers."""
+"""Finds damage to a saved checkpoint: files that cannot be read, and changed numbers."""
 
 import pathlib
 import zlib
@@ -10,20 +10,20 @@ from mnc_jax.weights.tree import leaves_by_path
 
 
 def check_files(folder: pathlib.Path) -> None:
-  """Reads all that is stored of one item of a checkpoint, entry by entry.
+  """Reads one item of a checkpoint, entry by entry.
 
-  Orbax reads all entries at once, leaves at the first that fails, and each of the others, which
-  find nobody to tell, then prints a traceback.
+  Orbax reads entries concurrently and stops at the first error; the other reads then log
+  tracebacks.
 
   Args:
     folder: of the item, in tensorstore's OCDBT format.
 
   Raises:
-    ValueError: if something is missing, cut off or not of the format.
+    ValueError: if something is missing, cut off or not in the format.
   """
   store = tensorstore.KvStore.open({"driver": "ocdbt", "base": folder.as_uri() + "/"}).result()
   for key in store.list().result():
-    if not store.read(key).result().value:  # What a file that is missing reads as.
+    if not store.read(key).result().value:  # A missing file reads as empty.
       raise ValueError(f"the file of {key.decode()} is missing")
 
 
@@ -34,14 +34,11 @@ def compute_checksums(tree) -> dict[str, int]:
 
 
 def check_checksums(tree, saved: dict[str, int]) -> None:
-  """Compares arrays with the checksums that they were saved with.
+  """Raises ValueError for the first array of a tree that is not what was `saved`.
 
   Args:
     tree: of arrays.
-    saved: from `compute_checksums`; paths that are not in it pass.
-
-  Raises:
-    ValueError: naming the first array that differs.
+    saved: from `compute_checksums`; arrays that are not in it pass.
   """
   for path, checksum in compute_checksums(tree).items():
     if saved.get(path, checksum) != checksum:
