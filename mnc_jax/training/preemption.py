@@ -39,7 +39,7 @@ class Termination:
 
   def _end_if_possible(self):
     if self.requested and self._nothing_to_lose:
-      print("Ended by SIGTERM. Nothing is lost: the same command resumes.", file=sys.stderr,
+      print("Stopped by SIGTERM. Nothing is lost: the same command resumes.", file=sys.stderr,
             flush=True)
       # Not sys.exit: the main thread may be deep in a compilation.
       os._exit(0)

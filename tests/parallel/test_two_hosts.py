@@ -87,7 +87,7 @@ def test_sigterm_at_one_host_ends_both_after_the_same_step_and_both_resume(place
   wait_for(workdir / "checkpoints" / "2", processes, log)
   processes[1].send_signal(signal.SIGTERM)
   assert wait(processes, log) == [0, 0]
-  saved = int(log.read_text().split("Ended by SIGTERM after step ")[1].split(",")[0])
+  saved = int(log.read_text().split("Stopped by SIGTERM after step ")[1].split(",")[0])
   more = (*arguments, "--train.num-steps", saved + 2)
   assert wait(start("train", *more, hosts=2, log=log), log) == [0, 0]
   assert f"Resuming from the checkpoint of step {saved}" in log.read_text()

@@ -50,7 +50,7 @@ def test_on_sigterm_it_saves_at_once_and_resumes(folder):
   assert [ending.status for ending in endings] == [0]
   assert endings[0].seconds < 30
   text = (folder / "ended.log").read_text()
-  saved = int(text.split("Ended by SIGTERM after step ")[1].split(",")[0])
+  saved = int(text.split("Stopped by SIGTERM after step ")[1].split(",")[0])
   assert saved >= 4
   assert f"Resuming from the checkpoint of step {saved}." in text
   assert_same_run(workdir, folder / "whole")
