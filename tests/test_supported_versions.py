@@ -11,6 +11,8 @@ from packaging.version import Version
 import pytest
 import yaml
 
+import mnc_jax
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OLDEST, DEFAULT, NEWEST = "constraints-oldest.txt", "constraints.txt", "constraints-newest.txt"
 SETUP = configparser.ConfigParser()
@@ -96,7 +98,7 @@ def test_pre_commit_runs_the_pinned_ruff():
 
 def test_citation_has_the_version_of_the_package():
   citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-  assert citation["version"] == SETUP["metadata"]["version"]
+  assert citation["version"] == mnc_jax.__version__
 
 
 @pytest.mark.parametrize("name", [OLDEST, DEFAULT, NEWEST])

@@ -1,4 +1,4 @@
-"""The commands in the documents and in the headers of configs are accepted by the command line."""
+"""The commands, config fields and files that the documents and headers of configs name exist."""
 
 import pathlib
 import re
@@ -48,3 +48,13 @@ def test_documented_fields_exist():
 def test_commands_are_found():
   assert all(find_commands(path) for path in HEADERS)
   assert sum(len(find_commands(path)) for path in DOCUMENTS) > 20
+
+
+def test_documented_files_exist():
+  folders = ("mnc_jax", "tests", "benchmarks", "experiments", "docs")
+  paths = [*ROOT.iterdir(), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+  ends = tuple(f"/{path.relative_to(ROOT).as_posix()}" for path in paths)
+  for path in DOCUMENTS:
+    named = re.findall(r"`([\w/-]+\.(?:py|cfg|md)|\w+/[\w/]*\w(?=/`))", path.read_text())
+    missing = {name for name in named if not any(end.endswith(f"/{name}") for end in ends)}
+    assert not missing, path
