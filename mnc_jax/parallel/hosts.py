@@ -1,6 +1,7 @@
 """Several processes, one per host: how they join, agree and end."""
 
 import json
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -59,7 +60,7 @@ def synchronize(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
-def check_same(value, what: str) -> None:
+def check_same(value: Any, what: str) -> None:
   """Raises if `value` differs between processes.
 
   Args:
@@ -100,7 +101,7 @@ def fail_together(problem: str | None) -> None:
       raise OSError(found)
 
 
-def gather(share) -> list:
+def gather(share: Any) -> list:
   """Returns the shares of all processes, by process index, on each of them.
 
   All processes must call it equally often.

@@ -44,7 +44,7 @@ def replicate(tree, mesh: Mesh):
 def _checksum(tree):
   checksum = 0
   for leaf in jax.tree.leaves(tree):
-    checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
+    checksum = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, checksum)
   return checksum
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
+import orbax.checkpoint as ocp
 
 from mnc_jax import parallel
 from mnc_jax.config import Config, TrainConfig
@@ -37,8 +38,8 @@ class Run(NamedTuple):
   watchdog: Watchdog
 
 
-def train_on(source: Source, config: Config, workdir: pathlib.Path, manager,
-             termination: Termination) -> TrainState:
+def train_on(source: Source, config: Config, workdir: pathlib.Path,
+             manager: ocp.CheckpointManager, termination: Termination) -> TrainState:
   """Starts or resumes the run of `workdir`, and trains; returns the last state."""
   mesh = parallel.make_mesh()
   state, notes = start_state(config, manager, source, mesh)
@@ -118,6 +119,7 @@ def is_due(step: int, every: int, options: TrainConfig) -> bool:
 
 def validate_saved(run: Run, state: TrainState) -> None:
   """Validates a state after it is saved, so that SIGTERM may end the run during validation."""
+  assert run.validation is not None
   run.saver.finish()
   run.termination.nothing_to_lose(not run.saver.error)
   validate(run.validation, state, run.log, beat=run.watchdog.beat)

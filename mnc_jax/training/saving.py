@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 import time
+from typing import Any
 import warnings
+
+import orbax.checkpoint as ocp
 
 from mnc_jax import parallel
 from mnc_jax.training import checkpoint
+from mnc_jax.training.step import TrainState
 
 # How long the program holds a last state that it cannot write, for someone to make space.
 _PATIENCE_SECONDS, _RETRY_SECONDS = 3600, 10
@@ -19,7 +23,8 @@ class Saver:
     error: why the last save failed, None if it did not.
   """
 
-  def __init__(self, manager, save: Callable, *, saved: int | None):
+  def __init__(self, manager: ocp.CheckpointManager, save: Callable[..., None], *,
+               saved: int | None):
     """Takes over the checkpoints of a run.
 
     Args:
@@ -30,7 +35,7 @@ class Saver:
     self._manager, self._save = manager, save
     self.saved, self.error = saved, None
 
-  def save(self, state, **more) -> None:
+  def save(self, state: TrainState, **more: Any) -> None:
     """Begins to save a state, and `more` with it, unless its step is already saved."""
     if int(state.step) != self.saved:
       self.saved = int(state.step)
@@ -46,7 +51,7 @@ class Saver:
     if not self.error:
       self._attempt(lambda: checkpoint.wait_until_written(self._manager))
 
-  def save_last(self, state, *, waits: Callable[[], bool]) -> None:
+  def save_last(self, state: TrainState, *, waits: Callable[[], bool]) -> None:
     """Saves the last state of a run, and retries while it `waits` and cannot write it.
 
     Raises:

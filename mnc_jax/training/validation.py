@@ -1,7 +1,7 @@
 """Validation while training: losses, mAP^r, a panel of predictions, and the best checkpoint."""
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
 import pathlib
@@ -59,8 +59,8 @@ class Validation(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh, category_names,
-                    notes: dict) -> Iterator[Validation | None]:
+def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
+                    category_names: Sequence[str], notes: dict) -> Iterator[Validation | None]:
   """Yields a `Validation`, or None if `config.train.evaluate_every` is 0."""
   if not config.train.evaluate_every:
     yield None
@@ -118,7 +118,7 @@ def summarise(ground_truth: dict, results: list) -> dict[str, float]:
           "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
 
 
-def mean_losses(validation: Validation, params) -> dict[str, float]:
+def mean_losses(validation: Validation, params: dict) -> dict[str, float]:
   """Returns the mean of each loss over the images of the split."""
   config, totals, images = validation.config, collections.Counter(), 0
   for batch, _ in evaluation_batches(

@@ -1,6 +1,7 @@
 """Finds damage to a saved checkpoint: files that cannot be read, and changed numbers."""
 
 import pathlib
+from typing import Any
 import zlib
 
 import numpy as np
@@ -27,13 +28,13 @@ def check_files(folder: pathlib.Path) -> None:
       raise ValueError(f"the file of {key.decode()} is missing")
 
 
-def compute_checksums(tree) -> dict[str, int]:
+def compute_checksums(tree: Any) -> dict[str, int]:
   """Returns the CRC-32 of each array of a tree by its path; the saved format has none."""
-  return {path: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+  return {path: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
           for path, leaf in leaves_by_path(tree).items()}
 
 
-def check_checksums(tree, saved: dict[str, int]) -> None:
+def check_checksums(tree: Any, saved: dict[str, int]) -> None:
   """Raises ValueError for the first array of a tree that is not what was `saved`.
 
   Args:
