@@ -1,6 +1,7 @@
 """mnc replay: examines a training step whose loss or gradient was not finite."""
 
 import collections
+import pathlib
 
 import jax
 
@@ -39,8 +40,8 @@ def run(options: Replay) -> None:
   print(describe(losses, bad))
 
 
-def params_before(workdir, config: Config, step: int):
-  """Returns the parameters that the step began with, from the last checkpoint on.
+def params_before(workdir: pathlib.Path, config: Config, step: int):
+  """Returns the parameters before the step, by repeating the steps since the last checkpoint.
 
   Raises:
     ValueError: if the last checkpoint is of that step or a later one.
@@ -61,11 +62,11 @@ def params_before(workdir, config: Config, step: int):
 
 
 def describe(losses: dict, bad: dict) -> str:
-  """Returns a table of losses by image, and the parameters whose gradients are not finite.
+  """Returns a table of losses per image, and the parameters with non-finite gradients.
 
   Args:
     losses: {image id: {term: value}}.
-    bad: {path of a parameter: entries that are not finite}.
+    bad: {path of a parameter: number of non-finite entries}.
   """
   terms = next(iter(losses.values()))
   lines = [f"{'image':>12}" + "".join(f"{name:>13}" for name in terms)]

@@ -13,12 +13,12 @@ from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import cascade_loss
-from mnc_jax.structs import Batch, ImageInfo
+from mnc_jax.structs import Array, Batch, ImageInfo
 from mnc_jax.training.step import NotFiniteError, step_key
 from mnc_jax.weights.tree import leaves_by_path
 
 
-def save_batch(path, batch: Batch, image_ids: np.ndarray, **notes) -> None:
+def save_batch(path, batch: Batch, image_ids: Array | np.ndarray, **notes) -> None:
   """Writes a batch to a file for `load_batch`.
 
   Args:

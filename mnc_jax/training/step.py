@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mnc_jax.config import Config
@@ -22,7 +23,7 @@ class TrainState(NamedTuple):
     opt_state: of `make_optimizer(config)`.
   """
   step: Array
-  params: dict
+  params: optax.Params
   opt_state: optax.OptState
 
 
@@ -146,6 +147,6 @@ def check_finite(step: int, metrics: dict) -> None:
     NotFiniteError: naming the step and the terms.
   """
   bad = [f"{name} = {float(value)}" for name, value in sorted(metrics.items())
-         if not jnp.isfinite(value)]
+         if not np.isfinite(value)]
   if bad:
     raise NotFiniteError(step, ", ".join(bad))

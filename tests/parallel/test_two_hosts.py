@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from helpers.event_files import read_metrics
 from helpers.toy_run import write_toy_set
 from mnc_jax.training import checkpoint
 
@@ -57,9 +58,10 @@ def place(tmp_path_factory):
 
 
 def run(folder, name, *, hosts):
-  """Trains and evaluates; returns how the processes ended."""
+  """Trains with validation at the end, and evaluates."""
   workdir, log = folder / name, folder / f"{name}.log"
-  arguments = ("--config", folder / "config.py", "--workdir", workdir, *STEPS)
+  arguments = ("--config", folder / "config.py", "--workdir", workdir, *STEPS,
+               "--train.evaluate-every", 6)
   trained = wait(start("train", *arguments, hosts=hosts, log=log), log)
   scored = wait(start("evaluate", "--workdir", workdir, hosts=hosts, log=log), log)
   assert trained + scored == [0] * 2 * hosts
@@ -77,6 +79,13 @@ def test_two_hosts_train_validate_resume_and_score_as_one(place):
   one, two = (json.loads((place / name / "evaluation.json").read_text()) for name in ("one", "two"))
   assert one["instances_found"] > 0
   assert one == two
+  both = [read_metrics(place / name) for name in ("one", "two")]
+  assert [sorted(line) for line in both[0]] == [sorted(line) for line in both[1]]
+  assert {"validation/loss_5", "validation/mean_ap_r_50"} <= set(both[0][-1])
+  for one, two in zip(*both, strict=True):
+    for line in (one, two):
+      line.pop("train/images_per_second", None)
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-5)
 
 
 def test_sigterm_at_one_host_ends_both_after_the_same_step_and_both_resume(place):
