@@ -1,7 +1,7 @@
 """One training step as a pure function of state, batch and key."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class TrainState(NamedTuple):
     opt_state: of `make_optimizer(config)`.
   """
   step: Array
-  params: optax.Params
+  params: dict
   opt_state: optax.OptState
 
 
@@ -98,7 +98,7 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
   metrics["learning_rate"] = jnp.asarray(learning_rate(config.train)(state.step), jnp.float32)
   optimizer = make_optimizer(config)
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  params = cast(dict, optax.apply_updates(state.params, updates))
   return TrainState(state.step + 1, params, opt_state), metrics
 
 
