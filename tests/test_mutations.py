@@ -6,15 +6,15 @@ from mutations.run import ALL_FAMILIES, FAMILIES
 from mutations.workers import run
 
 
-def test_200_damaged_inputs_are_refused_or_valid():
+def test_200_damaged_inputs_are_rejected_or_valid():
   inputs = [(FAMILIES[number % len(FAMILIES)], number // len(FAMILIES)) for number in range(200)]
   counts, faults = run(inputs, module="mutations.families")
   assert not faults, "\n".join(f"--family {name} --seed {seed}: {outcome.detail}"
                                for name, seed, outcome in faults)
-  kinds = {kind: sum(count[kind] for count in counts.values()) for kind in ("refused", "accepted")}
+  kinds = {kind: sum(count[kind] for count in counts.values()) for kind in ("rejected", "accepted")}
   assert sum(kinds.values()) == 200
   # Damage that all readers notice, or none, would test little.
-  assert kinds["refused"] > 100 and kinds["accepted"] > 10
+  assert kinds["rejected"] > 100 and kinds["accepted"] > 10
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def broken():
 
 
 @pytest.mark.parametrize(("name", "kind", "detail"), [
-    ("sound", "refused", "number is damaged"),
+    ("sound", "rejected", "number is damaged"),
     ("fine", "accepted", ""),
     ("tells", "fault", "ValueError does not name 'number': it is damaged"),
     ("bare", "fault", "speaks of 'NoneType'"),
@@ -47,7 +47,7 @@ def test_a_fault_of_a_reader_is_seen(broken, name, kind, detail):
 
 
 def test_the_run_goes_on_after_a_death_and_an_input_is_made_again(broken):
-  assert broken[-3][2].kind == "refused"
+  assert broken[-3][2].kind == "rejected"
   first = next(outcome for name, _, outcome in broken if name == "lies")
   assert broken[-2][2] == broken[-1][2] == first
 

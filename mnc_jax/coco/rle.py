@@ -171,9 +171,9 @@ def _read_rle(segmentation, height, width):
 
 
 def _join_runs(lengths):
-  """Returns the same runs, none but the first of no pixels.
+  """Returns the same runs, without empty ones after the first.
 
-  Where both masks have such a run, pycocotools takes it for their end: the IoU of [3, 0, 5, 8]
+  Where both masks have an empty run, pycocotools takes it for their end: the IoU of [3, 0, 5, 8]
   with itself is 0.
   """
   joined = [0]
@@ -197,7 +197,7 @@ def _decompress(text):
     raise ValueError(f"segmentation has the character {chr(wrong)!r} in its counts")
   last = codes < 32
   if not last[-1:].all():
-    raise ValueError("segmentation has counts that are cut off")
+    raise ValueError("segmentation has counts that are truncated")
   ends = np.flatnonzero(last)
   starts = np.append(0, ends[:-1] + 1)[:len(ends)]
   shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))

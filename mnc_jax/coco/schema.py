@@ -32,7 +32,7 @@ _FIELDS = {
     "annotations": ("id", "image_id", "category_id"),
     "results": ("image_id", "category_id", "score")}
 _LARGEST_ID = 2 ** 63 - 1
-# Of boxes and areas; beyond it products of sides would leave what double precision tells apart.
+# Of boxes and areas: products of sides stay exact to a pixel in double precision.
 _LARGEST_NUMBER = 1e9
 # NUL, and the halves of a character: JSON can escape them, but they cannot be written.
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")

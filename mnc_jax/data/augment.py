@@ -1,7 +1,7 @@
 """Random changes of training images: scale, crop, colour. Each is a field of `DataConfig`.
 
-All randomness comes from a generator that the caller makes of seed, step and place in the
-batch, so that the same seed gives the same images whatever the number of workers.
+All randomness comes from a generator that the caller seeds with seed, step and slot in the batch,
+so that the images do not depend on the number of workers.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
 
 
 def check_augmentation(config: DataConfig) -> None:
-  """Refuses ranges of `config` that no image could be drawn from.
+  """Rejects ranges of `config` that no image could be drawn from.
 
   Raises:
     ValueError: naming the field.
@@ -44,8 +44,8 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
     rng: of this image in this step.
     record: in pixels of the file.
     config: `scale_jitter`, `crop_share`, `color_jitter`; `crop_size` is in `bucket`.
-    scale: network pixels a pixel of the file, before jitter.
-    bucket: (height, width) that the view must not exceed; it is cropped where it would.
+    scale: network pixels per pixel of the file, before jitter.
+    bucket: (height, width) that the view must not exceed; it is cropped to it.
   """
   scale *= draw_scale(rng, config.scale_jitter)
   # Half a pixel more is rounded away below.
@@ -71,13 +71,13 @@ def draw_window(rng: np.random.Generator, size: Sequence[int], boxes: np.ndarray
                 most: Sequence[int]) -> tuple[int, int, int, int]:
   """Draws a part of an image that keeps an instance.
 
-  One instance is drawn; the window contains all of it, or lies in it along the axes on which
-  the instance is longer. Without instances the window may lie anywhere.
+  One instance is drawn; the window contains it, or is inside it along the axes on which the
+  instance is longer. Without instances the window may be anywhere.
 
   Args:
     rng: a generator.
     size: (height, width) of the image.
-    boxes: [n, 4] int `[x1, y1, x2, y2)`; empty ones are passed over.
+    boxes: [n, 4] int `[x1, y1, x2, y2)`; empty ones are ignored.
     share: the window's sides are drawn between this share of the image's and all of it.
     most: (height, width) of the largest window allowed.
 
@@ -94,20 +94,20 @@ def draw_window(rng: np.random.Generator, size: Sequence[int], boxes: np.ndarray
 
 def _draw_span(rng, whole, kept, share, most):
   length = int(np.clip(round(whole * rng.uniform(share, 1)), 1, min(most, whole)))
-  # Starts that keep all of `kept`, or if it is longer, lie in it.
+  # Starts that keep all of `kept`, or if it is longer, are inside it.
   first, last = sorted((kept[1] - length, kept[0]))
   start = int(rng.integers(max(first, 0), min(last, whole - length) + 1))
   return start, start + length
 
 
 def crop_record(record: Record, window: tuple[int, int, int, int]) -> Record:
-  """Returns the part of a record inside a window; instances of no pixel there are gone."""
+  """Returns the part of a record inside a window; instances of no pixel there are dropped."""
   x1, y1, x2, y2 = window
   masks = record.masks[:, y1:y2, x1:x2]
-  seen = masks.any(axis=(1, 2))
+  kept = masks.any(axis=(1, 2))
   return record._replace(
-      image=record.image[y1:y2, x1:x2], masks=masks[seen], labels=record.labels[seen],
-      crowd=record.crowd[seen])
+      image=record.image[y1:y2, x1:x2], masks=masks[kept], labels=record.labels[kept],
+      crowd=record.crowd[kept])
 
 
 def jitter_colors(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
@@ -126,5 +126,5 @@ def jitter_colors(rng: np.random.Generator, image: np.ndarray, strength: float) 
   mean = float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
   matrix = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
   offset = np.full((3, 1), (1 - contrast) * mean)
-  # One affine map of the colours, which OpenCV rounds and cuts off at 0 and 255.
+  # One affine map of the colours, which OpenCV rounds and clips to 0 ... 255.
   return cv2.transform(image, brightness * np.hstack([contrast * matrix, offset]))

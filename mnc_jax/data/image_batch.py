@@ -13,34 +13,34 @@ from mnc_jax.structs import ImageInfo
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def list_images(places: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
+def list_images(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
   """Returns the given files, and the images in the given folders, sorted.
 
   Args:
-    places: paths of images and folders.
+    paths: of images and folders.
 
   Raises:
     FileNotFoundError: if a path does not exist, or a folder has no image.
     ValueError: if two images have the same stem, since each names a picture.
   """
-  paths = [path for place in places for path in _list_place(pathlib.Path(place))]
-  counts = collections.Counter(path.stem for path in paths)
-  twice = next((path for path in paths if counts[path.stem] > 1), None)
+  images = [image for path in paths for image in _list_path(pathlib.Path(path))]
+  counts = collections.Counter(path.stem for path in images)
+  twice = next((path for path in images if counts[path.stem] > 1), None)
   if twice is not None:
-    raise ValueError(f"{twice}: another image of these is called {twice.stem}, too; "
+    raise ValueError(f"{twice}: another of the images is also called {twice.stem}: "
                      "predict them into different folders")
-  return paths
+  return images
 
 
-def _list_place(place):
-  if place.is_file():
-    return [place]
-  if not place.is_dir():
-    raise FileNotFoundError(f"{place}: no such image or folder")
-  paths = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-  if not paths:
-    raise FileNotFoundError(f"{place}: no image in this folder (of {', '.join(IMAGE_SUFFIXES)})")
-  return paths
+def _list_path(path):
+  if path.is_file():
+    return [path]
+  if not path.is_dir():
+    raise FileNotFoundError(f"{path}: no such image or folder")
+  images = sorted(image for image in path.iterdir() if image.suffix.lower() in IMAGE_SUFFIXES)
+  if not images:
+    raise FileNotFoundError(f"{path}: no image in this folder (of {', '.join(IMAGE_SUFFIXES)})")
+  return images
 
 
 def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int

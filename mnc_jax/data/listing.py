@@ -1,6 +1,6 @@
-"""What a folder of images holds, as the readers of its layout list it for preparation.
+"""The content of a folder of images, as a reader lists it for preparation.
 
-Listing reads names; each image and its annotations are read and checked one at a time, later.
+Listing reads names; images and their annotations are read and checked later, one at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from mnc_jax.data.records import Annotation, BrokenImageError
 
 TRAIN, VALIDATION = "train", "validation"
 
-# Ids from digits lie below, ids from hashes above; both are exact in JSON's double precision.
+# Ids from digits are below it, ids from hashes not; both are exact in JSON's double precision.
 _FIRST_HASH = 2 ** 52
-# Names that their digits tell: a number as it is written, COCO's of twelve digits, VOC's.
+# Names whose digits are their id: a number, COCO's of twelve digits, VOC's.
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,14}|[0-9]{12}|[0-9]{4}_[0-9]{6}")
-_HELD_OUT = 5  # One in so many images is for validation, where no list says which.
+_HELD_OUT = 5  # One in 5 images is for validation, unless there are lists.
 
 
 class Content(NamedTuple):
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
   Attributes:
     image_id: unique in its split.
     file_name: relative to the folder of the data set; "" if it has no file.
-    read: gives the content, and hands annotations that cannot be used to the report. Raises
+    read: returns the content, and passes annotations that cannot be used to the report. Raises
       ValueError if the image cannot be used at all.
   """
   image_id: int
@@ -65,7 +65,7 @@ def check_image(path: pathlib.Path, size: tuple[int, int],
   """Decodes the image at `path` to see that it is whole and of the `size` (h, w) annotated.
 
   Raises:
-    BrokenImageError: if not, naming the file and `annotation_path`.
+    BrokenImageError: if not; names the file and `annotation_path`.
   """
   found = read_image(path).shape[:2]
   if found != tuple(size):
@@ -105,10 +105,10 @@ def split_names(names: Sequence[str]) -> dict[str, list[str]]:
 
 def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport
                ) -> dict[str, list[str]]:
-  """Returns the names by split that the files `train` and `validation` list, one a line.
+  """Returns the names by split that the files `train` and `validation` list, one per line.
 
-  Empty lines do not count. A name that is none, or whose id was given before in either list,
-  goes to `report` and is left out.
+  Empty lines are skipped. A name that is not a file name, or whose id occurred before in either
+  list, goes to `report` and is dropped.
 
   Raises:
     ValueError: if a list cannot be read, or names nothing.

@@ -56,7 +56,7 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
   reader = _find_reader(dataset)
   if reader.has_files and (source is None or not pathlib.Path(source).is_dir()):
     raise ValueError(f"there is no folder {source}")
-  prepare_set(dataset, reader.list_images, source if reader.has_files else "", data_dir,
+  prepare_set(dataset, reader.list_images, source if reader.has_files else None, data_dir,
               allow_bad=allow_bad)
 
 

@@ -1,4 +1,4 @@
-"""What every reader gives: a random-access source of images with their instances."""
+"""The source of images with their instances that every reader returns: random access."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -116,7 +116,7 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
     raise ValueError(f"{source.name}: no image with id {', '.join(map(str, unknown[:5]))}")
   if len(set(image_ids)) != len(image_ids):
     twice = next(i for i in image_ids if list(image_ids).count(i) > 1)
-    raise ValueError(f"{source.name}: image id {twice} is asked for twice")
+    raise ValueError(f"{source.name}: image id {twice} is listed twice")
   rows = np.array([row_of[image_id] for image_id in image_ids], np.int64)
   return dataclasses.replace(
       source, image_ids=source.image_ids[rows], sizes=source.sizes[rows],

@@ -64,7 +64,7 @@ def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_i
 
 
 def adapt_image(image: np.ndarray, config: DataConfig) -> np.ndarray:
-  """Returns the image as the network of `config` is to see it, before it is cropped or scaled."""
+  """Returns the image with the contrast that `config` asks for, before cropping and scaling."""
   return stretch_contrast(image) if config.stretch_contrast else image
 
 
@@ -72,8 +72,8 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
   """Maps the intensities of an image linearly to 0 ... 255, and rounds.
 
   Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
-  so that colours stay; the limits are those of Schmidt et al. 2018 ("Cell Detection with
-  Star-Convex Polygons"). An image of one intensity stays as it is.
+  so that hues are kept; the percentiles are those of Schmidt et al. 2018 ("Cell Detection with
+  Star-Convex Polygons"). An image of one intensity is unchanged.
 
   Args:
     image: [h, w, 3] uint8 RGB.
@@ -143,7 +143,7 @@ def crop_masks(masks: np.ndarray, boxes: np.ndarray, *, side: int = MASK_SIDE) -
 
 
 def flip_example(example: Example) -> Example:
-  """Returns the example mirrored left to right; twice gives it back."""
+  """Returns the example mirrored left to right."""
   width = example.image.shape[1]
   x1, y1, x2, y2 = example.boxes.T
   return example._replace(

@@ -12,7 +12,7 @@ from mnc_jax.coco.rle import encode_masks
 from mnc_jax.ops.masks import paste_masks
 from mnc_jax.structs import Array, ImageInfo, Instances
 
-# Image sides are rounded up to it while pasting, so that few compilations serve a data set.
+# Image sides are rounded up to it while pasting, so that a data set needs few compilations.
 _SIDE_STEP = 64
 # Pixels pasted at a time (64 MB of float32): 100 masks of a large photograph would be gigabytes.
 _CHUNK_PIXELS = 2**24
@@ -23,9 +23,9 @@ def instances_to_results(
     ) -> list[dict]:
   """Writes the instances of a batch as COCO results, with masks at the size of the image files.
 
-  Each mask becomes RLE at once, so that thousands of images stay small. An instance of
-  whose mask no pixel of the image exceeds the threshold (it is thinner than a pixel, or
-  faint) gives no record: COCO format has no use for it and no protocol could match it.
+  Each mask becomes RLE at once, to keep thousands of images small. An instance whose mask exceeds
+  the threshold in no pixel of the image (thinner than a pixel, or faint) is dropped: no protocol
+  could match it.
 
   Args:
     instances: with leading B, from `predict`, on the host.
@@ -38,13 +38,13 @@ def instances_to_results(
     counts}}], in pixels of the file, best first within an image.
   """
   records = []
-  for place, image_id in enumerate(np.asarray(info.image_ids).tolist()):
+  for index, image_id in enumerate(np.asarray(info.image_ids).tolist()):
     if image_id >= 0:
-      one = Instances(*(np.asarray(column)[place] for column in instances[:5]))
+      one = Instances(*(np.asarray(column)[index] for column in instances[:5]))
       one = Instances(*(column[one.valid] for column in one[:5]))
       # The file's size is not exactly scale times the network's.
-      one = one._replace(boxes=one.boxes / np.float32(info.scales[place]))
-      height, width = map(int, info.original_sizes[place])
+      one = one._reindex(boxes=one.boxes / np.float32(info.scales[index]))
+      height, width = map(int, info.original_sizes[index])
       records += instances_to_records(
           one, (height, width), image_id=image_id, category_ids=category_ids,
           mask_threshold=mask_threshold)
@@ -54,18 +54,18 @@ def instances_to_results(
 def merge_shares(shares: Sequence[Sequence], image_ids: Iterable[int]) -> list[dict]:
   """Returns the results of a split that was predicted in parts, in the order of its images.
 
-  So the order, which decides between equal scores, does not depend on who predicted what.
+  So the order, which decides between equal scores, does not depend on the number of processes.
 
   Args:
-    shares: [(ids of the images that were predicted, their COCO results)], one a process.
+    shares: [(ids of the images that were predicted, their COCO results)], one per process.
     image_ids: of the split.
 
   Raises:
     ValueError: unless each image of the split was predicted exactly once, naming the first
       that was not.
   """
-  counts = collections.Counter(image_id for seen, _ in shares for image_id in seen)
-  known = {int(image_id): place for place, image_id in enumerate(image_ids)}
+  counts = collections.Counter(image_id for predicted, _ in shares for image_id in predicted)
+  known = {int(image_id): index for index, image_id in enumerate(image_ids)}
   stray = sorted(counts.keys() - known.keys())
   wrong = [image_id for image_id in known if counts[image_id] != 1]
   if stray:
@@ -120,10 +120,10 @@ def paste_binary(masks: Array, boxes: Array, size: tuple[int, int], mask_thresho
   # A power of two, at most 16: another number of instances is not another compilation.
   chunk = 2 ** (min(chunk, 16).bit_length() - 1)
   for start in range(0, len(masks), chunk):
-    some, places = masks[start:start + chunk], boxes[start:start + chunk]
+    some, frames = masks[start:start + chunk], boxes[start:start + chunk]
     count, missing = len(some), chunk - len(some)
     pasted = _paste(np.pad(some, ((0, missing), (0, 0), (0, 0))),
-                    np.pad(places, ((0, missing), (0, 0))), mask_threshold, *rounded)
+                    np.pad(frames, ((0, missing), (0, 0))), mask_threshold, *rounded)
     yield np.asarray(pasted)[:count, :size[0], :size[1]]
 
 

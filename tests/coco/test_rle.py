@@ -1,4 +1,4 @@
-"""Masks in COCO's spellings: what is refused, and that pycocotools reads the same."""
+"""Masks in COCO's formats: bad ones are rejected, and pycocotools reads good ones the same."""
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -15,7 +15,7 @@ from mnc_jax.coco.rle import read_segmentation
     ({"size": [4, 4], "counts": [3, 5]}, "counts for 8 pixels, its image 16"),
     ({"size": [4, 4], "counts": [20, -4]}, "counts for 16 pixels"),
     ({"size": [4, 4], "counts": "zzzz"}, "'z' in its counts"),
-    ({"size": [4, 4], "counts": "Q"}, "cut off"),
+    ({"size": [4, 4], "counts": "Q"}, "truncated"),
     ({"size": [4, 4], "counts": "oooooooooooooo0"}, "more than 32 bits"),
     ({"size": [4, 4], "counts": ""}, "counts for 0 pixels"),
     ({"size": [4, 4], "counts": [2 ** 70]}, "counts for 1180591620717411303424 pixels"),

@@ -59,7 +59,7 @@ def test_windows_keep_an_instance_and_vary():
   assert len(windows) > 250
 
 
-def test_window_lies_in_an_instance_that_is_longer():
+def test_window_is_inside_an_instance_that_is_longer():
   rng = np.random.default_rng(1)
   for _ in range(50):
     x1, y1, x2, y2 = augment.draw_window(rng, (40, 60), np.array([[10, 5, 50, 35]]), share=1.0,

@@ -14,7 +14,7 @@ def _touch(folder, *names):
   return folder
 
 
-def test_places_keep_their_order_and_folders_are_sorted(tmp_path):
+def test_paths_keep_their_order_and_folders_are_sorted(tmp_path):
   folder = _touch(tmp_path / "folder", "b.JPG", "a.png", "notes.txt", "c.webp")
   single = _touch(tmp_path / "other", "0.dat") / "0.dat"
   in_folder = [folder / "a.png", folder / "b.JPG", folder / "c.webp"]
@@ -32,7 +32,7 @@ def test_missing_path_and_folder_without_image(tmp_path):
 
 def test_equal_stems(tmp_path):
   one, two = _touch(tmp_path / "one", "a.png", "b.png"), _touch(tmp_path / "two", "b.jpg")
-  with pytest.raises(ValueError, match=r"one.b\.png: another image of these is called b"):
+  with pytest.raises(ValueError, match=r"one.b\.png: another of the images is also called b"):
     list_images([one, two])
   with pytest.raises(ValueError, match=r"b\.jpg"):
     list_images([two / "b.jpg"] * 2)

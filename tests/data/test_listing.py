@@ -53,7 +53,7 @@ def _lists(tmp_path, train, val):
   return tmp_path / "train.txt", tmp_path / "val.txt"
 
 
-def test_bad_names_are_reported_by_line_and_left_out(tmp_path):
+def test_bad_names_are_reported_by_line_and_dropped(tmp_path):
   faults = []
   lists = _lists(tmp_path, "a\n\n b \na\n../c\n", "d\nb\n7\n000000000007")
   names = read_lists(*lists, faults.append)

@@ -1,4 +1,4 @@
-"""The doors to the data: what a config asks for that is not there, and names known before it is."""
+"""Opening data sets by config: what is missing, and categories known without the data."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_a_split_is_train_or_eval():
     load_source(DataConfig(dataset="shapes"), "val")
 
 
-def test_an_unknown_data_set_is_told_with_those_that_are_known():
+def test_an_unknown_data_set_is_reported_with_the_known_ones():
   with pytest.raises(ValueError, match="'voc' is not known: shapes, coco, label_images, sbd"):
     load_source(DataConfig(dataset="voc"), "eval")
 
@@ -35,9 +35,9 @@ def test_categories_of_coco_are_those_of_the_file(write_coco):
   assert load_categories(config) == (("bird", "tree"), (5, 20))
 
 
-def test_an_image_is_asked_for_once():
+def test_an_image_is_listed_once():
   source = make_source([(8, 8)] * 3)
-  with pytest.raises(ValueError, match="toy: image id 101 is asked for twice"):
+  with pytest.raises(ValueError, match="toy: image id 101 is listed twice"):
     restrict(source, [100, 101, 101])
 
 

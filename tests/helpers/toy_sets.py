@@ -37,7 +37,7 @@ def _toy_annotations(ids, sizes, instances, index):
 
 
 def coco_content():
-  """A COCO file of three images: polygon and crowd RLE, one polygon outside, none."""
+  """A COCO file of three images: polygon and crowd RLE, one polygon partly outside, nothing."""
   return {
       "images": [
           {"id": 4, "file_name": "a.png", "height": 12, "width": 16},
@@ -55,7 +55,7 @@ def coco_content():
 
 
 def read_listing(list_images, folder):
-  """Returns the listing of a folder, its contents by split, and the faults that were told."""
+  """Returns the listing of a folder, its contents by split, and the reported faults."""
   faults = []
   found = list_images(folder, faults.append)
   contents = {split: [entry.read(faults.append) for entry in entries]

@@ -12,7 +12,7 @@ def _write(rng, folder):
   return "number"
 
 
-def _refuse(message):
+def _reject(message):
   def read(folder):
     raise ValueError(message.format(folder / "number"))
   return read
@@ -31,9 +31,9 @@ def _fill_memory(folder):
 
 
 FAMILIES = {
-    "sound": Family(_write, _refuse("{} is damaged"), None),
-    "tells": Family(_write, _refuse("it is damaged"), None),
-    "bare": Family(_write, _refuse("{}: 'NoneType' object is not subscriptable"), None),
+    "sound": Family(_write, _reject("{} is damaged"), None),
+    "tells": Family(_write, _reject("it is damaged"), None),
+    "bare": Family(_write, _reject("{}: 'NoneType' object is not subscriptable"), None),
     "raises": Family(_write, _fail, None),
     "lies": Family(_write, _say, lambda found: require(False, f"found {found}")),
     "fine": Family(_write, _say, lambda found: require(0 <= found < 1, "a wrong number")),

@@ -1,4 +1,4 @@
-"""COCO annotation files that lie, about ids, sizes, masks, and where their images are."""
+"""COCO annotation files with wrong ids, sizes, masks, and paths of images."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mutations.image_files import png_bomb
 from mutations.outcomes import Family, require
 from mutations.read_records import check_annotations, check_record
 
-_SECRET = (1, 2, 250)  # The colour, blue first, of an image that lies outside the folder.
+_SECRET = (1, 2, 250)  # The colour, blue first, of an image outside the folder.
 _SIZES = {"a.png": (12, 16), "b.png": (10, 10), "empty.png": (8, 8), "../outside.png": (12, 16)}
 
 

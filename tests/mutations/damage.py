@@ -17,7 +17,7 @@ def damage_bytes(rng, content: bytes) -> bytes:
 
 
 def _span(rng, content):
-  """Returns a place and a length, mostly short."""
+  """Returns a position and a length, mostly short."""
   start = rng.randrange(len(content) + 1)
   return start, start + min(rng.choice((1, 2, 4, 8, 64, 1024)), len(content) - start)
 

@@ -1,4 +1,4 @@
-"""Our own models as one file, whose metadata lie too; configs, and overrides of configs."""
+"""Our own models as one file, also with wrong metadata; configs, and overrides of configs."""
 
 import contextlib
 import dataclasses
@@ -64,15 +64,15 @@ def read_model(folder):
   """Reads the file whole and as a source of weights."""
   path = folder / "a.safetensors"
   params, metadata = weights.load_safetensors(path)
-  told = weights.read_categories(metadata, path), weights.read_notes(metadata, path)
+  metadata_read = weights.read_categories(metadata, path), weights.read_notes(metadata, path)
   config = weights.read_config(metadata, path)
   loaded, _ = weights.load_pretrained(
       _shapes(), path, config=tiny_config().model, category_names=_NAMES)
-  return params, config, told, loaded
+  return params, config, metadata_read, loaded
 
 
 def check_model(found):
-  """Parameters are the model's, finite; config, categories and notes are what they say."""
+  """Parameters are the model's, finite; config, categories and notes are valid."""
   _, config, (categories, notes), loaded = found
   require(jax.tree.structure(loaded) == jax.tree.structure(_shapes()), "another tree")
   for leaf, like in zip(jax.tree.leaves(loaded), jax.tree.leaves(_shapes()), strict=True):
@@ -138,7 +138,7 @@ def write_overrides(rng, folder):
 
 
 def read_overrides(folder):
-  """Reads them as the programs do, which say what is wrong and end."""
+  """Reads them as the commands do, which end with a message."""
   said = io.StringIO()
   try:
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -150,7 +150,7 @@ def read_overrides(folder):
       raise Invalid("it ended without a message") from error
     # In tyro's words, which name the override.
     require("--" in said.getvalue(), said.getvalue())
-    raise ValueError("refused") from error
+    raise ValueError("rejected") from error
 
 
 MODELS = Family(write_model, read_model, check_model)

@@ -1,4 +1,4 @@
-"""What a reader made of a damaged input: refused, accepted and valid, or a fault of the reader."""
+"""Outcomes of a damaged input: rejected, accepted and valid, or a fault of the reader."""
 
 from collections.abc import Callable
 import pathlib
@@ -7,7 +7,7 @@ import tempfile
 from typing import Any, Literal, NamedTuple
 import warnings
 
-# How Python and its libraries speak of their own innards, instead of what is wrong with the file.
+# Words of Python and its libraries about their internals, instead of what is wrong with the file.
 _INTERNAL = (
     "NoneType", "object is not", "object has no", "has no attribute", "not subscriptable",
     "cannot unpack", "not enough values", "too many values", "unhashable", "index out of range",
@@ -17,27 +17,27 @@ _INTERNAL = (
 
 
 class Invalid(Exception):
-  """What a reader gave is not what it promises."""
+  """The result of a reader is not valid."""
 
 
 class Family(NamedTuple):
   """One kind of input, and the reader that must survive it.
 
   Attributes:
-    write: (rng, folder) -> what a refusal must name. Writes a valid input and damages it.
+    write: (rng, folder) -> what a rejection must name. Writes a valid input and damages it.
     read: folder -> what the project's own reader makes of it.
     check: what was read -> None. Raises `Invalid`; must not trust the reader's own checks.
-    refusals: what the reader may raise.
+    rejections: what the reader may raise.
   """
   write: Callable[[random.Random, pathlib.Path], str]
   read: Callable[[pathlib.Path], Any]
   check: Callable[[Any], None]
-  refusals: tuple = (ValueError, OSError)
+  rejections: tuple = (ValueError, OSError)
 
 
 class Outcome(NamedTuple):
   """Of one input; `detail` is the reader's message, or what is wrong with the reader."""
-  kind: Literal["refused", "accepted", "fault"]
+  kind: Literal["rejected", "accepted", "fault"]
   detail: str
 
 
@@ -52,11 +52,11 @@ def judge(name: str, family: Family, seed: int) -> Outcome:
   with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
     warnings.simplefilter("ignore")
     folder = pathlib.Path(place)
-    told = family.write(random.Random(f"{name} {seed}"), folder)
+    named = family.write(random.Random(f"{name} {seed}"), folder)
     try:
       found = family.read(folder)
-    except family.refusals as error:
-      return _judge_message(error, told)
+    except family.rejections as error:
+      return _judge_message(error, named)
     except BaseException as error:
       return Outcome("fault", f"{type(error).__name__}: {error!s:.300}")
     try:
@@ -66,11 +66,11 @@ def judge(name: str, family: Family, seed: int) -> Outcome:
   return Outcome("accepted", "")
 
 
-def _judge_message(error, told):
+def _judge_message(error, name):
   message = str(error)
-  if told not in message:
-    return Outcome("fault", f"{type(error).__name__} does not name {told!r}: {message:.300}")
+  if name not in message:
+    return Outcome("fault", f"{type(error).__name__} does not name {name!r}: {message:.300}")
   bare = next((words for words in _INTERNAL if words in message), None)
   if bare:
     return Outcome("fault", f"speaks of {bare!r}, not of the file: {message:.300}")
-  return Outcome("refused", message[:300])
+  return Outcome("rejected", message[:300])

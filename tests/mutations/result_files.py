@@ -69,7 +69,7 @@ def read(folder):
 
 
 def check(found):
-  """Scores are shares; NaN is none."""
+  """Scores are in 0 ... 1; NaN is not."""
   for path, value in _leaves(found):
     if any("instances" in part or "counts" in part or "left_out" in part for part in path):
       continue

@@ -1,4 +1,4 @@
-"""Damages inputs of every reader and tells what came of them: run.py [--inputs 5000] [--seed 0].
+"""Damages inputs of every reader and counts the outcomes: run.py [--inputs 5000] [--seed 0].
 
 An input follows from its family and its seed: --family NAME --seed N --inputs 1 makes it again.
 The program ends with status 1 if there was a fault.
@@ -23,7 +23,7 @@ _EVERY = 500  # Inputs.
 # PyTorch is an extra: without it there are no files to damage.
 FAMILIES = tuple(name for name in ALL_FAMILIES
                  if name != "torch" or importlib.util.find_spec("torch"))
-_KINDS = ("refused", "accepted", "fault")
+_KINDS = ("rejected", "accepted", "fault")
 
 
 def main(arguments) -> int:

@@ -1,8 +1,8 @@
 """From a source to `(Batch, ImageInfo)` of numpy arrays, by grain.
 
-Batches are planned first (`plan.py`) and then loaded, each as one element at random access:
-so the content of batch n follows from the seed and n alone, whatever the number of threads,
-workers or processes, and a run goes on from any step without a saved position.
+Batches are planned first (`plan.py`) and then loaded, each as one element with random access:
+so the content of batch n depends on the seed and n alone, not on the number of threads, workers
+or processes, and a run resumes from any step without a saved position.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from mnc_jax.data.records import BrokenImageError, Source
 from mnc_jax.structs import Batch, ImageInfo
 
 _ENDLESS = 2 ** 40  # Steps of a training run.
-_BATCHES_AHEAD = 4  # Loaded before they are asked for, by each process that loads.
+_BATCHES_AHEAD = 4  # Prefetched by each process that loads.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class _Loader:
   Attributes:
     source: the images.
     config: sizes.
-    part: the places of a batch that this process loads.
-    scales: [N] network pixels a pixel of the file.
+    part: the slots of a batch that this process loads.
+    scales: [N] network pixels per pixel of the file.
     sizes: [N, 2] (height, width) of each image at network scale.
     buckets: [N] bucket of each image.
   """
@@ -47,19 +47,19 @@ class _Loader:
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
                      first_step: int = 0, process_index: int = 0,
                      process_count: int = 1) -> grain.IterDataset:
-  """Returns endless shuffled batches, flipped and changed by chance as `config` says.
+  """Returns endless shuffled batches, with the random changes of `config`.
 
-  An image that cannot be read is skipped with a warning: its place in the batch is invalid
-  (image size (0, 0), image id -1).
+  An image that cannot be read is skipped with a warning: its slot in the batch is invalid (image
+  size (0, 0), image id -1).
 
   Args:
     source: the images.
     config: sizes, buckets and number of workers.
     seed: of the order and of all changes. The same seed gives the same batches.
-    batch_size: images a batch, over all processes.
-    first_step: batches to leave out at the start: the steps that a resumed run has done.
-    process_index: which part of each batch to load.
-    process_count: in how many parts batches are divided.
+    batch_size: images per batch, over all processes.
+    first_step: batches to skip at the start: the steps that a resumed run has done.
+    process_index: the part of each batch to load.
+    process_count: number of parts of a batch.
 
   Returns:
     An iterable of (`Batch`, `ImageInfo`); the first axis is batch_size / process_count.
@@ -77,17 +77,17 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
-  # Here, in one process, since each worker sees only its own share of the batches.
-  return _prefetch(batches, config).map(functools.partial(_tell_broken, source, set()))
+  # Here, in one process, since each worker loads only a share of the batches.
+  return _prefetch(batches, config).map(functools.partial(_warn_of_broken, source, set()))
 
 
 def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
                        process_index: int = 0, process_count: int = 1) -> grain.IterDataset:
   """Returns batches with every image exactly once, in order within each bucket.
 
-  Places left over in the last batch of a bucket are invalid (image size (0, 0), image
-  id -1). Arguments, result and errors are those of `training_batches`, but an image that
-  cannot be read is an error.
+  Empty slots in the last batch of a bucket are invalid (image size (0, 0), image id -1).
+  Arguments, result and errors are those of `training_batches`, but an image that cannot be read
+  is an error.
   """
   loader = _make_loader(source, config, batch_size, process_index, process_count)
   rows = planning.evaluation_rows(loader.buckets, batch_size)
@@ -115,7 +115,7 @@ def _warn_of_dropped(source, max_instances):
     warnings.warn(
         f"{source.name}: {np.count_nonzero(excess)} images have more than data.max_instances = "
         f"{max_instances} instances (up to {source.instance_counts.max()}); "
-        f"the {excess.sum()} smallest of them are left out of the losses", stacklevel=3)
+        f"the {excess.sum()} smallest of them are dropped from the losses", stacklevel=3)
 
 
 def _prefetch(batches, config):
@@ -131,11 +131,11 @@ def _prefetch(batches, config):
 
 def _load_training_batch(loader, plan, step):
   rows, flips = planning.training_rows(plan, step)
-  places = range(len(rows))[loader.part]
+  slots = range(len(rows))[loader.part]
   rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
   broken: dict[int, str] = {}
-  examples = [_load_or_skip(loader, row, planning.place_rng(plan, step, place), broken)
-              for row, place in zip(rows, places, strict=True)]
+  examples = [_load_or_skip(loader, row, planning.slot_rng(plan, step, slot), broken)
+              for row, slot in zip(rows, slots, strict=True)]
   examples = [transforms.flip_example(example) if flip and example else example
               for example, flip in zip(examples, flips, strict=True)]
   return _collate(loader, rows, examples, loader.buckets[rows[0]]), broken
@@ -143,7 +143,8 @@ def _load_training_batch(loader, plan, step):
 
 def _load_evaluation_batch(loader, plan_rows, step):
   rows = plan_rows[step]
-  bucket = loader.buckets[rows[0]]  # The first is never a filler; in a later part it may be.
+  # The first of the whole batch is never a filler.
+  bucket = loader.buckets[rows[0]]
   rows = rows[loader.part]
   examples = [None if row == planning.FILLER else _load(loader, row) for row in rows]
   return _collate(loader, rows, examples, bucket)
@@ -159,7 +160,7 @@ def _read(loader, row):
 
 
 def _load_or_skip(loader, row, rng, broken):
-  """Returns the example, or None and notes why in `broken`, {row: message}."""
+  """Returns the example; None if it is broken, with the reason in `broken`, {row: message}."""
   config, scale = loader.config, loader.scales[row]
   bucket = config.buckets[loader.buckets[row]]
   try:
@@ -169,13 +170,13 @@ def _load_or_skip(loader, row, rng, broken):
     return None
 
 
-def _tell_broken(source, seen, loaded):
-  """Passes a batch on; warns of each broken image once, and stops when all are."""
+def _warn_of_broken(source, reported, loaded):
+  """Returns the batch; warns of each broken image once, and raises when all are broken."""
   batch, broken = loaded
-  for row in broken.keys() - seen:
-    seen.add(row)
-    warnings.warn(f"skipped in training, {len(seen)} so far: {broken[row]}", stacklevel=2)
-  if len(seen) == len(source):
+  for row in broken.keys() - reported:
+    reported.add(row)
+    warnings.warn(f"skipped in training, {len(reported)} so far: {broken[row]}", stacklevel=2)
+  if len(reported) == len(source):
     raise ValueError(f"{source.name}: no image can be read, the last: {[*broken.values()][-1]}")
   return batch
 

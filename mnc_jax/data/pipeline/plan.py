@@ -1,6 +1,6 @@
-"""Which images stand in which batch: arrays of row numbers, from a seed, without any reading.
+"""The images of each batch: arrays of row numbers, from a seed, without reading any image.
 
-A batch takes its images from one bucket, so that all its images have one padded size.
+All images of a batch are of one bucket, so that they have one padded size.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-FILLER = -1  # A place in a batch without an image.
+FILLER = -1  # A slot of a batch without an image.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class TrainingPlan:
 
   Attributes:
     buckets: [N] bucket of each image of the source.
-    batch_size: images a batch, over all processes.
+    batch_size: images per batch, over all processes.
     seed: root of the order and of the flips.
   """
   buckets: np.ndarray
@@ -33,21 +33,21 @@ class TrainingPlan:
 def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns rows [batch_size] of the source and flips [batch_size] bool of a step of `plan`.
 
-  Each epoch goes once through a new order of the images of each bucket, and leaves out the
-  few that do not fill a batch: other ones in each epoch. A bucket with fewer images than a
-  batch gives one batch an epoch, in which they come again.
+  Each epoch is one pass over the shuffled images of each bucket, without the remainder that does
+  not fill a batch: other images in each epoch. A bucket with fewer images than a batch gives one
+  batch per epoch, in which images are repeated.
   """
-  epoch, place = divmod(step, plan.batches_per_epoch)
-  flips = np.random.default_rng([plan.seed, epoch, 1, place]).random(plan.batch_size) < 0.5
-  return _epoch_rows(plan, epoch)[place], flips
+  epoch, index = divmod(step, plan.batches_per_epoch)
+  flips = np.random.default_rng([plan.seed, epoch, 1, index]).random(plan.batch_size) < 0.5
+  return _epoch_rows(plan, epoch)[index], flips
 
 
-def place_rng(plan: TrainingPlan, step: int, place: int) -> np.random.Generator:
-  """Returns the generator of all further chance in the image at `place` of a step of `plan`."""
-  return np.random.default_rng([plan.seed, step, place, 2, 1])
+def slot_rng(plan: TrainingPlan, step: int, slot: int) -> np.random.Generator:
+  """Returns the generator of all other random changes of the image in a `slot` of a step."""
+  return np.random.default_rng([plan.seed, step, slot, 2, 1])
 
 
-@functools.lru_cache(maxsize=4)  # Drawn once an epoch, not once a batch.
+@functools.lru_cache(maxsize=4)  # Drawn once per epoch, not once per batch.
 def _epoch_rows(plan: TrainingPlan, epoch: int) -> np.ndarray:
   rng = np.random.default_rng([plan.seed, epoch, 0])
   batches = [
@@ -70,7 +70,7 @@ def evaluation_rows(buckets: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def process_slice(batch_size: int, process_index: int, process_count: int) -> slice:
-  """Returns the part of each `batch_size` that process `process_index` of `process_count` loads.
+  """Returns the slots of a batch that process `process_index` of `process_count` loads.
 
   Raises:
     ValueError: if the batch cannot be divided equally, or there is no such process.

@@ -15,12 +15,12 @@ from mnc_jax.coco.faults import Fault, FaultReport, check_share, describe
 from mnc_jax.data.listing import Listing
 from mnc_jax.data.prepared import index
 
-# Images an array_record file. The builder keeps the annotations of so many in memory.
+# Images per array_record file. The builder keeps their annotations in memory.
 _SHARD = 1000
 
 
 class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-  """Writes what a listing holds: one builder for all data sets, each under its own name.
+  """Writes the content of a listing: one builder for all data sets, each under its own name.
 
   TFDS's more usual `GeneratorBasedBuilder` collects a split before it writes it, and needs
   TensorFlow for that from one gigabyte on.
@@ -52,7 +52,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Returns functions that give the examples of each shard, which are called in order."""
     examples = self._generate(split, entries)
     full = functools.partial(itertools.islice, examples, _SHARD)
-    # The last takes all that is left, so that the generator comes to its end.
+    # The last takes all the rest, so that the generator reaches its end.
     return [full] * ((len(entries) - 1) // _SHARD) + [lambda: examples]
 
   def _generate(self, split, entries):
@@ -94,7 +94,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing],
-                source: str | pathlib.Path, data_dir: str | pathlib.Path, *,
+                source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
                 allow_bad: bool = False) -> None:
   """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
 
@@ -103,14 +103,14 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
   Args:
     name: of the data set.
     list_images: lists what is in `source`, and reports what cannot be used.
-    source: the folder that holds the data set, or nothing if none is needed.
+    source: the folder that holds the data set; None if no folder is needed.
     data_dir: of all prepared sets.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
 
   Raises:
-    ValueError: if the source has not the layout, a split has no image that can be used, or
-      too many items are bad; if what is there was prepared from another source, or from
-      annotation files and lists that have changed since.
+    ValueError: if the source has another layout, a split has no image that can be used, or too
+      many items are bad; if the existing set was prepared from another source, or from annotation
+      files and lists that have changed since.
   """
   source = str(pathlib.Path(source).resolve()) if source else ""
   if index.set_folder(name, data_dir).exists():
@@ -120,13 +120,13 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
   listing = list_images(pathlib.Path(source), faults.append)
   builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
                        allow_bad=allow_bad)
-  # TFDS prints that it downloads.
+  # TFDS prints that it downloads, which it does not.
   with contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare()
 
 
 def _check_source(folder, source):
-  """Refuses to take the set of one folder for that of another, or an old one for a new one."""
+  """Rejects an existing set of another folder, or of files that have changed."""
   metadata = index.metadata_of(tfds.builder_from_directory(folder))
   prepared_from = metadata["source"]
   if prepared_from != source:
@@ -134,14 +134,14 @@ def _check_source(folder, source):
                      "data directory (--data-dir), or delete it")
   if source and metadata.get("fingerprint") != _fingerprint(source):
     raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
-                     "prepared: delete it to prepare the set anew")
+                     "prepared: delete it to prepare the set again")
 
 
 def _fingerprint(source):
-  """Returns a hash of the annotation files and lists that lie in a folder; not of its images."""
+  """Returns a hash of the annotation files and lists in a folder; not of its images."""
   digest = hashlib.sha256()
-  for place in ("", "annotations", "ImageSets/Segmentation"):
-    for path in sorted((pathlib.Path(source) / place).glob("*.*")):
+  for folder in ("", "annotations", "ImageSets/Segmentation"):
+    for path in sorted((pathlib.Path(source) / folder).glob("*.*")):
       if path.suffix in (".json", ".txt"):
         digest.update(path.name.encode(errors="replace") + path.read_bytes())
   return digest.hexdigest()

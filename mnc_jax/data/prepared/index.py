@@ -1,8 +1,8 @@
 """The record that TFDS writes and reads back, without TensorFlow, and an index beside it.
 
-Images are kept as encoded bytes, masks as COCO RLE text: overlapping masks and crowd
-regions fit, and numpy arrays in an Image feature would import TensorFlow. The index holds
-what has to be known of all images at once: to open a set of 100 000 reads one small file.
+Images are stored as encoded bytes, masks as COCO RLE text: masks may overlap, and numpy arrays in
+an Image feature would import TensorFlow. The index has what must be known of all images at once,
+so that opening a set of 100 000 reads one small file.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a prepared set holds, as text."""
+"""The content of a prepared set, as text."""
 
 import pathlib
 
@@ -10,7 +10,7 @@ from mnc_jax.data.prepared.index import metadata_of, read_index
 
 
 def summarize(folder: pathlib.Path) -> str:
-  """Returns what the set prepared in `folder` holds: two tables, and what was left out.
+  """Returns two tables of the set prepared in `folder`, and what was skipped.
 
   Instances include crowd regions. A median is the mean of two where there is no middle.
   """
@@ -18,23 +18,23 @@ def summarize(folder: pathlib.Path) -> str:
   indices = {split: read_index(folder, split) for split in builder.info.splits}
   metadata = metadata_of(builder)
   faults = [Fault(**fault) for fault in metadata["skipped"]]
-  return "\n".join([*_tell_splits(indices), "",
-                    *_tell_categories(indices, metadata["categories"]), "",
-                    _tell_skipped(faults)])
+  return "\n".join([*_format_splits(indices), "",
+                    *_format_categories(indices, metadata["categories"]), "",
+                    _format_skipped(faults)])
 
 
-def _tell_splits(indices):
+def _format_splits(indices):
   head = f"{'':12}{'images':>10}{'instances':>11}   per image: min   median     max"
-  return [head, *(_tell_split(split, index["instance_counts"])
+  return [head, *(_format_split(split, index["instance_counts"])
                   for split, index in indices.items())]
 
 
-def _tell_split(split, counts):
+def _format_split(split, counts):
   return (f"{split:12}{len(counts):10}{counts.sum():11}{counts.min():17}"
           f"{np.median(counts):9.1f}{counts.max():8}")
 
 
-def _tell_categories(indices, categories):
+def _format_categories(indices, categories):
   counts = {split: dict(zip(index["category_ids"].tolist(), index["category_counts"].tolist(),
                             strict=True))
             for split, index in indices.items()}
@@ -46,7 +46,7 @@ def _tell_categories(indices, categories):
       for row in categories)]
 
 
-def _tell_skipped(faults):
+def _format_skipped(faults):
   if not faults:
     return "Skipped: nothing."
   counts = " and ".join(f"{count(faults, item)} {item}(s)" for item in ("image", "annotation"))

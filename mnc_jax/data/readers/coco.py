@@ -1,6 +1,6 @@
 """Data sets in COCO format: read as they are, or listed for preparation.
 
-To read, one needs an annotation file and a folder of images. For preparation a folder has
+Reading needs an annotation file and a folder of images. Preparation needs a folder with
 ```
 [annotations/]instances_train*.json   [annotations/]instances_val*.json   images
 [annotations/]instances_*.json        (one of them, whatever else)        images
@@ -8,7 +8,7 @@ To read, one needs an annotation file and a folder of images. For preparation a 
 ```
 where a single file is split by image, a fifth for validation, chosen by the hash of the file
 name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
-`train/` or `images/train/` if X begins so (`val` likewise), `images/` or the folder itself:
+`train/` or `images/train/` if X begins with train (and so for val), `images/` or the folder itself:
 the first of these in which any of the first images is found. Category ids become labels 1, 2,
 ... in order of id.
 """
@@ -28,15 +28,14 @@ from mnc_jax.data.readers.coco_file import CocoFile, read_coco_file
 from mnc_jax.data.records import BrokenImageError, Source
 
 _SPLITS = ("train", "val")  # As files and folders are called.
-_FIRST = 100  # Images looked for, of a file: one may be missing, but hardly so many.
+_FIRST = 100  # Images of a file of which at least one must exist.
 
 
 def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Path) -> Source:
   """Returns the source of an annotation file and its folder of images.
 
-  Polygons are drawn as COCO's tools draw them, and cut off at the border of the image.
-  Annotations with an empty box or mask are left out, with one warning that counts them.
-  Images without annotations stay, as images in which nothing is to be found.
+  Polygons are drawn as COCO's tools draw them, and clipped to the image. Annotations with an empty
+  box or mask are dropped, with one warning that counts them. Images without annotations are kept.
 
   Args:
     annotations_path: the JSON file.
@@ -44,11 +43,11 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
 
   Raises:
     ValueError: if the file is missing or not in COCO format, naming file, id and field.
-      `BrokenImageError` later, when an image that cannot be read is asked for.
+      `BrokenImageError` later, when an image is read that cannot be.
   """
   coco = read_coco_file(pathlib.Path(annotations_path), raise_fault)
   files = [pathlib.Path(images_dir, image["file_name"]) for image in coco.images]
-  # One missing image is met when it is asked for; a wrong folder should be said at once.
+  # One missing image is an error when it is read; a wrong folder is one at once.
   if files and not _holds_images(images_dir, coco):
     raise ValueError(
         f"{coco.path}: none of its first images, such as {files[0].name}, is in {images_dir}")
@@ -72,14 +71,14 @@ def _read_row_image(folder, files, row):
 
 
 def _check_inside(path, folder):
-  """Refuses links out of the folder of images, which a file from elsewhere could follow."""
+  """Rejects links out of the folder of images, by which a downloaded set could read any file."""
   try:
-    place = path.resolve()
+    target = path.resolve()
   except (OSError, RuntimeError) as error:  # Links in a circle.
     raise BrokenImageError(f"cannot read image {path}: {error}") from error
-  if not place.is_relative_to(folder.resolve()):
+  if not target.is_relative_to(folder.resolve()):
     raise BrokenImageError(
-        f"image {path} is a link that leaves the folder of images, to {place}: put the files "
+        f"image {path} is a link that leaves the folder of images, to {target}: put the files "
         "themselves there (cp -rlL SOURCE TARGET copies no bytes), or link the whole folder")
 
 
@@ -89,7 +88,7 @@ def _size(image):
 
 def _holds_images(folder, coco):
   names = [image["file_name"] for image in coco.images[:_FIRST]]
-  # os.path asks in silence whether there can be a file of such a name.
+  # os.path returns False for impossible names, where pathlib raises.
   return any(os.path.isfile(pathlib.Path(folder, name)) for name in names)
 
 
@@ -102,11 +101,11 @@ def _warn_of_empty(coco):
 
 
 def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
-  """Returns what a folder in the layout above holds; faults of its entries go to `report`.
+  """Returns the images of a folder in the layout above; faults of its entries go to `report`.
 
   Raises:
-    ValueError: if it has not this layout, if a file is not in COCO format, or if the files
-      have different categories.
+    ValueError: if it has another layout, if a file is not in COCO format, or if the files have
+      different categories.
   """
   paths = _find_files(folder)
   files = {split: read_coco_file(path, report) for split, path in paths.items()}
@@ -125,7 +124,7 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
 
 def _find_files(folder):
   """Returns {split: file}; a single file under VALIDATION."""
-  found = [path for place in (folder / "annotations", folder) for path in place.glob("*.json")]
+  found = [path for part in (folder / "annotations", folder) for path in part.glob("*.json")]
   instances = [path for path in found if path.name.startswith("instances_")]
   train, val = ([path for path in instances if path.name.startswith(f"instances_{split}")]
                 for split in _SPLITS)
@@ -157,13 +156,13 @@ def _find_images(folder, coco):
   name = coco.path.stem.removeprefix("instances_")
   # `instances_train2017.json` and `train/` is as common as `train2017/`.
   names = dict.fromkeys([name, *(split for split in _SPLITS if name.startswith(split))])
-  places = [*(place / name for name in names for place in (folder, folder / "images")),
-            folder / "images", folder]
-  for place in places:
-    if _holds_images(place, coco):
-      return place
+  candidates = [*(part / name for name in names for part in (folder, folder / "images")),
+                folder / "images", folder]
+  for candidate in candidates:
+    if _holds_images(candidate, coco):
+      return candidate
   raise ValueError(f"{coco.path}: none of its first images is in "
-                   f"{', '.join(map(str, places))}")
+                   f"{', '.join(map(str, candidates))}")
 
 
 def _read(images_dir, path, annotations_path, image, annotations, report):

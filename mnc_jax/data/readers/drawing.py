@@ -1,7 +1,7 @@
 """Images of textured shapes, drawn in numpy with their exact masks.
 
-Shapes are inequalities at pixel centres, so a mask has no soft edge and does not depend on
-the version of a graphics library. The same (split_seed, index) gives the same image.
+Shapes are inequalities at pixel centres, so that masks have no soft edge and do not depend on the
+version of a graphics library. The same (split_seed, index) gives the same image.
 """
 
 import colorsys
@@ -19,7 +19,7 @@ _ROOT_SEED = 20160627
 _RADII = (10.0, 26.0)  # Pixels.
 _MIN_VISIBLE_FRACTION = 0.25
 _MIN_VISIBLE_PIXELS = 60
-_TRIES = 10  # Places tried for a shape before the image goes without it.
+_TRIES = 10  # Positions tried for a shape before it is dropped.
 
 
 class Drawing(NamedTuple):
@@ -28,7 +28,7 @@ class Drawing(NamedTuple):
   Attributes:
     image: [IMAGE_SIDE, IMAGE_SIDE, 3] uint8 RGB.
     masks: [n, IMAGE_SIDE, IMAGE_SIDE] bool, the visible pixels of each shape; disjoint.
-    labels: [n] int32, 1 + the place in `CATEGORY_NAMES`.
+    labels: [n] int32, 1 + the index in `CATEGORY_NAMES`.
   """
   image: np.ndarray
   masks: np.ndarray
@@ -36,7 +36,7 @@ class Drawing(NamedTuple):
 
 
 class _Frame(NamedTuple):
-  """Coordinates of every pixel centre as one shape sees them."""
+  """Coordinates of every pixel centre, relative to one shape."""
   u: np.ndarray  # Rotated and stretched, 1 at the shape's radius.
   v: np.ndarray
   radius: float
@@ -62,13 +62,13 @@ def draw_image(index: int, split_seed: int) -> Drawing:
 
 
 def _place_shape(rng, masks):
-  """Returns (label, frame, mask) of a shape that leaves enough of all to see, or None."""
+  """Returns (label, frame, mask) of a shape that leaves enough of all visible, or None."""
   areas = _count_pixels(masks)
   for _ in range(_TRIES):
     label = int(rng.integers(1, len(CATEGORY_NAMES) + 1))
     frame = _random_frame(rng)
     mask = _MEMBERSHIP[CATEGORY_NAMES[label - 1]](frame.u, frame.v)
-    # Each shape may cover part of what is left of the earlier ones, but never most of it.
+    # Each shape may cover part of the visible rest of the earlier ones, but never most of it.
     left = _count_pixels(masks & ~mask)
     enough = (left >= _MIN_VISIBLE_PIXELS) & (left >= 0.5 * areas)
     needed = max(_MIN_VISIBLE_PIXELS, _MIN_VISIBLE_FRACTION * np.pi * frame.radius ** 2)

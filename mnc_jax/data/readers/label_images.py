@@ -4,8 +4,8 @@
 images/NAME.png (or any other format)   labels/NAME.png   [train.txt  val.txt]
 ```
 A label image has one channel of 8 or 16 bits; each value is an instance, 0 is background.
-There is one category. The lists hold one name a line, without the ending; without lists, a
-fifth of the images is for validation, chosen by the hash of the name (`listing.split_names`).
+There is one category. The lists have one name per line, without the suffix; without lists, a fifth
+of the images is for validation, chosen by the hash of the name (`listing.split_names`).
 """
 
 import functools
@@ -25,12 +25,11 @@ _LISTS = ("train.txt", "val.txt")
 
 
 def list_label_images(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
-  """Returns what the folder holds; faults go to `report`.
+  """Returns the images of the folder; faults go to `report`.
 
-  Images of the same name are reported, and names that are not UTF-8; with lists also their
-  bad lines, see `listing.read_lists`; without lists also label images without an image. An
-  image that is listed but missing, or has no label image, is refused when its entry is read.
-  With lists, images and label images that they do not name are passed over.
+  Reported are images of the same name and names that are not UTF-8; with lists their bad lines
+  (`listing.read_lists`), without lists label images without an image. An image that is missing or
+  has no label image is an error when its entry is read. With lists, other images are ignored.
 
   Raises:
     ValueError: if there is no folder `images` or `labels`, only one of the lists, or a list
@@ -86,7 +85,7 @@ def _make_entries(folder, files, names):
 
 
 def _read(image_path, labels_path, annotation_ids, report):
-  del report  # A label is the pixels that have it: there is none that could be bad.
+  del report  # A label is the pixels that have it: no single one can be bad.
   labels = read_label_map(labels_path)
   listing.check_image(image_path, labels.shape, labels_path)
   image_id = listing.stable_id(labels_path.stem)

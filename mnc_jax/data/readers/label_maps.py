@@ -1,4 +1,4 @@
-"""Masks that are disjoint, as one image of labels: each pixel says which instance it is of."""
+"""Disjoint masks as one image of labels: the value of a pixel is the number of its instance."""
 
 import pathlib
 
@@ -9,8 +9,8 @@ from mnc_jax.data.images import open_image, read_file
 
 # 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
 _LABEL_MODES = ("L", "I;16", "I;16B", "I", "P", "1")
-# Changes of label down the columns; each takes some 60 bytes while masks are made. Fewer than
-# one in 16 pixels of the largest image: what has more is a picture, not labels.
+# Changes of label down the columns; each takes some 60 bytes while masks are made. One in 8 pixels
+# of the largest image: what has more is a picture, not labels.
 _MOST_RUNS = 2 ** 24
 
 

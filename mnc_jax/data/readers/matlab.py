@@ -1,9 +1,9 @@
 """Numbers in a struct of MATLAB's .mat files (version 5), which may be damaged or hostile.
 
-SciPy believes what such a file says: an unknown type of numbers, or cells that are nested deeper
-than its stack, end the process, and a few kilobytes may unpack to gigabytes. This reads no more
-than a data set of masks needs: one struct with matrices in it. The format is in MathWorks,
-"MAT-File Format": a header, then elements of type, length and content, some of elements again.
+SciPy trusts such a file: an unknown type of numbers, or cells nested deeper than its stack, can
+end the process, and a few kilobytes may unpack to gigabytes. This reads no more than a data set of
+masks needs: one struct with matrices in it. The format is in MathWorks, "MAT-File Format": a
+header, then elements of type, length and content, which may consist of elements in turn.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import zlib
 
 import numpy as np
 
-_HEADER = 128  # Bytes; the last two say which end of a number comes first.
+_HEADER = 128  # Bytes; the last two give the byte order.
 _MATRIX, _COMPRESSED = 14, 15
 # How numbers are stored, whatever the class of their matrix.
 _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8",
@@ -24,7 +24,7 @@ _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 _CLASSES = {1: "cells", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse matrix"}
 _STRUCT, _NUMBERS = 2, range(6, 16)
 _IS_COMPLEX = 0x800
-# An element may have no content: in a few kilobytes, packed, there is room for millions of them.
+# An element may have no content: a few packed kilobytes can hold millions of them.
 _MOST_VARIABLES, _MOST_FIELDS = 2 ** 16, 2 ** 12
 # Bytes of the whole file when unpacked: labels in double precision of 16 million pixels. The
 # images of SBD have a quarter of a million.
@@ -37,7 +37,7 @@ class _Element(NamedTuple):
 
 
 class _Matrix(NamedTuple):
-  """A matrix whose head is read; `rest` yields the elements after it, not looked at yet."""
+  """A matrix whose head is read; `rest` yields the elements after it, not read yet."""
   name: str
   kind: int
   is_complex: bool
@@ -53,18 +53,18 @@ def read_struct(content: bytes, name: str) -> dict[str, Any] | None:
     name: of a variable, a struct of one item or more; the first item is read.
 
   Returns:
-    {field: array} with the numbers as they are stored, or {field: text that says what it holds}
-    where it holds no real numbers; {} if the variable is none or is no struct; None if there is
-    no such variable, or it has no item.
+    {field: array} with the numbers as they are stored, or {field: text} that describes what is not
+    real numbers; {} if the variable is not a struct; None if there is no such variable, or it has
+    no item.
 
   Raises:
-    ValueError: if it is no file of version 5, damaged, or larger than `MOST_BYTES` when unpacked.
+    ValueError: if it is not a file of version 5, damaged, or larger than `MOST_BYTES` unpacked.
   """
   if len(content) > MOST_BYTES:
     raise ValueError(f"it has {len(content)} bytes, more than {MOST_BYTES}")
   order = {b"IM": "<", b"MI": ">"}.get(content[_HEADER - 2:_HEADER])
   if order is None:
-    raise ValueError("it is no file of MATLAB (version 5)")
+    raise ValueError("it is not a file of MATLAB (version 5)")
   room = MOST_BYTES
   variables = _elements(memoryview(content)[_HEADER:], order)
   for element in itertools.islice(variables, _MOST_VARIABLES):
@@ -88,30 +88,30 @@ def _unpack(packed, room):
   if len(content) > room:
     raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
   if not unpack.eof:
-    raise ValueError("it is cut short: its packed content does not end")
+    raise ValueError("it is truncated: its packed content does not end")
   return content
 
 
 def _elements(content, order):
   """Yields the elements that follow each other; each begins at a multiple of 8 bytes."""
-  place = 0
-  while place < len(content):
-    if place + 8 > len(content):
-      raise ValueError("it is cut short or damaged: an element has no length")
-    kind, length = struct.unpack_from(f"{order}II", content, place)
-    start = place + 8
-    if kind >> 16:  # Up to four bytes of content stand in the place of the length.
-      kind, length, start = kind & 0xFFFF, kind >> 16, place + 4
-    if length > (4 if start == place + 4 else len(content) - start):
-      raise ValueError(f"it is cut short or damaged: an element of {length} bytes has no room")
+  position = 0
+  while position < len(content):
+    if position + 8 > len(content):
+      raise ValueError("it is truncated or damaged: an element has no length")
+    kind, length = struct.unpack_from(f"{order}II", content, position)
+    start = position + 8
+    if kind >> 16:  # Up to four bytes of content replace the length.
+      kind, length, start = kind & 0xFFFF, kind >> 16, position + 4
+    if length > (4 if start == position + 4 else len(content) - start):
+      raise ValueError(f"it is truncated or damaged: an element of {length} bytes does not fit")
     yield _Element(kind, content[start:start + length])
     # What is compressed is not padded.
     end = start + length
-    place = max(end if kind == _COMPRESSED else end + -end % 8, place + 8)
+    position = max(end if kind == _COMPRESSED else end + -end % 8, position + 8)
 
 
 def _read_matrix(content, order):
-  """Reads flags, dimensions and name, with which each matrix begins; one of no bytes is empty."""
+  """Reads flags, dimensions and name, which begin each matrix; one of no bytes is empty."""
   rest = _elements(content, order)
   elements = list(itertools.islice(rest, 3))
   if not elements:
@@ -151,12 +151,12 @@ def _read_fields(matrix, order):
 
 def _read_value(matrix, order):
   if matrix.kind not in _NUMBERS:
-    return _CLASSES.get(matrix.kind, f"a thing of class {matrix.kind}")
+    return _CLASSES.get(matrix.kind, f"a matrix of class {matrix.kind}")
   if matrix.is_complex:
     return "complex numbers"
   parts = list(itertools.islice(matrix.rest, 2))
   if len(parts) != 1:
-    raise ValueError("it is damaged: a matrix has not one part of numbers")
+    raise ValueError("it is damaged: a matrix does not have one part of numbers")
   values = _numbers(parts[0], order)
   if len(values) != math.prod(matrix.shape):
     raise ValueError(f"it is damaged: a matrix of {matrix.shape} has {len(values)} numbers")

@@ -4,13 +4,13 @@ Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011 (SBD):
 ```
 img/NAME.jpg   inst/NAME.mat   cls/NAME.mat   train.txt   val.txt
 ```
-where `inst` holds `GTinst`, with `Segmentation` [h, w] (0 background, k instance k) and
-`Categories` [n]. `cls` follows from it and is not read. VOC 2012 (host.robots.ox.ac.uk):
+where `inst` contains `GTinst`, with `Segmentation` [h, w] (0 background, k instance k) and
+`Categories` [n]. `cls` is redundant and not read. VOC 2012 (host.robots.ox.ac.uk):
 ```
 JPEGImages/NAME.jpg   SegmentationObject/NAME.png   SegmentationClass/NAME.png
 ImageSets/Segmentation/train.txt  val.txt
 ```
-where both PNGs hold indices into a palette. In both, 255 is void: never an instance.
+where both PNGs contain indices into a palette. In both layouts 255 is void: never an instance.
 """
 
 import functools
@@ -33,15 +33,15 @@ CATEGORY_NAMES = (
 _FIELDS = ("Segmentation", "Categories")  # Of GTinst.
 _VOID = 255
 _LARGEST = np.iinfo(np.int32).max
-# Where the archives have their folders, from the place where they were unpacked.
+# Where the archives have their folders.
 _ROOTS = ("", "dataset", "benchmark_RELEASE/dataset", "VOC2012", "VOCdevkit/VOC2012")
 
 
 def list_sbd(folder: pathlib.Path, report: FaultReport) -> Listing:
-  """Returns what a folder in one of the two layouts holds; faults go to `report`.
+  """Returns the images of a folder in one of the two layouts; faults go to `report`.
 
-  Lines of the lists that are no name of a file, and names that are given twice, are reported,
-  see `listing.read_lists`. Whether a name has its files shows when its entry is read.
+  Reported are lines of the lists that are no file name, and names that occur twice, see
+  `listing.read_lists`. Missing files are errors when the entry is read.
 
   Raises:
     ValueError: if the folder has neither layout, or a list names nothing.
@@ -57,7 +57,7 @@ def list_sbd(folder: pathlib.Path, report: FaultReport) -> Listing:
 
 
 def _make_listing(root, images, lists, read_gt, report):
-  categories = [{"id": place, "name": name} for place, name in enumerate(CATEGORY_NAMES, 1)]
+  categories = [{"id": label, "name": name} for label, name in enumerate(CATEGORY_NAMES, 1)]
   splits = read_lists(lists / "train.txt", lists / "val.txt", report)
   return Listing(categories, {
       split: _make_entries(root, images, read_gt, names) for split, names in splits.items()})
@@ -90,13 +90,13 @@ def _find_fault(has_pixels, category_id):
   if not has_pixels:
     return "has no pixels"
   if not 1 <= category_id <= len(CATEGORY_NAMES):
-    return f"has the category {category_id}, which is none of 1 ... {len(CATEGORY_NAMES)}"
+    return f"has the category {category_id}, which is not in 1 ... {len(CATEGORY_NAMES)}"
   return None
 
 
 def _read_mat(root, name, report):
   """Returns the file, its labels, and the category of each label, which may have no pixels."""
-  del report  # What one instance can lack shows when its mask is made.
+  del report  # Faults of single instances are found when their masks are made.
   path = root / "inst" / f"{name}.mat"
   ground_truth = _load_mat(path)
   labels, categories = (_whole_numbers(path, field, ground_truth[field]) for field in _FIELDS)
@@ -112,7 +112,7 @@ def _whole_numbers(path, field, values):
   full = isinstance(values, np.ndarray)
   if not full or values.ndim != 2 or values.dtype.kind not in "iuf":
     found = f"{values.dtype} of shape {values.shape}" if full else values
-    raise ValueError(f"annotation {path}: GTinst.{field} is no full matrix of real numbers, but "
+    raise ValueError(f"annotation {path}: GTinst.{field} is not a full matrix of real numbers, but "
                      f"{found}")
   # NaN compares as false.
   bad = values[~((values >= 0) & (values <= _LARGEST) & (values == np.floor(values)))]

@@ -3,7 +3,7 @@
 Cheng et al. 2021, "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation".
 The boundary region of a mask is its pixels within a distance of its outline; what matches
 is the smaller of mask IoU and the IoU of boundary regions. Mask IoU forgives a large
-object a sloppy outline; this does not.
+object an inexact outline; this does not.
 """
 
 import functools
@@ -42,7 +42,7 @@ def boundary_overlaps(found: list[Rle], ground_truth: list[Rle], crowd: np.ndarr
     found: D RLEs.
     ground_truth: G RLEs of the same size.
     crowd: [G] uint8, 1 for crowd regions: there the area of the found mask (or boundary)
-      stands in place of the union.
+      replaces the union.
     width_ratio: width of the boundary region as a part of the image's diagonal.
 
   Returns:

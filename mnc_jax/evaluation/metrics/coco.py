@@ -21,17 +21,17 @@ from mnc_jax.evaluation.metrics.records import check_records, count_instances, i
 _COCO_EVAL: Any = COCOeval
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl",
            "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-# What a number is where there is no instance to find, as COCO has it.
+# The value of a number where there is no instance to find, as in COCO's tools.
 NOTHING_TO_FIND = -1.0
 
 
 class CocoScore(NamedTuple):
-  """What `average_precisions` finds.
+  """COCO's numbers.
 
   Attributes:
     numbers: {one of `NUMBERS`: value}. AP is the mean over IoU .5, .55 ... .95, AR the mean
-      recall over these with so many results an image and category; s, m and l are instances
-      below 32^2, up to 96^2 and above that many pixels. -1 where there is no such instance.
+      recall over these with 1, 10 or 100 results per image and category; s, m and l are instances
+      of less than 32^2, up to 96^2 and more pixels. -1 where there is no such instance.
     categories: {category name: the same}, of the categories that have ground truth.
   """
   numbers: dict
@@ -40,10 +40,10 @@ class CocoScore(NamedTuple):
 
 def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "segm",
                        overlaps: Callable | None = None) -> CocoScore:
-  """Scores results by COCO's protocol; of an image and category the best 100 count.
+  """Scores results by COCO's protocol; the best 100 per image and category count.
 
-  Whether a result is small, medium or large goes by what is scored: its mask's pixels for
-  "segm", also where it has a box, and its box's area for "bbox". No result at all scores 0.
+  The size of a result is that of what is scored: its mask's pixels for "segm", also where it has
+  a box, and its box's area for "bbox". No result at all scores 0.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
@@ -62,21 +62,21 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
       ground truth.
   """
   check_records(ground_truth, results, kind=kind)
-  with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress.
+  with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress.
     evaluation = _COCO_EVAL(*_index(ground_truth, results, kind), iouType=kind)
     if overlaps is not None:
       evaluation.computeIoU = functools.partial(_overlaps_of_image, evaluation, overlaps)
     evaluation.evaluate()
     evaluation.accumulate()
   precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
-  place = {category: k for k, category in enumerate(evaluation.params.catIds)}
+  index = {category: k for k, category in enumerate(evaluation.params.catIds)}
   instances, _ = count_instances(ground_truth)
   return CocoScore(
       numbers=_summarize(precision, recall),
       categories={
           category["name"]: _summarize(precision[:, :, [k]], recall[:, [k]])
           for category in ground_truth["categories"] if category["name"] in instances
-          for k in [place[category["id"]]]})
+          for k in [index[category["id"]]]})
 
 
 def _index(ground_truth, results, kind):
@@ -106,7 +106,7 @@ def _make_index(ground_truth, records):
 
 
 def _overlaps_of_image(evaluation, overlaps, image_id, category_id):
-  """Takes the place of `COCOeval.computeIoU`: same order of rows, same number of them."""
+  """Replaces `COCOeval.computeIoU`: same order of rows, same number of them."""
   gt, found = evaluation._gts[image_id, category_id], evaluation._dts[image_id, category_id]
   if not gt or not found:
     return []
@@ -120,8 +120,8 @@ def _summarize(precision, recall) -> dict:
 
   Args:
     precision: [T, R, K, A, M] at 10 IoU thresholds and 101 recalls, of K categories, for 4
-      area ranges (all, s, m, l) and 3 limits of results an image (1, 10, 100); -1: none.
-    recall: [T, K, A, M] likewise.
+      area ranges (all, s, m, l) and 3 limits of results per image (1, 10, 100); -1: none.
+    recall: [T, K, A, M], of the same.
   """
   cells = {
       "AP": precision[..., 0, 2], "AP50": precision[0, ..., 0, 2], "AP75": precision[5, ..., 0, 2],

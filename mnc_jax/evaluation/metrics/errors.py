@@ -1,14 +1,14 @@
-"""What is wrong with the results of each image, and which images are the worst.
+"""The errors in the results of each image, and the images sorted by them.
 
 Results are matched as for mAP^r (`matching.py`). Those of an image, best score first, get a kind
-at an IoU threshold t (masks, t = .5 unless told):
+at a mask IoU threshold t (default .5):
 
   found         IoU >= t with an instance of its category that no better result has taken
   duplicate     IoU >= t with an instance of its category, but a better result has taken it
-  confusion     IoU >= t with an instance of another category: right place, wrong category
+  confusion     IoU >= t with an instance of another category: right mask, wrong category
   localisation  .1 <= IoU < t with an instance of its category: right category, poor mask
   background    everything else
-  ignored       at least t of it lies in a crowd region of its category; neither right nor wrong
+  ignored       at least t of it is in a crowd region of its category; neither right nor wrong
 
 The first that fits counts, `ignored` right after `duplicate`. An instance that no result has
 found is missed. The kinds are those of Hoiem et al. 2012 ("Diagnosing Error in Object
@@ -31,14 +31,14 @@ LOCALISATION_IOU = 0.1
 
 
 class Judged(NamedTuple):
-  """A result and what it turned out to be.
+  """A result and its kind.
 
   Attributes:
     record: the result.
     kind: "found", one of `FALSE_KINDS`, or "ignored".
-    instance: place, among the image's annotations, of what it was matched to: for a confusion
-      the instance of another category, for background the closest of all, for an ignored one
-      the crowd region. None without any overlap.
+    instance: index, among the image's annotations, of what it was matched to: for a confusion the
+      instance of another category, for background the closest of all, for an ignored one the
+      crowd region. None without any overlap.
     overlap: IoU with that; for an ignored one the part of it in the crowd region.
   """
   record: dict
@@ -51,7 +51,7 @@ class Missed(NamedTuple):
   """An instance that no result has found.
 
   Attributes:
-    instance: its place among the image's annotations.
+    instance: its index among the image's annotations.
     closest: the result of any category and score with the largest IoU, or None.
     overlap: that IoU, 0 without one.
   """
@@ -61,15 +61,15 @@ class Missed(NamedTuple):
 
 
 class ImageErrors(NamedTuple):
-  """An image, judged.
+  """The results of an image, classified.
 
   Attributes:
     image: its record.
     annotations: tuple of its annotations, crowd regions among them.
     results: tuple of `Judged`, best score first.
     missed: tuple of `Missed`.
-    hidden: number of results below the lowest score judged.
-    cost: how bad it is; see `classify_image`.
+    hidden: number of results below the lowest score.
+    cost: see `classify_image`.
   """
   image: dict
   annotations: tuple[dict, ...]
@@ -81,14 +81,14 @@ class ImageErrors(NamedTuple):
 
 def classify_errors(ground_truth: dict, results: list[dict], *, iou_threshold: float = 0.5,
                     min_score: float = 0.0) -> list[ImageErrors]:
-  """Judges all results; the worst images come first.
+  """Classifies all results; the worst images come first.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
       polygons.
     results: list of {image_id, category_id, score, segmentation: RLE}.
     iou_threshold: t of the kinds, above `LOCALISATION_IOU` and at most 1.
-    min_score: results below it count as not given.
+    min_score: results below it are ignored.
 
   Returns:
     An `ImageErrors` for each image, by falling cost; at equal cost in the order given.
@@ -97,8 +97,8 @@ def classify_errors(ground_truth: dict, results: list[dict], *, iou_threshold: f
     ValueError: for records that cannot be scored, or such a threshold.
   """
   if not LOCALISATION_IOU < iou_threshold <= 1:
-    raise ValueError(f"the IoU threshold is {iou_threshold}; it must lie above "
-                     f"{LOCALISATION_IOU} and be at most 1")
+    raise ValueError(f"the IoU threshold is {iou_threshold}; it must be above "
+                     f"{LOCALISATION_IOU} and at most 1")
   check_records(ground_truth, results, kind="segm", allow_empty=True)
   images = {image["id"]: image for image in ground_truth["images"]}
   annotations, found = _by_image(ground_truth["annotations"]), _by_image(results)
@@ -109,19 +109,19 @@ def classify_errors(ground_truth: dict, results: list[dict], *, iou_threshold: f
 
 def classify_image(image: dict, annotations: Sequence[dict], results: Sequence[dict], *,
                    iou_threshold: float = 0.5, min_score: float = 0.0) -> ImageErrors:
-  """Judges the results of one image.
+  """Classifies the results of one image.
 
   Its cost is the distance of its scores from the right ones, 1 for the result that finds an
-  instance and 0 for any other: the sum of the scores of its false positives, and of 1 - score
-  of the result that found it for each instance (1 if it was missed). Confident mistakes cost
-  more than timid ones. Scores are taken as probabilities: beyond 0 ... 1 they are clipped.
+  instance and 0 for any other: the sum of the scores of its false positives, and per instance of
+  1 - the score of the result that found it (1 if it was missed). Scores are taken as
+  probabilities and clipped to 0 ... 1.
 
   Args:
     image: its record, with `id`, `height` and `width`.
     annotations: of this image.
     results: of this image, in any order; equal scores keep it.
     iou_threshold: t of the kinds.
-    min_score: results below it count as not given, except as the closest to what is missed.
+    min_score: results below it are ignored, except as the closest to a missed instance.
 
   Returns:
     An `ImageErrors`.
@@ -175,7 +175,7 @@ def _judge(results, annotations, overlaps, shares, threshold):
   """Returns a `Judged` for each result; `overlaps` and `shares` are those of matching.py."""
   same = np.array([[result["category_id"] == record["category_id"] for record in annotations]
                    for result in results], bool).reshape(overlaps.shape)
-  # A last column of zeros stands for no annotation: there may be none.
+  # A last column of zeros, since there may be no annotations.
   own, other, crowd = (np.pad(part, ((0, 0), (0, 1))) for part in (
       np.where(same, overlaps, 0.0), np.where(same, 0.0, overlaps), np.where(same, shares, 0.0)))
   found, duplicate, ignored = judge(Matches(own.max(1), own.argmax(1), crowd.max(1)), threshold)
@@ -188,18 +188,18 @@ def _judge(results, annotations, overlaps, shares, threshold):
 
 
 def _largest(overlaps):
-  """Returns the place of the largest overlap and itself; None and 0 if there is none."""
-  place = int(overlaps.argmax()) if overlaps.any() else None
-  return place, float(overlaps.max(initial=0.0))
+  """Returns the index of the largest overlap and its value; None and 0 without any overlap."""
+  index = int(overlaps.argmax()) if overlaps.any() else None
+  return index, float(overlaps.max(initial=0.0))
 
 
 def _find_missed(results, annotations, overlaps, judged):
   found = {one.instance for one in judged if one.kind == "found"}
   missed = []
-  for place, record in enumerate(annotations):
-    if place not in found and not is_crowd(record):
-      closest, overlap = _largest(overlaps[:, place])
-      missed.append(Missed(place, None if closest is None else results[closest], overlap))
+  for index, record in enumerate(annotations):
+    if index not in found and not is_crowd(record):
+      closest, overlap = _largest(overlaps[:, index])
+      missed.append(Missed(index, None if closest is None else results[closest], overlap))
   return tuple(missed)
 
 

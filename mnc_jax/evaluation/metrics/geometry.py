@@ -28,8 +28,8 @@ def read_shape(record: dict[str, Any], image: dict[str, Any], kind: str) -> Rle 
 def read_area(record: dict[str, Any], image: dict[str, Any]) -> float:
   """Returns the `area` of an annotation `record`; without one the pixels of its mask, or box.
 
-  It says whether an instance is small, medium or large, for boxes too. COCO's files give
-  the area of the polygons, which is not quite the number of pixels. Masks are as large as `image`.
+  It decides whether an instance is small, medium or large, for boxes too. COCO's files have the
+  area of the polygons, which differs slightly from the number of pixels.
   """
   if "area" in record:
     return float(record["area"])

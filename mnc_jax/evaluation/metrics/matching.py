@@ -17,7 +17,7 @@ class Matches(NamedTuple):
   Attributes:
     overlaps: [N] IoU with the closest instance of the image; 0 without one.
     instances: [N] number of that instance, unique in the category; -1 without one.
-    crowd_shares: [N] largest part of the result's area that lies in a crowd region.
+    crowd_shares: [N] largest part of the result's area that is in a crowd region.
   """
   overlaps: np.ndarray
   instances: np.ndarray
@@ -25,10 +25,10 @@ class Matches(NamedTuple):
 
 
 def _group(records):
-  """Returns {category: {image: [(place in records, record)]}}."""
+  """Returns {category: {image: [(index in records, record)]}}."""
   groups = collections.defaultdict(lambda: collections.defaultdict(list))
-  for place, record in enumerate(records):
-    groups[record["category_id"]][record["image_id"]].append((place, record))
+  for index, record in enumerate(records):
+    groups[record["category_id"]][record["image_id"]].append((index, record))
   return groups
 
 
@@ -49,15 +49,15 @@ def match_categories(annotations: list[dict], results: list[dict], images: dict[
   instances, detections = _group(annotations), _group(results)
   matches = {}
   for category in categories:
-    parts, places, scores, first = [], [], [], 0
+    parts, indices, scores, first = [], [], [], 0
     for image, found in detections[category].items():
       ground_truth = [record for _, record in instances[category][image]]
       parts.append(_match_image(ground_truth, [record for _, record in found], images[image], first,
                                 kind))
-      places += [place for place, _ in found]
+      indices += [index for index, _ in found]
       scores += [record["score"] for _, record in found]
       first += len(ground_truth)
-    order = np.lexsort((places, -np.asarray(scores, np.float64)))
+    order = np.lexsort((indices, -np.asarray(scores, np.float64)))
     joined = map(np.concatenate, zip(*parts, strict=True)) if parts else (np.zeros(0),) * 3
     matches[category] = Matches(*(column[order] for column in joined))
   return matches
@@ -83,7 +83,7 @@ def measure_overlaps(found: Sequence[dict], ground_truth: Sequence[dict], image:
 
   Returns:
     Two [N, G] arrays: IoU with each instance, 0 in the columns of crowd regions; and
-    the part of the result's area that lies in each crowd region, 0 in the other columns.
+    the part of the result's area that is in each crowd region, 0 in the other columns.
   """
   if not found or not ground_truth:
     nothing = np.zeros((len(found), len(ground_truth)))
@@ -103,9 +103,9 @@ def judge(found: Matches, threshold: float) -> tuple[np.ndarray, np.ndarray, np.
   least `threshold` of its area in a crowd region is ignored. The rest is false.
   """
   reached = found.overlaps >= threshold
-  places = np.flatnonzero(reached)
-  # Results are sorted, and `unique` gives the first place of each instance.
-  _, winners = np.unique(found.instances[places], return_index=True)
+  rows = np.flatnonzero(reached)
+  # Results are sorted, and `unique` returns the first row of each instance.
+  _, winners = np.unique(found.instances[rows], return_index=True)
   true = np.zeros(len(reached), bool)
-  true[places[winners]] = True
+  true[rows[winners]] = True
   return true, reached & ~true, ~reached & (found.crowd_shares >= threshold)

@@ -10,10 +10,10 @@ PROTOCOLS = ("sds", "coco", "boundary")
 
 def score_results(ground_truth: dict, results: list[dict], *,
                   protocols: tuple[Literal["sds", "coco", "boundary"], ...] = PROTOCOLS) -> dict:
-  """Scores results by the protocols that are asked for.
+  """Scores results by one or more protocols.
 
-  Boxes are scored if results have `bbox`, masks if they have `segmentation`; if a record
-  has it all must. Nothing found scores 0 in both.
+  Boxes are scored if results have `bbox`, masks if they have `segmentation`; either all of them or
+  none must have it. An empty list scores 0 in both.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`, in COCO format.
@@ -26,13 +26,13 @@ def score_results(ground_truth: dict, results: list[dict], *,
       "boundary", for masks: {"boundary": the 12 numbers}.
 
   Returns:
-    What the protocols give in one dict, besides {"per_category": {"segm", "bbox",
-    "boundary": {category: the 12 numbers}}}, "instances": {category: ground-truth
-    instances} and "left_out": the categories that have none and are in no mean.
+    The results of the protocols in one dict, with {"per_category": {"segm", "bbox", "boundary":
+    {category: the 12 numbers}}}, "instances": {category: ground-truth instances} and "left_out":
+    the categories that have no instance and are in no mean.
 
   Raises:
-    ValueError: if records cannot be scored, naming them, or "sds" or "boundary" is asked
-      for and results have no masks.
+    ValueError: if records cannot be scored, naming them, or "sds" or "boundary" is given and
+      results have no masks.
   """
   unknown = set(protocols) - set(PROTOCOLS)
   if unknown:

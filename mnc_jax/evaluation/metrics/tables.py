@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
 
 def format_table(scores: dict) -> str:
-  """Returns text: a line a category and their mean, then the numbers of the whole set.
+  """Returns text: a line per category and their mean, then the numbers of the whole set.
 
   11-point AP, and COCO's AP, AP50 and AP75; the rest is in the CSV and the JSON. "-" is
   where there is no instance to find.

@@ -26,7 +26,7 @@ class ThresholdScore(NamedTuple):
     ap_area: {category name: AP as the area under the monotone precision}.
     counts: {category name: {"true", "duplicate", "false", "ignored": number of results}}.
     mean_ap_11point: over the categories that have ground truth.
-    mean_ap_area: likewise.
+    mean_ap_area: over the same.
   """
   ap_11point: dict
   ap_area: dict
@@ -36,7 +36,7 @@ class ThresholdScore(NamedTuple):
 
 
 class VocScore(NamedTuple):
-  """What `average_precisions` finds.
+  """mAP^r or mAP^b.
 
   Attributes:
     thresholds: {IoU threshold: ThresholdScore}.
@@ -55,22 +55,21 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
   """Scores results against ground truth, both in COCO format.
 
   A result whose instance is already taken is a false positive (a duplicate). A result that
-  reaches no instance but lies in a crowd region by at least the threshold (its part inside
-  over its own area, as COCO has it) is ignored; crowd regions are never positives. Equal
-  scores keep the order of `results`. No result at all scores 0.
+  reaches no instance but is in a crowd region by at least the threshold (the part of its area
+  inside, as in COCO) is ignored; crowd regions are never positives. Equal scores keep the order of
+  `results`. No result at all scores 0.
 
   Boxes are compared as they are, continuous [x, y, width, height]. VOC's corners are
   inclusive pixels counted from 1, (x + 1, y + 1, x + width, y + height), and its widths
   right - left + 1: the same width, and the same IoU, so nothing is converted. VOC's mark
-  "difficult" has no field in COCO format; such instances are to be given as crowd or not at
-  all.
+  "difficult" has no field in COCO format; pass such instances as crowd regions or not at all.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
       polygons. The box of an annotation without `bbox` is the bounds of its mask.
     results: list of {image_id, category_id, score, segmentation: RLE or bbox, by `kind`}.
     kind: "segm" for mAP^r, "bbox" for mAP^b.
-    iou_thresholds: for each of them the score is told per category.
+    iou_thresholds: for each of them there are scores per category.
 
   Returns:
     A `VocScore`.

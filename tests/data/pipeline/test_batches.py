@@ -73,7 +73,7 @@ def test_processes_divide_the_training_batches(toy_config):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_goes_on_from_any_step_whatever_the_workers(toy_config, num_workers):
+def test_resumes_from_any_step_with_any_number_of_workers(toy_config, num_workers):
   source = make_source(SIZES)
   whole = _take(training_batches(source, toy_config, seed=0, batch_size=2), 9)
   other = dataclasses.replace(toy_config, num_workers=num_workers)
@@ -141,7 +141,7 @@ def test_broken_image_stops_evaluation(toy_config):
 def test_too_many_instances_are_counted(toy_config):
   source = make_source([(16, 24)] * 2, instances=5)
   with pytest.warns(UserWarning, match=r"2 images have more than data\.max_instances = 3 .*up to "
-                                       r"5.* 4 smallest of them are left out of the losses"):
+                                       r"5.* 4 smallest of them are dropped from the losses"):
     batches = evaluation_batches(source, toy_config, batch_size=2)
   batch, _ = next(iter(batches))
   np.testing.assert_allclose(batch.areas[0], [25, 36, 49])

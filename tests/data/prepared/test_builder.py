@@ -102,7 +102,7 @@ def test_opening_reads_no_record(tmp_path, monkeypatch):
   assert index.open_split(folder, "train").instance_counts.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_bad_items_are_skipped_and_told(tmp_path):
+def test_bad_items_are_skipped_and_reported(tmp_path):
   train = [_entry(i, annotations=2) for i in range(200)]
   train[3] = _entry(3, error=ValueError("image 3 is cut off"))
   train[5] = _entry(5, annotations=2, bad=1)
@@ -122,7 +122,7 @@ def test_bad_items_are_skipped_and_told(tmp_path):
                        "  8.jpg has the image id 8 of 8.jpg"]
 
 
-def test_a_set_without_categories_is_told(tmp_path):
+def test_a_set_without_categories_is_rejected(tmp_path):
   listing = Listing([], {"train": [_entry(1, annotations=0)]})
   builder.prepare_set("coco", lambda source, report: listing, "there", tmp_path)
   lines = summarize(set_folder("coco", tmp_path)).splitlines()
@@ -219,7 +219,7 @@ def test_sets_without_an_instance_are_not_trained_on(tmp_path):
   assert not load_source(config, "eval").instance_counts.any()
 
 
-def test_doors_name_what_is_wrong(tmp_path):
+def test_messages_name_what_is_wrong(tmp_path):
   with pytest.raises(ValueError, match="dataset is 'shapes', but files of a COCO set are"):
     load_source(DataConfig(dataset="shapes", eval_images="photographs"), "train")
   config = DataConfig(dataset="sbd", data_dir=str(tmp_path))

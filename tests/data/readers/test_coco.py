@@ -1,4 +1,4 @@
-"""The reader of COCO-format sets: what it reads, and what it says of faults."""
+"""The reader of COCO-format sets: contents and faults."""
 
 import json
 
@@ -76,7 +76,7 @@ def test_ids_of_all_64_bits_are_kept(write_coco, largest):
   assert len(source[0].labels) == 2
 
 
-def test_missing_image_is_found_when_asked_for(write_coco):
+def test_missing_image_is_found_when_it_is_read(write_coco):
   path, images = write_coco(coco_content())
   (images / "b.png").unlink()
   source = load_coco(path, images)
@@ -85,13 +85,13 @@ def test_missing_image_is_found_when_asked_for(write_coco):
     source[1]
 
 
-def test_wrong_folder_is_said_at_once(write_coco, tmp_path):
+def test_wrong_folder_is_reported_at_once(write_coco, tmp_path):
   path, _ = write_coco(coco_content())
   with pytest.raises(ValueError, match="none of its first images, such as a.png, is in"):
     load_coco(path, tmp_path)
 
 
-def test_door_names_the_field(write_coco, tmp_path):
+def test_load_source_names_the_field(write_coco, tmp_path):
   path, images = (str(place) for place in write_coco(coco_content()))
   config = DataConfig(eval_annotations=path, eval_images=images)
   assert len(load_source(config, "eval")) == 3

@@ -87,7 +87,7 @@ def test_a_single_file_is_split_by_image(tmp_path, name, others):
     (["instances_train2014.json", "instances_train2017.json", "instances_val2017.json"],
      "found: instances_train2014.json, instances_train2017.json, instances_val2017.json"),
 ])
-def test_files_that_cannot_be_told_apart(tmp_path, files, message):
+def test_ambiguous_files_are_rejected(tmp_path, files, message):
   for name in files:
     _write(tmp_path / name, coco_content())
   with pytest.raises(ValueError, match=message):
@@ -111,7 +111,7 @@ def test_different_categories(tmp_path):
 
 
 def _bad_content():
-  """Eight bad annotations, three bad images, and what stands in `coco_content`."""
+  """Eight bad annotations, three bad images, and the rows of `coco_content`."""
   content = coco_content()
   sound = content["annotations"][0]
   content["annotations"] += [
@@ -127,7 +127,7 @@ def _bad_content():
   return content
 
 
-def test_bad_items_are_reported_and_left_out(tmp_path):
+def test_bad_items_are_reported_and_dropped(tmp_path):
   _write(tmp_path / "all.json", _bad_content())
   _write_images(tmp_path, coco_content())
   found, contents, faults = read_listing(list_coco, tmp_path)

@@ -1,4 +1,4 @@
-"""COCO files that lie: each was read as valid, or ended the process, before it was refused."""
+"""Hostile COCO files: each was once read as valid, or ended the process."""
 
 import json
 
@@ -14,13 +14,13 @@ from mnc_jax.data.readers.coco import load_coco
 from mnc_jax.data.records import BrokenImageError
 
 
-def test_outlines_as_long_as_the_memory_are_refused():
+def test_outlines_as_long_as_the_memory_are_rejected():
   # pycocotools took 80 GB for these, and did not ask whether it got them.
   with pytest.raises(ValueError, match="outlines of [0-9]+ pixels, more than 4194304"):
     read_segmentation([[-1e6, 0, 1e6, 5] * 3000], 12, 16)
 
 
-def test_images_of_too_many_pixels_are_refused():
+def test_images_of_too_many_pixels_are_rejected():
   with pytest.raises(ValueError, match="its image has 65536 x 65536 pixels, more than 134217728"):
     read_segmentation({"size": [2**16, 2**16], "counts": [2**32]}, 2**16, 2**16)
 
@@ -36,14 +36,14 @@ def test_runs_of_no_pixels_do_not_end_a_mask(counts):
   assert mask_api.area(mask_api.merge([found, found])) == pixels.sum()
 
 
-def test_deep_nesting_is_refused(tmp_path):
+def test_deep_nesting_is_rejected(tmp_path):
   path = tmp_path / "deep.json"
   path.write_text("[" * 200_000)
   with pytest.raises(ValueError, match="deep.json cannot be read: .* nested deeper than"):
     read_json(path)
 
 
-def test_a_field_that_stands_twice_is_refused(tmp_path):
+def test_a_repeated_field_is_rejected(tmp_path):
   path = tmp_path / "twice.json"
   path.write_text('[{"id": 1, "score": 0.5, "score": 0.9}]')
   with pytest.raises(ValueError, match="twice.json is not JSON: .* field 'score' twice"):
@@ -56,7 +56,7 @@ def _link(folder, name, target):
 
 
 @pytest.mark.parametrize("place", ["outside.png", "/dev/zero", "images/circle.png"])
-def test_links_out_of_the_folder_of_images_are_refused(write_coco, tmp_path, place):
+def test_links_out_of_the_folder_of_images_are_rejected(write_coco, tmp_path, place):
   content = coco_content()
   path, images = write_coco(content)
   cv2.imwrite(str(tmp_path / "outside.png"), np.zeros((12, 16, 3), np.uint8))
@@ -75,7 +75,7 @@ def test_a_linked_folder_and_links_inside_it_are_read(write_coco, tmp_path):
   assert load_coco(path, tmp_path / "linked")[0].image.shape == (12, 16, 3)
 
 
-def test_masks_that_unpack_to_too_much_are_refused(monkeypatch):
+def test_masks_that_unpack_to_too_much_are_rejected(monkeypatch):
   monkeypatch.setattr(rle, "_MOST_MASK_PIXELS", 100)
   mask = encode_mask(np.ones((6, 9)))
   assert decode_masks([mask], (6, 9)).shape == (1, 6, 9)

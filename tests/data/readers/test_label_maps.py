@@ -19,7 +19,7 @@ def test_labels_of_8_and_16_bits(tmp_path):
 def test_of_a_palette_the_indices(tmp_path):
   labels = np.array([[0, 1, 2], [255, 2, 0]], np.uint8)
   image = PIL.Image.fromarray(labels)
-  # Black for 0 and for 2: by colour, these could not be told apart.
+  # Black for 0 and for 2: their colours are the same.
   image.putpalette([0, 0, 0, 128, 0, 0, 0, 0, 0] + [7] * 759)
   image.save(tmp_path / "a.png")
   with PIL.Image.open(tmp_path / "a.png") as written:

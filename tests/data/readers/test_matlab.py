@@ -36,7 +36,7 @@ def test_deep_nesting_is_not_followed():
 
 
 # SciPy ended the process here, knowing no such numbers.
-def test_numbers_of_no_known_type_are_refused():
+def test_numbers_of_no_known_type_are_rejected():
   value = _matrix(6, (1, 1), _element(14, b""))
   content = _HEADER + _matrix(2, (1, 1), _element(5, b"\2\0\0\0"), _element(1, b"a\0"), value,
                               name=b"x")
@@ -44,7 +44,7 @@ def test_numbers_of_no_known_type_are_refused():
     read_struct(content, "x")
 
 
-def test_what_unpacks_to_too_much_is_refused():
+def test_what_unpacks_to_too_much_is_rejected():
   with pytest.raises(ValueError, match=f"unpacks to more than {MOST_BYTES} bytes"):
     read_struct(sbd_folders._zeros_bomb(), "GTinst")
 
@@ -56,17 +56,17 @@ def test_millions_of_elements_without_content_cost_nothing():
     assert read_struct(content, "x") is None
   with pytest.raises(ValueError, match="a struct has more than 4096 fields"):
     read_struct(_HEADER + fields, "x")
-  with pytest.raises(ValueError, match="not one part of numbers"):
+  with pytest.raises(ValueError, match="does not have one part of numbers"):
     read_struct(_HEADER + _matrix(2, (1, 1), _element(5, b"\2\0\0\0"), _element(1, b"a\0"),
                                   _matrix(6, (1, 1), nothing), name=b"x"), "x")
 
 
-def test_a_larger_file_is_refused_before_it_is_looked_at():
+def test_a_larger_file_is_rejected_before_it_is_read():
   with pytest.raises(ValueError, match=rf"it has \d+ bytes, more than {MOST_BYTES}"):
     read_struct(_HEADER + bytes(MOST_BYTES), "x")
 
 
-def test_huge_claims_need_as_many_numbers():
+def test_huge_dimensions_need_as_many_numbers():
   value = _matrix(6, (50_000,) * 3, _element(9, bytes(8)))
   content = _HEADER + _matrix(2, (1, 1), _element(5, b"\2\0\0\0"), _element(1, b"a\0"), value,
                               name=b"x")
@@ -75,12 +75,12 @@ def test_huge_claims_need_as_many_numbers():
 
 
 @pytest.mark.parametrize("content", [b"", b"MATLAB 7.3", bytes(200)])
-def test_other_files_are_refused(content):
-  with pytest.raises(ValueError, match="no file of MATLAB"):
+def test_other_files_are_rejected(content):
+  with pytest.raises(ValueError, match="not a file of MATLAB"):
     read_struct(content, "x")
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_file_cut_short_is_refused(packed):
-  with pytest.raises(ValueError, match="cut short"):
+def test_a_truncated_file_is_rejected(packed):
+  with pytest.raises(ValueError, match="truncated"):
     read_struct(_save({"x": {"a": np.arange(99.0)}}, packed=packed)[:-9], "x")

@@ -86,7 +86,7 @@ def test_instances_that_cannot_be_used(sbd_dir):
   _, contents, faults = read_listing(list_sbd, sbd_dir)
   assert [a["category_id"] for a in contents["validation"][0].annotations] == [15]
   assert [fault.item for fault in faults] == ["annotation"] * 2
-  assert "2009_000001.mat: instance 2 has the category 21, which is none of 1 ... 20" in (
+  assert "2009_000001.mat: instance 2 has the category 21, which is not in 1 ... 20" in (
       faults[0].message)
   assert "2009_000001.mat: instance 3 has no pixels" in faults[1].message
 
@@ -100,7 +100,7 @@ def test_instances_that_cannot_be_used(sbd_dir):
     ({"GTinst": {"Segmentation": LABELS, "Categories": np.array([15])}},
      "Segmentation has the instance 2, but GTinst.Categories has 1"),
     ({"GTinst": {"Segmentation": "text", "Categories": np.array([15, 3])}},
-     "2009_000001.mat: GTinst.Segmentation is no full matrix of real numbers, but text"),
+     "2009_000001.mat: GTinst.Segmentation is not a full matrix of real numbers, but text"),
     ({"GTinst": {"Segmentation": LABELS.T, "Categories": np.array([15, 3])}},
      r"2009_000001.jpg is 3 x 4 .* annotated as 4 x 3 in .*2009_000001.mat"),
     (None, "there is no annotation .*2009_000001.mat"),
@@ -131,7 +131,7 @@ def _with(value, dtype=np.float64):
   return labels, np.array([[value], [3]], dtype)
 
 
-_NO_NUMBERS = "is no full matrix of real numbers, but"
+_NO_NUMBERS = "is not a full matrix of real numbers, but"
 _NOT_WHOLE = "a whole number, 0 ... 2147483647, is needed"
 
 
@@ -171,7 +171,7 @@ def test_whole_numbers_of_any_type_are_read(sbd_dir, dtype):
 def test_an_instance_has_one_class(voc_dir):
   root = voc_dir / "VOCdevkit" / "VOC2012"
   path = root / "SegmentationClass" / f"{NAMES[2]}.png"
-  # Instance 1 has two classes; of instance 2, one pixel is void and the others tell.
+  # Instance 1 has two classes; of instance 2, one pixel is void and the others decide.
   _save_indices(path, np.array([[0, 15, 7, 255], [3, 255, 0, 255], [3, 0, 0, 15]], np.uint8))
   _, contents, faults = read_listing(list_sbd, voc_dir)
   assert [a["category_id"] for a in contents["validation"][0].annotations] == [3]

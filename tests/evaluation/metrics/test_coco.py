@@ -38,7 +38,7 @@ def test_boxes_by_hand():
   assert numbers["AR1"] == pytest.approx(0.6, abs=1e-12)
 
 
-def test_categories_are_told_apart_and_their_mean_is_the_whole():
+def test_categories_are_separate_and_their_mean_is_the_whole():
   gt, results = random_records(np.random.default_rng(3))
   score = coco.average_precisions(gt, results)
   assert list(score.categories) == ["cat", "dog"]
@@ -65,7 +65,7 @@ def test_precision_equals_the_slow_one(kind):
 
 
 def test_an_instance_with_id_0_counts_like_others():
-  # To pycocotools 0 says "not matched".
+  # To pycocotools 0 means "not matched".
   gt = make_ground_truth(TWO_CATS[:1])
   assert gt["annotations"][0]["id"] == 0
   score = coco.average_precisions(gt, [make_result(1, 1, *LEFT, 0.9)])

@@ -45,7 +45,7 @@ SINGLE = (
     ((0, 1), 1, (0, 9), "background", 0, 0.09),
     ((30, 40), 1, (0, 10), "confusion", 1, 1.0),
     ((30, 35), 1, (0, 10), "confusion", 1, 0.5),
-    ((30, 34), 1, (0, 10), "background", 1, 0.4),  # Neither right place nor right category.
+    ((30, 34), 1, (0, 10), "background", 1, 0.4),  # Neither the right mask nor the right category.
     ((15, 25), 1, (0, 10), "background", None, 0.0),
 )
 
@@ -75,7 +75,7 @@ def test_a_duplicate_of_its_own_category_is_no_confusion():
   assert [missed.instance for missed in found.missed] == [1]
 
 
-def test_the_right_place_counts_before_some_overlap_with_the_right_category():
+def test_confusion_comes_before_localisation():
   annotations = (make_record((0, 4)), make_record((4, 12), category=2))
   judged, = judge_one(annotations, [make_record((2, 12), score=0.9)]).results
   # 2 of 12 columns shared with the cat, 8 of 10 with the dog.
@@ -89,13 +89,13 @@ def test_a_result_in_a_crowd_is_ignored_and_the_crowd_is_not_missed():
   assert kinds_of(found) == ["ignored", "background", "background"]
   assert found.results[0].instance == 0
   assert found.results[0].overlap == pytest.approx(0.5, abs=1e-12)
-  # A crowd of another category says nothing about a result.
+  # A crowd of another category does not matter to a result.
   assert found.results[2].instance is None
   assert found.missed == ()
   assert found.cost == pytest.approx(0.8 + 0.7, abs=1e-12)
 
 
-def test_missed_instances_tell_the_closest_result_even_below_the_lowest_score():
+def test_missed_instances_have_the_closest_result_even_below_the_lowest_score():
   faint = make_record((0, 8), score=0.2)
   found = judge_one(TWO, [faint, make_record(MIDDLE, score=0.9)], min_score=0.3)
   assert kinds_of(found) == ["background"]
@@ -133,7 +133,7 @@ def test_worst_images_come_first_and_equal_ones_in_the_order_given():
 def test_another_threshold_moves_the_limits():
   found = judge_one(TWO, [make_record((0, 6), score=0.9)], iou_threshold=0.7)
   assert kinds_of(found) == ["localisation"]
-  with pytest.raises(ValueError, match="must lie above 0.1"):
+  with pytest.raises(ValueError, match="must be above 0.1"):
     errors.classify_errors(make_ground_truth([]), [], iou_threshold=0.1)
 
 
@@ -146,7 +146,7 @@ def test_empty_sets_and_images():
   assert not errors.count_confusions([])
 
 
-def test_unknown_images_are_refused():
+def test_unknown_images_are_rejected():
   with pytest.raises(ValueError, match="result 0 of image 1 has no 'segmentation'"):
     errors.classify_errors(make_ground_truth(TWO), [
         {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}])

@@ -41,7 +41,7 @@ def test_masks_that_pycocotools_would_hang_on_are_named(protocol, segmentation, 
     score_results(make_ground_truth(TWO_CATS), [wrong], protocols=(protocol,))
 
 
-def test_all_protocols_stand_in_one_dict(random_scores):
+def test_all_protocols_are_in_one_dict(random_scores):
   gt, results, scores = random_scores
   assert json.loads(json.dumps(scores)) == scores
   masks, boxes = (voc.average_precisions(gt, results, kind=kind) for kind in ("segm", "bbox"))
@@ -73,7 +73,7 @@ def test_each_protocol_alone_has_its_own_keys():
   assert keys([mask], "boundary") == {"boundary", "per_category"}
 
 
-def test_what_cannot_be_scored_is_said():
+def test_what_cannot_be_scored_is_rejected():
   gt, mask = make_ground_truth(TWO_CATS), make_result(1, 1, *LEFT, 0.9)
   box = make_box_result(1, 1, *LEFT, 0.9)
   for protocol in ("sds", "boundary"):
@@ -85,7 +85,7 @@ def test_what_cannot_be_scored_is_said():
     score_results(gt, [mask], protocols=("voc",))
 
 
-def test_the_text_table_tells_the_numbers():
+def test_the_text_table_has_the_numbers():
   scores = score_results(make_ground_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)])
   lines = format_table(scores).splitlines()
   assert lines[0].split() == ["category", "instances", "AP^r@0.5", "AP^r@0.7", "mask", "AP",

@@ -107,7 +107,7 @@ def test_a_result_outside_the_crowd_is_false():
   assert (counts["false"], counts["ignored"]) == (1, 0)
 
 
-def test_a_category_with_crowd_only_is_left_out():
+def test_a_category_with_crowd_only_is_omitted():
   gt = make_ground_truth((*TWO_CATS, (1, 2, *LEFT, 1)))
   score = voc.average_precisions(gt, [make_result(1, 2, *LEFT, 0.5)])
   assert score.left_out == ("dog",)
