@@ -43,7 +43,7 @@ def instances_to_results(
       one = Instances(*(np.asarray(column)[index] for column in instances[:5]))
       one = Instances(*(column[one.valid] for column in one[:5]))
       # The file's size is not exactly scale times the network's.
-      one = one._reindex(boxes=one.boxes / np.float32(info.scales[index]))
+      one = one._replace(boxes=one.boxes / np.float32(info.scales[index]))
       height, width = map(int, info.original_sizes[index])
       records += instances_to_records(
           one, (height, width), image_id=image_id, category_ids=category_ids,
