@@ -1,9 +1,11 @@
 """Arrays of HDF5 files: those of Keras, and Caffe's .caffemodel.h5."""
 
+import functools
 import pathlib
 from typing import cast
 
 import h5py
+import numpy as np
 
 from mnc_jax.weights.formats.lazy import READ_ERRORS, Lazy, lazy_array, plain_shape
 
@@ -16,7 +18,7 @@ def read_hdf5(path: pathlib.Path) -> tuple[dict[str, Lazy], dict[str, str]]:
   Raises:
     ValueError: if the file cannot be read.
   """
-  shapes = {}
+  shapes, arrays = {}, {}
 
   def note(name, item):
     if isinstance(item, h5py.Dataset):
@@ -30,23 +32,14 @@ def read_hdf5(path: pathlib.Path) -> tuple[dict[str, Lazy], dict[str, str]]:
       file.visititems(note)
   except READ_ERRORS as error:
     raise ValueError(f"{path} cannot be read as HDF5: {error}") from error
-  return {_plain_name(name): lazy_array(path, name, *_reader(path, name, shape))
-          for name, shape in shapes.items()}, {}
+  for name, shape in shapes.items():
+    caffe = name.startswith("data/") and name.rpartition("/")[2].isdigit()
+    plain = plain_shape(shape) if caffe else shape
+    arrays[name.removeprefix("data/") if caffe else name] = lazy_array(
+        path, name, plain, functools.partial(_read, path, name, plain))
+  return arrays, {}
 
 
-def _is_caffe(name):
-  return name.startswith("data/") and name.rpartition("/")[2].isdigit()
-
-
-def _plain_name(name):
-  return name.removeprefix("data/") if _is_caffe(name) else name
-
-
-def _reader(path, name, shape):
-  plain = plain_shape(shape) if _is_caffe(name) else shape
-
-  def read():
-    with h5py.File(path) as file:
-      return cast(h5py.Dataset, file[name])[()].reshape(plain)
-
-  return plain, read
+def _read(path, name, shape) -> np.ndarray:
+  with h5py.File(path) as file:
+    return cast(h5py.Dataset, file[name])[()].reshape(shape)
