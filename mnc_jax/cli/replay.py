@@ -40,7 +40,7 @@ def run(options: Replay) -> None:
   print(describe(losses, bad))
 
 
-def params_before(workdir: pathlib.Path, config: Config, step: int):
+def params_before(workdir: pathlib.Path, config: Config, step: int) -> dict:
   """Returns the parameters before the step, by repeating the steps since the last checkpoint.
 
   Raises:

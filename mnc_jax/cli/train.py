@@ -1,7 +1,9 @@
 """mnc train: trains the cascade, or resumes training."""
 
+from collections.abc import Iterator
 import contextlib
 import json
+import pathlib
 
 from mnc_jax import parallel
 from mnc_jax.cli.commands import Train
@@ -41,7 +43,7 @@ def run(options: Train) -> None:
 
 
 @contextlib.contextmanager
-def claim(workdir, config: Config):
+def claim(workdir: pathlib.Path, config: Config) -> Iterator[None]:
   """Keeps other runs out of the folder, and checks that all hosts run the same command."""
   parallel.check_same({f"{section}.{field}": value
                        for section, fields in json.loads(to_json(config)).items()

@@ -79,7 +79,7 @@ def _read(defaults, content, path):
 _PLAIN = (bool, int, float, str)
 
 
-def is_usable(value) -> bool:
+def is_usable(value: object) -> bool:
   """Says whether a `value` is finite and, if whole, fits 64 bits; what is no number is usable."""
   if isinstance(value, float):
     return math.isfinite(value)

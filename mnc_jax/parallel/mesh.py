@@ -5,6 +5,7 @@ averaged: N devices with B images each take the step of one device with N * B im
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 import zlib
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from mnc_jax.parallel.hosts import check_same, process_count
 
+Tree = TypeVar("Tree")
 AXIS = "data"
 REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -25,7 +27,7 @@ def make_mesh() -> Mesh:
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def replicate(tree, mesh: Mesh):
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
   """Returns `tree` as global arrays, of which each device holds a copy.
 
   Args:
@@ -48,7 +50,7 @@ def _checksum(tree):
   return checksum
 
 
-def put_batch(tree, mesh: Mesh):
+def put_batch(tree: Tree, mesh: Mesh) -> Tree:
   """Returns this host's rows of a batch as part of global arrays, split over the devices.
 
   Args:
@@ -69,7 +71,7 @@ def put_batch(tree, mesh: Mesh):
   return jax.make_array_from_process_local_data(NamedSharding(mesh, SHARDED), tree)
 
 
-def local_rows(tree):
+def local_rows(tree: Tree) -> Tree:
   """Returns this host's rows of global arrays as numpy arrays; the inverse of `put_batch`."""
   def local_shards(x):
     return [shard.data for shard in sorted(
@@ -79,7 +81,8 @@ def local_rows(tree):
   return jax.tree.map(np.concatenate, shards, is_leaf=lambda x: isinstance(x, list))
 
 
-def data_parallel(function: Callable, mesh: Mesh, *, inputs, outputs, donate=()) -> Callable:
+def data_parallel(function: Callable, mesh: Mesh, *, inputs: tuple[PartitionSpec, ...],
+                  outputs: PartitionSpec, donate: int | tuple[int, ...] = ()) -> Callable:
   """Compiles a function of one device's share of a batch into one of global arrays.
 
   Args:
@@ -98,7 +101,7 @@ def data_parallel(function: Callable, mesh: Mesh, *, inputs, outputs, donate=())
                  in_shardings=tuple(NamedSharding(mesh, spec) for spec in inputs))
 
 
-def weighted_mean(tree, weight):
+def weighted_mean(tree: Tree, weight: jax.Array) -> Tree:
   """Returns the mean of `tree` over devices by their weights; zeros if all weigh 0."""
   total = jnp.maximum(jax.lax.psum(weight, axis_name=AXIS), 1)
   return jax.tree.map(lambda x: jax.lax.psum(x * weight, axis_name=AXIS) / total, tree)

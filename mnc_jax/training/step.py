@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
   opt_state: optax.OptState
 
 
-def init_state(params, config: Config) -> TrainState:
+def init_state(params: dict, config: Config) -> TrainState:
   """Returns the initial training state for `params`.
 
   Args:
@@ -102,7 +102,7 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
   return TrainState(state.step + 1, params, opt_state), metrics
 
 
-def eval_step(params, batch: Batch, key: Array, *, config: Config,
+def eval_step(params: dict, batch: Batch, key: Array, *, config: Config,
               mean_over_devices: Callable | None = None) -> dict[str, Array]:
   """Returns the losses of all stages on a batch, without a step.
 
