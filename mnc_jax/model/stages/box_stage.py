@@ -22,7 +22,7 @@ class BoxStage(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, features):
+  def __call__(self, features: Array) -> tuple[jax.Array, jax.Array]:
     """Maps [h, w, K] to objectness logits [h, w, A * 2] and box deltas [h, w, A * 4]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     anchors = len(config.anchor_scales) * len(config.anchor_ratios)

@@ -21,7 +21,8 @@ class CategoryStage(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, masked_features, roi_features):
+  def __call__(self, masked_features: Array, roi_features: Array
+               ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Maps two [R, S, S, K] to category logits [R, C], box-level ones, deltas [R, C * 4]."""
     config = self.config
     joined = jnp.concatenate(
@@ -55,7 +56,7 @@ class Conv5(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, roi_features):
+  def __call__(self, roi_features: Array) -> Array:
     """Maps [R, S, S, K] to [R, 32 * `config.resnet_width`]; rows are independent."""
     x = roi_features.astype(jnp.dtype(self.config.compute_dtype))
     x = residual_layer(x, None, config=self.config, number=4, pixels=1)

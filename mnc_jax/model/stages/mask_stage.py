@@ -16,7 +16,7 @@ class DenseMaskStage(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, roi_features):
+  def __call__(self, roi_features: Array) -> Array:
     """Maps [R, S, S, K] to mask logits [R, M, M]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     x = roi_features.reshape(roi_features.shape[0], -1)
@@ -40,7 +40,7 @@ class ConvMaskStage(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, roi_features):
+  def __call__(self, roi_features: Array) -> Array:
     """Maps [R, S, S, K] to mask logits [R, M, M], M a multiple of S."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     count, side = roi_features.shape[:2]
