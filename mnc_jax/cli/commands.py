@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from mnc_jax.cli.fields import FLAT, File, Folder, LocalFile, LocalFiles
+from mnc_jax.cli.fields import FLAT, File, Folder, LocalFile, LocalFiles, LocalFolder, RunFolder
 from mnc_jax.config import Config
 
 
@@ -36,9 +36,9 @@ class Train:
 
   config: Annotated[str, arg(metavar="NAME|FILE")]
   """A shipped configuration by name, or a Python file that defines get_config()."""
-  workdir: Folder
-  """Folder of the run, for checkpoints, logs and config.json. It may be in a bucket (gs://, s3://);
-  there it is not locked, so make sure that no other run trains in it."""
+  workdir: RunFolder
+  """Folder of the run, for checkpoints, logs and config.json. It may be in a bucket (gs://), where
+  it is not locked: make sure that no other run trains in it."""
   hosts: Annotated[Hosts, FLAT] = Hosts()
   experiment: Annotated[Config, FLAT] = Config()
 
@@ -47,11 +47,11 @@ class Train:
 class TrainedModel:
   """Options that name a trained model, and further ones that vote with it."""
 
-  workdir: Folder | None = None
+  workdir: RunFolder | None = None
   """Folder of a training run, whose last checkpoint is used. Either this or --weights."""
   weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
   """A shipped model by name (shapes), or a .safetensors file of mnc export."""
-  ensemble: UseAppendAction[tuple[Folder, ...]] = ()
+  ensemble: UseAppendAction[tuple[RunFolder, ...]] = ()
   """A further model whose candidates vote together with those of the first, a workdir or a
   .safetensors file. It gets the same input. May be repeated."""
 
@@ -120,9 +120,9 @@ class Prepare:
 
   dataset: Literal["shapes", "coco", "label_images", "sbd"]
   """Layout of the source, and name of the set: data.dataset of a config."""
-  source: Folder | None = None
+  source: LocalFolder | None = None
   """Folder of the data set; required except for shapes."""
-  data_dir: Folder = pathlib.Path("data")
+  data_dir: LocalFolder = pathlib.Path("data")
   """Folder of all prepared sets: data.data_dir of a config."""
   allow_bad: bool = False
   """Prepare the set even if more than 1 % of its images or annotations have to be skipped."""
@@ -154,7 +154,7 @@ class Export:
   mnc predict --self-check. mnc import-weights makes an equal workdir of it.
   """
 
-  workdir: Folder
+  workdir: RunFolder
   """Folder of a training run, whose last checkpoint is exported."""
   output: LocalFile
   """File to write."""
@@ -176,7 +176,7 @@ class ImportWeights:
   """File of weights."""
   config: Annotated[str, arg(metavar="NAME|FILE")]
   """A shipped configuration by name, or a Python file that defines get_config()."""
-  output: Folder
+  output: RunFolder
   """Folder that becomes the workdir. It must have no checkpoints."""
   reset_categories: bool = False
   """Initialise the layers that depend on the categories, if the source has other ones."""
@@ -197,9 +197,9 @@ class Replay:
   not finite.
   """
 
-  batch: Annotated[Positional[LocalFile], arg(metavar="BATCH")]
+  batch: Annotated[Positional[File], arg(metavar="BATCH")]
   """File of the batch: WORKDIR/not_finite/step_N.npz."""
-  workdir: Folder
+  workdir: RunFolder
   """Folder of the run."""
 
 

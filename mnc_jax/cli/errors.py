@@ -9,6 +9,8 @@ import warnings
 
 from mnc_jax.cli.parse import ConfigError, UsageError
 
+# What etils and Orbax need for buckets, and the extra of ours that installs it.
+_EXTRAS = {"gcsfs": "gcs", "google.cloud": "gcs", "s3fs": "s3"}
 _format_with_position = warnings.formatwarning
 
 
@@ -25,7 +27,10 @@ def end_with_message(function: Callable, *arguments: Any, program: str, details:
   """
   warnings.formatwarning, sys.unraisablehook = _format_warning, _report_unraisable
   try:
-    function(*arguments)
+    try:
+      function(*arguments)
+    finally:
+      sys.stdout.flush()  # Here, not at the exit of Python, a closed pipe can be handled.
   except UsageError as error:
     details = "" if isinstance(error, ConfigError) else details
     print(f"{program}: {error}\nAll options: {program}{details} --help", file=sys.stderr)
@@ -53,7 +58,10 @@ def _describe(error):
   jax = sys.modules.get("jax")
   if jax and isinstance(error, jax.errors.JaxRuntimeError):
     return _describe_runtime_error(error, jax.process_count())
-  expected = OSError, ValueError, FloatingPointError, ImportError
+  if isinstance(error, ImportError):
+    extras = {extra for library, extra in _EXTRAS.items() if library in str(error)}
+    return f"{error}: pip install 'mnc_jax[{extras.pop()}]'" if extras else None
+  expected = OSError, ValueError, FloatingPointError
   return str(error) if isinstance(error, expected) else None
 
 

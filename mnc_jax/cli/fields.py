@@ -35,6 +35,8 @@ LocalFiles = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstruct
 # These may also be in a bucket.
 File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
 Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
+RunFolder = Annotated[pathlib.Path, _path_spec(
+    "DIR", functools.partial(as_path, buckets=("gs",)))]
 
 
 @functools.cache

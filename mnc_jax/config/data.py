@@ -12,7 +12,8 @@ class DataConfig:
   """Data set in data_dir, where mnc prepare writes it. shapes: drawn there on first use. coco: read
   from its original files instead if any of the four paths below is given."""
   data_dir: str = "data"
-  """Folder of all prepared data sets."""
+  """Folder of all prepared data sets. It may be in a bucket (gs://), to which sets that were
+  prepared on a disk are copied."""
   train_annotations: str = ""
   """File instances_*.json of the training images. Only for coco; empty: prepared set."""
   train_images: str = ""

@@ -1,12 +1,12 @@
 """Paths as people write them: with `~`, and in buckets (`gs://`, `s3://`)."""
 
+from collections.abc import Sequence
 import os
 import pathlib
 import re
 from typing import cast
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_BUCKETS = ("gs", "s3")
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -14,36 +14,46 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
   return _SCHEME.match(os.fspath(path)) is not None
 
 
-def as_path(path: str | os.PathLike[str]) -> pathlib.Path:
+def as_path(path: str | os.PathLike[str], *, name: str = "",
+            buckets: Sequence[str] = ("gs", "s3")) -> pathlib.Path:
   """Returns a path with `~` expanded; one in a bucket as an `etils.epath.Path`.
 
   That has the methods of a `pathlib.Path`, which would turn `gs://` into a local folder `gs:`.
 
+  Args:
+    path: as the user gave it.
+    name: of the option or config field, for the message.
+    buckets: schemes of the buckets that what it is for can use.
+
   Raises:
-    ValueError: if the path has a scheme other than `gs://` and `s3://`.
+    ValueError: if the path has another scheme.
   """
   text = os.fspath(path)
   scheme = _SCHEME.match(text)
   if scheme is None:
     return pathlib.Path(text).expanduser()
-  if scheme[1] not in _BUCKETS or not text.startswith(f"{scheme[1]}://"):
-    raise ValueError(f"{text}: paths are local, or begin with gs:// or s3://")
+  if scheme[1] not in buckets or not text.startswith(f"{scheme[1]}://"):
+    allowed = " or ".join(["a local path", *(f"{bucket}://" for bucket in buckets)])
+    where = f"{name} {text}".lstrip()
+    raise ValueError(f"{where}: only {allowed} works here; copy the files there yourself, or mount "
+                     "the bucket as a folder")
   from etils import epath  # Slow to import, and rarely needed.
   return cast(pathlib.Path, epath.Path(text))
 
 
 def as_local_path(path: str | os.PathLike[str], *, name: str = "") -> pathlib.Path:
-  """Returns a path on this machine, with `~` expanded.
-
-  Args:
-    path: as the user gave it.
-    name: of the option or config field, for the message.
+  """Returns a path on this machine as `as_path` does.
 
   Raises:
-    ValueError: if the path is in a bucket.
+    ValueError: if it is in a bucket.
   """
-  if is_remote(path):
-    where = f"{name} {os.fspath(path)}".lstrip()
-    raise ValueError(f"{where}: only a local path works here: copy the files from or to the bucket "
-                     "yourself, or mount it as a folder")
-  return as_path(path)
+  return as_path(path, name=name, buckets=())
+
+
+def as_workdir(path: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns the folder of a run as `as_path` does; Orbax writes to disks and to gs://.
+
+  Raises:
+    ValueError: if it is in another kind of bucket.
+  """
+  return as_path(path, name="--workdir", buckets=("gs",))

@@ -7,6 +7,7 @@ import operator
 import numpy as np
 
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config.paths import as_local_path, as_path
 from mnc_jax.config.serialization import is_usable
 
 # Fields that change no shape, but what the weights mean.
@@ -25,6 +26,9 @@ _AT_LEAST_ZERO = (
     "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
     "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
     "inference.refined_roi_pool")
+
+_LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annotations",
+                "data.eval_images", "train.init_weights")
 
 # Blocks of a backbone that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
@@ -145,6 +149,9 @@ def check_values(config: Config) -> None:
     ValueError: naming the field.
   """
   _check_numbers(config)
+  for name in _LOCAL_PATHS:
+    as_local_path(_value(config, name), name=name)
+  as_path(config.data.data_dir, name="data.data_dir", buckets=("gs",))
   for least, names in ((1, _AT_LEAST_ONE), (0, _AT_LEAST_ZERO)):
     for name in names:
       value = _value(config, name)

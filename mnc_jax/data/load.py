@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from mnc_jax.coco.faults import FaultReport
 from mnc_jax.config import DataConfig
+from mnc_jax.config.paths import as_local_path
 from mnc_jax.data.listing import TRAIN, VALIDATION, Listing
 from mnc_jax.data.prepared.builder import prepare_set
 from mnc_jax.data.prepared.index import open_split, set_folder
@@ -54,7 +55,8 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
     ValueError: if there is no such data set or folder, or the folder cannot be used.
   """
   reader = _find_reader(dataset)
-  if reader.has_files and (source is None or not pathlib.Path(source).is_dir()):
+  if reader.has_files and (
+      source is None or not as_local_path(source, name="--source").is_dir()):
     raise ValueError(f"there is no folder {source}")
   prepare_set(dataset, reader.list_images, source if reader.has_files else None, data_dir,
               allow_bad=allow_bad)
@@ -125,10 +127,11 @@ def _open(config, split):
 
 
 def _existing_path(config, field, exists):
-  path = getattr(config, field)
-  if not path:
-    raise ValueError(f"data.{field} is missing; the data set {config.dataset!r} needs it")
-  if not exists(pathlib.Path(path)):
+  name = f"data.{field}"
+  if not getattr(config, field):
+    raise ValueError(f"{name} is missing; the data set {config.dataset!r} needs it")
+  path = as_local_path(getattr(config, field), name=name)
+  if not exists(path):
     kind = "file" if exists is pathlib.Path.is_file else "folder"
-    raise ValueError(f"data.{field}: there is no {kind} {path}")
+    raise ValueError(f"{name}: there is no {kind} {path}")
   return path

@@ -1,5 +1,6 @@
 """Diagnosis of a non-finite loss: the batch is saved, its losses and gradients are recomputed."""
 
+import io
 import json
 import pathlib
 import zipfile
@@ -11,6 +12,7 @@ import numpy as np
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
+from mnc_jax.config.paths import as_path
 from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.structs import Array, Batch, ImageInfo
@@ -30,11 +32,12 @@ def save_batch(path, batch: Batch, image_ids: Array | np.ndarray, **notes) -> No
   Raises:
     OSError: if it cannot be written.
   """
-  path = pathlib.Path(path)
+  path = as_path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   # Renamed when complete, so that a partial file never has this name.
-  partial = path.with_suffix(".new.npz")
-  np.savez_compressed(partial, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
+  partial, content = path.with_suffix(".new.npz"), io.BytesIO()
+  np.savez_compressed(content, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
+  partial.write_bytes(content.getvalue())
   partial.replace(path)
 
 
@@ -45,8 +48,8 @@ def load_batch(path) -> tuple[Batch, np.ndarray, dict]:
     ValueError: if the file is another one or damaged, naming it.
   """
   try:
-    # Opened here, because numpy does not close a file that it rejects.
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+    content = io.BytesIO(as_path(path).read_bytes())
+    with np.load(content, allow_pickle=False) as arrays:
       batch = Batch(*(arrays[name] for name in Batch._fields))
       return batch, arrays["image_ids"], json.loads(str(arrays["notes"]))
   except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -1,12 +1,12 @@
 """The state that a run starts with, or resumes from."""
 
-import pathlib
 
 import jax
 from jax.sharding import Mesh
 
 from mnc_jax import parallel, weights
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.data import Source
 from mnc_jax.model.backbones.resnet import DEPTHS
@@ -32,12 +32,13 @@ def initialise(config: Config, manager, source: Source) -> tuple[TrainState, dic
   origin = "random weights"
   params = jax.eval_shape(lambda: init_params(key, config))
   if config.train.init_weights:
+    file = as_local_path(config.train.init_weights, name="train.init_weights")
     params, report = weights.load_pretrained(
-        params, config.train.init_weights, config=config.model,
+        params, file, config=config.model,
         reset_categories=config.train.init_reset_categories,
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
-    origin = f"{report.kind}: {pathlib.Path(config.train.init_weights).name}"
+    origin = f"{report.kind}: {file.name}"
   else:
     check_fresh_start(config.model)
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}

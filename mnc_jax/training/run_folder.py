@@ -7,12 +7,12 @@
 import contextlib
 import fcntl
 import os
-import pathlib
 import shutil
 import socket
 import warnings
 
 from mnc_jax.config import Config
+from mnc_jax.config.paths import as_workdir, is_remote
 from mnc_jax.config.serialization import from_json, to_json
 
 _CONFIG_FILE, _LOCK_FILE = "config.json", "lock"
@@ -30,7 +30,12 @@ def claim(workdir):
   Raises:
     OSError: if nothing can be written there, or another program trains there, saying which.
   """
-  path = pathlib.Path(workdir) / _LOCK_FILE
+  path = as_workdir(workdir) / _LOCK_FILE
+  if is_remote(workdir):
+    warnings.warn(f"{workdir} cannot be locked, since it is in a bucket: make sure that no other "
+                  "run trains there", stacklevel=3)
+    yield
+    return
   with _told_of(workdir):
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("a+")
@@ -69,12 +74,12 @@ def _lock(lock, workdir):
 
 def describe_owner(workdir) -> str:
   """Returns what the program that trains in `workdir` wrote of itself; "" if there is nothing."""
-  path = pathlib.Path(workdir) / _LOCK_FILE
+  path = as_workdir(workdir) / _LOCK_FILE
   return path.read_text() if path.is_file() else ""
 
 
 def check_space(workdir, *, needed: int) -> None:
-  """Refuses a disk that what is to be saved does not fit on.
+  """Checks that a disk has room for what is to be saved; buckets have no limit.
 
   Args:
     workdir: an existing folder on it.
@@ -83,6 +88,8 @@ def check_space(workdir, *, needed: int) -> None:
   Raises:
     OSError: naming both sizes.
   """
+  if is_remote(workdir):
+    return
   free = shutil.disk_usage(workdir).free
   if free < needed:
     raise OSError(f"the disk of --workdir {workdir} has {free / 1e6:,.0f} MB free, and the "
@@ -97,7 +104,7 @@ def read_config(workdir) -> Config:
     FileNotFoundError: if the folder or its config is missing.
     ValueError: if the config cannot be read.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = as_workdir(workdir)
   if not workdir.is_dir():
     raise FileNotFoundError(f"{workdir}: no such folder. Give the --workdir of a training run.")
   path = workdir / _CONFIG_FILE
@@ -117,7 +124,7 @@ def write_config(workdir, config: Config) -> None:
   Raises:
     OSError: if it cannot be written; what was there stays.
   """
-  path, text = pathlib.Path(workdir) / _CONFIG_FILE, to_json(config)
+  path, text = as_workdir(workdir) / _CONFIG_FILE, to_json(config)
   if not path.is_file() or path.read_text() != text:
     # Renamed into place, so that no reader sees half a file.
     path.with_suffix(".json.new").write_text(text)

@@ -3,12 +3,12 @@
 import difflib
 import importlib.resources
 import os
-import pathlib
 import warnings
 
 import jax
 
 from mnc_jax import weights
+from mnc_jax.config.paths import as_local_path, as_path
 from mnc_jax.model.cascade import init_params
 from mnc_jax.model.trained import Model
 from mnc_jax.training import checkpoint
@@ -40,7 +40,7 @@ def load(name: str | os.PathLike) -> Model:
     >>> model.config.data.buckets  # (height, width) of the network input.
     ((128, 128),)
   """
-  path, shipped = pathlib.Path(name).expanduser(), shipped_models()
+  path, shipped = as_path(name, buckets=("gs",)), shipped_models()
   if isinstance(name, str) and name in shipped:
     if path.exists():
       warnings.warn(f"{name} is the shipped model, not what is at {path.absolute()}: write "
@@ -50,7 +50,7 @@ def load(name: str | os.PathLike) -> Model:
   if path.is_dir():
     return _load_workdir(path)
   if path.suffix == _SUFFIX:
-    return _load_file(path)
+    return _load_file(as_local_path(name))  # Files are mapped into memory.
   if path.exists():
     raise ValueError(f"{path} is neither a workdir nor a {_SUFFIX} file. Weights of other formats "
                      "become a workdir by mnc import-weights")

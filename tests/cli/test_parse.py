@@ -118,7 +118,7 @@ HELP = "mnc train --config shapes --help"
     (["--data.buckets", "3"], ["--data.buckets", HELP]),
     (["--model.backbone-norm", "group"], ["no effect without a ResNet", HELP]),
     (["stray"], ["Unrecognized options: stray", HELP]),
-    (["--workdir", "http://host/run"], ["http://host/run: paths are local, or begin with gs://"]),
+    (["--workdir", "http://host/run"], ["http://host/run: only a local path or gs:// works"]),
     (["--coordinator", "host:1"], ["--num-processes and --process-id go together", HELP])])
 def test_a_wrong_option_is_named_and_the_hint_leads_to_the_help(fail, arguments, messages):
   text = fail("train", *TRAIN, *arguments)

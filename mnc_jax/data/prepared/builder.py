@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from mnc_jax.coco.faults import Fault, FaultReport, check_share, describe
+from mnc_jax.config.paths import as_local_path
 from mnc_jax.data.listing import Listing
 from mnc_jax.data.prepared import index
 
@@ -112,10 +113,11 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
       many items are bad; if the existing set was prepared from another source, or from annotation
       files and lists that have changed since.
   """
-  source = str(pathlib.Path(source).resolve()) if source else ""
+  source = str(as_local_path(source, name="--source").resolve()) if source else ""
   if index.set_folder(name, data_dir).exists():
     _check_source(index.set_folder(name, data_dir), source)
     return
+  data_dir = as_local_path(data_dir, name="data.data_dir")
   faults: list[Fault] = []
   listing = list_images(pathlib.Path(source), faults.append)
   builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,

@@ -7,6 +7,7 @@ so that opening a set of 100 000 reads one small file.
 
 from collections.abc import Sequence
 import functools
+import io
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mnc_jax.coco.faults import Fault, count
+from mnc_jax.config.paths import as_path
 from mnc_jax.data.images import decode_image
 from mnc_jax.data.listing import Content, Entry
 from mnc_jax.data.records import Source
@@ -24,7 +26,8 @@ VERSION = "1.2.0"
 
 def set_folder(name: str, data_dir: str | pathlib.Path) -> pathlib.Path:
   """Returns where in `data_dir` the prepared set of this name is, or would be."""
-  return pathlib.Path(data_dir) / name / VERSION
+  # array_record, which keeps the images, reads from disks and from gs://.
+  return as_path(data_dir, name="data.data_dir", buckets=("gs",)) / name / VERSION
 
 
 def metadata_of(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
   """
   ids, counts = np.unique(np.concatenate([[], *category_ids]).astype(np.int64), return_counts=True)
   np.savez_compressed(
-      _index_path(folder, split),
+      pathlib.Path(folder) / _index_name(split),
       image_ids=np.array([entry.image_id for entry in entries], np.int64),
       file_names=np.array([entry.file_name for entry in entries], np.str_),
       sizes=np.array(sizes, np.int32).reshape(-1, 2),
@@ -87,12 +90,12 @@ def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
 
 def read_index(folder: pathlib.Path, split: str) -> dict[str, np.ndarray]:
   """Returns what `write_index` wrote of a `split` in `folder`; counts are of each category."""
-  with np.load(_index_path(folder, split)) as arrays:
+  with np.load(io.BytesIO((folder / _index_name(split)).read_bytes())) as arrays:
     return dict(arrays)
 
 
-def _index_path(folder, split):
-  return pathlib.Path(folder) / f"index-{split}.npz"
+def _index_name(split):
+  return f"index-{split}.npz"
 
 
 def open_split(folder: pathlib.Path, split: str) -> Source:

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 from tqdm import tqdm
 
+from mnc_jax.config.paths import as_path
 from mnc_jax.evaluation.metrics.errors import classify_errors
 from mnc_jax.evaluation.report.cards import make_card
 from mnc_jax.evaluation.report.page import Settings, make_page
@@ -46,7 +47,7 @@ def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
   judged = classify_errors(ground_truth, results, iou_threshold=iou_threshold, min_score=min_score)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   indices = {image["id"]: index for index, image in enumerate(ground_truth["images"])}
-  folder = pathlib.Path(folder)
+  folder = as_path(folder)
   remove_pictures(folder)
   cards = []
   for rank, errors in enumerate(tqdm(judged[:max_images], unit="image", desc="drawing"), 1):

@@ -2,12 +2,12 @@
 
 import contextlib
 import logging
-import pathlib
 import re
-import shutil
 
 import jax
 import orbax.checkpoint as ocp
+
+from mnc_jax.config.paths import as_workdir, is_remote
 
 FOLDER = "checkpoints"
 KEPT = 3  # Of a run, unless told otherwise.
@@ -29,7 +29,8 @@ def open_checkpoints(workdir, *, keep=KEPT) -> ocp.CheckpointManager:
     background: call its `wait_until_finished()` before the program ends.
   """
   _quiet_orbax()
-  folder = pathlib.Path(workdir).resolve() / FOLDER
+  folder = as_workdir(workdir)
+  folder = (folder if is_remote(folder) else folder.resolve()) / FOLDER
   folder.mkdir(parents=True, exist_ok=True)
   # Named handlers let a manager that has saved nothing yet read the shapes of what is there.
   handlers = {"params": ocp.StandardCheckpointHandler(),
@@ -72,8 +73,9 @@ def remove_unfinished(manager) -> None:
   of is dead.
   """
   if jax.process_index() == 0:
-    for path in pathlib.Path(manager.directory).glob(_UNFINISHED):
-      shutil.rmtree(path, ignore_errors=True)
+    for path in manager.directory.glob(_UNFINISHED):
+      with contextlib.suppress(OSError):
+        path.rmtree()
 
 
 def _quiet_orbax():

@@ -1,13 +1,13 @@
 """Reads checkpoints: to go on from them, or to use the model."""
 
 import contextlib
-import pathlib
 from typing import NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
+from mnc_jax.config.paths import as_workdir
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
 from mnc_jax.training.checkpoint.manager import open_checkpoints
@@ -125,7 +125,7 @@ def load_params(workdir):
     FileNotFoundError: if the folder, its config or a checkpoint is missing.
     ValueError: if the config does not fit the weights, naming the first that differs.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = as_workdir(workdir)
   config = read_config(workdir)
   with open_checkpoints(workdir) as manager:
     like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))

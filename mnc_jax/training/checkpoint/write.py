@@ -1,12 +1,12 @@
 """Writes checkpoints."""
 
-import pathlib
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from mnc_jax.config import Config
+from mnc_jax.config.paths import as_workdir
 from mnc_jax.training.checkpoint.checksums import compute_checksums
 from mnc_jax.training.checkpoint.manager import FOLDER, KEPT, failures_told, open_checkpoints
 from mnc_jax.training.run_folder import write_config
@@ -101,7 +101,7 @@ def check_free(workdir) -> None:
   Raises:
     ValueError: naming the last step.
   """
-  if (pathlib.Path(workdir) / FOLDER).is_dir():
+  if (as_workdir(workdir) / FOLDER).is_dir():
     with open_checkpoints(workdir) as manager:
       if manager.latest_step() is not None:
         raise ValueError(f"{workdir} already has checkpoints, the last of step "
