@@ -12,10 +12,9 @@ import subprocess
 import sys
 import time
 
-import cv2
-
 from mnc_jax import configs
-from mnc_jax.data import load_source
+from mnc_jax.data import load_source, read_image
+from mnc_jax.data.images import encode_png
 from mnc_jax.evaluation.visualize import grid
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -61,7 +60,7 @@ def write_pictures(folder: pathlib.Path) -> None:
   source = load_source(config, "eval")
   folder.mkdir(parents=True, exist_ok=True)
   for index in range(NUM_PICTURES):
-    cv2.imwrite(str(folder / f"shapes_{index:02d}.png"), source.read_image(index)[..., ::-1])
+    (folder / f"shapes_{index:02d}.png").write_bytes(encode_png(source.read_image(index)))
   print(f"{len(source)} held-out images; {NUM_PICTURES} of them are now in {folder}")
 
 
@@ -69,8 +68,8 @@ def predict_and_evaluate(option: str, model: str, output: pathlib.Path) -> dict:
   """Draws predictions, scores the held-out images, and returns the scores."""
   pictures = output / "pictures"
   run("predict", option, model, "--output", pictures, DEMO / "images")
-  drawn = [cv2.imread(str(path)) for path in sorted(pictures.glob("*.png"))]
-  cv2.imwrite(str(output / "overview.png"), grid(drawn, 4))
+  drawn = [read_image(path) for path in sorted(pictures.glob("*.png"))]
+  (output / "overview.png").write_bytes(encode_png(grid(drawn, 4)))
   run("evaluate", option, model, "--output", output, "--data.data-dir", DATA)
   return json.loads((output / "evaluation.json").read_text())
 

@@ -32,21 +32,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def train(folder, monkeypatch, recwarn):
+def train(folder, monkeypatch):
   """A function that trains into the bucket, from a folder in which nothing may be written."""
   monkeypatch.chdir(folder)
   before = sorted(path.name for path in folder.iterdir())
   def call(*options):
     cli.call("train", ["--config", str(folder / "config.py"), "--workdir", RUN, *options])
-    assert f"{RUN} cannot be locked" in str(recwarn.pop(UserWarning).message)
     assert sorted(path.name for path in folder.iterdir()) == before
   return call
 
 
-@pytest.mark.filterwarnings("always:.* cannot be locked")
-def test_a_run_in_a_bucket_is_trained_resumed_and_used(folder, train, tmp_path, capsys):
+def test_a_run_in_a_bucket_is_trained_resumed_and_used(folder, train, tmp_path, capsys, recwarn):
   bucket = folder / "buckets" / "bucket"
   train("--train.evaluate-every", "2")
+  assert f"{RUN} cannot be locked" in str(recwarn.pop(UserWarning).message)
   assert json.loads((bucket / "runs/a/config.json").read_text())["train"]["num_steps"] == 2
   assert (bucket / "runs/a/best/validated").read_text() == "2"
   # A save that was killed has no such file, and does not count.

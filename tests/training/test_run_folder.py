@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -63,7 +64,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_a_read_only_or_full_disk_is_told_before_anything_else(tmp_path, monkeypatch):
   def refuse(*arguments):
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-  monkeypatch.setattr(run_folder.pathlib.Path, "open", refuse)
+  monkeypatch.setattr(pathlib.Path, "open", refuse)
   with pytest.raises(OSError, match=r"nothing can be written to .* \(Read-only file system\)"), (
       claim(tmp_path)):
     pass
