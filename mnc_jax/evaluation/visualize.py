@@ -127,7 +127,7 @@ def grid(images: Sequence[np.ndarray], columns: int, *, gap: int = 8) -> np.ndar
 
 def _enlarge(image, factor):
   if factor == 1:
-    return np.array(image, np.uint8)
+    return np.array(image, np.uint8, order="C")
   return cv2.resize(np.asarray(image, np.uint8), None, fx=factor, fy=factor,
                     interpolation=cv2.INTER_CUBIC)
 

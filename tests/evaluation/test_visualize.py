@@ -1,10 +1,12 @@
 import itertools
 
 import numpy as np
+import PIL.Image
 from pycocotools import mask as coco_mask
 import pytest
 
 from mnc_jax.evaluation import visualize
+from mnc_jax.structs import Detections
 
 NAMES = {1: "cat", 2: "a category with a rather long name"}
 
@@ -164,3 +166,53 @@ def test_grid_centres_smaller_images_and_bears_few():
   assert sheet.shape == (6, 12, 3)
   assert (sheet[2:4, 2:4] == 255).all()
   assert (sheet[:2, :6] == visualize._BACKGROUND).all()
+
+
+def make_detections(size=(60, 90), *, scores=(0.9, 0.3)):
+  """A cat and a dog, side by side."""
+  masks = np.zeros((2, *size), bool)
+  masks[0, 20:40, 10:30], masks[1, 25:50, 50:80] = True, True
+  return Detections(np.float32([[10, 20, 30, 40], [50, 25, 80, 50]]), masks, np.float32(scores),
+                    np.int32([1, 2]), ("cat", "dog"))
+
+
+def test_detections_are_drawn_in_the_pixels_of_the_image():
+  image, found = make_image(60, 90), make_detections()
+  drawn = visualize.draw(image, found)
+  assert (drawn.shape, drawn.dtype) == (image.shape, np.uint8)
+  color = 0.45 * np.array(visualize.instance_color(0))
+  np.testing.assert_allclose(drawn[30:37, 15:25], color + 0.55 * image[30:37, 15:25], atol=1)
+  # Below both boxes nothing is drawn; lines are one pixel wide in a small image.
+  np.testing.assert_array_equal(drawn[52:], image[52:])
+  assert visualize.draw(image, found, min_side=120).shape == (120, 180, 3)
+
+
+def test_detections_are_drawn_as_their_records():
+  image, found = make_image(60, 90), make_detections()
+  records = [make_record((60, 90), (20, 40), (10, 30), score=0.9),
+             make_record((60, 90), (25, 50), (50, 80), score=0.3, category_id=2)]
+  np.testing.assert_array_equal(
+      visualize.draw(image, found, min_side=400),
+      visualize.draw_instances(image, records, {1: "cat", 2: "dog"}, min_side=400))
+  np.testing.assert_array_equal(
+      visualize.draw(image, found, min_score=0.5),
+      visualize.draw_instances(image, records[:1], {1: "cat"}, min_side=1))
+  nothing = Detections(*(column[:0] for column in found))
+  np.testing.assert_array_equal(visualize.draw(image, nothing), image)
+
+
+def test_a_file_is_drawn_upright(tmp_path):
+  exif = PIL.Image.Exif()
+  exif[0x0112] = 6
+  image = make_image(90, 60)
+  PIL.Image.fromarray(image).save(tmp_path / "image.png", exif=exif)
+  np.testing.assert_array_equal(visualize.draw(tmp_path / "image.png", make_detections()),
+                                visualize.draw(np.rot90(image, -1), make_detections()))
+
+
+def test_an_image_of_another_size_or_kind():
+  with pytest.raises(ValueError, match="the image is 90 x 60 .height x width., but `found` is of "
+                                       "one of 60 x 90: draw on the image given to detect"):
+    visualize.draw(make_image(90, 60), make_detections())
+  with pytest.raises(ValueError, match="the image has float64 pixels"):
+    visualize.draw(make_image(60, 90) / 255, make_detections())
