@@ -1,11 +1,13 @@
-"""The folder of a run: its config, and the claim of the one program that trains in it.
+"""The folder of a run: its config, and the lock that keeps a second program from training there.
 
-    workdir/config.json   the config of the last save
-    workdir/lock          held while a program trains there
+    workdir/config.json     the config of the last save
+    workdir/lock            held while a program trains there
+    workdir/checkpoints/    see `checkpoint`
+    workdir/metrics.jsonl   and logs/, see `metrics_log`
+    workdir/best/           a workdir with the best checkpoint, see `validation`
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -22,26 +24,22 @@ _CONFIG_FILE, _LOCK_FILE = "config.json", "lock"
 def claim(workdir):
   """Makes the folder of a run if it is missing, and keeps other programs from training in it.
 
-  The system gives the claim back when the program ends, however that happens; the file stays.
-
-  Args:
-    workdir: folder of the run.
+  The system releases the lock when the program ends, however that happens; the file stays.
 
   Raises:
-    OSError: if nothing can be written there, or another program trains there, saying which.
+    OSError: if nothing can be written there, or if another program trains there.
   """
   path = as_workdir(workdir) / _LOCK_FILE
   if is_remote(workdir):
-    warnings.warn(f"{workdir} cannot be locked, since it is in a bucket: make sure that no other "
-                  "run trains there", stacklevel=3)
+    _warn_of_no_lock(workdir, "it is in a bucket")
     yield
     return
-  with _told_of(workdir):
+  with name_workdir_in_errors(workdir):
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("a+")
   with lock:
     _lock(lock, workdir)
-    with _told_of(workdir):
+    with name_workdir_in_errors(workdir):
       lock.truncate(0)
       lock.write(f"process {os.getpid()} on {socket.gethostname()}")
       lock.flush()
@@ -50,8 +48,8 @@ def claim(workdir):
 
 
 @contextlib.contextmanager
-def _told_of(workdir):
-  """Says of what cannot be written that the workdir is meant."""
+def name_workdir_in_errors(workdir):
+  """Adds the path of the workdir to OSErrors."""
   try:
     yield
   except OSError as error:
@@ -61,33 +59,30 @@ def _told_of(workdir):
 
 def _lock(lock, workdir):
   try:
+    import fcntl  # Windows has none.
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
     raise BlockingIOError(
         f"another run is training in {workdir} ({describe_owner(workdir) or 'just started'}): wait "
-        "for its end, stop it, or give another --workdir") from error
-  except OSError as error:
-    # Some network file systems know no locks.
-    warnings.warn(f"{workdir} cannot be locked ({error.strerror}): see to it that no other run "
-                  "trains there", stacklevel=4)
+        "until it ends, stop it, or give another --workdir") from error
+  except (ImportError, OSError) as error:
+    # Some network file systems have no locks.
+    _warn_of_no_lock(workdir, getattr(error, "strerror", error))
+
+
+def _warn_of_no_lock(workdir, reason):
+  warnings.warn(f"{workdir} cannot be locked ({reason}): make sure that no other run trains there",
+                stacklevel=5)
 
 
 def describe_owner(workdir) -> str:
-  """Returns what the program that trains in `workdir` wrote of itself; "" if there is nothing."""
+  """Returns process and host of the program that trains in `workdir`; "" if there is none."""
   path = as_workdir(workdir) / _LOCK_FILE
   return path.read_text() if path.is_file() else ""
 
 
 def check_space(workdir, *, needed: int) -> None:
-  """Checks that a disk has room for what is to be saved; buckets have no limit.
-
-  Args:
-    workdir: an existing folder on it.
-    needed: bytes.
-
-  Raises:
-    OSError: naming both sizes.
-  """
+  """Raises OSError if the disk of `workdir` has less than the `needed` bytes free."""
   if is_remote(workdir):
     return
   free = shutil.disk_usage(workdir).free
@@ -119,13 +114,9 @@ def read_config(workdir) -> Config:
 
 
 def write_config(workdir, config: Config) -> None:
-  """Writes the config of the run in `workdir`, if it has changed.
-
-  Raises:
-    OSError: if it cannot be written; what was there stays.
-  """
+  """Writes the config of the run in `workdir`, if it has changed."""
   path, text = as_workdir(workdir) / _CONFIG_FILE, to_json(config)
   if not path.is_file() or path.read_text() != text:
-    # Renamed into place, so that no reader sees half a file.
+    # Renamed into place, so that nobody reads half a file.
     path.with_suffix(".json.new").write_text(text)
     path.with_suffix(".json.new").replace(path)

@@ -22,7 +22,7 @@ def abstract_state(config):
 
 
 def make_state(config, *, step=5):
-  """A state in which every leaf is noise, so that no mix-up stays unseen."""
+  """A state in which every leaf is noise, so that any mix-up changes values."""
   rng = np.random.default_rng(0)
   noisy = jax.tree.map(lambda x: jnp.asarray(np.asarray(100 * rng.normal(size=x.shape), x.dtype)),
                        abstract_state(config))
@@ -105,7 +105,7 @@ def test_latest_is_restored_and_only_some_are_kept(tmp_path):
   assert int(restored.step) == 3
 
 
-def test_a_run_that_went_back_replaces_what_it_had_saved(tmp_path):
+def test_a_run_resumed_from_an_earlier_step_replaces_later_checkpoints(tmp_path):
   config = tiny_config()
   with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
     for step, reached in ((10, 0.4), (20, 0.5)):
@@ -120,7 +120,7 @@ def test_a_run_that_went_back_replaces_what_it_had_saved(tmp_path):
     assert checkpoint.saved_scores(manager) == {"reached": 0.9}
 
 
-def test_changed_config_is_written_anew(tmp_path):
+def test_changed_config_is_rewritten(tmp_path):
   config = tiny_config()
   longer = override(config, train={"num_steps": 4321})
   with checkpoint.open_checkpoints(tmp_path) as manager:
@@ -153,14 +153,14 @@ def test_folder_without_checkpoint_is_named(tmp_path, saved):
     ({"backbone_widths": (8, 16, 16)}, r"has features/\S+ with shape .* does not have"),
     ({"backbone_widths": (8, 16, 16, 16, 16)}, r"has no features/\S+, which the config needs"),
 ])
-def test_config_that_does_not_fit_is_refused(saved, fields, message):
+def test_config_that_does_not_fit_is_rejected(saved, fields, message):
   workdir, config, _ = saved
   other = override(config, model=fields)
   with checkpoint.open_checkpoints(workdir) as manager, pytest.raises(ValueError, match=message):
     checkpoint.restore(manager, abstract_state(other))
 
 
-def test_other_optimizer_is_refused(saved):
+def test_other_optimizer_is_rejected(saved):
   workdir, config, _ = saved
   other = override(config, train={"optimizer": "sgd"})
   with (checkpoint.open_checkpoints(workdir) as manager,
@@ -184,7 +184,7 @@ def test_edited_config_is_checked(tmp_path):
     checkpoint.load_params(tmp_path)
 
 
-def test_going_on_equals_not_stopping(tmp_path):
+def test_resuming_equals_not_stopping(tmp_path):
   config = tiny_config()
   @jax.jit
   def step(state):
@@ -220,7 +220,7 @@ def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
         checkpoint.restore_params(manager, like.params, categories=CATEGORIES), state.params)
     with pytest.raises(ValueError, match="checkpoint 0 of .* has weights alone"):
       checkpoint.restore(manager, like)
-    # Training goes on from it, and its checkpoints are whole.
+    # Training continues from it, and its checkpoints have an optimiser.
     checkpoint.save(manager, state, config, CATEGORIES, notes={"source": "a file"})
     manager.wait_until_finished()
     assert checkpoint.has_optimizer(manager)

@@ -1,4 +1,4 @@
-"""Checkpoints whose files were damaged after they were written: never taken for sound ones."""
+"""Checkpoints whose files were damaged after they were written: never restored."""
 
 import shutil
 
@@ -40,7 +40,7 @@ def restore(workdir):
 @pytest.mark.parametrize("damage", [truncate, flip, lambda path: path.unlink()],
                          ids=["truncated", "flipped", "missing"])
 @pytest.mark.parametrize("part", ["params", "optimizer", "metadata"])
-def test_damage_is_found_told_and_left_behind(sound, tmp_path, part, damage):
+def test_damage_is_reported_and_the_checkpoint_before_it_restored(sound, tmp_path, part, damage):
   workdir = shutil.copytree(sound, tmp_path / "run")
   files = [path for path in (workdir / "checkpoints" / "5" / part).rglob("*")
            if path.is_file() and path.name != "commit_success.txt"]

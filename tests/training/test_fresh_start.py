@@ -1,4 +1,4 @@
-"""What train.py refuses to start from random weights."""
+"""Models that mnc train does not start from random weights."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from mnc_jax.training import initial_state
     ({"backbone": "resnet50", "backbone_norm": "group"}, "2 blocks of the resnet50 backbone"),
     ({"backbone": "resnet101", "frozen_blocks": 0}, "batch normalisation of the resnet101"),
 ])
-def test_what_never_moves_needs_weights(fields, message):
+def test_frozen_parts_need_weights(fields, message):
   with pytest.raises(ValueError, match=message):
     initial_state.check_fresh_start(ModelConfig(**fields))
 
@@ -20,5 +20,5 @@ def test_what_never_moves_needs_weights(fields, message):
 @pytest.mark.parametrize("fields", [
     {"backbone": "small"}, {"frozen_blocks": 0},
     {"backbone": "resnet26", "backbone_norm": "group", "frozen_blocks": 0}])
-def test_what_learns_may_start_anywhere(fields):
+def test_trained_parts_may_start_from_random_weights(fields):
   initial_state.check_fresh_start(ModelConfig(**fields))

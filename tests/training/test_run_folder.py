@@ -1,6 +1,7 @@
-"""The claim on a run's folder, and what is said when nothing can be written there."""
+"""The claim on the folder of a run, and the errors when nothing can be written there."""
 
 import errno
+import fcntl
 import os
 import pathlib
 import subprocess
@@ -20,6 +21,16 @@ with claim(sys.argv[1]):
 """
 
 
+_WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None  # As on Windows.
+from mnc_jax.cli import train
+from mnc_jax.training.run_folder import claim, describe_owner
+with claim(sys.argv[1]):
+  print(describe_owner(sys.argv[1]))
+"""
+
+
 @pytest.fixture
 def other_program(tmp_path):
   """A program that has claimed a folder."""
@@ -32,7 +43,7 @@ def other_program(tmp_path):
     process.kill()
 
 
-def test_a_second_run_is_refused_and_told_of_the_first(other_program):
+def test_a_second_run_is_rejected_and_the_first_is_named(other_program):
   process, workdir = other_program
   with (pytest.raises(OSError, match=rf"another run .* \(process {process.pid} on .* --workdir"),
         claim(workdir)):
@@ -61,24 +72,32 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     pass
 
 
-def test_a_read_only_or_full_disk_is_told_before_anything_else(tmp_path, monkeypatch):
-  def refuse(*arguments):
+def test_a_read_only_or_full_disk_is_reported_before_anything_else(tmp_path, monkeypatch):
+  def fail(*arguments):
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-  monkeypatch.setattr(pathlib.Path, "open", refuse)
+  monkeypatch.setattr(pathlib.Path, "open", fail)
   with pytest.raises(OSError, match=r"nothing can be written to .* \(Read-only file system\)"), (
       claim(tmp_path)):
     pass
 
 
 def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch):
-  def refuse(*arguments):
+  def fail(*arguments):
     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-  monkeypatch.setattr(run_folder.fcntl, "flock", refuse)
+  monkeypatch.setattr(fcntl, "flock", fail)
   with pytest.warns(UserWarning, match="cannot be locked .*no other run"), claim(tmp_path):
     assert describe_owner(tmp_path)
 
 
-def test_a_disk_too_small_for_the_checkpoints_is_refused_with_both_sizes(tmp_path):
+def test_without_fcntl_the_library_works_and_warns_once(tmp_path):
+  done = subprocess.run(
+      [sys.executable, "-c", _WITHOUT_FCNTL, str(tmp_path)], text=True, capture_output=True,
+      check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+  assert done.stdout.startswith("process ")
+  assert done.stderr.count(f"{tmp_path} cannot be locked") == 1
+
+
+def test_a_disk_too_small_for_the_checkpoints_is_rejected_with_both_sizes(tmp_path):
   run_folder.check_space(tmp_path, needed=1000)
   with pytest.raises(OSError, match=r"has [\d,]+ MB free, .* need 1,000,000,000,000 MB"):
     run_folder.check_space(tmp_path, needed=10**18)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, with all that is needed to go on from them or to use the model.
+"""Checkpoints of a run, with all that is needed to resume it or to use the model.
 
     workdir/config.json                     the config of the last save
     workdir/checkpoints/<step>/params       weights

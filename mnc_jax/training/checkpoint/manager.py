@@ -1,4 +1,4 @@
-"""Opens the checkpoints of a run, and tells of those that could not be written."""
+"""Opens the checkpoints of a run, and explains errors of writing them."""
 
 import contextlib
 import logging
@@ -10,23 +10,23 @@ import orbax.checkpoint as ocp
 from mnc_jax.config.paths import as_workdir, is_remote
 
 FOLDER = "checkpoints"
-KEPT = 3  # Of a run, unless told otherwise.
-# Of what Orbax has not finished; it is renamed when it is complete.
+KEPT = 3  # Checkpoints of a run, by default.
+# Orbax renames a checkpoint when it is complete.
 _UNFINISHED = "*.orbax-checkpoint-tmp"
-# What tensorstore says of a failed write: a path, a reason, an error code.
+# An error message of tensorstore: a path, the reason, an error code.
 _SYSTEM_REASON = re.compile(r"([^:]+?)\s*\[os_error_code")
 
 
 def open_checkpoints(workdir, *, keep=KEPT) -> ocp.CheckpointManager:
-  """Opens the checkpoints of a run, to save and to go on.
+  """Opens the checkpoints of a run.
 
   Args:
     workdir: folder of the run, made if it is missing.
-    keep: number of checkpoints kept, the latest.
+    keep: number of checkpoints kept, the latest ones.
 
   Returns:
-    A manager with `latest_step()` (None without a checkpoint). Saving goes on in the
-    background: call its `wait_until_finished()` before the program ends.
+    A manager with `latest_step()` (None without a checkpoint), which saves in the background:
+    call its `wait_until_finished()` before the program ends.
   """
   _quiet_orbax()
   folder = as_workdir(workdir)
@@ -41,23 +41,20 @@ def open_checkpoints(workdir, *, keep=KEPT) -> ocp.CheckpointManager:
 
 
 @contextlib.contextmanager
-def failures_told(manager):
-  """Tells for people what Orbax raises when a checkpoint of `manager` cannot be written.
+def explain_write_errors(manager):
+  """Converts the errors of Orbax that a checkpoint cannot be written into an OSError for people.
 
-  What is half written is removed, so that it does not fill the disk; complete ones stay.
-
-  Raises:
-    OSError: with the reason, the folder and the steps that are complete.
+  Also removes unfinished checkpoints, so that they do not fill the disk.
   """
   try:
     yield
   except jax.errors.JaxRuntimeError:
-    raise  # A host is lost, which is no fault of the disk.
+    raise  # A host is lost.
   except (OSError, ValueError, RuntimeError) as error:
     remove_unfinished(manager)
     complete = ", ".join(map(str, manager.all_steps())) or "none yet"
     raise OSError(f"a checkpoint could not be written to {manager.directory}: {_reason(error)}. "
-                  f"Complete are the steps: {complete}") from error
+                  f"Complete checkpoints: {complete}") from error
 
 
 def _reason(error):
@@ -67,10 +64,9 @@ def _reason(error):
 
 
 def remove_unfinished(manager) -> None:
-  """Removes what a save that failed, or a program that was killed, left half written.
+  """Removes unfinished checkpoints, which a failed save or a killed program left.
 
-  Only for the program that holds the claim on the folder of `manager`: what it does not know
-  of is dead.
+  Only for the program that holds the claim on the folder of `manager`.
   """
   if jax.process_index() == 0:
     for path in manager.directory.glob(_UNFINISHED):
@@ -79,7 +75,7 @@ def remove_unfinished(manager) -> None:
 
 
 def _quiet_orbax():
-  # It reports every file at INFO, at WARNING that numpy leaves have no sharding, and of a failed
-  # write every thread's traceback at ERROR, before it raises the error; so do its futures.
+  # It logs every file at INFO, numpy leaves without sharding at WARNING, and the traceback of every
+  # thread of a failed write at ERROR before it raises the error; its futures do the same.
   for name in ("absl", "concurrent.futures", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,12 +1,14 @@
-"""Reads checkpoints: to go on from them, or to use the model."""
+"""Reads checkpoints, to resume a run or to use the model."""
 
 import contextlib
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
+from mnc_jax.config import Config
 from mnc_jax.config.paths import as_workdir
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
@@ -16,24 +18,18 @@ from mnc_jax.weights.tree import check_fit
 
 
 class Categories(NamedTuple):
-  """The categories of a data set, background not among them; label i is entry i - 1.
-
-  Attributes:
-    category_names: of each, a string.
-    category_ids: of each, an int, as the annotations have it.
-  """
-  category_names: tuple
-  category_ids: tuple
+  """The categories of a data set, without background; label i is entry i - 1."""
+  category_names: tuple[str, ...]
+  category_ids: tuple[int, ...]
 
 
-def restore(manager, like, *, categories=None):
-  """Restores the latest checkpoint, bit by bit as it was saved.
+def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None) -> Any:
+  """Restores the latest checkpoint, bit-equal to what was saved.
 
   Args:
     manager: from `open_checkpoints`.
-    like: a state of the kind that was saved, of arrays or `jax.ShapeDtypeStruct`.
-    categories: anything with `category_names` and `category_ids`; if given, they must be
-      those that were saved.
+    like: a state with the shapes of what was saved, of arrays or `jax.ShapeDtypeStruct`.
+    categories: anything with `category_names` and `category_ids`; must equal the saved ones.
 
   Returns:
     The state as numpy arrays; `parallel.replicate` moves it to the devices.
@@ -45,8 +41,8 @@ def restore(manager, like, *, categories=None):
   """
   step = _latest_step(manager, manager.directory.parent)
   if not has_optimizer(manager):
-    raise ValueError(f"checkpoint {step} of {manager.directory.parent} has weights alone, no "
-                     "optimiser to go on with: use restore_params and a fresh state")
+    raise ValueError(f"checkpoint {step} of {manager.directory.parent} has weights alone, without "
+                     "an optimiser state: use restore_params and a new state")
   items = {"params": like.params, "optimizer": {"step": like.step, "opt_state": like.opt_state}}
   restored = _restore_items(manager, step, items)
   if categories is not None:
@@ -56,18 +52,18 @@ def restore(manager, like, *, categories=None):
                     opt_state=optimizer["opt_state"])
 
 
-def has_optimizer(manager) -> bool:
-  """Says whether the latest checkpoint of `manager` is of a run, not an imported model."""
+def has_optimizer(manager: ocp.CheckpointManager) -> bool:
+  """Returns whether the latest checkpoint is of a run, not of an imported model."""
   return (manager.directory / str(manager.latest_step()) / "optimizer").is_dir()
 
 
-def restore_params(manager, like, *, categories):
+def restore_params(manager: ocp.CheckpointManager, like: Any, *, categories: Any) -> Any:
   """Restores the weights of the latest checkpoint.
 
   Args:
     manager: from `open_checkpoints`.
     like: a tree of arrays or `jax.ShapeDtypeStruct`.
-    categories: anything with `category_names` and `category_ids`: those that were saved.
+    categories: anything with `category_names` and `category_ids`; must equal the saved ones.
 
   Returns:
     The weights as numpy arrays, a tree as `like`.
@@ -81,24 +77,24 @@ def restore_params(manager, like, *, categories):
   return restored["params"]
 
 
-def load_notes(workdir) -> dict:
+def load_notes(workdir: str | os.PathLike[str]) -> dict:
   """Returns the notes of the latest checkpoint of a workdir, and its `step`."""
   with open_checkpoints(workdir) as manager:
     return saved_notes(manager) | {"step": manager.latest_step() or 0}
 
 
-def describe_source(notes) -> str:
-  """Returns what a model is from, in words, by the `notes` of its checkpoint or file."""
+def describe_source(notes: dict) -> str:
+  """Returns the origin of a model, in words, from the `notes` of its checkpoint or file."""
   source, step = notes.get("source", "unknown"), notes.get("step", 0)
   return f"{source}, trained for {step} steps" if step else source
 
 
-def saved_notes(manager) -> dict:
+def saved_notes(manager: ocp.CheckpointManager) -> dict:
   """Returns the notes of the latest checkpoint of `manager`; empty if there are none."""
   return _read_metadata(manager).get("notes", {})
 
 
-def saved_scores(manager) -> dict:
+def saved_scores(manager: ocp.CheckpointManager) -> dict:
   """Returns the scores of the latest checkpoint of `manager`; empty if there are none."""
   return _read_metadata(manager).get("scores", {})
 
@@ -107,12 +103,12 @@ def _read_metadata(manager):
   step = manager.latest_step()
   if step is None:
     return {}
-  with _damage_told(manager, step):
+  with _explain_read_errors(manager, step):
     return manager.restore(
         step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 
-def load_params(workdir):
+def load_params(workdir: str | os.PathLike[str]) -> tuple[Any, Config, Categories]:
   """Loads the trained model of a run.
 
   Args:
@@ -136,15 +132,15 @@ def load_params(workdir):
 
 
 def _restore_items(manager, step, items):
-  with _damage_told(manager, step):
+  with _explain_read_errors(manager, step):
     for name in items:
       check_files(manager.directory / str(step) / name)
     saved = manager.item_metadata(step)
   for name, like in items.items():
     check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
-  # Without shardings, leaves are restored as numpy, whatever devices the run had that saved them.
+  # Without shardings, leaves are restored as numpy, whatever devices the run was on.
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
-  with _damage_told(manager, step):
+  with _explain_read_errors(manager, step):
     restored = manager.restore(step, args=ocp.args.Composite(
         metadata=ocp.args.JsonRestore(),
         **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
@@ -154,17 +150,17 @@ def _restore_items(manager, step, items):
 
 
 @contextlib.contextmanager
-def _damage_told(manager, step):
-  """Says of what cannot be read which checkpoint it is, and how to go on without it."""
+def _explain_read_errors(manager, step):
+  """Adds to errors which checkpoint cannot be read, and how to resume without it."""
   try:
     yield
   except (jax.errors.JaxRuntimeError, PermissionError):
-    raise  # A host is lost, or who asks may not read; the checkpoint may be sound.
+    raise  # A host is lost or permission is denied; the checkpoint may be sound.
   except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
     folder = manager.directory / str(step)
     raise ValueError(
         f"checkpoint {step} of {manager.directory.parent} is damaged or cannot be read "
-        f"({str(error).splitlines()[0][:200]}): move {folder} away to go on from the checkpoint "
+        f"({str(error).splitlines()[0][:200]}): move {folder} away to resume from the checkpoint "
         "before it") from error
 
 
