@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from mnc_jax.coco import schema
-from mnc_jax.coco.faults import Fault, FaultReport, raise_fault
+from mnc_jax.coco.faults import Fault, FaultReport, list_first, raise_fault
 from mnc_jax.coco.schema import Row
 
 
@@ -122,8 +122,8 @@ def check_results(results: Any, images: dict[int, Row], categories: dict[int, Ro
   for field, known in (("image_id", images), ("category_id", categories)):
     unknown = sorted({row[field] for row in results} - known.keys())
     if unknown:
-      shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-      raise ValueError(f"{name}: results with {len(unknown)} unknown {field}: {shown}")
+      raise ValueError(
+          f"{name}: results with {len(unknown)} unknown {field}: {list_first(unknown)}")
   converted = []
   for index, row in enumerate(tqdm(results, f"Checking {name}", delay=2)):
     try:

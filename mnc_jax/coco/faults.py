@@ -4,7 +4,7 @@ Whoever checks items hands each bad one to a `FaultReport` and drops it. `raise_
 report that stops at the first; `list.append` collects them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 _LARGEST_SHARE = 0.01  # Of the images, or of the annotations, that may be bad.
@@ -41,6 +41,12 @@ def describe(messages: Sequence[str]) -> str:
   if len(messages) > _SHOWN:
     lines.append(f"  ... and {len(messages) - _SHOWN} more")
   return "\n".join(lines)
+
+
+def list_first(values: Iterable) -> str:
+  """Returns the first five values as text, and an ellipsis if there are more."""
+  shown = [str(value) for value in values]
+  return ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")
 
 
 def check_share(faults: Sequence[Fault], *, images: int, annotations: int) -> None:

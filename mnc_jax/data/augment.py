@@ -113,14 +113,13 @@ def crop_record(record: Record, window: tuple[int, int, int, int]) -> Record:
 def jitter_colors(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
   """Changes saturation, contrast and brightness, each by a factor in 1 -+ `strength`.
 
+  Saturation pulls each pixel towards its grey, contrast towards the mean grey of the image,
+  brightness towards black.
+
   Args:
     rng: a generator.
     image: [h, w, 3] uint8 RGB.
     strength: in [0, 1).
-
-  Returns:
-    The same shape and type. Saturation pulls each pixel towards its grey, contrast towards
-    the mean grey of the image, brightness towards black.
   """
   saturation, contrast, brightness = rng.uniform(1 - strength, 1 + strength, 3)
   mean = float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)

@@ -30,8 +30,6 @@ def read_image(path: str | pathlib.Path, *, upright: bool = False) -> np.ndarray
   """
   try:
     encoded = read_file(pathlib.Path(path))
-  except OSError as error:
-    raise BrokenImageError(f"cannot read image {path}: {error.strerror}") from error
   except ValueError as error:
     raise BrokenImageError(f"cannot read image {error}") from error
   return decode_image(encoded, str(path), upright=upright)
@@ -41,15 +39,17 @@ def read_file(path: pathlib.Path) -> bytes:
   """Returns the bytes of the regular file at `path`; a device or a pipe might never end.
 
   Raises:
-    OSError: from the system.
-    ValueError: if it is not a regular file, or larger than an image may be.
+    ValueError: if it cannot be read, is not a regular file, or is larger than an image may be.
   """
-  size = path.stat().st_size
-  if not path.is_file():
-    raise ValueError(f"{path}: not a regular file")
-  if size > _LARGEST_FILE:
-    raise ValueError(f"{path}: it has {size} bytes, more than {_LARGEST_FILE}")
-  return path.read_bytes()
+  try:
+    size = path.stat().st_size
+    if not path.is_file():
+      raise ValueError(f"{path}: not a regular file")
+    if size > _LARGEST_FILE:
+      raise ValueError(f"{path}: it has {size} bytes, more than {_LARGEST_FILE}")
+    return path.read_bytes()
+  except OSError as error:
+    raise ValueError(f"{path}: {error.strerror}") from error
 
 
 def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> np.ndarray:

@@ -18,24 +18,17 @@ from mnc_jax.data.records import Source, restrict
 
 
 class _Reader(NamedTuple):
-  """A format of data sets.
-
-  Attributes:
-    list_images: lists a folder, and reports what cannot be used.
-    category_names: of labels 1, 2, ...; None if they are in the files.
-    has_files: whether a folder is needed.
-  """
   list_images: Callable[[pathlib.Path, FaultReport], Listing]
-  category_names: tuple[str, ...] | None
-  has_files: bool = True
+  category_names: tuple[str, ...] | None  # Of labels 1, 2, ...; None if they are in the files.
 
 
 _READERS = {
-    "shapes": _Reader(shapes.list_shapes, shapes.CATEGORY_NAMES, has_files=False),
+    "shapes": _Reader(shapes.list_shapes, shapes.CATEGORY_NAMES),
     "coco": _Reader(coco.list_coco, None),
     "label_images": _Reader(label_images.list_label_images, label_images.CATEGORY_NAMES),
     "sbd": _Reader(sbd.list_sbd, sbd.CATEGORY_NAMES)}
 DATASETS = tuple(_READERS)
+_DRAWN = "shapes"  # Needs no files.
 
 
 def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
@@ -55,11 +48,11 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
     ValueError: if there is no such data set or folder, or the folder cannot be used.
   """
   reader = _find_reader(dataset)
-  if reader.has_files and (
-      source is None or not as_local_path(source, name="--source").is_dir()):
+  if dataset == _DRAWN:
+    source = None
+  elif source is None or not as_local_path(source, name="--source").is_dir():
     raise ValueError(f"there is no folder {source}")
-  prepare_set(dataset, reader.list_images, source if reader.has_files else None, data_dir,
-              allow_bad=allow_bad)
+  prepare_set(dataset, reader.list_images, source, data_dir, allow_bad=allow_bad)
 
 
 def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
@@ -104,7 +97,7 @@ def _find_reader(dataset):
 
 
 def _open(config, split):
-  reader = _find_reader(config.dataset)
+  _find_reader(config.dataset)
   if any((config.train_annotations, config.train_images, config.eval_annotations,
           config.eval_images)):
     if config.dataset != "coco":
@@ -113,7 +106,7 @@ def _open(config, split):
           "(data.train_annotations and the like): set data.dataset coco, or omit them")
     return coco.load_coco(_existing_path(config, f"{split}_annotations", pathlib.Path.is_file),
                           _existing_path(config, f"{split}_images", pathlib.Path.is_dir))
-  if not reader.has_files:
+  if config.dataset == _DRAWN:
     prepare(config.dataset, None, config.data_dir)
   folder = set_folder(config.dataset, config.data_dir)
   if not folder.is_dir():

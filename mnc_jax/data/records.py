@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.rle import Rle, decode_masks, mask_area, mask_box
 
 Annotation = dict[str, Any]
@@ -113,7 +114,7 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
   row_of = {int(image_id): row for row, image_id in enumerate(source.image_ids)}
   unknown = [image_id for image_id in image_ids if image_id not in row_of]
   if unknown:
-    raise ValueError(f"{source.name}: no image with id {', '.join(map(str, unknown[:5]))}")
+    raise ValueError(f"{source.name}: no image with id {list_first(unknown)}")
   if len(set(image_ids)) != len(image_ids):
     twice = next(i for i in image_ids if list(image_ids).count(i) > 1)
     raise ValueError(f"{source.name}: image id {twice} is listed twice")
@@ -132,15 +133,7 @@ def _call_row(read, rows, index):
 
 def make_annotation(annotation_id: int, image_id: int, category_id: int, rle: Rle,
                     crowd: bool) -> Annotation:
-  """Returns a COCO annotation; box `[x, y, width, height]` and area come from the mask.
-
-  Args:
-    annotation_id: of it alone.
-    image_id: of its image.
-    category_id: of its category.
-    rle: its mask.
-    crowd: whether it is a crowd region.
-  """
+  """Returns a COCO annotation; box `[x, y, width, height]` and area come from the mask."""
   return {
       "id": int(annotation_id), "image_id": int(image_id), "category_id": int(category_id),
       "bbox": mask_box(rle), "area": float(mask_area(rle)),

@@ -77,9 +77,6 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
 
   Args:
     image: [h, w, 3] uint8 RGB.
-
-  Returns:
-    The same shape and dtype.
   """
   low, high = np.percentile(image, _PERCENTILES)
   if high <= low:

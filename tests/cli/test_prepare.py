@@ -38,7 +38,7 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   assert finished.returncode != 0
   assert "Traceback" not in finished.stderr
   assert "1 of 10 images cannot be used, more than 1%" in finished.stderr
-  assert "9.jpg cannot be decoded: not an image, or damaged" in finished.stderr
+  assert "9.jpg cannot be decoded: Truncated File Read" in finished.stderr
   assert "8/8" in finished.stderr  # The progress bar.
   assert "incomplete.ABC_1.0.0 is left from a preparation that was killed" in finished.stdout
 

@@ -26,22 +26,13 @@ _BATCHES_AHEAD = 4  # Prefetched by each process that loads.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Loader:
-  """What every batch needs.
-
-  Attributes:
-    source: the images.
-    config: sizes.
-    part: the slots of a batch that this process loads.
-    scales: [N] network pixels per pixel of the file.
-    sizes: [N, 2] (height, width) of each image at network scale.
-    buckets: [N] bucket of each image.
-  """
+  """What every batch needs."""
   source: Source
   config: DataConfig
-  part: slice
-  scales: np.ndarray
-  sizes: np.ndarray
-  buckets: np.ndarray
+  part: slice  # The slots of a batch that this process loads.
+  scales: np.ndarray  # [N] network pixels per pixel of the file.
+  sizes: np.ndarray  # [N, 2] (height, width) of each image at network scale.
+  buckets: np.ndarray  # [N] bucket of each image.
 
 
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,

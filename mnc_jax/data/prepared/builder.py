@@ -103,8 +103,8 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
 
   Args:
     name: of the data set.
-    list_images: lists what is in `source`, and reports what cannot be used.
-    source: the folder that holds the data set; None if no folder is needed.
+    list_images: lists the content of `source`, and reports what cannot be used.
+    source: the folder of the data set; None if no folder is needed.
     data_dir: of all prepared sets.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
 

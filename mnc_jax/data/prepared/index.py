@@ -69,14 +69,9 @@ def encode_example(entry: Entry, content: Content) -> dict[str, Any]:
 
 def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
                 sizes: Sequence[tuple[int, int]], category_ids: Sequence[list[int]]) -> None:
-  """Writes the index of a split.
+  """Writes the index of a split: N entries in the order of the records, with their sizes (h, w).
 
-  Args:
-    folder: of the set.
-    split: its name.
-    entries: the N entries in the order of the records.
-    sizes: [N, 2] (height, width).
-    category_ids: N lists, of the annotations of each image.
+  `category_ids` has the categories of each image's annotations.
   """
   ids, counts = np.unique(np.concatenate([[], *category_ids]).astype(np.int64), return_counts=True)
   np.savez_compressed(

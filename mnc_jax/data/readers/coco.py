@@ -21,7 +21,7 @@ import warnings
 import numpy as np
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
-from mnc_jax.coco.faults import Fault, FaultReport, raise_fault
+from mnc_jax.coco.faults import Fault, FaultReport, list_first, raise_fault
 from mnc_jax.data import listing
 from mnc_jax.data.images import read_image
 from mnc_jax.data.readers.coco_file import CocoFile, read_coco_file
@@ -51,7 +51,9 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
   if files and not _holds_images(images_dir, coco):
     raise ValueError(
         f"{coco.path}: none of its first images, such as {files[0].name}, is in {images_dir}")
-  _warn_of_empty(coco)
+  if coco.empty_ids:
+    warnings.warn(f"{coco.path}: dropped {len(coco.empty_ids)} annotations with an empty box or "
+                  f"mask: ids {list_first(coco.empty_ids)}", stacklevel=2)
   folder = pathlib.Path(images_dir)
   return Source(
       name=str(coco.path),
@@ -90,14 +92,6 @@ def _holds_images(folder, coco):
   names = [image["file_name"] for image in coco.images[:_FIRST]]
   # os.path returns False for impossible names, where pathlib raises.
   return any(os.path.isfile(pathlib.Path(folder, name)) for name in names)
-
-
-def _warn_of_empty(coco):
-  ids = coco.empty_ids
-  if ids:
-    first = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
-    warnings.warn(f"{coco.path}: dropped {len(ids)} annotations with an empty box or mask: "
-                  f"ids {first}", stacklevel=3)
 
 
 def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:

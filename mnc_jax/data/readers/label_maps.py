@@ -22,12 +22,8 @@ def read_label_map(path: pathlib.Path) -> np.ndarray:
   """
   try:
     encoded = read_file(path)
-  except FileNotFoundError:
-    raise ValueError(f"there is no label image {path}") from None
-  except OSError as error:
-    raise ValueError(f"label image {path} cannot be read: {error.strerror}") from error
   except ValueError as error:
-    raise ValueError(f"label image {error}") from error
+    raise ValueError(f"cannot read label image {error}") from error
   try:
     image = open_image(encoded)
   except ValueError as error:

@@ -124,10 +124,12 @@ def _whole_numbers(path, field, values):
 
 def _load_mat(path):
   """Returns the fields of GTinst."""
-  if not path.is_file():
-    raise ValueError(f"there is no annotation {path}")
   try:
-    ground_truth = read_struct(read_file(path), "GTinst")
+    content = read_file(path)
+  except ValueError as error:
+    raise ValueError(f"cannot read annotation {error}") from error
+  try:
+    ground_truth = read_struct(content, "GTinst")
   except ValueError as error:
     raise ValueError(f"annotation {path} cannot be read: {error}") from error
   if ground_truth is None:

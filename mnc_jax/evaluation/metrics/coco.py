@@ -53,13 +53,8 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
     overlaps: what to match by instead of IoU: (shapes of D results, shapes of G instances,
       [G] crowd 0 or 1) -> [D, G].
 
-  Returns:
-    A `CocoScore`.
-
   Raises:
-    ValueError: if a result names an unknown image or category, has a score that is not
-      finite, no mask (or box), or a mask of another size than its image; or if there is no
-      ground truth.
+    ValueError: as `voc.average_precisions`.
   """
   check_records(ground_truth, results, kind=kind)
   with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress.

@@ -84,14 +84,13 @@ def classify_errors(ground_truth: dict, results: list[dict], *, iou_threshold: f
   """Classifies all results; the worst images come first.
 
   Args:
-    ground_truth: dict with `images`, `annotations`, `categories`; segmentations are RLE or
-      polygons.
+    ground_truth: dict with `images`, `annotations`, `categories`; masks are RLE or polygons.
     results: list of {image_id, category_id, score, segmentation: RLE}.
     iou_threshold: t of the kinds, above `LOCALISATION_IOU` and at most 1.
     min_score: results below it are ignored.
 
   Returns:
-    An `ImageErrors` for each image, by falling cost; at equal cost in the order given.
+    An `ImageErrors` per image, by falling cost, then in the order of `images`.
 
   Raises:
     ValueError: for records that cannot be scored, or such a threshold.
@@ -122,9 +121,6 @@ def classify_image(image: dict, annotations: Sequence[dict], results: Sequence[d
     results: of this image, in any order; equal scores keep it.
     iou_threshold: t of the kinds.
     min_score: results below it are ignored, except as the closest to a missed instance.
-
-  Returns:
-    An `ImageErrors`.
   """
   ordered = sorted(results, key=lambda record: -record["score"])
   shown = sum(record["score"] >= min_score for record in ordered)
@@ -136,14 +132,9 @@ def classify_image(image: dict, annotations: Sequence[dict], results: Sequence[d
 
 
 def count_kinds(errors: Iterable[ImageErrors]) -> dict[int, collections.Counter]:
-  """Counts over images.
+  """Returns {category id: Counter of "instances", "found", the `ERROR_KINDS` and "ignored"}.
 
-  Args:
-    errors: of `ImageErrors`.
-
-  Returns:
-    {category id: Counter of "instances", "found", the `ERROR_KINDS` and "ignored"}; a false
-    positive counts for the category that it claims to be.
+  A false positive of `errors` counts for its own category, not that of the ground truth.
   """
   counts = collections.defaultdict(collections.Counter)
   for one in errors:

@@ -16,12 +16,15 @@ def read_shape(record: dict[str, Any], image: dict[str, Any], kind: str) -> Rle 
     kind: "segm" or "bbox".
 
   Raises:
-    ValueError: if it is no mask, or of another size than its image, naming image and
-      category.
+    ValueError: if the mask is bad or of another size than its image, naming image and category.
   """
   if kind == "bbox" and "bbox" in record:
     return record["bbox"]
-  mask = _read_mask(record, image)
+  try:
+    mask = read_segmentation(record["segmentation"], image["height"], image["width"])
+  except ValueError as error:
+    raise ValueError(f"image {image['id']}: a mask of category {record['category_id']} cannot be "
+                     f"used: {error}") from None
   return mask if kind == "segm" else mask_box(mask)
 
 
@@ -39,11 +42,3 @@ def read_area(record: dict[str, Any], image: dict[str, Any]) -> float:
 def measure_area(shape: Rle | list[float]) -> float:
   """Returns the pixels of a `shape`: of an RLE, or the width times height of a box."""
   return float(mask_area(shape)) if isinstance(shape, dict) else float(shape[2] * shape[3])
-
-
-def _read_mask(record, image):
-  try:
-    return read_segmentation(record["segmentation"], image["height"], image["width"])
-  except ValueError as error:
-    raise ValueError(f"image {image['id']}: a mask of category {record['category_id']} cannot be "
-                     f"used: {error}") from None

@@ -10,6 +10,7 @@ from typing import Literal
 import warnings
 
 from mnc_jax.coco import content
+from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.rle import mask_area, read_segmentation
 
 KINDS = ("segm", "bbox")
@@ -73,9 +74,8 @@ def _warn_of_empty(annotations, name):
   ids = [record["id"] for record in annotations
          if "segmentation" in record and not mask_area(record["segmentation"])]
   if ids:
-    shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
     warnings.warn(f"{name}: {len(ids)} annotations have an empty mask, which counts as missed "
-                  f"where masks are scored: ids {shown}", stacklevel=3)
+                  f"where masks are scored: ids {list_first(ids)}", stacklevel=3)
 
 
 def _check_instances(annotations, name):

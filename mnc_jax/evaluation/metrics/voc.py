@@ -41,13 +41,9 @@ class VocScore(NamedTuple):
   Attributes:
     thresholds: {IoU threshold: ThresholdScore}.
     ap_vol_11point: mean of `mean_ap_11point` over the thresholds .1, .2 ... .9.
-    instances: {category name: ground-truth instances, crowd regions not counted}.
-    left_out: names of the categories without ground truth; in no mean.
   """
   thresholds: dict
   ap_vol_11point: float
-  instances: dict
-  left_out: tuple
 
 
 def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "segm",
@@ -71,18 +67,14 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
     kind: "segm" for mAP^r, "bbox" for mAP^b.
     iou_thresholds: for each of them there are scores per category.
 
-  Returns:
-    A `VocScore`.
-
   Raises:
-    ValueError: if a result names an unknown image or category, has a score that is not
-      finite, no mask (or box), or a mask of another size than its image; or if there is no
-      ground truth.
+    ValueError: if a record cannot be scored (`coco/schema.py`), has no mask (or box), or one of
+      another size than its image; or if there is no ground truth.
   """
   check_records(ground_truth, results, kind=kind)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   images = {image["id"]: image for image in ground_truth["images"]}
-  instances, left_out = count_instances(ground_truth)
+  instances, _ = count_instances(ground_truth)
   matches = match_categories(
       ground_truth["annotations"], results, images,
       [c for c, name in names.items() if name in instances], kind)
@@ -91,8 +83,7 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
     return _score_threshold(named, instances, threshold)
   return VocScore(
       thresholds={threshold: at(threshold) for threshold in iou_thresholds},
-      ap_vol_11point=float(np.mean([at(t).mean_ap_11point for t in _VOLUME_THRESHOLDS])),
-      instances=instances, left_out=left_out)
+      ap_vol_11point=float(np.mean([at(t).mean_ap_11point for t in _VOLUME_THRESHOLDS])))
 
 
 def precision_11point(true: np.ndarray, positives: int) -> float:
@@ -110,12 +101,7 @@ def precision_11point(true: np.ndarray, positives: int) -> float:
 
 
 def precision_area(true: np.ndarray, positives: int) -> float:
-  """Returns AP as the area under precision made monotone, all points (VOC 2010).
-
-  Args:
-    true: [N] bool, whether each result is right, best score first.
-    positives: number of ground-truth instances, at least 1.
-  """
+  """Returns AP as the area under monotone precision (VOC 2010), of the same arguments."""
   hits, precision = _curve(true)
   best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
   return float(np.sum(best_from_here * np.diff(hits, prepend=0)) / positives)

@@ -74,7 +74,7 @@ def test_images_and_labels_without_the_other(write_labels):
   assert any("labels/b.png has no image in" in text for text in texts)
   assert len(texts) == 2
   entry, = (e for entries in found.splits.values() for e in entries if "c.png" in e.file_name)
-  with pytest.raises(ValueError, match="there is no label image .*labels/c.png"):
+  with pytest.raises(ValueError, match="cannot read label image .*labels/c.png: No such file"):
     entry.read(faults.append)
 
 

@@ -103,7 +103,7 @@ def test_instances_that_cannot_be_used(sbd_dir):
      "2009_000001.mat: GTinst.Segmentation is not a full matrix of real numbers, but text"),
     ({"GTinst": {"Segmentation": LABELS.T, "Categories": np.array([15, 3])}},
      r"2009_000001.jpg is 3 x 4 .* annotated as 4 x 3 in .*2009_000001.mat"),
-    (None, "there is no annotation .*2009_000001.mat"),
+    (None, "cannot read annotation .*2009_000001.mat: No such file"),
     (b"MATLAB 5.0", "2009_000001.mat cannot be read"),
 ])
 def test_annotations_that_cannot_be_used(sbd_dir, ground_truth, message):
