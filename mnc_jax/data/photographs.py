@@ -1,11 +1,11 @@
 """An image as users give it, a file or an array, to upright uint8 RGB."""
 
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
 
+from mnc_jax.config.paths import as_local_path
 from mnc_jax.data.images import read_image
 
 
@@ -25,7 +25,7 @@ def to_rgb(image: Any, name: str) -> np.ndarray:
     ValueError: for any other array, with the expression that makes it uint8 RGB.
   """
   if isinstance(image, str | os.PathLike):
-    return read_image(pathlib.Path(image).expanduser(), upright=True)
+    return read_image(as_local_path(image), upright=True)
   if not (hasattr(image, "shape") and hasattr(image, "dtype")):
     raise TypeError(f"{name} is a {type(image).__name__}: give a path or an array [h, w, 3] of "
                     "uint8 RGB (of a Pillow image: numpy.asarray(image.convert('RGB')))")
