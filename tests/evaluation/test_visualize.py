@@ -5,6 +5,7 @@ import PIL.Image
 from pycocotools import mask as coco_mask
 import pytest
 
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.evaluation import visualize
 from mnc_jax.structs import Detections
 
@@ -16,9 +17,9 @@ def make_image(height=420, width=500, *, seed=0):
 
 
 def make_record(size, rows, columns, **fields):
-  mask = np.zeros(size, np.uint8, order="F")
+  mask = np.zeros(size, np.uint8)
   mask[slice(*rows), slice(*columns)] = 1
-  return {"category_id": 1, "score": 0.5, "segmentation": coco_mask.encode(mask), **fields}
+  return {"category_id": 1, "score": 0.5, "segmentation": encode_mask(mask), **fields}
 
 
 def test_drawing_stays_at_the_instance():

@@ -1,20 +1,15 @@
 """COCO records of rectangles, and the protocols in slow plain Python."""
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-
-def encode(mask):
-  """RLE of a [h, w] mask, its counts as text."""
-  rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-  return {"size": list(mask.shape), "counts": rle["counts"].decode()}
+from mnc_jax.coco.rle import encode_mask, mask_box
 
 
 def make_rle(rows, columns, *, size=(20, 20)):
   """RLE of the rectangle rows[0]:rows[1], columns[0]:columns[1]."""
   mask = np.zeros(size, np.uint8)
   mask[slice(*rows), slice(*columns)] = 1
-  return encode(mask)
+  return encode_mask(mask)
 
 
 def make_box(rows, columns):
@@ -65,7 +60,7 @@ def random_records(rng, *, size=(40, 50), num_gt=25, num_results=60, reach=3):
     results.append(make_result(image, category, rows, columns, float(score), size=size)
                    | {"bbox": [float(x) for x in make_box(rows, columns)]})
   for record in ground_truth["annotations"]:
-    record["bbox"] = coco_mask.toBbox(record["segmentation"]).tolist()
+    record["bbox"] = mask_box(record["segmentation"])
   return ground_truth, results
 
 

@@ -1,7 +1,8 @@
 """A small set with every kind of error, for the tests of the error browser."""
 
 import numpy as np
-from pycocotools import mask as coco_mask
+
+from mnc_jax.coco.rle import encode_mask
 
 SIZE = (60, 80)
 # Names that would break a page that does not escape them.
@@ -10,11 +11,9 @@ LEFT, MIDDLE, RIGHT = (0, 20), (30, 50), (60, 80)
 
 
 def make_record(image, category, columns, **fields):
-  mask = np.zeros(SIZE, np.uint8, order="F")
+  mask = np.zeros(SIZE, np.uint8)
   mask[:30, slice(*columns)] = 1
-  counts = coco_mask.encode(mask)["counts"].decode()
-  return {"image_id": image, "category_id": category, **fields,
-          "segmentation": {"size": list(SIZE), "counts": counts}}
+  return {"image_id": image, "category_id": category, **fields, "segmentation": encode_mask(mask)}
 
 
 def make_set():

@@ -6,19 +6,19 @@ import pytest
 
 from helpers.records_by_hand import (
   coco_ap,
-  encode,
   make_ground_truth,
   make_result,
   make_rle,
   random_records,
 )
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.evaluation.metrics import boundary, coco
 
 BIG = (100, 100)  # Its diagonal is 141.4: boundaries are 3 pixels wide.
 
 
 def region(mask, ratio):
-  return coco_mask.decode(boundary.boundary_region(encode(mask), ratio)).astype(bool)
+  return coco_mask.decode(boundary.boundary_region(encode_mask(mask), ratio)).astype(bool)
 
 
 def slow_region(mask, ratio):
@@ -89,7 +89,8 @@ def test_mask_iou_counts_where_it_is_the_smaller():
   frame[30:70, 30:70] = 0
   # Masks: 2000 of 3600 pixels, .556. Boundaries: the outer 684 of those and the inner
   # 46^2 - 40^2 = 516, .57.
-  overlap = boundary.boundary_overlaps([encode(filled)], [encode(frame)], np.zeros(1, np.uint8))
+  overlap = boundary.boundary_overlaps(
+      [encode_mask(filled)], [encode_mask(frame)], np.zeros(1, np.uint8))
   assert overlap.item() == pytest.approx(2000 / 3600, abs=1e-12)
 
 

@@ -2,9 +2,9 @@ import collections
 import json
 
 import numpy as np
-from pycocotools import mask as coco_mask
 import pytest
 
+from mnc_jax.coco.rle import encode_mask
 from mnc_jax.evaluation.metrics import errors, voc
 
 SIZE = (20, 40)
@@ -13,11 +13,9 @@ LEFT, MIDDLE, RIGHT = (0, 10), (10, 20), (30, 40)
 
 
 def make_record(columns, *, category=1, rows=(0, 10), image=1, **fields):
-  mask = np.zeros(SIZE, np.uint8, order="F")
+  mask = np.zeros(SIZE, np.uint8)
   mask[slice(*rows), slice(*columns)] = 1
-  counts = coco_mask.encode(mask)["counts"].decode()
-  return {"image_id": image, "category_id": category, **fields,
-          "segmentation": {"size": list(SIZE), "counts": counts}}
+  return {"image_id": image, "category_id": category, **fields, "segmentation": encode_mask(mask)}
 
 
 def make_ground_truth(annotations, *, images=(1,)):
