@@ -21,6 +21,8 @@ from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
+from mnc_jax.config.paths import is_remote
+
 # Its messages are made when it is imported.
 _event_pb2: Any = event_pb2
 
@@ -118,7 +120,7 @@ class _GrowingFile:
     if not self._path:
       return
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    if "://" in str(self._path):  # Object stores cannot append.
+    if is_remote(self._path):  # Buckets cannot append.
       old = self._path.read_bytes() if self._path.exists() else b""
       content = old[:int(min(self._end, len(old)))] + self._waiting
       self._path.write_bytes(content)

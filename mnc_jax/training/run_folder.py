@@ -7,6 +7,7 @@
     workdir/best/           a workdir with the best checkpoint, see `validation`
 """
 
+from collections.abc import Iterator
 import contextlib
 import os
 import shutil
@@ -21,7 +22,7 @@ _CONFIG_FILE, _LOCK_FILE = "config.json", "lock"
 
 
 @contextlib.contextmanager
-def claim(workdir):
+def claim(workdir: str | os.PathLike[str]) -> Iterator[None]:
   """Makes the folder of a run if it is missing, and keeps other programs from training in it.
 
   The system releases the lock when the program ends, however that happens; the file stays.
@@ -48,7 +49,7 @@ def claim(workdir):
 
 
 @contextlib.contextmanager
-def name_workdir_in_errors(workdir):
+def name_workdir_in_errors(workdir: str | os.PathLike[str]) -> Iterator[None]:
   """Adds the path of the workdir to OSErrors."""
   try:
     yield
@@ -75,13 +76,13 @@ def _warn_of_no_lock(workdir, reason):
                 stacklevel=5)
 
 
-def describe_owner(workdir) -> str:
+def describe_owner(workdir: str | os.PathLike[str]) -> str:
   """Returns process and host of the program that trains in `workdir`; "" if there is none."""
   path = as_workdir(workdir) / _LOCK_FILE
   return path.read_text() if path.is_file() else ""
 
 
-def check_space(workdir, *, needed: int) -> None:
+def check_space(workdir: str | os.PathLike[str], *, needed: int) -> None:
   """Raises OSError if the disk of `workdir` has less than the `needed` bytes free."""
   if is_remote(workdir):
     return
@@ -92,7 +93,7 @@ def check_space(workdir, *, needed: int) -> None:
                   "folder on another disk")
 
 
-def read_config(workdir) -> Config:
+def read_config(workdir: str | os.PathLike[str]) -> Config:
   """Returns the config that the run in `workdir` was last saved with.
 
   Raises:
@@ -113,7 +114,7 @@ def read_config(workdir) -> Config:
     raise ValueError(f"{path}: {error}") from error
 
 
-def write_config(workdir, config: Config) -> None:
+def write_config(workdir: str | os.PathLike[str], config: Config) -> None:
   """Writes the config of the run in `workdir`, if it has changed."""
   path, text = as_workdir(workdir) / _CONFIG_FILE, to_json(config)
   if not path.is_file() or path.read_text() != text:

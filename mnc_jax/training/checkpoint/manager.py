@@ -1,7 +1,9 @@
 """Opens the checkpoints of a run, and explains errors of writing them."""
 
+from collections.abc import Iterator
 import contextlib
 import logging
+import os
 import re
 
 import jax
@@ -17,7 +19,7 @@ _UNFINISHED = "*.orbax-checkpoint-tmp"
 _SYSTEM_REASON = re.compile(r"([^:]+?)\s*\[os_error_code")
 
 
-def open_checkpoints(workdir, *, keep=KEPT) -> ocp.CheckpointManager:
+def open_checkpoints(workdir: str | os.PathLike[str], *, keep: int = KEPT) -> ocp.CheckpointManager:
   """Opens the checkpoints of a run.
 
   Args:
@@ -41,7 +43,7 @@ def open_checkpoints(workdir, *, keep=KEPT) -> ocp.CheckpointManager:
 
 
 @contextlib.contextmanager
-def explain_write_errors(manager):
+def explain_write_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
   """Converts the errors of Orbax that a checkpoint cannot be written into an OSError for people.
 
   Also removes unfinished checkpoints, so that they do not fill the disk.
@@ -63,7 +65,7 @@ def _reason(error):
           or str(error).split("\n")[0][:300])
 
 
-def remove_unfinished(manager) -> None:
+def remove_unfinished(manager: ocp.CheckpointManager) -> None:
   """Removes unfinished checkpoints, which a failed save or a killed program left.
 
   Only for the program that holds the claim on the folder of `manager`.

@@ -1,5 +1,8 @@
 """Writes checkpoints."""
 
+import os
+from typing import Any
+
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -11,7 +14,8 @@ from mnc_jax.training.checkpoint.manager import FOLDER, KEPT, explain_write_erro
 from mnc_jax.training.run_folder import write_config
 
 
-def save(manager, state, config: Config, categories, *, scores=None, notes=None) -> None:
+def save(manager: ocp.CheckpointManager, state: Any, config: Config, categories: Any, *,
+         scores: dict | None = None, notes: dict | None = None) -> None:
   """Saves a state; returns once it is copied to the host, and writes in the background.
 
   Replaces checkpoints of this step or later ones: they are from before the run was interrupted
@@ -40,7 +44,8 @@ def save(manager, state, config: Config, categories, *, scores=None, notes=None)
               optimizer={"step": state.step, "opt_state": state.opt_state})
 
 
-def save_model(workdir, params, config: Config, categories, *, notes) -> None:
+def save_model(workdir: str | os.PathLike[str], params: Any, config: Config, categories: Any, *,
+               notes: dict) -> None:
   """Saves weights that are not from a run as a checkpoint of step 0, without an optimiser.
 
   Args:
@@ -60,19 +65,19 @@ def save_model(workdir, params, config: Config, categories, *, notes) -> None:
     wait_until_written(manager)
 
 
-def wait_until_written(manager) -> None:
+def wait_until_written(manager: ocp.CheckpointManager) -> None:
   """Waits until the last save is on the disk; raises OSError if it failed."""
   with explain_write_errors(manager):
     manager.wait_until_finished()
 
 
-def check_written(manager) -> None:
+def check_written(manager: ocp.CheckpointManager) -> None:
   """Raises OSError if a save in the background has failed; does not wait for one."""
   with explain_write_errors(manager):
     manager.check_for_errors()
 
 
-def bytes_to_save(manager, state, *, keep: int = KEPT) -> int:
+def bytes_to_save(manager: ocp.CheckpointManager, state: Any, *, keep: int = KEPT) -> int:
   """Returns the bytes that the checkpoints of a run will need beyond those on the disk.
 
   Args:
@@ -85,7 +90,7 @@ def bytes_to_save(manager, state, *, keep: int = KEPT) -> int:
   return size * max(keep + 1 - len(manager.all_steps()), 1)
 
 
-def check_free(workdir) -> None:
+def check_free(workdir: str | os.PathLike[str]) -> None:
   """Raises ValueError if `workdir` has checkpoints."""
   if (as_workdir(workdir) / FOLDER).is_dir():
     with open_checkpoints(workdir) as manager:
