@@ -71,8 +71,8 @@ def _read(defaults, content, path):
       continue
     fields[name] = _as_tuple(value)
     if not _fits(fields[name], hints[name]):
-      asked = hints[name].__name__ if hints[name] in _PLAIN else hints[name]
-      raise ValueError(f"config field {where} must be {asked}, found {value!r:.60}")
+      required = hints[name].__name__ if hints[name] in _PLAIN else hints[name]
+      raise ValueError(f"config field {where} must be {required}, found {value!r:.60}")
   return dataclasses.replace(defaults, **fields)
 
 
@@ -80,7 +80,7 @@ _PLAIN = (bool, int, float, str)
 
 
 def is_usable(value: object) -> bool:
-  """Says whether a `value` is finite and, if whole, fits 64 bits; what is no number is usable."""
+  """Returns whether `value` survives JSON: not a number, finite, or whole within 64 bits."""
   if isinstance(value, float):
     return math.isfinite(value)
   return not isinstance(value, int) or abs(value) < 2**63
@@ -93,7 +93,7 @@ def _as_tuple(value):
 
 def _fits(value, hint):
   if hint in _PLAIN:
-    # A whole number may stand for a float; a bool is no int here, though Python thinks so.
+    # A whole number is accepted as float. In Python a bool is an int; here it is not.
     return (type(value) is hint or (hint is float and type(value) is int)) and is_usable(value)
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is typing.Literal:

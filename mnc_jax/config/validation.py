@@ -1,4 +1,4 @@
-"""Values that no run can have, told by the name of their field."""
+"""Validates config values; errors name the field."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.paths import as_local_path, as_path
 from mnc_jax.config.serialization import is_usable
 
-# Fields that change no shape, but what the weights mean.
+# Fields that change what the outputs mean, but no shape.
 MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inclusive_corners",
             "partial_cells")
 _AT_LEAST_ONE = (
@@ -34,7 +34,7 @@ _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annota
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
 
 
-# Of a trained model: how it is computed, not what.
+# Fields of a trained model that change how it is computed, not what.
 _FREE = ("roi_method", "roi_chunk", "compute_dtype")
 
 
@@ -71,31 +71,31 @@ _CONDITIONS = (
 )
 
 
-def check_same_meaning(made: ModelConfig, asked: ModelConfig, origin) -> None:
-  """Refuses to use weights under a config that gives them another meaning.
+def check_same_meaning(trained: ModelConfig, requested: ModelConfig, origin) -> None:
+  """Raises if a config changes what the outputs of weights mean, though all shapes fit.
 
   Args:
-    made: what the weights were made with.
-    asked: what they are to be used with.
-    origin: the file or folder they are from.
+    trained: config that the weights were trained with.
+    requested: config that they are to be used with.
+    origin: file or folder of the weights, for the message.
 
   Raises:
     ValueError: naming the first field that differs, and both values.
   """
   for field in MEANINGS:
-    theirs, ours = getattr(made, field), getattr(asked, field)
+    theirs, ours = getattr(trained, field), getattr(requested, field)
     if theirs != ours:
-      raise ValueError(f"{origin} was made with model.{field} {theirs}, but here it is {ours}: "
-                       "its weights would mean something else. Use the config it was made with")
+      raise ValueError(f"{origin} was trained with model.{field} {theirs}, but here it is {ours}: "
+                       "its outputs would mean something else. Use the config of its training")
 
 
 def check_effects(config: Config, *, base: Config | None = None) -> None:
-  """Refuses a field that was set, but has no effect with the rest of the config.
+  """Raises if a field was set that has no effect with the rest of the config.
 
   Args:
     config: to be used.
-    base: what it was made from (None: the defaults); fields that are as there, or empty, 0 or
-      False, were not set.
+    base: config whose fields were overridden (None: the defaults). Fields that equal those of
+      `base`, or are empty, 0 or False, were not set.
 
   Raises:
     ValueError: naming the field, and what it needs.
@@ -108,24 +108,24 @@ def check_effects(config: Config, *, base: Config | None = None) -> None:
                        f"{unset}, or correct the other")
 
 
-def check_overrides(made: Config, asked: Config) -> None:
-  """Refuses to change of a trained model what has no effect any more, or changes its meaning.
+def check_overrides(trained: Config, requested: Config) -> None:
+  """Rejects overrides that a trained model ignores or that would change what its outputs mean.
 
   Args:
-    made: what the model was trained with.
-    asked: what it is to be used with.
+    trained: config of the training.
+    requested: the same with overrides.
 
   Raises:
     ValueError: naming the first such field.
   """
   for section in ("model", "train"):
-    for field in dataclasses.fields(getattr(made, section)):
-      theirs, ours = (getattr(getattr(one, section), field.name) for one in (made, asked))
+    for field in dataclasses.fields(getattr(trained, section)):
+      theirs, ours = (getattr(getattr(one, section), field.name) for one in (trained, requested))
       if theirs != ours and not (section == "model" and field.name in _FREE):
         raise ValueError(
             f"{section}.{field.name} was {theirs} in training; set to {ours} here it would "
-            + ("have no effect" if section == "train" else "make another model of it"))
-  check_effects(asked, base=made)
+            + ("have no effect" if section == "train" else "change what its outputs mean"))
+  check_effects(requested, base=trained)
 
 
 def _value(config, name):
@@ -143,7 +143,7 @@ def _check_numbers(part, path=""):
 
 
 def check_values(config: Config) -> None:
-  """Refuses a `config` with counts below 1, rates below 0, views of no size, or no usable numbers.
+  """Raises for values that no run can have: counts below 1, rates below 0, numbers not finite.
 
   Raises:
     ValueError: naming the field.

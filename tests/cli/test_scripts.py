@@ -308,7 +308,7 @@ def test_a_photograph_is_never_drawn_over(run_here, place, workdir):
 
 def test_overrides_that_do_not_fit_the_weights_are_refused(run_here, workdir):
   for field, change, message in (
-      ("model.mask_size", 14, "was 12 in training; set to 14 here it would make another model"),
+      ("model.mask_size", 14, "was 12 in training; set to 14 here it would change what"),
       ("train.seed", 5, "was 0 in training; set to 5 here it would have no effect"),
       ("inference.soft-nms-sigma", 0.3, "no effect without inference.nms soft")):
     status, text = run_here("evaluate", "--workdir", workdir, f"--{field}", change)

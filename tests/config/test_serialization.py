@@ -47,7 +47,7 @@ def test_a_wrong_entry_is_named_with_what_it_must_be(content, message):
     from_json(json.dumps(content))
 
 
-def test_deep_nesting_is_refused():
+def test_deep_nesting_is_rejected():
   with pytest.raises(ValueError, match="nested too deep"):
     from_json("[" * 200_000)
 

@@ -43,20 +43,20 @@ def test_all_presets_have_possible_values():
 
 
 @pytest.mark.parametrize(("backbone", "blocks"), [("vgg16", 5), ("resnet101", 4)])
-def test_more_frozen_blocks_than_there_are_are_refused(backbone, blocks):
+def test_more_frozen_blocks_than_there_are_is_an_error(backbone, blocks):
   frozen = lambda count: tiny.tiny_config(model={"backbone": backbone, "frozen_blocks": count})
   check_values(frozen(blocks))
   with pytest.raises(ValueError, match=f"frozen_blocks is {blocks + 1}, but the {backbone} .*has"):
     check_values(frozen(blocks + 1))
 
 
-def test_weights_made_with_another_meaning_are_refused_by_field_and_values():
-  made, asked = (tiny.tiny_config(model={"box_delta_stds": stds}).model
-                 for stds in ((1.0,) * 4, (0.1, 0.1, 0.2, 0.2)))
-  check_same_meaning(made, made, "file")
+def test_weights_with_another_meaning_are_rejected_with_field_and_values():
+  trained, requested = (tiny.tiny_config(model={"box_delta_stds": stds}).model
+                        for stds in ((1.0,) * 4, (0.1, 0.1, 0.2, 0.2)))
+  check_same_meaning(trained, trained, "file")
   with pytest.raises(ValueError, match=(
-      r"file was made with model.box_delta_stds \(1.0, .*, but here it is \(0.1, ")):
-    check_same_meaning(made, asked, "file")
+      r"file was trained with model.box_delta_stds \(1.0, .*, but here it is \(0.1, ")):
+    check_same_meaning(trained, requested, "file")
 
 
 @pytest.mark.parametrize(("fields", "message"), [
@@ -85,7 +85,7 @@ def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
     check_effects(tiny.tiny_config(**fields))
 
 
-def test_what_asks_for_nothing_is_left_alone():
+def test_empty_values_are_not_errors():
   small = {"backbone": "small", "frozen_blocks": 0, "partial_cells": False}
   check_effects(tiny.override(config.paper(), model=small))
   check_effects(tiny.tiny_config(train={"schedule": "cosine", "decay_steps": ()}))
@@ -96,12 +96,12 @@ def test_presets_set_nothing_without_effect():
     check_effects(preset)
 
 
-def test_of_a_trained_model_only_what_keeps_its_meaning_may_change():
-  made = tiny.tiny_config()
-  check_overrides(made, tiny.tiny_config(
+def test_overrides_of_a_trained_model_keep_its_meaning():
+  trained = tiny.tiny_config()
+  check_overrides(trained, tiny.tiny_config(
       model={"roi_method": "gather", "compute_dtype": "bfloat16", "roi_chunk": 3},
       inference={"max_instances": 3}, data={"short_side": 32}))
   with pytest.raises(ValueError, match=r"model\.roi_grid was center in training; set to edge"):
-    check_overrides(made, tiny.tiny_config(model={"roi_grid": "edge"}))
+    check_overrides(trained, tiny.tiny_config(model={"roi_grid": "edge"}))
   with pytest.raises(ValueError, match=r"train\.seed was 0 .* set to 4 here .* no effect"):
-    check_overrides(made, tiny.tiny_config(train={"seed": 4}))
+    check_overrides(trained, tiny.tiny_config(train={"seed": 4}))

@@ -209,7 +209,7 @@ def write_model(path, names, **model):
 
 def test_a_saved_model_with_other_scales_of_deltas_is_rejected(tmp_path):
   write_model(tmp_path / "x", ["a", "b"], box_delta_stds=(1.0, 1.0, 1.0, 1.0))
-  with pytest.raises(ValueError, match="was made with model.box_delta_stds"):
+  with pytest.raises(ValueError, match="was trained with model.box_delta_stds"):
     weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model)
   # The backbone does not depend on it.
   weights.load_pretrained(shapes(), tmp_path / "x", config=CONFIG.model, only_backbone=True)
