@@ -120,3 +120,23 @@ def test_an_unknown_command_is_named_with_those_there_are():
 def test_the_version_is_that_of_the_distribution():
   finished = run("--version")
   assert finished.stdout.startswith(f"mnc {importlib.metadata.version('mnc_jax')}, jax ")
+
+
+@pytest.mark.parametrize("line", ["--help", "nonsense", "train --config shapes --help",
+                                  "predict --inference.flop", "prepare"])
+def test_help_and_mistakes_do_not_wait_for_jax(line):
+  program = ("import sys; from mnc_jax import cli\ntry: cli.main()\n"
+             "finally: print('loaded:', *({'jax', 'flax', 'orbax', 'etils', 'PIL'} & "
+             "set(sys.modules)), file=sys.stderr)")
+  finished = subprocess.run([sys.executable, "-c", program, *line.split()], capture_output=True,
+                            text=True, check=False)
+  assert finished.returncode == (0 if "--help" in line else 2)
+  assert finished.stderr.splitlines()[-1] == "loaded:"
+
+
+def test_the_scripts_of_experiments_are_the_commands(width):
+  script = subprocess.run([sys.executable, "experiments/train.py", "--config",
+                           "experiments/configs/shapes.py", "--help"],
+                          capture_output=True, text=True, check=True).stdout
+  assert "usage: mnc train --config experiments/configs/shapes.py" in script
+  assert "Number of steps of the run. (default: 700)" in script

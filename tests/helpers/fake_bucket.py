@@ -146,3 +146,4 @@ def serve_buckets(folder: pathlib.Path):
         mock.patch.object(gcs_utils, "is_hierarchical_namespace_enabled", return_value=False)):
     yield
   server.shutdown()
+  server.server_close()
