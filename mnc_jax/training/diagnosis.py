@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import pathlib
+from typing import Any
 import zipfile
 import zlib
 
@@ -20,7 +22,7 @@ from mnc_jax.training.step import NotFiniteError, step_key
 from mnc_jax.weights.tree import leaves_by_path
 
 
-def save_batch(path, batch: Batch, image_ids: Array | np.ndarray, **notes) -> None:
+def save_batch(path: str | os.PathLike[str], batch: Batch, image_ids: Array, **notes: Any) -> None:
   """Writes a batch to a file for `load_batch`.
 
   Args:
@@ -41,7 +43,7 @@ def save_batch(path, batch: Batch, image_ids: Array | np.ndarray, **notes) -> No
   partial.replace(path)
 
 
-def load_batch(path) -> tuple[Batch, np.ndarray, dict]:
+def load_batch(path: str | os.PathLike[str]) -> tuple[Batch, np.ndarray, dict]:
   """Returns `(batch, image_ids, notes)` that `save_batch` wrote at `path`.
 
   Raises:
@@ -56,7 +58,7 @@ def load_batch(path) -> tuple[Batch, np.ndarray, dict]:
     raise ValueError(f"{path} is not a batch that training saved: {error}") from error
 
 
-def image_losses(params, batch: Batch, *, step: int, device: int,
+def image_losses(params: dict, batch: Batch, *, step: int, device: int,
                  config: Config) -> dict[str, np.ndarray]:
   """Computes the loss of each image alone, with the anchors and RoIs sampled in the step.
 
@@ -86,7 +88,7 @@ _loss = jax.jit(_loss_of_step, static_argnames="config")
 _gradient = jax.jit(jax.grad(_loss_of_step, has_aux=True), static_argnames="config")
 
 
-def nonfinite_gradients(params, batch: Batch, *, step: int, device: int,
+def nonfinite_gradients(params: dict, batch: Batch, *, step: int, device: int,
                         config: Config) -> dict[str, int]:
   """Returns {path of a parameter: number of non-finite entries of its gradient}.
 

@@ -1,8 +1,8 @@
 """The state that a run starts with, or resumes from."""
 
-
 import jax
 from jax.sharding import Mesh
+import orbax.checkpoint as ocp
 
 from mnc_jax import parallel, weights
 from mnc_jax.config import Config, ModelConfig
@@ -15,7 +15,8 @@ from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.step import TrainState, init_state
 
 
-def start_state(config: Config, manager, source: Source, mesh: Mesh) -> tuple[TrainState, dict]:
+def start_state(config: Config, manager: ocp.CheckpointManager, source: Source, mesh: Mesh
+                ) -> tuple[TrainState, dict]:
   """Returns the state to train from, on all devices of the mesh, and its notes.
 
   It is that of the last checkpoint of `manager`, or a new one if there is none.
@@ -25,7 +26,8 @@ def start_state(config: Config, manager, source: Source, mesh: Mesh) -> tuple[Tr
   return parallel.replicate(state, mesh), notes
 
 
-def initialise(config: Config, manager, source: Source) -> tuple[TrainState, dict]:
+def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
+               ) -> tuple[TrainState, dict]:
   """Returns a new state, with random weights or those of `train.init_weights`, and its notes."""
   del manager  # It has no checkpoint.
   key = jax.random.key(config.train.seed)
@@ -44,7 +46,8 @@ def initialise(config: Config, manager, source: Source) -> tuple[TrainState, dic
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
 
 
-def resume(config: Config, manager, source: Source) -> tuple[TrainState, dict]:
+def resume(config: Config, manager: ocp.CheckpointManager, source: Source
+           ) -> tuple[TrainState, dict]:
   """Returns the state of the last checkpoint, of a run or of imported weights, and its notes."""
   workdir = manager.directory.parent
   check_same_meaning(run_folder.read_config(workdir).model, config.model, workdir)
