@@ -71,7 +71,7 @@ _CONDITIONS = (
 )
 
 
-def check_same_meaning(trained: ModelConfig, requested: ModelConfig, origin) -> None:
+def check_same_meaning(trained: ModelConfig, requested: ModelConfig, origin: object) -> None:
   """Raises if a config changes what the outputs of weights mean, though all shapes fit.
 
   Args:
