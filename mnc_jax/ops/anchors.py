@@ -1,10 +1,15 @@
 """Anchors: the boxes that stage 1 refines."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 
+from mnc_jax.structs import Array
 
-def make_anchors(height, width, *, stride, scales, ratios):
+
+def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float],
+                 ratios: Sequence[float]) -> Array:
   """Returns the anchors of every cell of a feature map (Ren et al. 2015, section 3.1.1).
 
   The shapes are those of the published Faster R-CNN: for each ratio the sides of a
@@ -14,7 +19,7 @@ def make_anchors(height, width, *, stride, scales, ratios):
   Args:
     height: rows of the feature map.
     width: columns of the feature map.
-    stride: pixels a cell.
+    stride: pixels per cell.
     scales: anchor side over stride, S numbers.
     ratios: anchor height over width, T numbers.
 
@@ -22,12 +27,6 @@ def make_anchors(height, width, *, stride, scales, ratios):
     [height, width, A, 4] float32 pixels, A = T * S with the scales running fastest, each
     centred on its cell's centre ((j + .5) * stride, (i + .5) * stride). They may
     reach outside the image.
-
-  Degenerate input:
-    A map without rows or columns has no anchors: [0, width, A, 4] or [height, 0, A, 4].
-
-  Gradient:
-    None: anchors are constants, made on the host.
 
   Example:
     >>> import mnc_jax

@@ -7,38 +7,57 @@ Positions count cells: cell u has its centre at position u.
 import jax.numpy as jnp
 
 from mnc_jax.ops.boxes import larger, smaller
+from mnc_jax.structs import Array
 
 
-def rounded(product):
-  """Returns `product` as it is, rounded before anything is added to it.
-
-  For products that a sampling position is the sum of. XLA computes positions twice, for the indices
-  and for the weights of `neighbors`, and LLVM contracts a product and a sum to one operation in
-  one place and not in the other. Where a position is whole, the last row of a mask read at its own
-  cells, the two then differ by a cell: indices 6 and 7 with the weights of 5 and 6.
-  """
-  return smaller(product, jnp.finfo(product.dtype).max)
-
-
-def cell_centers(low, high, count):
+def cell_centers(low: Array, high: Array, count: int) -> Array:
   """Returns the centres of `count` equal cells between `low` and `high`, [...] -> [..., count].
 
   low + (i + .5) / count * (high - low): multiplied by the extent, never divided by it,
   so that an empty interval has finite gradients.
   """
-  steps = ((jnp.arange(count) + 0.5) / count).astype(low.dtype)
-  steps = steps.reshape((1,) * low.ndim + (count,))
-  return low[..., None] + rounded(steps * (high - low)[..., None])
+  return low[..., None] + along(high - low, (jnp.arange(count) + 0.5) / count)
 
 
-def neighbors(positions, cells):
-  """Returns the two cells each position lies between, and their weights.
+def along(extents: Array, fractions: Array) -> Array:
+  """Returns `fractions` [N] of `extents` [...] in their dtype, [..., N]."""
+  return fractions.astype(extents.dtype).reshape((1,) * extents.ndim + (-1,)) * extents[..., None]
 
-  They are floor and floor + 1 (not ceil, whose slope vanishes at whole positions).
+
+def kappa(positions: Array, cells: int) -> Array:
+  """Returns the weights of all cells of an axis.
+
+  Continuous in `positions`, so an error in their last bit changes weights as little. Slopes
+  are those of `neighbors`: at a whole position the one to its right.
 
   Args:
     positions: [...] float, in cells.
-    cells: int, cells of the axis.
+    cells: of the axis.
+
+  Returns:
+    [..., cells], at most two neighbouring ones nonzero. Cells beyond the axis would have the
+    missing weight (zero padding).
+  """
+  axis = jnp.arange(cells, dtype=positions.dtype).reshape((1,) * positions.ndim + (cells,))
+  offset = positions[..., None] - axis
+  hat = jnp.where(offset < 0, 1.0 + offset, 1.0 - offset)
+  return jnp.where((offset >= -1) & (offset < 1), hat, 0.0)
+
+
+def clamped_kappa(positions: Array, cells: int) -> Array:
+  """Returns `kappa` of positions clamped to the outer cells' centres."""
+  return kappa(smaller(larger(positions, 0.0), cells - 1.0), cells)
+
+
+def neighbors(positions: Array, cells: int) -> tuple[Array, Array]:
+  """Returns the two cells each position lies between, and their weights.
+
+  They are floor and floor + 1 (not ceil, whose slope vanishes at whole positions). Products that
+  a position is the sum of must be `rounded`.
+
+  Args:
+    positions: [...] float, in cells.
+    cells: of the axis.
 
   Returns:
     indices: [..., 2] int32, within the axis.
@@ -55,13 +74,12 @@ def neighbors(positions, cells):
   return jnp.clip(indices, 0, cells - 1), jnp.where(inside, weights, 0.0)
 
 
-def kappa_matrix(indices, weights, cells):
-  """Returns [..., cells] dense weights of `neighbors`: indices [..., 2], their weights [..., 2]."""
-  axis = jnp.arange(cells, dtype=jnp.int32).reshape((1,) * (indices.ndim - 1) + (1, cells))
-  return jnp.sum(jnp.where(indices[..., None] == axis, weights[..., None], 0.0), axis=-2)
+def rounded(product: Array) -> Array:
+  """Identity that stops the compiler from fusing `product` into an FMA.
 
-
-def clamped_kappa(positions, cells):
-  """Returns kappa weights [..., cells] with positions clamped to the outer cells' centres."""
-  indices, weights = neighbors(smaller(larger(positions, 0.0), cells - 1.0), cells)
-  return kappa_matrix(indices, weights, cells)
+  Only for the positions of `neighbors`. XLA computes them twice, for the indices of a gather and
+  for the weights, and LLVM may contract product and sum in one of the two. At a whole position
+  they then differ by a cell: indices 6 and 7 with the weights of 5 and 6.
+  `jax.lax.optimization_barrier` and `reduce_precision` do not prevent it on CPU (JAX 0.10.2).
+  """
+  return smaller(product, jnp.finfo(product.dtype).max)

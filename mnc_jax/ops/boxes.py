@@ -1,42 +1,45 @@
 """Boxes `[x1, y1, x2, y2]` in continuous pixels: overlap, regression deltas, clipping."""
 
+from collections.abc import Sequence
 import math
 
 import chex
 import jax.numpy as jnp
 
+from mnc_jax.structs import Array
+
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 """Largest dw, dh: a 16-pixel anchor may grow to 1000 pixels, and exp stays finite."""
 
 MIN_UNION = 1e-18
-"""Below this union, 1 / union**2 in the gradient of an IoU would overflow float32. It is a
-billionth of a pixel squared: no overlap of real boxes is lost."""
-# Boxes narrower than this have no extent to divide by.
+"""Below this union, 1 / union**2 in the gradient of an IoU would overflow float32. It is the
+square of a billionth of a pixel: no overlap of real boxes is lost."""
+# Narrower boxes count as boxes without extent, which nothing is divided by.
 _MIN_EXTENT = 1e-6
 
 
-def as_float(values):
-  """Returns `values` in float32, or in float64 if they are: geometry never runs in less."""
+def as_float(values: Array) -> Array:
+  """Returns `values` in float32, or unchanged if float64: geometry never runs in less."""
   values = jnp.asarray(values)
   return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def larger(a, b):
+def larger(a: Array | float, b: Array | float) -> Array:
   """Returns the larger of `a` and `b`; where they are equal, `a` takes the gradient.
 
-  Not jnp.maximum: its gradient asks which operand equals the result. XLA may compute an
-  operand once more for that question, with other rounding, and the gradient is lost (a
-  box gradient was off by a tenth under jit). The same holds of jnp.minimum, clip, max.
+  Not jnp.maximum: its gradient compares the operands with the result. XLA may recompute an
+  operand for this comparison, with other rounding, and the gradient is lost (a box gradient
+  was off by a tenth under jit). The same applies to jnp.minimum, clip and max.
   """
   return jnp.where(b > a, b, a)
 
 
-def smaller(a, b):
+def smaller(a: Array | float, b: Array | float) -> Array:
   """Returns the smaller of `a` and `b`; where they are equal, `a` takes the gradient."""
   return jnp.where(b < a, b, a)
 
 
-def box_areas(boxes):
+def box_areas(boxes: Array) -> Array:
   """Returns the areas of boxes [..., 4] as [...], 0 for empty and inverted ones."""
   boxes = as_float(boxes)
   widths = larger(0.0, boxes[..., 2] - boxes[..., 0])
@@ -44,7 +47,7 @@ def box_areas(boxes):
   return widths * heights
 
 
-def box_iou(boxes_a, boxes_b):
+def box_iou(boxes_a: Array, boxes_b: Array) -> Array:
   """Returns the intersection over union of every pair of boxes.
 
   Args:
@@ -52,7 +55,7 @@ def box_iou(boxes_a, boxes_b):
     boxes_b: [M, 4] pixels.
 
   Returns:
-    [N, M] in [0, 1], float32 or wider. No epsilon stands under the fraction: a box of any
+    [N, M] in [0, 1], float32 or wider. There is no epsilon in the denominator: a box of any
     size has IoU 1 with itself.
 
   Degenerate input:
@@ -76,7 +79,7 @@ def box_iou(boxes_a, boxes_b):
   high = smaller(a[..., 2:], b[..., 2:])
   inter = box_areas(jnp.concatenate([low, high], axis=-1))
   area_a, area_b = box_areas(a), box_areas(b)
-  # An inverted box can still span an intersection of its own; it must not count.
+  # Two inverted boxes can still have an intersection; it must not count.
   inter = jnp.where((area_a > 0) & (area_b > 0), inter, 0.0)
   union = area_a + area_b - inter
   found = union > MIN_UNION
@@ -84,10 +87,11 @@ def box_iou(boxes_a, boxes_b):
   return jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0)
 
 
-def encode_boxes(boxes, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
-  """Returns the deltas that lead from anchors to boxes (Girshick et al. 2014, appendix C).
+def encode_boxes(boxes: Array, anchors: Array, *,
+                 stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Array:
+  """Returns the deltas from anchors to boxes (Girshick et al. 2014, appendix C).
 
-  dx = (x - x_a) / w_a, dy likewise; dw = log(w / w_a), dh likewise; each over its std.
+  dx = (x - x_a) / w_a, dw = log(w / w_a), and the same for dy and dh; each divided by its std.
 
   Args:
     boxes: [..., 4] pixels.
@@ -98,11 +102,11 @@ def encode_boxes(boxes, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
     [..., 4] (dx, dy, dw, dh), float32 or wider.
 
   Degenerate input:
-    Finite: an anchor without extent along an axis counts as one pixel wide there, and where
+    Finite: an anchor without extent along an axis counts as one pixel wide there, and if
     box or anchor has none, the log is 0.
 
   Gradient:
-    Flows into boxes and anchors; none through a log that is 0 for want of extent.
+    Flows into boxes and anchors, except through a log that is 0 because an extent is missing.
 
   Example:
     >>> import jax.numpy as jnp
@@ -124,8 +128,9 @@ def encode_boxes(boxes, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
   return jnp.stack([deltas[..., i] / stds[i] for i in range(4)], axis=-1)
 
 
-def decode_boxes(deltas, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
-  """Returns the boxes that deltas lead to from anchors, the inverse of `encode_boxes`.
+def decode_boxes(deltas: Array, anchors: Array, *,
+                 stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Array:
+  """Applies deltas to anchors, the inverse of `encode_boxes`.
 
   Args:
     deltas: [..., 4] (dx, dy, dw, dh).
@@ -136,10 +141,10 @@ def decode_boxes(deltas, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
     [..., 4] pixels, float32 or wider. dw and dh are clamped at `MAX_LOG_SCALE`.
 
   Degenerate input:
-    A zero-width anchor gives a zero-width box where the anchor is.
+    A zero-width anchor gives a zero-width box at its position.
 
   Gradient:
-    Flows into deltas and anchors, finite; none into a dw or dh beyond the clamp.
+    Flows into deltas and anchors, finite; 0 for a dw or dh beyond the clamp.
 
   Example:
     >>> import jax.numpy as jnp
@@ -158,22 +163,22 @@ def decode_boxes(deltas, anchors, *, stds=(1.0, 1.0, 1.0, 1.0)):
   return jnp.concatenate([centers - half_sizes, centers + half_sizes], axis=-1)
 
 
-def clip_boxes(boxes, height, width):
-  """Cuts boxes at the edges of an image.
+def clip_boxes(boxes: Array, height: int | Array, width: int | Array) -> Array:
+  """Clips boxes to an image.
 
   Args:
     boxes: [..., 4] pixels.
-    height: scalar, pixels of the image; may be traced.
-    width: likewise.
+    height: pixels of the image, may be traced.
+    width: pixels of the image, may be traced.
 
   Returns:
     [..., 4] pixels, float32 or wider, 0 <= x <= width and 0 <= y <= height.
 
   Degenerate input:
-    A box wholly outside becomes empty; an inverted one stays so or becomes empty.
+    A box wholly outside becomes empty; an inverted one stays inverted or becomes empty.
 
   Gradient:
-    A coordinate beyond the edge passes none on; one on the edge does.
+    0 for a coordinate beyond the edge; a coordinate on the edge passes it.
 
   Example:
     >>> import jax.numpy as jnp
@@ -191,18 +196,18 @@ def clip_boxes(boxes, height, width):
       [smaller(larger(boxes[..., i], 0.0), side) for i, side in enumerate(sides)], axis=-1)
 
 
-def clip_corners(boxes, height, width):
-  """Returns boxes [..., 4] that were cut at an image and re-read as inclusive corners.
+def clip_corners(boxes: Array, height: int | Array, width: int | Array) -> Array:
+  """Clips boxes [..., 4] to an image and reads them as inclusive corners.
 
-  The release writes a regressed box as x2 = centre + w / 2, cuts it at the last pixels,
-  width - 1 and height - 1, and reads what it wrote inclusively, as x2 - x1 + 1 pixels. So a
+  The release writes a regressed box as x2 = centre + w / 2, clips it to the last pixels,
+  width - 1 and height - 1, and reads the result inclusively, as x2 - x1 + 1 pixels. So a
   box grows by a pixel to the right and below. Gradients are those of `clip_boxes`.
   """
   clipped = clip_boxes(boxes, height - 1, width - 1)
   return clipped + _far_corner(clipped)
 
 
-def corner_pixels(boxes):
+def corner_pixels(boxes: Array) -> Array:
   """Returns boxes [..., 4] as inclusive corners: their first and last pixels."""
   boxes = as_float(boxes)
   return boxes - _far_corner(boxes)

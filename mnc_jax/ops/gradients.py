@@ -1,19 +1,21 @@
-"""Operations that change nothing but the gradient."""
+"""Operations that change only the gradient."""
 
 import jax
 import jax.numpy as jnp
 
+from mnc_jax.structs import Array
+
 
 @jax.custom_vjp
-def clip_gradient(values, limit):
-  """Returns `values`; the gradient that comes back is clipped to [-limit, limit] per entry.
+def clip_gradient(values: Array, limit: float | Array) -> Array:
+  """Returns `values`; their gradient is clipped to [-limit, limit] per entry.
 
   The authors' proposal and bridge layers do this to box deltas, with 1 / 512: a bilinear
-  sample has kinks, and a box on one can take a gradient far above all others.
+  sample has kinks, and a box on one can get a gradient far above all others.
 
   Args:
     values: array of any shape.
-    limit: largest absolute gradient an entry passes on; it takes none itself.
+    limit: largest absolute gradient per entry; not differentiable itself.
   """
   del limit
   return values

@@ -1,4 +1,4 @@
-"""Masks on a regular grid inside a box: into the image, into other boxes, and their overlap.
+"""Masks on a regular grid inside a box: pasted into an image or another box, and their overlap.
 
 Cell i of M has its centre at (i + .5) / M of the box's extent. Between centres a mask is
 bilinear, from the outer centres to the box's edge it is constant, outside the box 0.
@@ -10,31 +10,32 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.bilinear import cell_centers, clamped_kappa, rounded
+from mnc_jax.ops.bilinear import cell_centers, clamped_kappa
 from mnc_jax.ops.boxes import MIN_UNION, as_float, box_areas, smaller
+from mnc_jax.structs import Array
 
-# Narrower boxes hold no mask: dividing by their extent would overflow in the gradient.
+# Masks of narrower boxes read as 0: dividing by their extent would overflow in the gradient.
 _MIN_EXTENT = 1e-6
 
 # Products in full precision: TF32 or bfloat16 passes would blur coordinates.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-def paste_masks(masks, boxes, height, width):
-  """Draws each mask into an image of its own.
+def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
+  """Pastes each mask into an image of its own.
 
   Args:
     masks: [R, M, M] probabilities inside each box.
     boxes: [R, 4] pixels.
-    height: int, rows of the image.
-    width: int, columns of the image.
+    height: rows of the image.
+    width: columns of the image.
 
   Returns:
     [R, height, width] float32, the masks read at the pixel centres (j + .5, i + .5), 0 for
     pixels whose centre is outside the box.
 
   Degenerate input:
-    Empty and inverted boxes give 0; what lies outside the image is not drawn.
+    Empty and inverted boxes give 0; parts outside the image are cropped.
 
   Gradient:
     Flows into masks and boxes, but not through the box's hard edge.
@@ -54,14 +55,14 @@ def paste_masks(masks, boxes, height, width):
   return _read_masks(masks, boxes, rows.astype(boxes.dtype), columns.astype(boxes.dtype))
 
 
-def resample_masks(masks, from_boxes, to_boxes, size):
-  """Reads masks that live in one box at the cell centres of another.
+def resample_masks(masks: Array, from_boxes: Array, to_boxes: Array, size: int) -> Array:
+  """Reads masks of one box at the cell centres of another.
 
   Args:
     masks: [R, M, M] inside `from_boxes`.
-    from_boxes: [R, 4] pixels. Empty or inverted: the result is 0.
+    from_boxes: [R, 4] pixels. Empty or inverted ones give 0.
     to_boxes: [R, 4] pixels.
-    size: int, cells a side of the result.
+    size: cells per side of the result.
 
   Returns:
     [R, size, size] float32 inside `to_boxes`, 0 outside `from_boxes`. Gradients flow into
@@ -75,7 +76,7 @@ def resample_masks(masks, from_boxes, to_boxes, size):
   return _read_masks(masks, as_float(from_boxes), rows, columns)
 
 
-def resize_masks(masks, size):
+def resize_masks(masks: Array, size: int) -> Array:
   """Resizes masks as the authors' code does between stages 2 and 3.
 
   Cell i of the result reads position i * M / size of the cells, bilinearly: the top
@@ -85,7 +86,7 @@ def resize_masks(masks, size):
 
   Args:
     masks: [R, M, M].
-    size: int.
+    size: cells per side of the result.
 
   Returns:
     [R, size, size] float32.
@@ -98,8 +99,8 @@ def resize_masks(masks, size):
   return _einsum("ym,rmn,xn->ryx", rows, masks, columns)
 
 
-def mask_iou_in_box(predicted, target, boxes, target_areas):
-  """Returns the IoU of masks known inside a box with objects that may reach outside it.
+def mask_iou_in_box(predicted: Array, target: Array, boxes: Array, target_areas: Array) -> Array:
+  """Returns the IoU of masks inside a box with objects that may reach outside it.
 
   inter = mean(p * t) * area(box); union = mean(p) * area(box) + area(object) - inter.
 
@@ -144,5 +145,5 @@ def _point_weights(points, low, high, cells):
   # Far points and empty extents are replaced before the division, not only after it.
   extent = jnp.where(found, high - low, 1.0)
   offset = jnp.where(inside, points - low, 0.0)
-  weights = clamped_kappa(rounded(offset / extent * cells) - 0.5, cells)
+  weights = clamped_kappa(offset / extent * cells - 0.5, cells)
   return jnp.where(inside[..., None], weights, 0.0)

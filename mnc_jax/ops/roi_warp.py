@@ -9,14 +9,16 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.bilinear import cell_centers, kappa_matrix, neighbors, rounded
+from mnc_jax.ops.bilinear import along, kappa, neighbors, rounded
 from mnc_jax.ops.boxes import as_float, larger, smaller
+from mnc_jax.structs import Array
 
 _GRIDS = ("center", "edge", "caffe")
 _METHODS = ("gather", "matmul")
 
 
-def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", cells=None):
+def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str = "center",
+             method: str = "gather", cells: Array | None = None) -> Array:
   """Samples size x size features in each box.
 
   Sampling positions along x, in feature cells, u = 0 ... size - 1 (y likewise):
@@ -24,8 +26,7 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
     center: (x1 + (u + .5) / size * (x2 - x1)) / stride - .5, aligned, not rounded.
     edge:   (x1 + u / size * (x2 - x1)) / stride, the paper's formula.
     caffe:  r(x1 / stride) + u / size * max(r(x2 / stride) - r(x1 / stride), 0), the
-      authors' code; r rounds half away from zero, and passes the gradient straight through,
-      as that code does.
+      authors' code; r rounds half away from zero, with a straight-through gradient.
 
   With `center` and `edge` the map is 0 outside. With `caffe` samples outside
   [-.5, n - .5] are 0 and those inside clamp to the border cell; n counts the image's cells.
@@ -33,13 +34,13 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
   Args:
     features: [H, W, K], any float dtype.
     boxes: [R, 4] pixels. Positions, weights and products are float32 at least.
-    size: int, samples a side.
-    stride: pixels a feature cell.
+    size: samples per side.
+    stride: pixels per feature cell.
     grid: where to sample, see above.
     method: "gather" reads the four neighbours of each sample; "matmul" multiplies by two
       dense weight matrices, for accelerators where gathers are slow. Same numbers.
     cells: [2] int (rows, columns) of the map that belong to the image, may be traced; the
-      map must be 0 in the others. None: all do. Only `caffe` looks at it.
+      map must be 0 in the others. None: all do. Only used by `caffe`.
 
   Returns:
     [R, size, size, K] in the dtype of `features`.
@@ -48,7 +49,7 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
     Empty and inverted boxes give finite values and gradients.
 
   Gradient:
-    Flows into features and into boxes; exact, but for `caffe`, where it is that of the
+    Flows into features and boxes; exact, except for `caffe`, where it is that of the
     rounded box.
 
   Raises:
@@ -68,32 +69,33 @@ def roi_warp(features, boxes, *, size, stride, grid="center", method="gather", c
   _check_choice("grid", grid, _GRIDS)
   _check_choice("method", method, _METHODS)
   height, width = features.shape[:2]
-  own = (height, width) if cells is None else cells
+  rows, columns = (height, width) if cells is None else cells
   boxes = as_float(boxes)
-  rows = _axis_weights(boxes[:, 1], boxes[:, 3], height, own[0], size, stride, grid)
-  columns = _axis_weights(boxes[:, 0], boxes[:, 2], width, own[1], size, stride, grid)
+  y = _sample_axis(boxes[:, 1], boxes[:, 3], rows, size, stride, grid)
+  x = _sample_axis(boxes[:, 0], boxes[:, 2], columns, size, stride, grid)
   warp = _warp_by_gather if method == "gather" else _warp_by_matmul
   # In float32 at least. In bfloat16 the weights would be those of boxes off by hundredths of a
   # cell, and a box's gradient, a small difference of large sums over channels, twice as far off.
-  return warp(as_float(features), rows, columns).astype(features.dtype)
+  return warp(as_float(features), y, x).astype(features.dtype)
 
 
-def roi_pool(features, boxes, *, size, pool, stride, grid="center", method="gather", chunk=16,
-             cells=None):
-  """Warps size * pool samples a side and max-pools them pool x pool.
+def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int,
+             grid: str = "center", method: str = "gather", chunk: int = 16,
+             cells: Array | None = None) -> Array:
+  """Warps size * pool samples per side and max-pools them pool x pool.
 
   `chunk` RoIs are warped at a time and warped again in the backward pass, so that
-  the samples (482 MB for 300 RoIs of 28 x 28 x 512) never live whole.
+  the samples (482 MB for 300 RoIs of 28 x 28 x 512) are never all in memory.
 
   Args:
     features: [H, W, K].
     boxes: [R, 4] pixels.
-    size: int, cells a side after pooling.
-    pool: int, samples a cell along each axis.
-    stride: pixels a feature cell.
+    size: cells per side after pooling.
+    pool: samples per cell along each axis.
+    stride: pixels per feature cell.
     grid: as in `roi_warp`.
     method: as in `roi_warp`.
-    chunk: int, RoIs at a time. It changes memory and time, not the result.
+    chunk: RoIs at a time. It changes memory and time, not the result.
     cells: as in `roi_warp`.
 
   Returns:
@@ -128,56 +130,60 @@ def _max_pool(samples, pool):
   return pooled
 
 
-def _axis_weights(low, high, cells, own, size, stride, grid):
-  """Returns neighbour indices and weights [R, size, 2] of the samples along one axis.
-
-  Of its `cells` the first `own` belong to the image.
-  """
+def _sample_axis(low, high, cells, size, stride, grid):
+  """Returns positions [R, size] in cells of the samples along one axis, and which count."""
+  fractions = (jnp.arange(size) + (0.5 if grid == "center" else 0.0)) / size
+  if grid == "caffe":
+    low, high = _round_half_away(low / stride), _round_half_away(high / stride)
+    positions = low[:, None] + rounded(along(larger(high - low, 0.0), fractions))
+    inside = (positions >= -0.5) & (positions <= cells - 0.5)
+    return smaller(larger(positions, 0.0), cells - 1.0), inside
+  positions = (low[:, None] + rounded(along(high - low, fractions))) / stride
   if grid == "center":
-    return neighbors(rounded(cell_centers(low, high, size) / stride) - 0.5, cells)
-  steps = (jnp.arange(size) / size).astype(low.dtype)[None]
-  if grid == "edge":
-    return neighbors((low[:, None] + rounded(steps * (high - low)[:, None])) / stride, cells)
-  low, high = _round_half_away(low / stride), _round_half_away(high / stride)
-  positions = low[:, None] + rounded(steps * larger(high - low, 0.0)[:, None])
-  inside = (positions >= -0.5) & (positions <= own - 0.5)
-  indices, weights = neighbors(smaller(larger(positions, 0.0), own - 1.0), cells)
-  return indices, jnp.where(inside[..., None], weights, 0.0)
+    positions = rounded(positions) - 0.5
+  return positions, jnp.ones_like(positions, bool)
 
 
 def _round_half_away(values):
   # jnp.round rounds half to even. The difference is exact in floating point, and so is the sum.
-  rounded = jnp.sign(values) * jnp.floor(jnp.abs(values) + 0.5)
-  return values + jax.lax.stop_gradient(rounded - values)  # The gradient goes straight through.
+  nearest = jnp.sign(values) * jnp.floor(jnp.abs(values) + 0.5)
+  return values + jax.lax.stop_gradient(nearest - values)  # Straight-through gradient.
 
 
-def _warp_by_gather(features, rows, columns):
-  """Sums the four neighbours of each sample; rows and columns are [R, S, 2] pairs."""
-  (y, y_weights), (x, x_weights) = rows, columns
+def _warp_by_gather(features, y, x):
+  """Sums the four neighbours of each sample; y and x are from `_sample_axis`."""
+  rows, row_weights = _neighbors_of(*y, features.shape[0])
+  columns, column_weights = _neighbors_of(*x, features.shape[1])
   warped = 0.0
   for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
-    weights = y_weights[:, :, None, i] * x_weights[:, None, :, j]
-    neighbor = features[y[:, :, None, i], x[:, None, :, j]]
+    weights = row_weights[:, :, None, i] * column_weights[:, None, :, j]
+    neighbor = features[rows[:, :, None, i], columns[:, None, :, j]]
     warped += neighbor * weights[..., None]
   return warped
 
 
-def _warp_by_matmul(features, rows, columns):
-  """Contracts the longer axis first, then the other; rows and columns are [R, S, 2] pairs."""
+def _neighbors_of(positions, inside, cells):
+  indices, weights = neighbors(positions, cells)
+  return indices, jnp.where(inside[..., None], weights, 0.0)
+
+
+def _warp_by_matmul(features, y, x):
+  """Contracts the longer axis first, then the other; y and x are from `_sample_axis`."""
   height, width, channels = features.shape
-  count, size = rows[0].shape[:2]
-  y, x = kappa_matrix(*rows, height), kappa_matrix(*columns, width)
+  rows, columns = (jnp.where(inside[..., None], kappa(positions, cells), 0.0)
+                   for (positions, inside), cells in ((y, height), (x, width)))
+  count, size = rows.shape[:2]
   # Products in full: TF32 or bfloat16 passes would move the samples.
   dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
   # The first product is one plain matrix product; batched ones are slow on CPU.
   if width >= height:
     by_columns = features.transpose(1, 0, 2).reshape(width, height * channels)
-    half = dot("iw,wj->ij", x.reshape(-1, width), by_columns)
-    return dot("ryh,rxhk->ryxk", y, half.reshape(count, size, height, channels))
-  half = dot("ih,hj->ij", y.reshape(-1, height), features.reshape(height, width * channels))
-  return dot("rxw,rywk->ryxk", x, half.reshape(count, size, width, channels))
+    half = dot("iw,wj->ij", columns.reshape(-1, width), by_columns)
+    return dot("ryh,rxhk->ryxk", rows, half.reshape(count, size, height, channels))
+  half = dot("ih,hj->ij", rows.reshape(-1, height), features.reshape(height, width * channels))
+  return dot("rxw,rywk->ryxk", columns, half.reshape(count, size, width, channels))
 
 
 def _check_choice(name, value, choices):
   if value not in choices:
-    raise ValueError(f"{name} is {value!r}; known are {choices}")
+    raise ValueError(f"{name} is {value!r}, must be one of {choices}")

@@ -1,13 +1,14 @@
-"""Choosing rows: random subsets and the best ones, with static shapes."""
+"""Choosing rows with static shapes: random subsets and the best ones."""
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.boxes import as_float
+from mnc_jax.structs import Array
 
 
-def sample_mask(key, mask, count):
+def sample_mask(key: Array, mask: Array, count: int | Array) -> Array:
   """Returns a uniformly random subset of the True entries of a mask.
 
   Args:
@@ -26,17 +27,16 @@ def sample_mask(key, mask, count):
   return jnp.zeros_like(mask).at[order].set(kept)
 
 
-def top_indices(priority, size):
+def top_indices(priority: Array, size: int) -> tuple[Array, Array]:
   """Returns the rows of highest priority.
 
   Args:
-    priority: [N]. Only finite ones are chosen: -inf means never.
-    size: int, rows to choose; may exceed N.
+    priority: [N]. Only rows with a finite one are chosen.
+    size: rows to choose; may exceed N.
 
   Returns:
     indices: [size] int32, highest first, of equals the lower index first; 0 in padding.
     valid: [size] bool, False in padding.
-    The choice takes no gradient.
   """
   chex.assert_rank(priority, 1)
   # Which row is chosen is piecewise constant in the priorities.

@@ -60,6 +60,23 @@ def test_resample_to_the_same_box_returns_the_mask():
   np.testing.assert_allclose(resample_masks(masks, boxes, boxes, 7), masks, atol=1e-4)
 
 
+def test_compiled_box_gradients_at_whole_positions_are_those_of_one_side():
+  # Read at its own cells: positions are whole up to the last bit, which decides the side.
+  rng, rows = np.random.default_rng(7), np.arange(400)
+  masks, boxes = _masks(rng, 400, 7), oracles.random_boxes(rng, 400, 100, 3.0)
+  y, x = rng.integers(0, 7, (2, 400))
+  read = lambda boxes_of_masks: resample_masks(masks, boxes_of_masks, boxes, 7)[rows, y, x].sum()
+  found = np.asarray(jax.jit(jax.grad(read))(boxes), np.float64)[:, 2]
+  # Position (x + .5) / M * width is read at (x + .5) / M * width / (width + dx2) * M - .5.
+  speed = -(x + 0.5) / (boxes[:, 2] - boxes[:, 0])
+  line = np.pad(masks[rows, y], ((0, 0), (1, 1)), mode="edge")
+  right = np.where(x < 6, line[rows, x + 2] - line[rows, x + 1], -line[rows, x + 1])
+  left = line[rows, x + 1] - line[rows, x]
+  beyond = np.where(x < 6, right, 0.0)  # Clamped to the last cell's centre.
+  errors = [np.abs(found - speed * slope) for slope in (right, left, beyond)]
+  assert np.all(np.min(errors, axis=0) < 1e-3 * np.abs(speed))
+
+
 def test_gradients_against_finite_differences():
   rng = np.random.default_rng(3)
   with jax.enable_x64(True):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mnc_jax import config
-from mnc_jax.model.backbones.features import feature_stride
+from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.stages.box_stage import propose_boxes
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import clip_boxes, decode_boxes
@@ -70,7 +70,7 @@ def test_roi_warping_in_a_larger_bucket(load, method):
   assert cells == (38, 63) and model.partial_cells  # 600 x 1000 pixels, rounded up.
   warped = roi_warp(
       jnp.pad(features, ((0, 4), (0, 3), (0, 0))), data["rois_xyxy"], cells=jnp.asarray(cells),
-      size=model.roi_size * model.roi_pool, stride=feature_stride(model), grid=model.roi_grid,
+      size=model.roi_size * model.roi_pool, stride=make_backbone(model).stride, grid=model.roi_grid,
       method=method)
   np.testing.assert_allclose(warped.transpose(0, 3, 1, 2), data["output_nchw"], atol=1e-4)
 
@@ -78,7 +78,7 @@ def test_roi_warping_in_a_larger_bucket(load, method):
 def test_proposals_of_the_preset(load):
   data, options = load("proposals"), RELEASE.inference
   rows, columns = data["scores_hwa"].shape[:2]
-  anchors = make_anchors(rows, columns, stride=feature_stride(RELEASE.model),
+  anchors = make_anchors(rows, columns, stride=make_backbone(RELEASE.model).stride,
                          scales=RELEASE.model.anchor_scales, ratios=RELEASE.model.anchor_ratios)
   np.testing.assert_array_equal(anchors[0, 0] - FAR_CORNER, data["anchors_inclusive"])
   scores = data["scores_hwa"].reshape(-1)
@@ -113,7 +113,7 @@ def test_the_files_were_made_with_the_presets_numbers(load):
   assert float(voting["similar_iou"]) == options.similar_iou
   assert float(voting["binarize"]) == options.mask_threshold
   assert voting["masks"].shape[1] == model.mask_size
-  assert float(load("roi_warping")["spatial_scale"]) == 1 / feature_stride(model)
+  assert float(load("roi_warping")["spatial_scale"]) == 1 / make_backbone(model).stride
   assert load("roi_warping")["output_nchw"].shape[2] == model.roi_size * model.roi_pool
 
 
