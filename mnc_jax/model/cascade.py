@@ -61,7 +61,7 @@ def init_params(key: Array, config: Config) -> dict:
         "config.model.num_categories must count background and at least one category, found "
         f"{model.num_categories}: call `with_categories(config, category_names)` first")
   keys = jax.random.split(key, 4)
-  channels = features.feature_channels(model)
+  channels = features.make_backbone(model).channels
   backbones = ("features",) if model.share_features else _BACKBONES
   return {
       **{name: features.init_features(key, model)
@@ -112,12 +112,12 @@ def score_anchors(params: dict, image_features: StageFeatures, image_size: Array
   """
   return box_stage.score_anchors(
       params["box_stage"], image_features.boxes, image_size,
-      stride=features.feature_stride(config.model), config=config.model)
+      stride=features.make_backbone(config.model).stride, config=config.model)
 
 
 def _roi_features(stage_features, boxes, image_size, samples, model):
   """Returns the warped and pooled features [R, S, S, K] of boxes [R, 4] of one image."""
-  stride, cells = features.feature_stride(model), None
+  stride, cells = features.make_backbone(model).stride, None
   if image_size is not None:
     cells = count_cells(image_size, stride, partial=model.partial_cells)
   return roi_pool(

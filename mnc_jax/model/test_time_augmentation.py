@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax.config import Config
-from mnc_jax.model.backbones.features import coarsest_stride
+from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.padding import cells_inside
 from mnc_jax.structs import Array, Candidates, StageOutput
@@ -40,9 +40,9 @@ def make_views(images: Array, image_sizes: Array, *, config: Config) -> list[Vie
 
   Returns:
     A `View` for each factor in `scales`, two with `flip`. At factor 1 the images are unchanged;
-    else their padded sides are rounded up to a multiple of the backbone's coarsest stride.
+    else their padded sides are rounded up to a multiple that the backbone needs.
   """
-  options, multiple = config.inference, coarsest_stride(config.model)
+  options, multiple = config.inference, make_backbone(config.model).multiple
   versions = [(images, False)]
   if options.flip:
     versions.append((mirror_images(images, image_sizes), True))

@@ -6,39 +6,51 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.ops.padding import clear_outside
 
-# Rough centre and spread of 8-bit pixels, for the backbone that learns from scratch.
+# Rough centre and spread of 8-bit pixels.
 _PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
+
+
+def make_hourglass(config: ModelConfig) -> Backbone:
+  """Returns the small backbone, which is never pretrained."""
+  widths = config.backbone_widths
+  return Backbone(Hourglass(config), widths[1], stride=4, multiple=2 ** len(widths), blocks=())
 
 
 class Hourglass(nn.Module):
   """A normalised hourglass at stride 4 that learns from scratch in minutes.
 
-  Small objects need a fine stride, deciding what is an object needs a wide view. So
-  the backbone goes down to stride 16 and comes back up to 4, adding what it passed
-  (Lin et al. 2017, "Feature Pyramid Networks", figure 3). Layer normalisation looks at
-  one cell at a time, so it cannot see the padding.
+  Small objects need a fine stride, recognising objects needs a large receptive field. So the
+  backbone downsamples to stride 16 and upsamples to 4 again, adding the maps on the way
+  (Lin et al. 2017, "Feature Pyramid Networks", figure 3). Layer normalisation works on single
+  cells, so it is independent of the padding.
   """
 
   config: ModelConfig
 
   @nn.compact
   def __call__(self, images, image_sizes):
-    """Maps [B, H, W, 3] uint8 RGB, H and W multiples of 16, to [B, H / 4, W / 4, K]."""
+    """Maps [B, H, W, 3] uint8 RGB to [B, H / 4, W / 4, K]."""
+    multiple = 2 ** len(self.config.backbone_widths)
+    if images.shape[1] % multiple or images.shape[2] % multiple:
+      raise ValueError(
+          f"the small backbone needs image buckets in multiples of {multiple} pixels, found "
+          f"{images.shape[1]} x {images.shape[2]}: change data.buckets")
     dtype = jnp.dtype(self.config.compute_dtype)
     widths = self.config.backbone_widths
     x = ((images.astype(jnp.float32) - _PIXEL_CENTRE) / _PIXEL_SPREAD).astype(dtype)
     x = clear_outside(x, image_sizes, 1)
     conv = functools.partial(self._conv, image_sizes=image_sizes)
     x = conv(x, widths[0], kernel=4, step=2, stride=2, name="stem")
-    passed = []
+    finer_maps = []
     for level, width in enumerate(widths[1:], start=2):
       x = conv(x, width, kernel=2, step=2, stride=2**level, name=f"down{level}")
       x = x + conv(x, width, kernel=3, step=1, stride=2**level, name=f"block{level}")
-      passed.append(x)
+      finer_maps.append(x)
     for level in reversed(range(2, len(widths))):
-      finer = passed[level - 2]
+      finer = finer_maps[level - 2]
       x = nn.Conv(finer.shape[-1], (1, 1), dtype=dtype, name=f"up{level}")(x)
       x = finer + x.repeat(2, axis=1).repeat(2, axis=2)
       x = clear_outside(x, image_sizes, 2**level)

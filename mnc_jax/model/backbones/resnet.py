@@ -1,4 +1,4 @@
-"""Bottleneck blocks of ResNets: the shared features and the head of each RoI are made of them.
+"""ResNets: bottleneck blocks for the shared features (C4) and for the RoI heads (conv5_x).
 
 He et al. 2016, "Deep Residual Learning for Image Recognition", table 1, with the stride in the
 3 x 3 convolution of a block, as the published weights of torchvision and timm have it.
@@ -12,28 +12,35 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
 from mnc_jax.ops.padding import cells_inside, clear_outside
 from mnc_jax.structs import Array
 
 # Blocks of conv2_x ... conv5_x, which torchvision calls layer1 ... layer4.
 DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-# A block has so many times more channels at its end than in its 3 x 3 convolution.
+# Output channels of a block per channel of its 3 x 3 convolution.
 EXPANSION = 4
 # Rough spread of 8-bit pixels.
 _PIXEL_SPREAD = 64.0
-# The suffixes tell a convolution's place in its block: conv1, bn1 ... conv_down, bn_down.
-_PLACES = ("1", "2", "3", "_down")
-FROZEN_NORMS = frozenset(f"bn{place}" for place in _PLACES)
-"""Modules whose parameters never move, whatever part of the model they stand in."""
+FROZEN_NORMS = frozenset(("bn1", "bn2", "bn3", "bn_down"))
+"""Names of the modules whose parameters are never trained, anywhere in the model."""
+
+
+def make_resnet(config: ModelConfig) -> Backbone:
+  """Returns a ResNet up to conv4_x."""
+  norm = "bn1" if config.backbone_norm == "frozen_batch" else "gn1"
+  blocks = (("conv1", norm), *(layer_names(config, number) for number in range(1, 4)))
+  return Backbone(ResNetC4(config), 4 * EXPANSION * config.resnet_width, stride=16, multiple=16,
+                  blocks=blocks)
 
 
 class FrozenBatchNorm(nn.Module):
   """Batch normalisation by the statistics of pretraining: x * scale + bias.
 
   scale = gamma / sqrt(variance + 1e-5) and bias = beta - mean * scale are folded when weights
-  are read. They take no gradient (He et al. 2016, appendix A): a detector sees too few images
-  at a time to have statistics of its own.
+  are read. They get no gradient (He et al. 2016, appendix A): the batches of a detector are too
+  small for statistics of their own.
   """
 
   @nn.compact
@@ -48,10 +55,10 @@ class FrozenBatchNorm(nn.Module):
 
 
 def count_groups(channels: int) -> int:
-  """Returns the groups of a group normalisation of any number of channels.
+  """Returns the number of groups of a group normalisation.
 
   32 (Wu and He 2018, "Group Normalization", section 4), and for thin layers groups of up to 16
-  channels, because a group of one channel knows no more than whether it varies.
+  channels: normalised by itself, one channel would lose its scale.
   """
   if channels >= 64 and channels % 32 == 0:
     return 32
@@ -59,12 +66,12 @@ def count_groups(channels: int) -> int:
 
 
 def conv_norm(x: Array, image_sizes: Array | None, *, config: ModelConfig, channels: int,
-              kernel: int, stride: int, pixels: int, place: str, last: bool = False) -> jax.Array:
+              kernel: int, stride: int, pixels: int, suffix: str, last: bool = False) -> jax.Array:
   """Applies a convolution without bias and its normalisation; call it in a compact method.
 
-  Padding is torchvision's, kernel // 2 on all sides: with stride 2 a cell's centre lies half a
-  cell less half a pixel up and left of where the geometry takes it to be, ((j + .5)s, (i + .5)s).
-  It is kept because the pretrained weights were trained so; the heads learn the offset, which
+  Padding is torchvision's, kernel // 2 on all sides: with stride 2 the true centre of a cell is
+  half a cell less half a pixel above and left of the geometry's, ((j + .5)s, (i + .5)s).
+  It is kept because the pretrained weights were trained with it; the heads learn the offset, which
   is the same everywhere.
 
   Args:
@@ -74,27 +81,27 @@ def conv_norm(x: Array, image_sizes: Array | None, *, config: ModelConfig, chann
     config: the model.
     channels: of the result.
     kernel: side of the kernel.
-    stride: cells of `x` a cell of the result.
-    pixels: of the network input a cell of the result.
-    place: "1", "2", "3" or "_down": the suffix of the names.
+    stride: cells of `x` per cell of the result.
+    pixels: of the network input per cell of the result.
+    suffix: of the layers' names, "1", "2", "3" or "_down".
     last: at the end of a block. A group normalisation starts with scale 0 there, so that a
       fresh network is shallow (Goyal et al. 2017, section 5.1).
 
   Returns:
     [N, ceil(h / stride), ceil(w / stride), channels] in the dtype of `x`, zero in cells that
-    are not wholly inside their image. Statistics of a group normalisation are of the cells
-    inside alone; an image of size (0, 0) gives zeros and finite gradients.
+    are not wholly inside their image. Statistics of a group normalisation are taken over the cells
+    inside only; an image of size (0, 0) gives zeros and finite gradients.
   """
   x = nn.Conv(channels, (kernel, kernel), strides=(stride, stride), padding=kernel // 2,
               use_bias=False, dtype=x.dtype, kernel_init=nn.initializers.he_normal(),
-              name=f"conv{place}")(x)
+              name=f"conv{suffix}")(x)
   inside = _inside(x, image_sizes, pixels)
   if config.backbone_norm == "frozen_batch":
-    x = FrozenBatchNorm(name=f"bn{place}")(x)
+    x = FrozenBatchNorm(name=f"bn{suffix}")(x)
   else:
-    # The mean of no cells is NaN. Without an image take all cells, which are zero.
+    # The mean of no cells is NaN. Without an image use all cells, which are zero.
     counted = inside | ~inside.any((1, 2, 3), keepdims=True)
-    x = nn.GroupNorm(count_groups(channels), epsilon=1e-5, dtype=x.dtype, name=f"gn{place}",
+    x = nn.GroupNorm(count_groups(channels), epsilon=1e-5, dtype=x.dtype, name=f"gn{suffix}",
                      scale_init=nn.initializers.zeros if last else nn.initializers.ones)(
                          x, mask=jnp.broadcast_to(counted, x.shape))
   return jnp.where(inside, x, jnp.zeros_like(x))
@@ -117,15 +124,15 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x, image_sizes, pixels: int):
-    """Maps [N, h, w, K] to [N, ceil(h / stride), ..., channels * 4]; `pixels` a cell of `x`."""
+    """Maps [N, h, w, K] to [N, ceil(h / stride), ..., channels * 4]; `pixels` per cell of `x`."""
     outputs, after = self.channels * EXPANSION, pixels * self.stride
     conv = functools.partial(conv_norm, image_sizes=image_sizes, config=self.config)
-    y = conv(x, channels=self.channels, kernel=1, stride=1, pixels=pixels, place="1")
+    y = conv(x, channels=self.channels, kernel=1, stride=1, pixels=pixels, suffix="1")
     y = conv(nn.relu(y), channels=self.channels, kernel=3, stride=self.stride, pixels=after,
-             place="2")
-    y = conv(nn.relu(y), channels=outputs, kernel=1, stride=1, pixels=after, place="3", last=True)
+             suffix="2")
+    y = conv(nn.relu(y), channels=outputs, kernel=1, stride=1, pixels=after, suffix="3", last=True)
     if self.stride > 1 or x.shape[-1] != outputs:
-      x = conv(x, channels=outputs, kernel=1, stride=self.stride, pixels=after, place="_down")
+      x = conv(x, channels=outputs, kernel=1, stride=self.stride, pixels=after, suffix="_down")
     return nn.relu(x + y)
 
 
@@ -138,7 +145,7 @@ def residual_layer(x: Array, image_sizes: Array | None, *, config: ModelConfig, 
     image_sizes: [N, 2] int32 (height, width) in pixels; None if all cells are inside.
     config: the model, its backbone a ResNet.
     number: 1 ... 4. All but the first halve the map.
-    pixels: of the network input a cell of `x`; without meaning if `image_sizes` is None.
+    pixels: of the network input per cell of `x`; unused if `image_sizes` is None.
 
   Returns:
     [N, ceil(h / s), ceil(w / s), 4 * 2^(number - 1) * `config.resnet_width`], s = 1 or 2, in
@@ -164,12 +171,12 @@ class ResNetC4(nn.Module):
   def __call__(self, images, image_sizes):
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images."""
     config, (height, width) = self.config, images.shape[1:3]
-    # From scratch, numbers of order one; pretrained kernels bring their own scale.
+    # From scratch, numbers of order one; pretrained kernels expect their own scale.
     scale = 1 / _PIXEL_SPREAD if config.backbone_norm == "group" else 1.0
     x = clear_outside(center_pixels(self, images, config=config, scale=scale), image_sizes, 1)
     x = nn.relu(conv_norm(x, image_sizes, config=config, channels=config.resnet_width, kernel=7,
-                          stride=2, pixels=2, place="1"))
-    # Nothing is below zero here, so the zeros outside an image never win.
+                          stride=2, pixels=2, suffix="1"))
+    # Nothing is below zero here, so the zeros outside an image never exceed a cell inside.
     # Flax has no annotations of `padding`.
     x = nn.max_pool(x, (3, 3), strides=(2, 2),
                     padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
@@ -180,16 +187,10 @@ class ResNetC4(nn.Module):
       x = residual_layer(x, image_sizes, config=config, number=number, pixels=pixels)
     if config.frozen_blocks > 3:
       x = jax.lax.stop_gradient(x)
-    # Of a side that is no multiple of 16 torchvision's padding leaves a last, incomplete cell.
+    # If a side is not a multiple of 16, torchvision's padding leaves a last, incomplete cell.
     return x[:, :height // 16, :width // 16]
 
 
-def block_names(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
-  """Returns the names in `ResNetC4` of the layers of each block that `config` may freeze."""
-  norm = "bn1" if config.backbone_norm == "frozen_batch" else "gn1"
-  return (("conv1", norm), *(layer_names(config, number) for number in range(1, 4)))
-
-
 def layer_names(config: ModelConfig, number: int) -> tuple[str, ...]:
-  """Returns the names of the blocks of layer `number`, 1 ... 4, by `config`: "layer1_0", ..."""
+  """Returns the names of the blocks of layer `number`, 1 ... 4: "layer1_0", ..."""
   return tuple(f"layer{number}_{index}" for index in range(DEPTHS[config.backbone][number - 1]))

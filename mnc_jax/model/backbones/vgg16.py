@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
+from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
 from mnc_jax.ops.padding import clear_outside
 
@@ -46,25 +47,28 @@ VGG16_BLOCKS = tuple(tuple(layer for layer in VGG16_LAYERS if layer.block == blo
 """The same layers by block."""
 
 
-def _halve(x, *, partial):
-  return nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME" if partial else "VALID")
+def make_vgg16(config: ModelConfig) -> Backbone:
+  """Returns VGG-16 up to conv5_3."""
+  names = tuple(tuple(layer.name for layer in layers) for layers in VGG16_BLOCKS)
+  return Backbone(VGG16(config), VGG16_LAYERS[-1].outputs, stride=16, multiple=16, blocks=names)
 
 
 class VGG16(nn.Module):
-  """VGG-16 up to conv5_3 at stride 16; 512 channels."""
+  """Convolutions with ReLU, and max-pooling between blocks."""
 
   config: ModelConfig
 
   @nn.compact
   def __call__(self, images, image_sizes):
-    """Maps [B, H, W, 3] uint8 RGB to [B, H / 16, W / 16, 512], up with `partial_cells`."""
+    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]; `partial_cells` rounds up."""
     partial = self.config.partial_cells
+    padding = "SAME" if partial else "VALID"
     dtype = jnp.dtype(self.config.compute_dtype)
     x = center_pixels(self, images, config=self.config)
     x = clear_outside(x, image_sizes, 1)
     for block, layers in enumerate(VGG16_BLOCKS, start=1):
       if block > 1:
-        x = _halve(x, partial=partial)
+        x = nn.max_pool(x, (2, 2), strides=(2, 2), padding=padding)
       for layer in layers:
         x = nn.relu(nn.Conv(layer.outputs, (3, 3), dtype=dtype, name=layer.name)(x))
         x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)

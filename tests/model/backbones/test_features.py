@@ -33,7 +33,8 @@ def run(config, images, sizes):
 @pytest.mark.parametrize(("config", "shape"), [(VGG, (1, 4, 5, 512)), (SMALL, (1, 16, 20, 16))])
 def test_feature_maps_have_their_stride(config, shape):
   assert run(config, image(64, 80), [[64, 80]]).shape == shape
-  assert features.feature_stride(config) == 64 // shape[1]
+  backbone = features.make_backbone(config)
+  assert (backbone.stride, backbone.channels) == (64 // shape[1], shape[3])
 
 
 @pytest.mark.parametrize("config", [VGG, SMALL])
@@ -48,7 +49,7 @@ def test_padding_around_an_image_changes_nothing(config):
   assert float(jnp.abs(alone).max()) > 0.1
 
 
-def test_cells_that_the_image_fills_in_part_count_if_asked():
+def test_cells_partly_inside_the_image_count_with_partial_cells():
   config = dataclasses.replace(VGG, partial_cells=True)
   odd = image(50, 70)  # 25 x 35 pixels at stride 2, then 13 x 18, 7 x 9, 4 x 5.
   padded = jnp.pad(odd, ((0, 0), (0, 30), (0, 42), (0, 0)), constant_values=200)
@@ -60,7 +61,7 @@ def test_cells_that_the_image_fills_in_part_count_if_asked():
   assert run(VGG, odd, [[50, 70]]).shape == (1, 3, 4, 512)
 
 
-def test_partial_cells_are_refused_for_other_backbones():
+def test_partial_cells_are_rejected_for_other_backbones():
   config = dataclasses.replace(SMALL, partial_cells=True)
   with pytest.raises(ValueError, match="partial_cells is for .* 'vgg16', found 'small'"):
     run(config, image(64, 64), [[64, 64]])
@@ -77,7 +78,7 @@ def test_frozen_blocks_take_no_gradient():
 
 
 @pytest.mark.parametrize("name", ["pixel_mean", "pixel_scale"])
-def test_what_is_done_to_pixels_takes_no_gradient_even_if_all_layers_do(name):
+def test_mean_and_scale_of_pixels_take_no_gradient_even_if_all_layers_do(name):
   config = ModelConfig(backbone="vgg16", frozen_blocks=0)
   def total(first, of_pixels):
     params = parameters("vgg16") | {name: of_pixels, "conv1_1": first}
@@ -113,10 +114,10 @@ def test_vgg_subtracts_the_mean_of_its_weights_not_of_the_config():
   assert float(jnp.abs(found - run_with(parameters("vgg16"), VGG)).max()) > 1e-3
 
 
-def test_vgg_sees_blue_first_minus_its_mean():
+def test_vgg_reads_blue_first_minus_its_mean():
   # Weights that copy input channel c to output channel c through conv1_1.
   images = jnp.zeros((1, 16, 16, 3), jnp.uint8).at[..., 0].set(250)  # pure red
-  module = features.VGG16(VGG)
+  module = features.make_backbone(VGG).module
   _, state = module.apply(
       {"params": parameters("vgg16") | {"conv1_1": {
           "kernel": jnp.zeros((3, 3, 3, 64)).at[1, 1, :, :3].set(jnp.eye(3)),
@@ -132,7 +133,7 @@ def test_cells_inside_counts_whole_cells():
   assert not inside[1].any()
 
 
-def test_cells_inside_in_part_count_if_asked():
+def test_cells_partly_inside_count_with_partial():
   sizes = jnp.array([[33, 16], [17, 1], [0, 0]])
   np.testing.assert_array_equal(count_cells(sizes, 16, partial=True), [[3, 1], [2, 1], [0, 0]])
   np.testing.assert_array_equal(count_cells(sizes, 16), [[2, 1], [1, 0], [0, 0]])

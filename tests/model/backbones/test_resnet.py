@@ -70,8 +70,8 @@ def flatten(tree):
 
 def test_feature_maps_have_their_stride_and_channels():
   model = config_of("frozen_batch").model
-  assert features.feature_stride(model) == 16
-  assert features.feature_channels(model) == 128
+  backbone = features.make_backbone(model)
+  assert (backbone.stride, backbone.channels) == (16, 128)
   params = parameters("frozen_batch")["features"]
   shape = lambda height, width: jax.eval_shape(lambda: features.extract_features(
       params, image(height, width), jnp.array([[height, width]]), config=model)).shape
