@@ -1,107 +1,87 @@
-"""Floating-point operations of the cascade, counted from its shapes.
+"""Floating-point operations of the parts of the cascade, by XLA's cost analysis.
 
-Counted, a multiplication and an addition as two: convolutions (zero padding included), dense
-layers, and RoI warping as four multiply-adds a sample and channel, whatever method computes it.
-Not counted: activations, pooling, biases, resizing of masks, anchors, NMS, targets,
-losses, voting, the optimiser, and whatever a backward pass computes a second time.
-
-A layer's backward pass costs its forward once for the weights and once for its input. Frozen
-layers have none, and the first layer above them needs no gradient of its input.
+A multiplication and an addition count as two, and products with zero padding as none. The parts are
+counted one by one, before optimisation, because the analysis of a whole step would count the body
+of each loop once (chunks of RoIs, NMS, voting), and would include what the backward pass computes
+again. Not counted: anchors, NMS, targets, losses, voting and the optimiser.
 """
 
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
 from mnc_jax.config import Config, ModelConfig
-
-# Channels and 3 x 3 convolutions of each VGG-16 block (Simonyan & Zisserman 2015, D).
-_VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-_CHANNELS = 512
-
-
-def conv_flops(height: int, width: int, inputs: int, outputs: int, *, kernel: int) -> int:
-  """Counts a convolution with height x width outputs."""
-  return 2 * height * width * kernel**2 * inputs * outputs
+from mnc_jax.model.backbones.features import make_backbone
+from mnc_jax.model.cascade import extract_features, init_params
+from mnc_jax.model.stages.box_stage import score_anchors
+from mnc_jax.model.stages.category_stage import predict_categories
+from mnc_jax.model.stages.mask_stage import predict_masks
+from mnc_jax.ops.roi_warp import roi_warp
 
 
-def dense_flops(rows: int, inputs: int, outputs: int) -> int:
-  """Counts a dense layer on `rows` vectors."""
-  return 2 * rows * inputs * outputs
+class Part(NamedTuple):
+  """A part of the cascade on one image.
+
+  Attributes:
+    function: of `arguments`.
+    arguments: shapes and dtypes.
+    trained: number of leading arguments that get a gradient in training.
+  """
+  function: Callable
+  arguments: tuple
+  trained: int
 
 
-def backbone_layers(height: int, width: int) -> list[tuple[int, int]]:
-  """Returns (block, forward operations) of VGG-16's layers on one image, in order."""
-  layers, inputs = [], 3
-  for block, (outputs, depth) in enumerate(_VGG16_BLOCKS, start=1):
-    if block > 1:
-      height, width = height // 2, width // 2
-    for _ in range(depth):
-      layers.append((block, conv_flops(height, width, inputs, outputs, kernel=3)))
-      inputs = outputs
-  return layers
+def count_flops(function: Callable, *arguments) -> float:
+  """Returns the floating-point operations of a function of arrays, or of their shapes."""
+  return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
 
-def backbone_backward(layers, frozen_blocks: int) -> int:
-  """Counts the gradient of `backbone_layers` above the frozen blocks."""
-  trained = [flops for block, flops in layers if block > frozen_blocks]
-  return 2 * sum(trained) - sum(trained[:1])
-
-
-def box_stage_flops(height: int, width: int, config: ModelConfig) -> int:
-  """Counts stage 1 on features of height x width cells."""
-  anchors = len(config.anchor_scales) * len(config.anchor_ratios)
-  hidden = config.box_stage_width
-  return (conv_flops(height, width, _CHANNELS, hidden, kernel=3)
-          + conv_flops(height, width, hidden, anchors * 6, kernel=1))
-
-
-def warp_flops(rois: int, config: ModelConfig) -> int:
-  """Counts the warp of RoIs to size * pool samples a side."""
-  samples = rois * (config.roi_size * config.roi_pool) ** 2
-  return 2 * 4 * samples * _CHANNELS
-
-
-def mask_stage_flops(rois: int, config: ModelConfig) -> int:
-  """Counts stage 2 (or 4), of the paper's dense layers or of convolutions."""
-  if config.mask_head == "conv":
-    side, hidden = config.roi_size, config.mask_hidden
-    return rois * (conv_flops(side, side, _CHANNELS, hidden, kernel=3)
-                   + conv_flops(side, side, hidden, hidden, kernel=3)
-                   + conv_flops(side, side, hidden, (config.mask_size // side) ** 2, kernel=1))
-  return (dense_flops(rois, config.roi_size**2 * _CHANNELS, config.mask_hidden)
-          + dense_flops(rois, config.mask_hidden, config.mask_size**2))
-
-
-def category_stage_flops(rois: int, config: ModelConfig) -> int:
-  """Counts stage 3 (or 5): two paths, two classifiers, class-wise boxes."""
-  width = config.dense_width
-  path = (dense_flops(rois, (config.roi_size // 2) ** 2 * _CHANNELS, width)
-          + dense_flops(rois, width, width))
-  return 2 * path + dense_flops(rois, 2 * width, 6 * config.num_categories)
-
-
-def inference_flops(height: int, width: int, config: Config) -> dict[str, int]:
+def inference_flops(height: int, width: int, config: Config) -> dict[str, float]:
   """Counts `predict` on one image of height x width pixels, by part."""
-  return _forward(height, width, 2 * config.inference.proposals.num_proposals, config.model)
+  rois = 2 * config.inference.proposals.num_proposals
+  return {name: count_flops(part.function, *part.arguments)
+          for name, part in make_parts(height, width, rois, config.model).items()}
 
 
-def training_flops(height: int, width: int, config: Config) -> dict[str, int]:
+def training_flops(height: int, width: int, config: Config) -> dict[str, float]:
   """Counts one image of a training step, forward and backward, by part."""
-  model = config.model
   passes = 2 if config.train.num_stages == 5 else 1
-  forward = _forward(height, width, passes * config.train.rois_per_image, model)
-  # The warp has the features and, if they are not stopped, the boxes to pass a gradient to.
-  total = {name: 3 * flops for name, flops in forward.items()}
-  total["roi_warp"] = (3 if model.box_gradient else 2) * forward["roi_warp"]
-  total["features"] = forward["features"] + backbone_backward(
-      backbone_layers(height, width), model.frozen_blocks)
-  return total
+  parts = make_parts(height, width, passes * config.train.rois_per_image, config.model)
+  return {name: count_flops(functools.partial(_forward_and_backward, part), *part.arguments)
+          for name, part in parts.items()}
 
 
-def _forward(height, width, rois, model):
-  if model.backbone != "vgg16":
-    raise ValueError(f"only the operations of VGG-16 are counted, found {model.backbone!r}")
+def make_parts(height: int, width: int, rois: int, model: ModelConfig) -> dict[str, Part]:
+  """Returns the parts of the cascade by name, for that number of RoIs in all stages together."""
+  shape = jax.ShapeDtypeStruct
+  params = jax.eval_shape(lambda: init_params(jax.random.key(0), Config(model=model)))
+  images, sizes = shape((1, height, width, 3), jnp.uint8), shape((1, 2), jnp.int32)
+  extract = functools.partial(extract_features, config=Config(model=model))
+  features = jax.eval_shape(lambda *inputs: extract(*inputs).boxes[0], params, images, sizes)
+  roi_features = shape((rois, model.roi_size, model.roi_size, features.shape[-1]), features.dtype)
+  masks = shape((rois, model.mask_size, model.mask_size), jnp.float32)
+  stride = make_backbone(model).stride
+  score = lambda params, features: score_anchors(
+      params, features, jnp.array((height, width)), stride=stride, config=model)[1:3]
+  # As a gather: the products with dense matrices are nearly all with zero.
+  warp = lambda features, boxes: roi_warp(
+      features, boxes, size=model.roi_size * model.roi_pool, stride=stride, grid=model.roi_grid)
   return {
-      "features": sum(flops for _, flops in backbone_layers(height, width)),
-      "box_stage": box_stage_flops(height // 16, width // 16, model),
-      "roi_warp": warp_flops(rois, model),
-      "mask_stage": mask_stage_flops(rois, model),
-      "category_stage": category_stage_flops(rois, model),
-  }
+      "features": Part(extract, (params, images, sizes), 1),
+      "box_stage": Part(score, (params["box_stage"], features), 2),
+      "roi_warp": Part(warp, (features, shape((rois, 4), jnp.float32)),
+                       2 if model.box_gradient else 1),
+      "mask_stage": Part(functools.partial(predict_masks, config=model),
+                         (params["mask_stage"], roi_features), 2),
+      "category_stage": Part(functools.partial(predict_categories, config=model),
+                             (params["category_stage"], roi_features, masks), 3)}
+
+
+def _forward_and_backward(part, *arguments):
+  trained, others = arguments[:part.trained], arguments[part.trained:]
+  output, backward = jax.vjp(lambda *trained: part.function(*trained, *others), *trained)
+  return output, backward(output)
