@@ -1,4 +1,4 @@
-"""How weights move: the schedule of the rate, and groups of parameters that move differently."""
+"""The optimiser: learning-rate schedule, and groups of parameters with their own rules."""
 
 import collections
 import functools
@@ -14,7 +14,7 @@ GROUPS = ("weights", "biases", "scales", "frozen")
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
-  """Returns the rate that `config` asks for, by step: warm-up, then steps of ten or a cosine."""
+  """Returns the learning rate by step: warm-up, then drops by ten or a cosine."""
   if config.schedule == "cosine":
     after = optax.cosine_decay_schedule(
         config.learning_rate, max(config.num_steps - config.warmup_steps, 1))
@@ -26,13 +26,13 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
-def parameter_groups(params, config: Config):
-  """Returns a tree like `params` that names the group of each array.
+def parameter_groups(params: dict, config: Config) -> dict:
+  """Returns a tree like `params` with the name of each array's group.
 
   `frozen` are the layers of `config.model.frozen_blocks`, frozen batch normalisations and the
-  mean of the pixels, which stay as they are loaded. Of the rest, `biases` move at `train.bias_rate`
-  times the rate and `scales` of normalisations at the rate, both without decay; `weights` are
-  decayed (release).
+  mean and scale of the pixels; they never change. Of the others, `weights` are decayed, `scales`
+  of normalisations and `biases` are not, and biases have `train.bias_rate` times the learning rate
+  (release).
   """
   def group(path, value):
     if _is_frozen([part.key for part in path], config.model):
@@ -52,26 +52,31 @@ def _is_frozen(names, config: ModelConfig):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-  """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as `config` asks."""
-  options, rate = config.train, learning_rate(config.train)
-  weights, biases, frozen = (
-      functools.partial(_in_group, name, config=config) for name in ("weights", "biases", "frozen"))
+  """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as set in `config`.
+
+  Frozen parameters have no state. Their gradients are 0, so the norm of all gradients, which is
+  clipped, is that of the others.
+  """
+  options = config.train
   clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  rules = {"weights": _rule(options, decay=options.weight_decay),
+           "biases": _rule(options, rate_factor=options.bias_rate),
+           "scales": _rule(options),
+           "frozen": optax.set_to_zero()}
+  return optax.chain(
+      clip, optax.partition(rules, functools.partial(parameter_groups, config=config)))
+
+
+def _rule(options: TrainConfig, *, decay: float = 0.0, rate_factor: float = 1.0):
+  schedule = learning_rate(options)
+  rate = lambda step: rate_factor * schedule(step)
   if options.optimizer == "adamw":
-    rule = optax.adamw(rate, weight_decay=options.weight_decay, mask=weights)
-  else:
-    rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=weights),
-                       optax.sgd(rate, momentum=options.momentum))
-  return optax.chain(clip, rule, optax.masked(optax.scale(options.bias_rate), biases),
-                     optax.masked(optax.set_to_zero(), frozen))
+    return optax.adamw(rate, weight_decay=decay)
+  return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=options.momentum))
 
 
-def _in_group(name, params, *, config):
-  return jax.tree.map(lambda group: group == name, parameter_groups(params, config))
-
-
-def describe_groups(params, config: Config) -> str:
-  """Returns a line a group of `params`: its arrays and numbers, rate and decay by `config`."""
+def describe_groups(params: dict, config: Config) -> str:
+  """Returns a table of the groups: their arrays and numbers, learning rate and decay."""
   arrays, numbers = collections.Counter(), collections.Counter()
   for group, value in zip(jax.tree.leaves(parameter_groups(params, config)),
                           jax.tree.leaves(params), strict=True):

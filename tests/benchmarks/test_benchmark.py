@@ -41,10 +41,11 @@ def test_a_convolution_and_a_dense_layer_by_hand():
 
 
 def test_parts_by_hand():
-  parts = flops.inference_flops(32, 48, config_of(SMALL))
+  wide = dataclasses.replace(SMALL, dense_width=64)
+  parts = flops.inference_flops(32, 48, config_of(wide))
   # All but activations, biases, softmax and resizing of masks; 4 RoIs.
   by_hand = {"mask_stage": 2 * 4 * (4 * 4 * 512 * 6 + 6 * 25),
-             "category_stage": 2 * 4 * (2 * (4 * 512 * 10 + 10 * 10) + 20 * 18),
+             "category_stage": 2 * 4 * (2 * (4 * 512 * 64 + 64 * 64) + 128 * 18),
              "roi_warp": 4 * 64 * 512 * 7}
   for part, count in by_hand.items():
     assert 1 <= parts[part] / count < 1.15, part

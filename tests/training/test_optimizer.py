@@ -96,6 +96,72 @@ def test_biases_move_at_their_own_rate_and_frozen_layers_not_at_all(optimizer):
     np.testing.assert_allclose(update, np.full(update.shape, expected[group]), rtol=1e-5)
 
 
+def trained(groups):
+  return [name != "frozen" for name in jax.tree.leaves(groups)]
+
+
+@pytest.mark.parametrize(("optimizer", "moments"), [("sgd", 1), ("adamw", 2)])
+def test_frozen_parameters_have_no_state(optimizer, moments):
+  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(optimizer=optimizer))
+  state = make_optimizer(config).init(PARAMS)
+  shapes = [x.shape for x in jax.tree.leaves(PARAMS)]
+  expected = [shape for shape, moves in zip(
+      shapes, trained(parameter_groups(PARAMS, config)), strict=True) if moves]
+  found = [x.shape for x in jax.tree.leaves(state) if x.ndim]
+  assert sorted(found) == sorted(expected * moments)
+
+
+def sgd_by_hand(p, gradients, rates, decay):
+  velocity = np.zeros_like(p)
+  for gradient, rate in zip(gradients, rates, strict=True):
+    velocity = gradient + decay * p + 0.9 * velocity
+    p = p - rate * velocity
+  return p
+
+
+def adamw_by_hand(p, gradients, rates, decay):
+  mean, square = np.zeros_like(p), np.zeros_like(p)
+  for step, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+    mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+    direction = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+    p = p - rate * (direction + decay * p)
+  return p
+
+
+@pytest.mark.parametrize(("optimizer", "oracle"), [("sgd", sgd_by_hand), ("adamw", adamw_by_hand)])
+def test_several_steps_of_all_groups_against_the_formulas(optimizer, oracle):
+  rng = np.random.default_rng(0)
+  config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(
+      optimizer=optimizer, learning_rate=0.1, weight_decay=0.05, bias_rate=1.7, warmup_steps=2,
+      decay_steps=(4,), clip_norm=1.5))
+  groups = parameter_groups(PARAMS, config)
+  gradients = [jax.tree.map(
+      lambda x, group: rng.normal(size=x.shape).astype(np.float32) * (group != "frozen"),
+      PARAMS, groups) for _ in range(6)]
+  rule = make_optimizer(config)
+  params, state = PARAMS, rule.init(PARAMS)
+  for gradient in gradients:
+    updates, state = rule.update(gradient, state, params)
+    params = jax.tree.map(jnp.add, params, updates)
+  # The norm is that of the gradients of all groups together.
+  norms = [np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(gradient)))
+           for gradient in gradients]
+  assert min(norms) > 1.5
+  clipped = [[x * (1.5 / norm) for x in jax.tree.leaves(gradient)]
+             for gradient, norm in zip(gradients, norms, strict=True)]
+  rates = np.array([0, 0.05, 0.1, 0.1, 0.01, 0.01])
+  for leaf, (group, start, found) in enumerate(zip(
+      *map(jax.tree.leaves, (groups, PARAMS, params)), strict=True)):
+    if group == "frozen":
+      np.testing.assert_array_equal(found, start)
+      continue
+    expected = oracle(np.asarray(start, np.float64), [one[leaf] for one in clipped],
+                      rates * (1.7 if group == "biases" else 1),
+                      0.05 if group == "weights" else 0)
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    assert np.abs(found - start).min() > 1e-3
+
+
 def test_groups_are_described():
   config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(
       learning_rate=0.01, weight_decay=5e-4, bias_rate=2.0))
