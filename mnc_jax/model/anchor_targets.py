@@ -25,8 +25,8 @@ class AnchorTargets(NamedTuple):
   box_deltas: Array
 
 
-def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: Array, key: Array,
-                   *, config: TrainConfig) -> AnchorTargets:
+def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: Array,
+                   key: jax.Array, *, config: TrainConfig) -> AnchorTargets:
   """Labels anchors and samples those that enter the loss (Ren et al. 2015, section 3.1.2).
 
   Positive: best for an object, or IoU >= `anchor_positive_iou`. Negative: IoU below

@@ -31,7 +31,7 @@ from mnc_jax.structs import (
 _BACKBONES = ("features", "mask_features", "category_features")
 
 
-def init_params(key: Array, config: Config) -> dict:
+def init_params(key: jax.Array, config: Config) -> dict:
   """Initialises the weights of all stages; stages 4 and 5 share those of 2 and 3.
 
   Args:
@@ -216,7 +216,7 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
 
 
 def cascade_loss(params: dict, batch: Batch, key: Array, *,
-                 config: Config) -> tuple[Array, dict[str, Array]]:
+                 config: Config) -> tuple[jax.Array, dict[str, Array]]:
   """Returns the loss of all stages, L1 + L2 + L3 (+ L4 + L5) (paper, equations 1 and 6).
 
   Args:

@@ -1,5 +1,6 @@
 """One loss function per stage. All in float32, each a mean over the rows it is defined on."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -8,7 +9,7 @@ from mnc_jax.model.roi_targets import RoiTargets
 from mnc_jax.structs import AnchorOutput, Array, StageOutput
 
 
-def masked_mean(x: Array, mask: Array) -> Array:
+def masked_mean(x: Array, mask: Array) -> jax.Array:
   """Returns the mean of `x` where `mask` is True; 0, with gradient 0, if it is False everywhere.
 
   Args:
@@ -19,7 +20,7 @@ def masked_mean(x: Array, mask: Array) -> Array:
   return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
 
 
-def smooth_l1(x: Array, *, sigma: float = 1.0) -> Array:
+def smooth_l1(x: Array, *, sigma: float = 1.0) -> jax.Array:
   """Returns .5 (sigma x)^2 where |x| < 1 / sigma^2, else |x| - .5 / sigma^2.
 
   Girshick 2015, equation 3, with the sigma of Ren et al.'s code. [...] to [...]; the
@@ -30,7 +31,7 @@ def smooth_l1(x: Array, *, sigma: float = 1.0) -> Array:
   return jnp.where(size < 1 / square, 0.5 * square * x * x, size - 0.5 / square)
 
 
-def box_stage_loss(output: AnchorOutput, targets: AnchorTargets) -> Array:
+def box_stage_loss(output: AnchorOutput, targets: AnchorTargets) -> jax.Array:
   """L1: softmax cross entropy and smooth L1 (sigma 3) over the sampled anchors.
 
   Both are divided by the number of sampled anchors (Ren et al. 2015, equation 1, with
@@ -50,7 +51,7 @@ def box_stage_loss(output: AnchorOutput, targets: AnchorTargets) -> Array:
           + masked_mean(distance * targets.positive, targets.sampled))
 
 
-def mask_stage_loss(mask_logits: Array, targets: RoiTargets) -> Array:
+def mask_stage_loss(mask_logits: Array, targets: RoiTargets) -> jax.Array:
   """L2: binary cross entropy, mean over the pixels of the foreground RoIs (paper, eq. 3).
 
   Args:
@@ -64,7 +65,7 @@ def mask_stage_loss(mask_logits: Array, targets: RoiTargets) -> Array:
   return masked_mean(entropy, (targets.foreground & targets.valid)[:, None, None])
 
 
-def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels: Array) -> Array:
+def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels: Array) -> jax.Array:
   """L3: two softmax cross entropies and the smooth L1 of the ground-truth category's deltas.
 
   Args:

@@ -40,7 +40,7 @@ class RoiTargets(NamedTuple):
   box_deltas: Array
 
 
-def in_crowd(boxes: Array, ground_truth: GroundTruth) -> Array:
+def in_crowd(boxes: Array, ground_truth: GroundTruth) -> jax.Array:
   """Returns [N] bool, whether more than half of each box [N, 4] is inside a crowd region."""
   # Intersection over the area of the box: IoU with a large region says little.
   low = jnp.maximum(boxes[:, None, :2], ground_truth.boxes[None, :, :2])
@@ -51,7 +51,8 @@ def in_crowd(boxes: Array, ground_truth: GroundTruth) -> Array:
   return jnp.any((shared > _CROWD_OVERLAP * areas) & crowd, axis=1)
 
 
-def match_ground_truth(boxes: Array, ground_truth: GroundTruth) -> tuple[Array, Array, Array]:
+def match_ground_truth(
+    boxes: Array, ground_truth: GroundTruth) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Matches each box [N, 4] to the instance of largest IoU; crowd regions have IoU 0.
 
   Returns:
@@ -63,7 +64,7 @@ def match_ground_truth(boxes: Array, ground_truth: GroundTruth) -> tuple[Array, 
 
 
 def join_ground_truth(
-    boxes: Array, valid: Array, ground_truth: GroundTruth) -> tuple[Array, Array]:
+    boxes: Array, valid: Array, ground_truth: GroundTruth) -> tuple[jax.Array, jax.Array]:
   """Appends the ground-truth boxes to RoIs.
 
   Args:
@@ -78,7 +79,7 @@ def join_ground_truth(
           jnp.concatenate([valid, ground_truth.valid & ~ground_truth.crowd]))
 
 
-def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: Array, *,
+def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array, *,
                 config: TrainConfig) -> Proposals:
   """Chooses the RoIs that stages 2 and 3 train on (release's proposal targets).
 
@@ -158,7 +159,7 @@ def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,
 
 
 def mask_level_labels(targets: RoiTargets, mask_logits: Array, boxes: Array, *,
-                      config: TrainConfig) -> Array:
+                      config: TrainConfig) -> jax.Array:
   """Labels RoIs whose predicted mask also overlaps the object's; the others are background.
 
   Args:

@@ -54,7 +54,7 @@ def make_views(images: Array, image_sizes: Array, *, config: Config) -> list[Vie
   return views
 
 
-def mirror_images(images: Array, image_sizes: Array) -> Array:
+def mirror_images(images: Array, image_sizes: Array) -> jax.Array:
   """Mirrors each image left to right inside its own width; the padding stays on the right.
 
   Args:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnc_jax.structs import Array
-
 
 def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float],
-                 ratios: Sequence[float]) -> Array:
+                 ratios: Sequence[float]) -> jax.Array:
   """Returns the anchors of every cell of a feature map (Ren et al. 2015, section 3.1.1).
 
   The shapes are those of the published Faster R-CNN: for each ratio the sides of a

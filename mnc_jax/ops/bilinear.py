@@ -4,6 +4,7 @@ Bilinear weights are separable, kappa(x - u) = max(0, 1 - |x - u|) along each ax
 Positions count cells: cell u has its centre at position u.
 """
 
+import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.boxes import larger, smaller
@@ -24,7 +25,7 @@ def along(extents: Array, fractions: Array) -> Array:
   return fractions.astype(extents.dtype).reshape((1,) * extents.ndim + (-1,)) * extents[..., None]
 
 
-def kappa(positions: Array, cells: int) -> Array:
+def kappa(positions: Array, cells: int) -> jax.Array:
   """Returns the weights of all cells of an axis.
 
   Continuous in `positions`, so an error in their last bit changes weights as little. Slopes
@@ -44,12 +45,12 @@ def kappa(positions: Array, cells: int) -> Array:
   return jnp.where((offset >= -1) & (offset < 1), hat, 0.0)
 
 
-def clamped_kappa(positions: Array, cells: int) -> Array:
+def clamped_kappa(positions: Array, cells: int) -> jax.Array:
   """Returns `kappa` of positions clamped to the outer cells' centres."""
   return kappa(smaller(larger(positions, 0.0), cells - 1.0), cells)
 
 
-def neighbors(positions: Array, cells: int) -> tuple[Array, Array]:
+def neighbors(positions: Array, cells: int) -> tuple[jax.Array, jax.Array]:
   """Returns the two cells each position lies between, and their weights.
 
   They are floor and floor + 1 (not ceil, whose slope vanishes at whole positions). Products that
@@ -74,7 +75,7 @@ def neighbors(positions: Array, cells: int) -> tuple[Array, Array]:
   return jnp.clip(indices, 0, cells - 1), jnp.where(inside, weights, 0.0)
 
 
-def rounded(product: Array) -> Array:
+def rounded(product: Array) -> jax.Array:
   """Identity that stops the compiler from fusing `product` into an FMA.
 
   Only for the positions of `neighbors`. XLA computes them twice, for the indices of a gather and
@@ -82,4 +83,4 @@ def rounded(product: Array) -> Array:
   they then differ by a cell: indices 6 and 7 with the weights of 5 and 6.
   `jax.lax.optimization_barrier` and `reduce_precision` do not prevent it on CPU (JAX 0.10.2).
   """
-  return smaller(product, jnp.finfo(product.dtype).max)
+  return smaller(product, float(jnp.finfo(product.dtype).max))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import math
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from mnc_jax.structs import Array
@@ -18,13 +19,13 @@ square of a billionth of a pixel: no overlap of real boxes is lost."""
 _MIN_EXTENT = 1e-6
 
 
-def as_float(values: Array) -> Array:
+def as_float(values: Array) -> jax.Array:
   """Returns `values` in float32, or unchanged if float64: geometry never runs in less."""
   values = jnp.asarray(values)
   return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def larger(a: Array | float, b: Array | float) -> Array:
+def larger(a: Array | float, b: Array | float) -> jax.Array:
   """Returns the larger of `a` and `b`; where they are equal, `a` takes the gradient.
 
   Not jnp.maximum: its gradient compares the operands with the result. XLA may recompute an
@@ -34,12 +35,12 @@ def larger(a: Array | float, b: Array | float) -> Array:
   return jnp.where(b > a, b, a)
 
 
-def smaller(a: Array | float, b: Array | float) -> Array:
+def smaller(a: Array | float, b: Array | float) -> jax.Array:
   """Returns the smaller of `a` and `b`; where they are equal, `a` takes the gradient."""
   return jnp.where(b < a, b, a)
 
 
-def box_areas(boxes: Array) -> Array:
+def box_areas(boxes: Array) -> jax.Array:
   """Returns the areas of boxes [..., 4] as [...], 0 for empty and inverted ones."""
   boxes = as_float(boxes)
   widths = larger(0.0, boxes[..., 2] - boxes[..., 0])
@@ -47,7 +48,7 @@ def box_areas(boxes: Array) -> Array:
   return widths * heights
 
 
-def box_iou(boxes_a: Array, boxes_b: Array) -> Array:
+def box_iou(boxes_a: Array, boxes_b: Array) -> jax.Array:
   """Returns the intersection over union of every pair of boxes.
 
   Args:
@@ -88,7 +89,7 @@ def box_iou(boxes_a: Array, boxes_b: Array) -> Array:
 
 
 def encode_boxes(boxes: Array, anchors: Array, *,
-                 stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Array:
+                 stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> jax.Array:
   """Returns the deltas from anchors to boxes (Girshick et al. 2014, appendix C).
 
   dx = (x - x_a) / w_a, dw = log(w / w_a), and the same for dy and dh; each divided by its std.
@@ -129,7 +130,7 @@ def encode_boxes(boxes: Array, anchors: Array, *,
 
 
 def decode_boxes(deltas: Array, anchors: Array, *,
-                 stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Array:
+                 stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> jax.Array:
   """Applies deltas to anchors, the inverse of `encode_boxes`.
 
   Args:
@@ -163,7 +164,7 @@ def decode_boxes(deltas: Array, anchors: Array, *,
   return jnp.concatenate([centers - half_sizes, centers + half_sizes], axis=-1)
 
 
-def clip_boxes(boxes: Array, height: int | Array, width: int | Array) -> Array:
+def clip_boxes(boxes: Array, height: int | Array, width: int | Array) -> jax.Array:
   """Clips boxes to an image.
 
   Args:
@@ -196,7 +197,7 @@ def clip_boxes(boxes: Array, height: int | Array, width: int | Array) -> Array:
       [smaller(larger(boxes[..., i], 0.0), side) for i, side in enumerate(sides)], axis=-1)
 
 
-def clip_corners(boxes: Array, height: int | Array, width: int | Array) -> Array:
+def clip_corners(boxes: Array, height: int | Array, width: int | Array) -> jax.Array:
   """Clips boxes [..., 4] to an image and reads them as inclusive corners.
 
   The release writes a regressed box as x2 = centre + w / 2, clips it to the last pixels,
@@ -207,7 +208,7 @@ def clip_corners(boxes: Array, height: int | Array, width: int | Array) -> Array
   return clipped + _far_corner(clipped)
 
 
-def corner_pixels(boxes: Array) -> Array:
+def corner_pixels(boxes: Array) -> jax.Array:
   """Returns boxes [..., 4] as inclusive corners: their first and last pixels."""
   boxes = as_float(boxes)
   return boxes - _far_corner(boxes)

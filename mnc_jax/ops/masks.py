@@ -21,7 +21,7 @@ _MIN_EXTENT = 1e-6
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
+def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> jax.Array:
   """Pastes each mask into an image of its own.
 
   Args:
@@ -55,7 +55,7 @@ def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
   return _read_masks(masks, boxes, rows.astype(boxes.dtype), columns.astype(boxes.dtype))
 
 
-def resample_masks(masks: Array, from_boxes: Array, to_boxes: Array, size: int) -> Array:
+def resample_masks(masks: Array, from_boxes: Array, to_boxes: Array, size: int) -> jax.Array:
   """Reads masks of one box at the cell centres of another.
 
   Args:
@@ -76,7 +76,7 @@ def resample_masks(masks: Array, from_boxes: Array, to_boxes: Array, size: int) 
   return _read_masks(masks, as_float(from_boxes), rows, columns)
 
 
-def resize_masks(masks: Array, size: int) -> Array:
+def resize_masks(masks: Array, size: int) -> jax.Array:
   """Resizes masks as the authors' code does between stages 2 and 3.
 
   Cell i of the result reads position i * M / size of the cells, bilinearly: the top
@@ -99,7 +99,8 @@ def resize_masks(masks: Array, size: int) -> Array:
   return _einsum("ym,rmn,xn->ryx", rows, masks, columns)
 
 
-def mask_iou_in_box(predicted: Array, target: Array, boxes: Array, target_areas: Array) -> Array:
+def mask_iou_in_box(
+    predicted: Array, target: Array, boxes: Array, target_areas: Array) -> jax.Array:
   """Returns the IoU of masks inside a box with objects that may reach outside it.
 
   inter = mean(p * t) * area(box); union = mean(p) * area(box) + area(object) - inter.

@@ -20,13 +20,13 @@ class Kept(NamedTuple):
     truncated: [] int32, boxes beyond `max_outputs` that no chosen box suppresses. Overlaps among
       them are not considered.
   """
-  indices: Array
-  valid: Array
-  truncated: Array
+  indices: jax.Array
+  valid: jax.Array
+  truncated: jax.Array
 
 
 def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
-        valid: Array | None = None) -> tuple[Array, Array]:
+        valid: Array | None = None) -> tuple[jax.Array, jax.Array]:
   """Chooses boxes by falling score, each time suppressing those that overlap the chosen one.
 
   Every step takes the best box left and suppresses against it alone, so that the
@@ -76,8 +76,9 @@ def greedy_nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs
   return Kept(indices, chosen > -jnp.inf, jnp.sum(left > -jnp.inf, dtype=jnp.int32))
 
 
-def soft_nms(boxes: Array, scores: Array, *, sigma: float, max_outputs: int,
-             valid: Array | None = None, min_score: float = 0.0) -> tuple[Array, Array, Array]:
+def soft_nms(
+    boxes: Array, scores: Array, *, sigma: float, max_outputs: int, valid: Array | None = None,
+    min_score: float = 0.0) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Chooses boxes by falling score, each time lowering the scores of those that overlap it.
 
   s_i <- s_i exp(-iou(b, b_i)^2 / sigma) for every box i left, where b is the chosen one, and
@@ -136,8 +137,9 @@ def _usable(boxes: Array, scores: Array, valid: Array | None) -> Array:
   return usable & valid
 
 
-def _choose_in_turn(boxes: Array, scores: Array, max_outputs: int,
-                    lower: Callable[[Array, Array], Array]) -> tuple[Array, Array, Array]:
+def _choose_in_turn(
+    boxes: Array, scores: Array, max_outputs: int, lower: Callable[[Array, Array], Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Takes the best remaining box `max_outputs` times, each time lowering the other scores.
 
   Args:

@@ -21,7 +21,7 @@ def count_cells(image_sizes: Array, stride: int, *, partial: bool = False) -> Ar
 
 
 def clear_outside(
-    x: Array, image_sizes: Array, stride: int, *, partial: bool = False) -> Array:
+    x: Array, image_sizes: Array, stride: int, *, partial: bool = False) -> jax.Array:
   """Returns features [B, h, w, K] with zeros in the cells outside each image.
 
   Args:
@@ -35,7 +35,7 @@ def clear_outside(
 
 
 def cells_inside(image_sizes: Array, stride: int, height: int, width: int, *,
-                 partial: bool = False) -> Array:
+                 partial: bool = False) -> jax.Array:
   """Returns the mask of the cells of a [height, width] map that belong to each image.
 
   Args:

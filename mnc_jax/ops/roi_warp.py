@@ -18,7 +18,7 @@ _METHODS = ("gather", "matmul")
 
 
 def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str = "center",
-             method: str = "gather", cells: Array | None = None) -> Array:
+             method: str = "gather", cells: Array | None = None) -> jax.Array:
   """Samples size x size features in each box.
 
   Sampling positions along x, in feature cells, u = 0 ... size - 1 (y likewise):
@@ -81,7 +81,7 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
 
 def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int,
              grid: str = "center", method: str = "gather", chunk: int = 16,
-             cells: Array | None = None) -> Array:
+             cells: Array | None = None) -> jax.Array:
   """Warps size * pool samples per side and max-pools them pool x pool.
 
   `chunk` RoIs are warped at a time and warped again in the backward pass, so that
@@ -152,8 +152,8 @@ def _round_half_away(values):
 
 def _warp_by_gather(features, y, x):
   """Sums the four neighbours of each sample; y and x are from `_sample_axis`."""
-  rows, row_weights = _neighbors_of(*y, features.shape[0])
-  columns, column_weights = _neighbors_of(*x, features.shape[1])
+  rows, row_weights = _neighbors_of(y, features.shape[0])
+  columns, column_weights = _neighbors_of(x, features.shape[1])
   warped = 0.0
   for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
     weights = row_weights[:, :, None, i] * column_weights[:, None, :, j]
@@ -162,7 +162,8 @@ def _warp_by_gather(features, y, x):
   return warped
 
 
-def _neighbors_of(positions, inside, cells):
+def _neighbors_of(samples, cells):
+  positions, inside = samples
   indices, weights = neighbors(positions, cells)
   return indices, jnp.where(inside[..., None], weights, 0.0)
 

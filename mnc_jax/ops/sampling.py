@@ -8,7 +8,7 @@ from mnc_jax.ops.boxes import as_float
 from mnc_jax.structs import Array
 
 
-def sample_mask(key: Array, mask: Array, count: int | Array) -> Array:
+def sample_mask(key: jax.Array, mask: Array, count: int | Array) -> jax.Array:
   """Returns a uniformly random subset of the True entries of a mask.
 
   Args:
@@ -27,7 +27,7 @@ def sample_mask(key: Array, mask: Array, count: int | Array) -> Array:
   return jnp.zeros_like(mask).at[order].set(kept)
 
 
-def top_indices(priority: Array, size: int) -> tuple[Array, Array]:
+def top_indices(priority: Array, size: int) -> tuple[jax.Array, jax.Array]:
   """Returns the rows of highest priority.
 
   Args:

@@ -1,6 +1,7 @@
 """The optimiser: learning-rate schedule, and groups of parameters with their own rules."""
 
 import collections
+from collections.abc import Hashable
 import functools
 
 import jax
@@ -59,10 +60,11 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   """
   options = config.train
   clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
-  rules = {"weights": _rule(options, decay=options.weight_decay),
-           "biases": _rule(options, rate_factor=options.bias_rate),
-           "scales": _rule(options),
-           "frozen": optax.set_to_zero()}
+  rules: dict[Hashable, optax.GradientTransformation] = {
+      "weights": _rule(options, decay=options.weight_decay),
+      "biases": _rule(options, rate_factor=options.bias_rate),
+      "scales": _rule(options),
+      "frozen": optax.set_to_zero()}
   return optax.chain(
       clip, optax.partition(rules, functools.partial(parameter_groups, config=config)))
 

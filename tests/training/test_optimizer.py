@@ -159,7 +159,7 @@ def test_several_steps_of_all_groups_against_the_formulas(optimizer, oracle):
                       rates * (1.7 if group == "biases" else 1),
                       0.05 if group == "weights" else 0)
     np.testing.assert_allclose(found, expected, rtol=2e-5)
-    assert np.abs(found - start).min() > 1e-3
+    assert np.abs(found - start).max() > 1e-2
 
 
 def test_groups_are_described():

@@ -1,5 +1,6 @@
 """From stage 3 to the boxes of stage 4 (paper, section 3.4). No weights."""
 
+import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
@@ -8,7 +9,7 @@ from mnc_jax.structs import Array, StageOutput
 
 
 def refine_boxes(output: StageOutput, image_size: Array, *, config: ModelConfig,
-                 with_background: bool = False) -> Array:
+                 with_background: bool = False) -> jax.Array:
   """Moves each RoI by the box deltas of its best foreground category.
 
   Args:

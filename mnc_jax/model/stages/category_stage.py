@@ -70,7 +70,7 @@ def init_category_stage(key: jax.Array, config: ModelConfig, channels: int) -> d
 
 
 def predict_categories(params: dict, roi_features: Array, mask_logits: Array, *,
-                       config: ModelConfig) -> tuple[Array, Array, Array]:
+                       config: ModelConfig) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Classifies each RoI and its masked features, F_mask = F_roi * M (paper, equation 5).
 
   Args:

@@ -73,7 +73,7 @@ def init_mask_stage(key: jax.Array, config: ModelConfig, channels: int) -> dict:
   return init_module(_module(config), key, roi_features)
 
 
-def predict_masks(params: dict, roi_features: Array, *, config: ModelConfig) -> Array:
+def predict_masks(params: dict, roi_features: Array, *, config: ModelConfig) -> jax.Array:
   """Predicts a class-agnostic mask inside each box.
 
   Args:
