@@ -1,4 +1,4 @@
-"""Geometry on arrays of one image: knows no network, no weights, no config."""
+"""Geometry on the arrays of one image, independent of network, weights and config."""
 
 from mnc_jax.ops import anchors as anchors
 from mnc_jax.ops import bilinear as bilinear

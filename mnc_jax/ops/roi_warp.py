@@ -21,7 +21,7 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
              method: str = "gather", cells: Array | None = None) -> jax.Array:
   """Samples size x size features in each box.
 
-  Sampling positions along x, in feature cells, u = 0 ... size - 1 (y likewise):
+  Sampling positions along x, in feature cells, u = 0 ... size - 1 (and the same along y):
 
     center: (x1 + (u + .5) / size * (x2 - x1)) / stride - .5, aligned, not rounded.
     edge:   (x1 + u / size * (x2 - x1)) / stride, the paper's formula.
@@ -120,9 +120,9 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
 
 def _max_pool(samples, pool):
   """Returns [R, S, S, K] samples max-pooled; of equal ones the first takes the gradient."""
-  # Not jnp.max: its gradient looks for samples equal to the maximum, and XLA computes the
-  # samples twice with different rounding when it fuses the warp into both. It then misses
-  # them: the box gradient was off by a tenth under jit.
+  # Not jnp.max: its gradient compares the samples with the maximum, and XLA computes the
+  # samples twice with different rounding when it fuses the warp into both. No sample is then
+  # equal: the box gradient was off by a tenth under jit.
   pooled = samples[:, ::pool, ::pool]
   for i in range(1, pool * pool):
     other = samples[:, i // pool::pool, i % pool::pool]

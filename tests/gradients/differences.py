@@ -4,9 +4,9 @@ For F(x) = sum of w * f(x), w random and fixed, and a random direction u,
 
   |<grad F(x), u> - (F(x + h u) - F(x - h u)) / 2h|  over the larger of the two
 
-must stay below `TOLERANCE` for every differentiated argument by itself, so that none hides behind
-the others. The gradient is taken plain (operation by operation), compiled, and compiled under
-vmap over the points: XLA fuses and recomputes differently in each.
+must stay below `TOLERANCE` for every differentiated argument by itself, so that no large gradient
+hides a small one. The gradient is taken plain (operation by operation), compiled, and compiled
+under vmap over the points: XLA fuses and recomputes differently in each.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,9 @@ import numpy as np
 
 TOLERANCE = 1e-5
 STEPS = (1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
-"""A long step meets kinks (thousands of rectified units) and curvature, a short one rounding, near
-1e-16 / step. Of neighbouring steps the two count that agree best, which no gradient decides."""
+"""Long steps cross kinks (thousands of rectified units) and curvature; short ones suffer from
+rounding, near 1e-16 / step. The two neighbouring steps that agree best are used; this choice does
+not depend on the gradient."""
 POINTS, DIRECTIONS = 2, 2
 
 
@@ -30,12 +31,12 @@ class Row:
   """A line of the table: a function, its random interior points, what is differentiated.
 
   Attributes:
-    name: of the row: the function's own, and in brackets which of its choices is meant.
+    name: of the function, and in brackets its options.
     call: the function of positional arguments, all static options bound.
     draw: maps a numpy generator to the arguments at one interior point, of arrays and trees.
     wrt: numbers of the arguments that are differentiated.
     covers: the public functions, if not `call` itself, as "ops.boxes.box_iou".
-    plain: also taken operation by operation; for a backbone that compiles hundreds of programs.
+    plain: also test without jit; too slow for backbones, which compile hundreds of programs.
   """
   name: str
   call: Callable
@@ -54,7 +55,7 @@ def generator(name):
 
 
 def to_float64(tree):
-  """Returns a tree of arrays in which floats are float64 and the rest is as it was."""
+  """Returns a tree of arrays with floats as float64; other dtypes are unchanged."""
   wide = lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x
   return jax.tree.map(lambda x: jnp.asarray(wide(np.asarray(x))), tree)
 

@@ -1,18 +1,18 @@
 """bfloat16 compute against float32, at every parameter of one run of 50 steps.
 
-What is compared: a float32 run of AdamW on four images; before each of its steps the loss and the
-gradient norm of the same parameters, image and key in both dtypes.
+A float32 run of AdamW on four images; before each step, the loss and the gradient norm of the same
+parameters, image and key are compared between both dtypes.
 
 - With float32's choices held (`held.CHOICES`) and the release's clip of box gradients, 1 / 512:
-  arithmetic alone, each single step.
-- As it is, with exact box gradients and bfloat16's own choices: the loss and gradient norm of the
-  run, that is their means over its 50 steps. A rounded score puts another proposal first, and
-  random sampling then takes other RoIs: another, equally right sample of the same loss. And the
-  exact gradient of a box jumps where a sample passes a cell or another one wins the pooling, so in
-  single steps of one image it may be off by more (2 of 50 steps by above 5 %, the most .125).
+  arithmetic only, each single step.
+- Unchanged, with exact box gradients and bfloat16's choices: the means of loss and gradient norm
+  over the 50 steps. A rounded score puts another proposal first, and random sampling then takes
+  other RoIs: another, equally valid sample of the same loss. And the exact gradient of a box jumps
+  where a sample crosses a cell or another one wins the pooling, so in single steps of one image the
+  difference may be larger (2 of 50 steps above 5 %, at most .125).
 
-Two runs of 50 steps, one in each dtype, say nothing about the arithmetic: two float32 runs whose
-starts differ by one part in a million are a third apart in loss after 30 steps of this problem.
+Comparing two runs of 50 steps, one in each dtype, would say nothing about the arithmetic: two
+float32 runs whose starts differ by one part in a million are a third apart in loss after 30 steps.
 """
 
 import functools
@@ -72,11 +72,11 @@ def run():
 
 def test_loss_and_gradient_norm_over_fifty_steps():
   held_full, held_half, full, half = run()
-  assert full[-4:, 0].mean() < 0.6 * full[:4, 0].mean()  # It learns, so these are 50 places.
+  assert full[-4:, 0].mean() < 0.6 * full[:4, 0].mean()  # It learns: 50 points.
   each = np.abs(held_half / held_full - 1)
   mean = np.abs(half.mean(axis=0) / full.mean(axis=0) - 1)
   for name, values in (("largest of 50 steps, same choices, clipped", each.max(axis=0)),
-                       ("mean of 50 steps, own choices, exact", mean)):
+                       ("mean of 50 steps, choices not held, exact", mean)):
     print(f"bfloat16 {name}: loss {values[0]:.2%}, gradient norm {values[1]:.2%}")
   assert (each.max(axis=0) > 0).all()
   assert (each.max(axis=0) < (LOSS, NORM)).all(), each.max(axis=0)

@@ -1,10 +1,10 @@
-"""L1 ... L5, each as a whole, against central differences of the library's own cascade.
+"""L1 ... L5, each as a whole, against central differences of the library's cascade.
 
-What is held in the differences: the targets that move with a RoI's own coordinates (`held.TARGETS`:
-box deltas from the RoI to its object, and its mask targets), taken at the base point. They are
-constants in the gradient by design; differences that let them move measure another function. The
-other choices (top-k, NMS, sampling, labels) are locally constant and are left free: one
-that changed within the step would show as a difference without a gradient.
+Held in the differences are the targets that depend on a RoI's coordinates (`held.TARGETS`: box
+deltas from the RoI to its object, and its mask targets), taken at the base point. They are
+constants in the gradient by design; differences in which they move measure another function. The
+other choices (top-k, NMS, sampling, labels) are locally constant and not held: one that changed
+within the step would show as a difference without a gradient.
 """
 
 import functools

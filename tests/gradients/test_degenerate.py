@@ -24,14 +24,14 @@ def is_box(x):
 
 
 def replaced_boxes(arguments):
-  """Returns versions of a row's arguments: degenerate boxes in one or all places of boxes."""
-  places = [i for i, x in enumerate(arguments) if isinstance(x, np.ndarray) and is_box(x)]
-  shifts = itertools.product(range(0, len(BOXES), 2), repeat=len(places))
-  for shift in shifts if places else ():
+  """Returns versions of a row's arguments: degenerate boxes in one or all of its boxes."""
+  positions = [i for i, x in enumerate(arguments) if isinstance(x, np.ndarray) and is_box(x)]
+  shifts = itertools.product(range(0, len(BOXES), 2), repeat=len(positions))
+  for shift in shifts if positions else ():
     changed = list(arguments)
-    for place, start in zip(places, shift):
-      count = len(arguments[place])
-      changed[place] = np.resize(np.roll(BOXES, -start, axis=0), (count, 4)).astype(np.float64)
+    for position, start in zip(positions, shift):
+      count = len(arguments[position])
+      changed[position] = np.resize(np.roll(BOXES, -start, axis=0), (count, 4)).astype(np.float64)
     yield tuple(changed)
 
 

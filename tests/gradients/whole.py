@@ -37,7 +37,7 @@ def params():
 
 def direction(rng, path):
   """Returns a random direction of the parameters below `path`, zero elsewhere."""
-  def draw(place, x):
-    names = tuple(part.key for part in place)
+  def draw(path_of_x, x):
+    names = tuple(part.key for part in path_of_x)
     return rng.normal(size=x.shape) * (names[:len(path)] == path)
   return jax.tree_util.tree_map_with_path(draw, params())

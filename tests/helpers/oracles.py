@@ -25,7 +25,7 @@ DEGENERATE_BOXES = np.array([
 
 
 def box_iou(boxes_a, boxes_b):
-  """IoU of every pair, in the boxes' own dtype."""
+  """IoU of every pair, in the dtype of the boxes."""
   def area(x1, y1, x2, y2):
     return np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
   a, b = boxes_a.T[:, :, None], boxes_b.T[:, None, :]
@@ -129,15 +129,15 @@ def resample_masks(masks, from_boxes, to_boxes, size):
 def scale_image(image, factor, height, width):
   """Rows 0 ... height - 1 and columns 0 ... width - 1 of an image [h, w, K] scaled by a factor.
 
-  A pixel of the result is the weighted mean of pixels under a triangle around its place in
-  the image, as wide as the coarser of the two grids; beyond the border stand edge pixels.
+  A pixel of the result is the weighted mean of pixels under a triangle around its position in
+  the image, as wide as the coarser of the two grids; edge pixels continue beyond the border.
   """
   def weights(side, count):
     reach, matrix = max(1 / factor, 1.0), np.zeros((count, side))
     for i in range(count):
-      place = (i + 0.5) / factor - 0.5
-      for j in range(math.floor(place - reach), math.ceil(place + reach) + 1):
-        matrix[i, min(max(j, 0), side - 1)] += kappa((j - place) / reach)
+      position = (i + 0.5) / factor - 0.5
+      for j in range(math.floor(position - reach), math.ceil(position + reach) + 1):
+        matrix[i, min(max(j, 0), side - 1)] += kappa((j - position) / reach)
     return matrix / matrix.sum(axis=1, keepdims=True)
   rows, columns = weights(image.shape[0], height), weights(image.shape[1], width)
   return np.einsum("yh,xw,hwk->yxk", rows, columns, image.astype(np.float64))

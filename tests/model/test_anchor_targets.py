@@ -55,7 +55,7 @@ def test_at_most_half_of_the_sampled_anchors_are_positive():
   assert targets.sampled.sum() == 12
 
 
-def test_negatives_fill_up_where_positives_are_short():
+def test_negatives_fill_the_slots_of_missing_positives():
   boxes = [[10, 10, 50, 50]] + [[60, 60, 90, 90]] * 20
   targets = label_anchors(boxes, ground_truth([[10, 10, 50, 50]], [1]), anchors_per_image=12)
   assert targets.positive.sum() == 1

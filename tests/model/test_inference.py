@@ -49,7 +49,7 @@ def test_instances_come_best_first_with_softmax_scores():
   expected = [np.exp(4) / (np.exp(4) + 2), np.exp(3) / (np.exp(3) + 2)]
   np.testing.assert_allclose(found.scores[:2], expected, rtol=1e-5)
   assert (np.diff(found.scores) <= 0).all()
-  # The two candidates of the first object vote: the box lies between theirs.
+  # The two candidates of the first object vote: the box is between theirs.
   np.testing.assert_allclose(found.boxes[1], [10, 10, 31, 30], atol=1.0)
 
 

@@ -149,7 +149,7 @@ def test_models_vote_together_by_hand(monkeypatch):
   assert used == list(configs)
   np.testing.assert_array_equal(found.truncated_proposals, [3, 0])
   # IoU .82: one instance, by the first config's nms_iou, with .6 of .8 votes for the object. It
-  # ends with the last of 8 columns of 2.75 pixels whose centre lies left of 30.
+  # ends with the last of 8 columns of 2.75 pixels whose centre is left of 30.
   np.testing.assert_array_equal(found.valid, [[True] + [False] * 5] * 2)
   np.testing.assert_allclose(found.scores[0, 0], 0.6, rtol=1e-5)
   np.testing.assert_allclose(found.boxes[0, 0], [10, 10, 29.25, 30], rtol=1e-5)

@@ -1,7 +1,7 @@
 """A file like the authors' release, imported, against their layers in numpy, stage by stage.
 
-Each stage gets what the oracle's stage before it said; at the end all run in one. The image is no
-multiple of the stride and lies in a larger bucket, of which the oracle knows nothing.
+Each stage gets the output of the oracle's previous stage; at the end all run in one. The size of
+the image is not a multiple of the stride, and its bucket is larger; the oracle has no bucket.
 """
 
 import functools

@@ -41,7 +41,7 @@ def test_ground_truth_boxes_join_the_candidates():
   assert sorted(rois.anchors.tolist()) == [-1, -1, -1, 100]
 
 
-def test_foreground_fills_up_where_negatives_are_short():
+def test_foreground_fills_the_slots_of_missing_negatives():
   rois = roi_targets.sample_rois(
       proposals([[10, 10, 50, 49]] * 30), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0),
       config=TrainConfig(rois_per_image=20))
@@ -62,7 +62,7 @@ def test_roi_takes_the_object_of_largest_iou():
   np.testing.assert_allclose(targets.areas[:2], [1600, 1600])
 
 
-def test_mask_target_is_the_object_seen_through_the_roi():
+def test_mask_target_is_the_object_inside_the_roi():
   # The left half of the object is on; the RoI covers its left three quarters.
   mask = np.zeros((1, 112, 112))
   mask[:, :, :56] = 1
@@ -76,7 +76,7 @@ def test_mask_target_may_stay_soft():
   mask[:, :, :56] = 1
   soft = targets_of([[0, 0, 22.86, 40]], ground_truth([[0, 0, 40, 40]], [1], masks=mask),
                   binarize_mask_targets=False)
-  # The last cell's centre, x = 20.0025, lies .007 of a mask's pixel beyond the object's end.
+  # The last cell's centre, x = 20.0025, is .007 of a mask's pixel beyond the object's end.
   np.testing.assert_allclose(soft.masks[0, 0], [1, 1, 1, 0.493], atol=1e-3)
   assert targets_of([[50, 50, 90, 90]], ground_truth([[0, 0, 40, 40]], [1]),
                   binarize_mask_targets=False).masks.sum() == 0

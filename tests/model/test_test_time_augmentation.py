@@ -31,7 +31,7 @@ def images_of(sizes, height=40, width=48, seed=0):
 
 def test_images_are_mirrored_inside_their_width():
   images, sizes = images_of([(2, 3), (3, 5), (0, 0)], 3, 5)
-  # What stands in the padding never shows.
+  # The padding never shows.
   mirrored = np.asarray(mirror(images, sizes))
   images[0, :, 3:] = 99
   np.testing.assert_array_equal(mirror(images, sizes), mirrored)
@@ -58,7 +58,7 @@ def test_scaled_images_against_the_oracle_in_any_bucket(factor):
       inside = image[:size[0], :size[1]]
       expected[:height, :width] = oracles.scale_image(inside, factor, height, width)
     np.testing.assert_allclose(got, expected, atol=2e-3)
-  # A larger bucket, and what stands in it, change nothing.
+  # A larger bucket and its padding change nothing.
   larger = np.full((len(SIZES), 64, 80, 3), 255, np.uint8)
   for image, (height, width), target in zip(images, sizes, larger):
     target[:height, :width] = image[:height, :width]
@@ -89,7 +89,7 @@ def test_buckets_are_rounded_up_and_hold_the_image_that_fills_them(side, factor,
 
 
 def output_of(boxes):
-  """What the cascade says of these boxes [B, R, 4]; masks whose cells all differ."""
+  """An output with these boxes [B, R, 4] and masks whose cells all differ."""
   count = boxes.shape[:2]
   masks = jnp.arange(count[0] * count[1] * 4.0).reshape(*count, 2, 2)
   logits = jnp.arange(count[0] * count[1] * 3.0).reshape(*count, 3)
@@ -120,7 +120,7 @@ def test_each_image_is_mirrored_in_its_own_width():
   np.testing.assert_array_equal(found.boxes[:, 0], [[5, 0, 8, 9], [15, 0, 18, 9]])
 
 
-def test_the_only_view_is_the_very_arrays_by_default():
+def test_by_default_the_only_view_is_the_arguments():
   images, sizes = images_of([(40, 48), (20, 10)], 48, 64)
   only, = make_views(images, sizes, config=tiny.tiny_config())
   assert only.images is images and only.image_sizes is sizes

@@ -21,7 +21,7 @@ def _masks(rng, count, side):
 def test_paste_by_hand():
   mask = jnp.array([[[0.0, 1.0], [0.5, 0.5]]])
   pasted = paste_masks(mask, jnp.array([[1.0, 0.0, 5.0, 4.0]]), 5, 6)[0]
-  # Cell centres lie at x = 2 and 4; pixel centres at 1.5 ... 4.5.
+  # Cell centres are x = 2 and 4; pixel centres at 1.5 ... 4.5.
   np.testing.assert_allclose(pasted[0], [0, 0, 0.25, 0.75, 1, 0], atol=1e-6)
   np.testing.assert_allclose(pasted[3], [0, 0.5, 0.5, 0.5, 0.5, 0], atol=1e-6)
   assert not pasted[4].any()
@@ -31,7 +31,7 @@ def test_paste_of_a_full_mask_covers_the_pixels_whose_centre_is_inside():
   box = jnp.array([[1.4, 2.6, 4.5, 4.6]])
   pasted = paste_masks(jnp.ones((1, 3, 3)), box, 6, 6)[0]
   expected = np.zeros((6, 6))
-  expected[3:5, 1:4] = 1  # the centre at x = 4.5 lies on the far edge: outside
+  expected[3:5, 1:4] = 1  # the centre at x = 4.5 is on the far edge: outside
   np.testing.assert_allclose(pasted, expected, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Host functions on whatever hypothesis thinks of: what goes in comes out, or is refused."""
+"""Host functions on inputs of hypothesis: they round-trip, or are rejected."""
 
 import json
 

@@ -39,7 +39,7 @@ def test_by_hand(grid, expected, method):
   np.testing.assert_allclose(warped[0, :, :, 0], [expected, expected], rtol=1e-6)
 
 
-def test_the_grids_differ_where_they_should():
+def test_grids_differ():
   box = jnp.array([[2.0, 2.0, 8.0, 6.0]])
   center, edge = (roi_warp(_column_ramp(), box, size=2, stride=1, grid=g)[0, 0, :, 0]
                   for g in ("center", "edge"))
@@ -69,7 +69,7 @@ def test_against_oracle(grid, method, shape):
 
 def test_outside_the_map():
   ones = jnp.ones((4, 4, 1))
-  # Samples at -.5 and .5 along x: half the weight of the first lies outside.
+  # Samples at -.5 and .5 along x: half the weight of the first is outside.
   box = jnp.array([[-0.5, 1.0, 1.5, 3.0]])
   np.testing.assert_allclose(
       roi_warp(ones, box, size=2, stride=1)[0, :, :, 0], [[0.5, 1.0], [0.5, 1.0]])

@@ -43,10 +43,10 @@ paste = jax.jit(paste_masks, static_argnums=(2, 3))
 
 
 def _candidates(seed):
-  """Jittered boxes around four places, with an ellipse of varying softness in each."""
+  """Jittered boxes around four objects, with an ellipse of varying softness in each."""
   rng = np.random.default_rng(seed)
-  places = np.array([[10, 10, 50, 40], [55, 20, 95, 70], [15, 45, 45, 78], [30, 25, 75, 60]])
-  boxes = places[np.arange(CANDIDATES) % 4] + rng.normal(scale=2, size=(CANDIDATES, 4))
+  objects = np.array([[10, 10, 50, 40], [55, 20, 95, 70], [15, 45, 45, 78], [30, 25, 75, 60]])
+  boxes = objects[np.arange(CANDIDATES) % 4] + rng.normal(scale=2, size=(CANDIDATES, 4))
   boxes = np.clip(boxes, 0, [WIDTH, HEIGHT] * 2).astype(np.float32)
   y, x = np.mgrid[-1:1:SIDE * 1j, -1:1:SIDE * 1j]
   radii = rng.uniform(0.7, 1.0, (CANDIDATES, 1, 1))
@@ -79,8 +79,8 @@ def test_masks_of_boxes_half_outside_the_image_are_not_squeezed():
                jnp.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]]))
   np.testing.assert_array_equal(found.valid, [True] * 3 + [False] * 5)
   # All cells are 10 pixels. The first mask falls from 1 at x = -5 to 0 at 5: .375 in the first
-  # of 8 columns, so that nothing is above .4 and the box stays, cut. Likewise the second mask
-  # falls from 1 at 95, to .5 at the image's edge. The third rises from 0 at y = 65 to 1 at 75;
+  # of 8 columns, so that nothing is above .4 and the box stays, clipped. So does the second, which
+  # falls from 1 at 95 to .5 at the image's edge. The third rises from 0 at y = 65 to 1 at 75;
   # of 8 rows of 2.5 pixels, the one that begins at 70 is the first above .4 (.625).
   np.testing.assert_allclose(
       found.boxes[:3], [[0, 10, 20, 50], [80, 10, 100, 50], [40, 70, 60, 80]], rtol=1e-6)
@@ -220,8 +220,8 @@ def test_soft_nms_against_the_oracle(vote_softly):
   np.testing.assert_array_equal(found.labels, [label for label, *_ in expected])
   lowered = np.array([score for _, _, score, _ in expected])
   np.testing.assert_allclose(found.scores, lowered, rtol=1e-5)
-  own = np.array([candidates[2][i, label] for label, i, _, _ in expected])
-  assert (lowered < own - 0.01).any()
+  unchanged = np.array([candidates[2][i, label] for label, i, _, _ in expected])
+  assert (lowered < unchanged - 0.01).any()
   # The votes are not lowered: masks are the averages weighted by the candidates' own scores.
   pasted = np.asarray(paste(found.masks, found.boxes, HEIGHT, WIDTH)) > 0.4
   for got, (_, _, _, soft) in zip(pasted, expected):

@@ -1,17 +1,22 @@
+import dataclasses
 import functools
 import os
+import re
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from helpers.tiny import override, tiny_config
 from mnc_jax import parallel
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
+from mnc_jax.training.optimizer import learning_rate
 from mnc_jax.training.step import init_state
+from mnc_jax.weights.tree import leaves_by_path
 
 CATEGORIES = checkpoint.Categories(("disc", "square"), (3, 7))
 
@@ -23,10 +28,13 @@ def abstract_state(config):
 
 def make_state(config, *, step=5):
   """A state in which every leaf is noise, so that any mix-up changes values."""
+  return noisy(abstract_state(config))._replace(step=jnp.asarray(np.int32(step)))
+
+
+def noisy(tree):
   rng = np.random.default_rng(0)
-  noisy = jax.tree.map(lambda x: jnp.asarray(np.asarray(100 * rng.normal(size=x.shape), x.dtype)),
-                       abstract_state(config))
-  return noisy._replace(step=jnp.asarray(np.int32(step)))
+  return jax.tree.map(
+      lambda x: jnp.asarray(np.asarray(100 * rng.normal(size=x.shape), x.dtype)), tree)
 
 
 def save_one(workdir, config, *, step=5):
@@ -64,6 +72,43 @@ def test_momentum_of_sgd_is_restored(tmp_path):
   with checkpoint.open_checkpoints(tmp_path) as manager:
     restored = checkpoint.restore(manager, abstract_state(config))
   assert_bit_equal(restored, state)
+
+
+def state_without_groups(config, params):
+  """The optimiser's state in checkpoints of version 0.1: one for all groups and the frozen."""
+  options, all_of = config.train, lambda params: jax.tree.map(lambda x: True, params)
+  if options.optimizer == "adamw":
+    rule = optax.adamw(learning_rate(options), mask=all_of)
+  else:
+    rule = optax.chain(optax.masked(optax.add_decayed_weights(0.1), all_of),
+                       optax.sgd(learning_rate(options), momentum=options.momentum))
+  return jax.eval_shape(optax.chain(
+      optax.clip_by_global_norm(1.0), rule, optax.masked(optax.scale(2.0), all_of),
+      optax.masked(optax.set_to_zero(), all_of)).init, params)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_optimiser_states_without_groups_are_converted(tmp_path, optimizer):
+  config = tiny_config(train={"optimizer": optimizer},
+                       model={"backbone": "resnet26", "resnet_width": 4, "frozen_blocks": 1})
+  like = abstract_state(config)
+  old = noisy(like._replace(opt_state=state_without_groups(config, like.params)))
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    checkpoint.save(manager, old, config, CATEGORIES)
+    manager.wait_until_finished()
+    restored = checkpoint.restore(manager, like)
+  chex.assert_trees_all_equal_structs(restored, like)
+  saved, found = leaves_by_path(old.opt_state), leaves_by_path(restored.opt_state)
+  for path, leaf in found.items():
+    group = re.search(r"inner_states/(\w+)/inner_state/", path)
+    np.testing.assert_array_equal(leaf, saved[path.replace(group[0], "")])
+  dropped = {path for path in saved if "conv1/kernel" in path and "features" in path}
+  assert dropped and not any("features/conv1/kernel" in path for path in found)
+  other = tiny_config(**{"model": dataclasses.asdict(config.model)}, train={
+      "optimizer": "adamw" if optimizer == "sgd" else "sgd"})
+  with (checkpoint.open_checkpoints(tmp_path) as manager,
+        pytest.raises(ValueError, match="has no opt_state/1/.*Use the config it was saved with")):
+    checkpoint.restore(manager, abstract_state(other))
 
 
 def test_model_is_loaded_with_config_and_categories(saved):

@@ -41,7 +41,7 @@ def _conv_layers() -> Iterator[ConvLayer]:
 
 
 VGG16_LAYERS = tuple(_conv_layers())
-"""The 13 convolutions in order; a 2 x 2 max-pooling stands before each block but the first."""
+"""The 13 convolutions in order; each block but the first begins with a 2 x 2 max-pooling."""
 VGG16_BLOCKS = tuple(tuple(layer for layer in VGG16_LAYERS if layer.block == block)
                      for block in range(1, 6))
 """The same layers by block."""

@@ -12,6 +12,7 @@ from mnc_jax.config import Config
 from mnc_jax.config.paths import as_workdir
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
+from mnc_jax.training.checkpoint.grouping import has_groups, split_into_groups
 from mnc_jax.training.checkpoint.manager import open_checkpoints
 from mnc_jax.training.run_folder import read_config
 from mnc_jax.weights.tree import check_fit
@@ -136,17 +137,23 @@ def _restore_items(manager, step, items):
     for name in items:
       check_files(manager.directory / str(step) / name)
     saved = manager.item_metadata(step)
-  for name, like in items.items():
-    check_fit(like, saved[name], f"checkpoint {step} of {manager.directory.parent}")
+  origin = f"checkpoint {step} of {manager.directory.parent}"
+  layouts = {name: saved[name].tree if has_groups(like) and not has_groups(saved[name]) else like
+             for name, like in items.items()}
+  for name, layout in layouts.items():
+    check_fit(layout, saved[name], origin)
   # Without shardings, leaves are restored as numpy, whatever devices the run was on.
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), layouts)
   with _explain_read_errors(manager, step):
     restored = manager.restore(step, args=ocp.args.Composite(
         metadata=ocp.args.JsonRestore(),
         **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}))
     for name in items:
       check_checksums(restored[name], restored["metadata"].get("checksums", {}).get(name, {}))
-  return restored
+  trees = {name: restored[name] if layout is items[name] else
+           split_into_groups(restored[name], items[name], origin)
+           for name, layout in layouts.items()}
+  return {"metadata": restored["metadata"], **trees}
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ def test_full_size_has_the_published_number_of_parameters(backbone):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_padding_around_an_image_changes_nothing(norm):
-  # 70 is no multiple of 4; the last of 48 rows is seen by cells inside at every level.
+  # 70 is no multiple of 4; the last of 48 rows is read by cells inside at every level.
   small = image(48, 70)
   padded = jnp.pad(small, ((0, 1), (0, 48), (0, 26), (0, 0)), constant_values=200)
   alone = run(norm, small, [[48, 70]])
@@ -183,9 +183,9 @@ def test_frozen_group_by_name():
   groups = flatten(parameter_groups(params, config))
   frozen = {path for path, group in groups.items() if group == "frozen"}
   kernels = {path.removesuffix("/kernel") for path in frozen if path.endswith("kernel")}
-  places = ("conv1", "conv2", "conv3")
+  layers = ("conv1", "conv2", "conv3")
   assert kernels == {"features/conv1", "features/layer1_0/conv_down"} | {
-      f"features/layer1_{index}/{place}" for index in (0, 1) for place in places}
+      f"features/layer1_{index}/{layer}" for index in (0, 1) for layer in layers}
   assert {"features/pixel_mean", "features/pixel_scale"} <= frozen
   assert {path for path in groups if "/bn" in path} <= frozen
   assert "category_stage/conv5_mask/layer4_1/bn3/scale" in frozen
