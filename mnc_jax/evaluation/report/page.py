@@ -21,16 +21,7 @@ _CONFUSIONS = 12
 
 
 class Settings(NamedTuple):
-  """What a page shows beside the errors; the fields are arguments of `write_report`.
-
-  Attributes:
-    title: heading.
-    names: {category id: name}.
-    iou_threshold: of the kinds.
-    min_score: results below it are not shown.
-    scores: {name: number}.
-    category_scores: {column: {category name: number}}.
-  """
+  """Arguments of `write_report`, and `names`, {category id: name}."""
   title: str
   names: dict
   iou_threshold: float

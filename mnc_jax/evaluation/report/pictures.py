@@ -25,14 +25,7 @@ _WHAT = ("ground_truth", "results")
 
 
 class Pictures(NamedTuple):
-  """Both pictures of an image.
-
-  Attributes:
-    ground_truth: path of the annotations' picture from the page, with / between folders.
-    results: path of the results' picture.
-    width: pixels of both.
-    height: pixels of both.
-  """
+  """Both pictures of an image: their paths relative to the page, and their size in pixels."""
   ground_truth: str
   results: str
   width: int

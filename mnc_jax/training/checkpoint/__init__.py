@@ -30,21 +30,7 @@ from mnc_jax.training.checkpoint.write import (
 )
 
 __all__ = (
-    "Categories",
-    "bytes_to_save",
-    "check_free",
-    "check_written",
-    "describe_source",
-    "has_optimizer",
-    "load_notes",
-    "load_params",
-    "open_checkpoints",
-    "remove_unfinished",
-    "restore",
-    "restore_params",
-    "save",
-    "save_model",
-    "saved_notes",
-    "saved_scores",
-    "wait_until_written",
-)
+    "Categories", "bytes_to_save", "check_free", "check_written", "describe_source",
+    "has_optimizer", "load_notes", "load_params", "open_checkpoints", "remove_unfinished",
+    "restore", "restore_params", "save", "save_model", "saved_notes", "saved_scores",
+    "wait_until_written")

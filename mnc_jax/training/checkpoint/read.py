@@ -48,9 +48,7 @@ def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None
   restored = _restore_items(manager, step, items)
   if categories is not None:
     _check_categories(categories, restored["metadata"], manager.directory.parent)
-  optimizer = restored["optimizer"]
-  return type(like)(step=optimizer["step"], params=restored["params"],
-                    opt_state=optimizer["opt_state"])
+  return like._replace(params=restored["params"], **restored["optimizer"])
 
 
 def has_optimizer(manager: ocp.CheckpointManager) -> bool:
