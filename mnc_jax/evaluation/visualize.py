@@ -9,12 +9,11 @@ import numpy as np
 
 from mnc_jax.coco.rle import decode_mask, encode_masks, mask_area, mask_box
 from mnc_jax.data.photographs import to_rgb
+from mnc_jax.evaluation.labels import SMALL, write_labels
 from mnc_jax.structs import Detections
 
 _LARGEST = 2000  # Pixels of an enlarged image.
-_SMALL = 256  # Pixels of the short side; below it lines are thin and letters small.
 _FILL = 0.45  # Share of the instance's colour in its mask.
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BACKGROUND = (24, 26, 30)
 _GOLDEN = 0.618034  # Steps of the golden ratio round the hues keep neighbours far apart.
 
@@ -86,20 +85,20 @@ def draw_instances(image: np.ndarray, records: Sequence[dict], category_names: d
   factor = max(1, min(-(-min_side // min(image.shape[:2])), _LARGEST // max(image.shape[:2])))
   canvas = _enlarge(image, factor)
   # Ground truth has no scores: there the smaller come first.
-  order = sorted(range(len(records)), key=lambda place: (
-      -records[place].get("score", 0.0), mask_area(records[place]["segmentation"])))
+  order = sorted(range(len(records)), key=lambda index: (
+      -records[index].get("score", 0.0), mask_area(records[index]["segmentation"])))
   colors = ([instance_color(index) for index in range(len(order))] if colors is None
-            else [colors[place] for place in order])
-  texts = [_label(records[place], category_names) if labels is None else labels[place]
-           for place in order]
-  boxes = [_corners(records[place], factor, canvas.shape) for place in order]
+            else [colors[index] for index in order])
+  texts = [_label(records[index], category_names) if labels is None else labels[index]
+           for index in order]
+  boxes = [_corners(records[index], factor, canvas.shape) for index in order]
   side = min(canvas.shape[:2])
-  width = max(1 if side < _SMALL else 2, round(side / 400))
-  for place, color in reversed(list(zip(order, colors, strict=True))):
-    _draw_mask(canvas, records[place]["segmentation"], factor, color, width)
+  width = max(1 if side < SMALL else 2, round(side / 400))
+  for index, color in reversed(list(zip(order, colors, strict=True))):
+    _draw_mask(canvas, records[index]["segmentation"], factor, color, width)
   for box, color in reversed(list(zip(boxes, colors, strict=True))):
     cv2.rectangle(canvas, box[:2], box[2:], color, max(1, width // 2), cv2.LINE_AA)
-  _write_labels(canvas, boxes, texts, colors)
+  write_labels(canvas, boxes, texts, colors)
   return canvas
 
 
@@ -118,9 +117,9 @@ def grid(images: Sequence[np.ndarray], columns: int, *, gap: int = 8) -> np.ndar
   cell = np.max([image.shape[:2] for image in images], axis=0) + gap if images else np.zeros(2, int)
   shape = cell * (-(-len(images) // columns), columns) + gap
   sheet = np.full((*shape, 3), _BACKGROUND, np.uint8)
-  for place, image in enumerate(images):
+  for index, image in enumerate(images):
     spare = cell - gap - image.shape[:2]
-    top, left = cell * divmod(place, columns) + gap + spare // 2
+    top, left = cell * divmod(index, columns) + gap + spare // 2
     sheet[top:top + image.shape[0], left:left + image.shape[1]] = image
   return sheet
 
@@ -178,63 +177,3 @@ def _corners(record, factor, shape):
 def _label(record, category_names):
   name = category_names[record["category_id"]]
   return f"{name} {record['score']:.2f}" if "score" in record else name
-
-
-def _write_labels(canvas, boxes, texts, colors):
-  """Writes a label at each box, the best instance's first, where it hides no other label."""
-  side = min(canvas.shape[:2])
-  scale = np.clip(side / 1200, 0.3 if side < _SMALL else 0.42, 3.0)
-  written = []
-  for box, text, color in zip(boxes, texts, colors, strict=True):
-    if text:
-      size, rise = _text_size(text, scale)
-      taken = [area for area, *_ in written]
-      written.append((_place_label(box, size, canvas.shape, taken), rise, text, color))
-  for area, rise, text, color in reversed(written):
-    _write_label(canvas, area, rise, text, color, scale)
-
-
-def _text_size(text, scale):
-  """Returns the (width, height) of a label, and the rise of its baseline from its bottom."""
-  (width, _), _ = cv2.getTextSize(text, _FONT, scale, _stroke(scale))
-  # Of letters high and low, so that all labels are of one height.
-  (_, height), below = cv2.getTextSize("Ag", _FONT, scale, _stroke(scale))
-  pad = round(8 * scale)
-  return (width + 2 * pad, height + below + pad), below + pad // 2
-
-
-def _stroke(scale):
-  return 1 if scale < 0.8 else 2
-
-
-def _place_label(box, size, shape, taken):
-  """Returns (x1, y1, x2, y2) of a label: above the box, else in it, below it, or at its right.
-
-  It may cover its own box only if that is large, and other labels (`taken`) least of all.
-  """
-  x1, y1, x2, y2 = box
-  width, height = size
-  tries = ((x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y1 - height), (x2 - width, y2),
-           (x2 - width, y1), (x1, y2 - height))
-  areas = []
-  for left, top in tries:
-    left = max(0, min(left, shape[1] - width))
-    top = max(0, min(top, shape[0] - height))
-    areas.append((left, top, left + width, top + height))
-  small = (x2 - x1) * (y2 - y1) < 8 * width * height
-  avoided = taken + [box] if small else taken
-  return min(areas, key=lambda area: sum(_overlap(area, other) for other in avoided))
-
-
-def _overlap(one, other):
-  width = min(one[2], other[2]) - max(one[0], other[0])
-  height = min(one[3], other[3]) - max(one[1], other[1])
-  return max(width, 0) * max(height, 0)
-
-
-def _write_label(canvas, area, rise, text, color, scale):
-  cv2.rectangle(canvas, area[:2], (area[2] - 1, area[3] - 1), color, cv2.FILLED)
-  # Rec. 601 luma decides between black and white letters.
-  ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
-  origin = (area[0] + round(8 * scale), area[3] - rise)
-  cv2.putText(canvas, text, origin, _FONT, scale, ink, _stroke(scale), cv2.LINE_AA)

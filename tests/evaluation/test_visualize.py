@@ -6,7 +6,7 @@ from pycocotools import mask as coco_mask
 import pytest
 
 from mnc_jax.coco.rle import encode_mask
-from mnc_jax.evaluation import visualize
+from mnc_jax.evaluation import labels, visualize
 from mnc_jax.structs import Detections
 
 NAMES = {1: "cat", 2: "a category with a rather long name"}
@@ -83,9 +83,9 @@ def test_the_best_instance_lies_on_top():
                                            ((0, 420), (0, 500)), ((200, 201), (499, 500))])
 def test_labels_stay_inside_the_image(rows, columns):
   record = make_record((420, 500), rows, columns, category_id=2)
-  size, _ = visualize._text_size(visualize._label(record, NAMES), 0.42)
+  size, _ = labels._text_size(visualize._label(record, NAMES), 0.42)
   box = visualize._corners(record, 1, (420, 500))
-  x1, y1, x2, y2 = visualize._place_label(box, size, (420, 500), [])
+  x1, y1, x2, y2 = labels._place_label(box, size, (420, 500), [])
   assert 0 <= x1 < x2 <= 500
   assert 0 <= y1 < y2 <= 420
   visualize.draw_instances(make_image(), [record], NAMES)
@@ -115,9 +115,9 @@ def test_an_empty_mask_leaves_the_image():
 def test_labels_of_overlapping_boxes_are_apart():
   taken = []
   for _ in range(4):
-    taken.append(visualize._place_label((200, 100, 300, 200), (60, 20), (420, 500), taken))
+    taken.append(labels._place_label((200, 100, 300, 200), (60, 20), (420, 500), taken))
   for one, other in itertools.combinations(taken, 2):
-    assert visualize._overlap(one, other) == 0
+    assert labels._overlap(one, other) == 0
 
 
 def test_colors_of_neighbours_are_far_apart():

@@ -1,0 +1,70 @@
+"""Text at the boxes of a drawing."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+SMALL = 256  # Pixels of the short side; below it letters are small and lines thin.
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def write_labels(canvas: np.ndarray, boxes: Sequence, texts: Sequence[str],
+                 colors: Sequence[tuple]) -> None:
+  """Writes a label at each box, the best instance's first, where it hides no other label."""
+  side = min(canvas.shape[:2])
+  scale = np.clip(side / 1200, 0.3 if side < SMALL else 0.42, 3.0)
+  written = []
+  for box, text, color in zip(boxes, texts, colors, strict=True):
+    if text:
+      size, rise = _text_size(text, scale)
+      taken = [area for area, *_ in written]
+      written.append((_place_label(box, size, canvas.shape, taken), rise, text, color))
+  for area, rise, text, color in reversed(written):
+    _write_label(canvas, area, rise, text, color, scale)
+
+
+def _text_size(text, scale):
+  """Returns the (width, height) of a label, and the rise of its baseline from its bottom."""
+  (width, _), _ = cv2.getTextSize(text, _FONT, scale, _stroke(scale))
+  # Of letters high and low, so that all labels are of one height.
+  (_, height), below = cv2.getTextSize("Ag", _FONT, scale, _stroke(scale))
+  pad = round(8 * scale)
+  return (width + 2 * pad, height + below + pad), below + pad // 2
+
+
+def _stroke(scale):
+  return 1 if scale < 0.8 else 2
+
+
+def _place_label(box, size, shape, taken):
+  """Returns (x1, y1, x2, y2) of a label: above the box, else in it, below it, or at its right.
+
+  It may cover its own box only if that is large, and other labels (`taken`) least of all.
+  """
+  x1, y1, x2, y2 = box
+  width, height = size
+  tries = ((x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y1 - height), (x2 - width, y2),
+           (x2 - width, y1), (x1, y2 - height))
+  areas = []
+  for left, top in tries:
+    left = max(0, min(left, shape[1] - width))
+    top = max(0, min(top, shape[0] - height))
+    areas.append((left, top, left + width, top + height))
+  small = (x2 - x1) * (y2 - y1) < 8 * width * height
+  avoided = taken + [box] if small else taken
+  return min(areas, key=lambda area: sum(_overlap(area, other) for other in avoided))
+
+
+def _overlap(one, other):
+  width = min(one[2], other[2]) - max(one[0], other[0])
+  height = min(one[3], other[3]) - max(one[1], other[1])
+  return max(width, 0) * max(height, 0)
+
+
+def _write_label(canvas, area, rise, text, color, scale):
+  cv2.rectangle(canvas, area[:2], (area[2] - 1, area[3] - 1), color, cv2.FILLED)
+  # Rec. 601 luma decides between black and white letters.
+  ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
+  origin = (area[0] + round(8 * scale), area[3] - rise)
+  cv2.putText(canvas, text, origin, _FONT, scale, ink, _stroke(scale), cv2.LINE_AA)
