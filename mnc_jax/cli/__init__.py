@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -26,7 +27,7 @@ def main() -> None:
   elif arguments and arguments[0] in COMMANDS:
     run(arguments[0], arguments=arguments[1:])
   elif arguments:
-    end_with_message(_show_commands, arguments, program="mnc")
+    end_with_message(_show_commands, arguments[:1], program="mnc")
   else:
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
       _show_commands(["--help"])
@@ -70,9 +71,11 @@ def _help_base(kind, arguments):
 
 
 def _show_commands(arguments):
+  """Shows the commands, or that there is none of the name given."""
   kinds: Any = (
-      Annotated[kind, tyro.conf.subcommand(name, description=kind.__doc__.partition("\n\n")[0])]
-      for name, kind in COMMANDS.items())
-  tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments, description=wrap(
-      "Multi-task Network Cascades: instance segmentation in JAX. mnc COMMAND --help explains the "
-      "options of a command."))
+      Annotated[dataclasses.make_dataclass(kind.__name__, []), tyro.conf.subcommand(
+          name, description=kind.__doc__.partition("\n\n")[0])] for name, kind in COMMANDS.items())
+  about = ("Multi-task Network Cascades: instance segmentation in JAX. mnc COMMAND --help explains "
+           "the options of a command, mnc --version prints the version.")
+  tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments,
+           description=wrap(about))

@@ -11,7 +11,7 @@ import pytest
 from mnc_jax import configs, weights
 from mnc_jax.config import paper, release, with_categories
 from mnc_jax.config.serialization import from_json, to_json
-from mnc_jax.config.validation import check_effects
+from mnc_jax.config.validation import check_effects, check_values
 from mnc_jax.model.cascade import init_params
 from mnc_jax.weights.self_check import compare_numbers
 
@@ -24,13 +24,18 @@ def shapes_of(config):
   return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_builds_a_model_and_survives_json(path):
-  config = configs.get(path.stem)
+@pytest.mark.parametrize("name", configs.names())
+def test_config_builds_a_model_and_survives_json(name):
+  config = configs.get(name)
   assert from_json(to_json(config)) == config
+  check_values(config)
   check_effects(config)
   shapes = shapes_of(with_categories(config, ("a", "b", "c")))
   assert shapes["category_stage/category/bias"] == (4,)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_header_gives_paper_command_and_score(path):
   header = path.read_text().split('"""')[1]
   entries = dict(re.findall(r"^([A-Z][a-z]+): +(.+)", header, re.MULTILINE))
   assert list(entries) == ["Paper", "Data", "Command", "Hardware", "Expected", "Score"]
