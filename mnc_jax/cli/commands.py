@@ -8,6 +8,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from mnc_jax.cli.fields import FLAT, File, Folder, LocalFile, LocalFiles, LocalFolder, RunFolder
 from mnc_jax.config import Config
+from mnc_jax.config.data import DatasetName
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class Prepare:
     shapes        drawn; needs no source.
   """
 
-  dataset: Literal["shapes", "coco", "label_images", "sbd"]
+  dataset: DatasetName
   """Layout of the source, and name of the set: data.dataset of a config."""
   source: LocalFolder | None = None
   """Folder of the data set; required except for shapes."""

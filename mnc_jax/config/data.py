@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Literal
 
+# The keys of `_READERS` in data/load.py.
+DatasetName = Literal["shapes", "coco", "label_images", "sbd"]
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
   """The images, and how they become batches."""
 
-  dataset: Literal["shapes", "coco", "sbd", "label_images"] = "coco"
+  dataset: DatasetName = "coco"
   """Data set in data_dir, where mnc prepare writes it. shapes: drawn there on first use. coco: read
   from its original files instead if any of the four paths below is given."""
   data_dir: str = "data"

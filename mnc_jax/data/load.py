@@ -1,6 +1,7 @@
 """Opens data sets: from a config, or from a folder in one of the formats of `readers/`.
 
-A new format is a file in `readers/` with a function that lists a folder, and a line of `_READERS`.
+A new format is a file in `readers/` with a function that lists a folder, a line of `_READERS`, and
+its name in `config/data.py`.
 """
 
 from collections.abc import Callable

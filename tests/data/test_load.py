@@ -1,17 +1,24 @@
 """Opening data sets by config: what is missing, and categories known without the data."""
 
+import typing
+
 import pytest
 
 from helpers.toy_sets import coco_content, make_source
 from mnc_jax.coco.content import read_json
 from mnc_jax.config import DataConfig
-from mnc_jax.data import load_categories, load_source
+from mnc_jax.config.data import DatasetName
+from mnc_jax.data import DATASETS, load_categories, load_source
 from mnc_jax.data.records import restrict
 
 
 def test_a_split_is_train_or_eval():
   with pytest.raises(ValueError, match="split 'val': 'train' or 'eval'"):
     load_source(DataConfig(dataset="shapes"), "val")
+
+
+def test_each_data_set_of_the_config_has_a_reader():
+  assert typing.get_args(DatasetName) == DATASETS
 
 
 def test_an_unknown_data_set_is_reported_with_the_known_ones():
