@@ -216,7 +216,7 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
 
 
 def cascade_loss(params: dict, batch: Batch, key: Array, *,
-                 config: Config) -> tuple[jax.Array, dict[str, Array]]:
+                 config: Config) -> tuple[Array, dict[str, Array]]:
   """Returns the loss of all stages, L1 + L2 + L3 (+ L4 + L5) (paper, equations 1 and 6).
 
   Args:
@@ -263,7 +263,8 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
   terms, truncated = jax.vmap(one_image)(shared, batch.image_sizes, batch.ground_truth, keys)
-  metrics = {name: losses.masked_mean(term, real) for name, term in terms.items()}
+  metrics: dict[str, Array] = {
+      name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = functools.reduce(jnp.add, metrics.values())
   metrics["truncated_proposals_per_image"] = losses.masked_mean(
       truncated.astype(metrics["loss"].dtype), real)
