@@ -60,16 +60,29 @@ def misnamed_keys(tree):
           and node.arg in misnomers]
 
 
+def unannotated(tree):
+  """Returns the public functions that lack the type of an argument, or of the result."""
+  def lacks(node):
+    untyped = [argument.arg for argument in ast.iter_child_nodes(node.args)
+               if isinstance(argument, ast.arg) and not argument.annotation]
+    return set(untyped) - {"self", "cls"} or not (node.returns or node.name == "__init__")
+  return [node.name for node in functions_of(tree) if lacks(node)]
+
+
 @pytest.mark.parametrize(("find", "source"), [
     (positional_defaults, "def f(x, y=1): pass"),
     (positional_defaults, "class A:\n  def f(self, y=1): pass"),
-    (misnamed_keys, "def f(*, prng_key): pass")])
+    (misnamed_keys, "def f(*, prng_key): pass"),
+    (unannotated, "def f(x: int, *, y): pass"),
+    (unannotated, "def f(x: int, *more) -> None: pass"),
+    (unannotated, "class A:\n  def f(self, x: int): pass")])
 def test_broken_rules_are_found(find, source):
   assert find(ast.parse(source))
-  assert not find(ast.parse("def f(x, key, *, y=1): pass\ndef _g(x=1): pass"))
+  assert not find(ast.parse("def f(x: int, *, key: int = 1) -> int: pass\ndef _g(x=1): pass\n"
+                            "class A:\n  def __init__(self, x: int): pass"))
 
 
-@pytest.mark.parametrize("find", [positional_defaults, misnamed_keys])
+@pytest.mark.parametrize("find", [positional_defaults, misnamed_keys, unannotated])
 def test_signatures(find):
   found = {path: find(tree) for path, tree in LIBRARY.items()}
   assert not {path: names for path, names in found.items() if names}

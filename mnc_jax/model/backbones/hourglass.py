@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.ops.padding import clear_outside
+from mnc_jax.structs import Array
 
 # Rough centre and spread of 8-bit pixels.
 _PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
@@ -31,7 +32,7 @@ class Hourglass(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, images, image_sizes):
+  def __call__(self, images: Array, image_sizes: Array) -> Array:
     """Maps [B, H, W, 3] uint8 RGB to [B, H / 4, W / 4, K]."""
     multiple = 2 ** len(self.config.backbone_widths)
     if images.shape[1] % multiple or images.shape[2] % multiple:

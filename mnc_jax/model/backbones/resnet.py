@@ -44,7 +44,7 @@ class FrozenBatchNorm(nn.Module):
   """
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: Array) -> Array:
     """Maps [..., K] to the same shape and dtype."""
     shape = x.shape[-1:]
     scale = self.param("scale", nn.initializers.ones, shape)
@@ -123,7 +123,7 @@ class Bottleneck(nn.Module):
   stride: int
 
   @nn.compact
-  def __call__(self, x, image_sizes, pixels: int):
+  def __call__(self, x: Array, image_sizes: Array | None, pixels: int) -> Array:
     """Maps [N, h, w, K] to [N, ceil(h / stride), ..., channels * 4]; `pixels` per cell of `x`."""
     outputs, after = self.channels * EXPANSION, pixels * self.stride
     conv = functools.partial(conv_norm, image_sizes=image_sizes, config=self.config)
@@ -168,7 +168,7 @@ class ResNetC4(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, images, image_sizes):
+  def __call__(self, images: Array, image_sizes: Array) -> Array:
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images."""
     config, (height, width) = self.config, images.shape[1:3]
     # From scratch, numbers of order one; pretrained kernels expect their own scale.

@@ -11,6 +11,7 @@ from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
 from mnc_jax.ops.padding import clear_outside
+from mnc_jax.structs import Array
 
 # Channels of each block and its number of 3 x 3 convolutions (Simonyan & Zisserman 2015,
 # configuration D). The fifth pooling is dropped.
@@ -59,7 +60,7 @@ class VGG16(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, images, image_sizes):
+  def __call__(self, images: Array, image_sizes: Array) -> Array:
     """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]; `partial_cells` rounds up."""
     partial = self.config.partial_cells
     padding = "SAME" if partial else "VALID"

@@ -1,6 +1,7 @@
 """Optimiser states of checkpoints from before groups of parameters had states of their own."""
 
 import re
+from typing import Any
 
 import jax
 
@@ -10,12 +11,12 @@ from mnc_jax.weights.tree import check_fit, leaves_by_path
 _GROUP = re.compile(r"inner_states/\w+/inner_state/")
 
 
-def has_groups(tree) -> bool:
+def has_groups(tree: Any) -> bool:
   """Returns whether `tree` has an array that belongs to a group."""
   return any(map(_GROUP.search, leaves_by_path(tree)))
 
 
-def split_into_groups(saved, like, origin: str):
+def split_into_groups(saved: Any, like: Any, origin: str) -> Any:
   """Returns the arrays of a state without groups as a state like `like`, which has groups.
 
   The state of frozen parameters is dropped: it never had an effect.
