@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from helpers import vgg_files
 from mnc_jax import weights
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.model.backbones import features
+from mnc_jax.model.backbones.vgg16 import VGG16
 from mnc_jax.model.cascade import init_params
 from mnc_jax.model.stages import category_stage
 
@@ -79,7 +79,7 @@ def test_every_convolution_goes_to_its_path(loaded, layers):
 @jax.jit
 def first_layer(params, pixels):
   """Returns the output of the backbone's first convolution."""
-  _, state = features.VGG16(MODEL).apply(
+  _, state = VGG16(MODEL).apply(
       {"params": params}, pixels, jnp.array([[16, 16]]), capture_intermediates=True)
   return state["intermediates"]["conv1_1"]["__call__"][0]
 
