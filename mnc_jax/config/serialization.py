@@ -1,5 +1,6 @@
 """A config as JSON: how checkpoints and weight files keep it."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -43,16 +44,20 @@ def _rename_fields(content):
   """Returns `content` with the fields of older versions under today's names."""
   if not isinstance(content, dict):
     return content
-  renamed = {name: dict(section) if isinstance(section, dict) else section
-             for name, section in content.items()}
+  renamed = copy.deepcopy(content)
   for old, new in _RENAMED.items():
     section, field = old.split(".")
-    if isinstance(renamed.get(section), dict) and field in renamed[section]:
-      *outer, name = new.split(".")
-      target = renamed
-      for key in outer:
-        target = target.setdefault(key, {})
-      target[name] = renamed[section].pop(field)
+    if not isinstance(renamed.get(section), dict) or field not in renamed[section]:
+      continue
+    *outer, name = new.split(".")
+    target = renamed[section]
+    for key in outer[1:]:
+      target = target.setdefault(key, {})
+    if not isinstance(target, dict):
+      raise ValueError(f"config section {'.'.join(outer)!r} is a JSON object, found {target!r:.60}")
+    if name in target:
+      raise ValueError(f"config field {old!r} is an older name of {new!r}: keep one of them")
+    target[name] = renamed[section].pop(field)
   return renamed
 
 

@@ -25,6 +25,10 @@ def test_what_is_absent_keeps_its_default_and_whole_numbers_may_be_floats():
 @pytest.mark.parametrize(("content", "message"), [
     ([], "a config is a JSON object, found \\[\\]"),
     ({"modell": {}}, "unknown config field 'modell'"),
+    ({"train": {"proposals": 3, "pre_nms": 5}},
+     "config section 'train.proposals' is a JSON object, found 3"),
+    ({"model": {"trunk": "small", "backbone": "vgg16"}},
+     "'model.trunk' is an older name of 'model.backbone': keep one"),
     ({"model": 3}, "config section 'model' is a JSON object, found 3"),
     ({"model": {"roi_sise": 14}}, "unknown config field 'model.roi_sise'"),
     ({"model": {"roi_size": "14"}}, "model.roi_size must be int, found '14'"),
