@@ -45,9 +45,7 @@ def run(options: Train) -> None:
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path, config: Config) -> Iterator[None]:
   """Keeps other runs out of the folder, and checks that all hosts run the same command."""
-  parallel.check_same({f"{section}.{field}": value
-                       for section, fields in json.loads(to_json(config)).items()
-                       for field, value in fields.items()}, "the config field ")
+  parallel.check_same(json.loads(to_json(config)), "the config field ")
   with contextlib.ExitStack() as stack:
     problem = None
     if parallel.is_first():

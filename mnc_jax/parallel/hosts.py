@@ -64,8 +64,8 @@ def check_same(value: Any, what: str) -> None:
   """Raises if `value` differs between processes.
 
   Args:
-    value: of this process; anything that JSON can hold. Of a dict the first entry that differs is
-      reported.
+    value: of this process; anything that JSON can hold. Of dicts, also nested ones, the first
+      entry that differs is reported.
     what: its name in the message.
 
   Raises:
@@ -79,12 +79,11 @@ def check_same(value: Any, what: str) -> None:
                        "start the same command on all hosts, with a workdir that all of them see")
 
 
-def _first_difference(value, other):
+def _first_difference(value, other, name=""):
   if isinstance(value, dict) and isinstance(other, dict):
-    for name in value | other:
-      if value.get(name) != other.get(name):
-        return name, value.get(name), other.get(name)
-  return "", value, other
+    key = next(key for key in value | other if value.get(key) != other.get(key))
+    return _first_difference(value.get(key), other.get(key), f"{name}.{key}".lstrip("."))
+  return name, value, other
 
 
 def fail_together(problem: str | None) -> None:

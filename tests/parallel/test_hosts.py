@@ -22,7 +22,7 @@ def test_one_process_has_the_only_share():
 _DISAGREE = """
 from mnc_jax import parallel
 parallel.synchronize("test")
-for check in (lambda: parallel.check_same({"a": 1, "b": sys.argv[1]}, "field "),
+for check in (lambda: parallel.check_same({"a": 1, "b": {"c": sys.argv[1]}}, "field "),
               lambda: parallel.fail_together("full" if sys.argv[1] == "1" else None)):
   try:
     check()
@@ -34,5 +34,5 @@ print()
 
 def test_both_processes_fail_if_they_differ_or_one_fails():
   for printed in run_two(_DISAGREE):
-    assert printed.startswith("process 1 has field b 1, but process 0 has 0: start the same")
+    assert printed.startswith("process 1 has field b.c 1, but process 0 has 0: start the same")
     assert printed.endswith("; full; ")
