@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from mnc_jax.cli.fields import FLAT, File, Folder, LocalFile, LocalFiles, LocalFolder, RunFolder
+from mnc_jax.cli.fields import (
+  FLAT,
+  File,
+  Folder,
+  LocalFile,
+  LocalFiles,
+  LocalFolder,
+  RunFolder,
+  RunFolderOrFile,
+)
 from mnc_jax.config import Config
 from mnc_jax.config.data import DatasetName
 
@@ -52,7 +61,7 @@ class TrainedModel:
   """Folder of a training run, whose last checkpoint is used. Either this or --weights."""
   weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
   """A shipped model by name (shapes), or a .safetensors file of mnc export."""
-  ensemble: UseAppendAction[tuple[RunFolder, ...]] = ()
+  ensemble: UseAppendAction[tuple[RunFolderOrFile, ...]] = ()
   """A further model whose candidates vote together with those of the first, a workdir or a
   .safetensors file. It gets the same input. May be repeated."""
 

@@ -35,8 +35,9 @@ LocalFiles = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstruct
 # These may also be in a bucket.
 File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
 Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
-RunFolder = Annotated[pathlib.Path, _path_spec(
-    "DIR", functools.partial(as_path, buckets=("gs",)))]
+_as_run_path = functools.partial(as_path, buckets=("gs",))
+RunFolder = Annotated[pathlib.Path, _path_spec("DIR", _as_run_path)]
+RunFolderOrFile = Annotated[pathlib.Path, _path_spec("DIR|FILE", _as_run_path)]
 
 
 @functools.cache

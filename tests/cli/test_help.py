@@ -83,6 +83,7 @@ def test_the_defaults_of_a_trained_model_are_those_it_was_trained_with(show):
   text = show("predict", "--weights", "shapes")
   assert "Number of steps of the run. (default: 4000)" in text
   assert "mnc_jax.Config()" not in text
+  assert "--ensemble DIR|FILE" in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)
