@@ -1,4 +1,4 @@
-"""Data sets, and the pipeline from them to batches. Knows only config and structs."""
+"""Data sets, and the pipeline from them to batches. Knows only config, structs and coco."""
 
 from mnc_jax.data.image_batch import list_images as list_images
 from mnc_jax.data.image_batch import make_image_batch as make_image_batch

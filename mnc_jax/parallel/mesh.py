@@ -22,7 +22,8 @@ REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 
 def make_mesh() -> Mesh:
   """Returns the mesh of all devices of all hosts, with one axis, `AXIS`."""
-  # By host, so that each host's rows of a batch are adjacent, as `data.process_slice` cuts them.
+  # By host, so that each host's rows of a batch are adjacent, as `process_slice` of the
+  # data pipeline cuts them.
   devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 

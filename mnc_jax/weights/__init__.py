@@ -1,4 +1,4 @@
-"""Weights other than a run's checkpoints: ImageNet models, and ours as one file."""
+"""Weights other than checkpoints: ImageNet models, the authors' release, ours as one file."""
 
 from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.files import open_file

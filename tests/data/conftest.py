@@ -1,4 +1,4 @@
-"""What the tests of the data share; the data sets themselves are in `toys.py`."""
+"""What the tests of the data share; the data sets themselves are in `helpers/toy_sets.py`."""
 
 import json
 
