@@ -102,6 +102,9 @@ class Predict:
   model: Annotated[TrainedModel, FLAT] = TrainedModel()
   output: Folder | None = None
   """Folder for the pictures and instances.json. Required, except with --self-check."""
+  ground_truth: LocalFile | None = None
+  """Annotation file of the images, in COCO format: instances.json has the image and category ids
+  of this file, so that mnc score can compare them. Default: images are numbered from 0."""
   min_score: float = 0.5
   """Instances below this score are not drawn. instances.json has all that reach
   --inference.min-score."""
@@ -142,7 +145,8 @@ class Prepare:
 class Score:
   """Scores any results file against a ground truth, both in COCO format.
 
-  Masks are RLE (in the ground truth also polygons), boxes are [x, y, width, height].
+  Masks are RLE (in the ground truth also polygons), boxes are [x, y, width, height]. Where file
+  names in both files contradict the image ids, images are matched by file name.
   """
 
   protocol: Literal["sds", "coco", "boundary"]

@@ -1,6 +1,6 @@
 """mnc predict: finds instances in images, draws them, and writes them as COCO results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import json
 import pathlib
 
@@ -15,6 +15,7 @@ from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images, read_image
 from mnc_jax.data.images import encode_png
 from mnc_jax.evaluation.detect import find_instances
+from mnc_jax.evaluation.own_ids import OwnIds, read_ids
 from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.visualize import draw_instances
 from mnc_jax.model.trained import Model
@@ -34,6 +35,7 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
   paths = list_images(options.images)
   pictures = [output / f"{path.stem}.png" for path in paths]
   check_pictures(pictures, paths)
+  ids = choose_ids(options.ground_truth, paths, model)
   output.mkdir(parents=True, exist_ok=True)
   everything, broken = [], []
   for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
@@ -43,10 +45,10 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
       broken.append(str(error))
       continue
     records = instances_to_records(
-        find_instances(models, image), image.shape[:2], image_id=number,
-        category_ids=model.category_ids, mask_threshold=model.config.inference.mask_threshold)
+        find_instances(models, image), image.shape[:2], image_id=ids.images[number],
+        category_ids=ids.categories, mask_threshold=model.config.inference.mask_threshold)
     everything += [record | {"file_name": str(path)} for record in records]
-    draw(pictures[number], image, records, model, options.min_score)
+    draw(pictures[number], image, records, ids.categories, model, options.min_score)
   write_results(output / "instances.json", everything, len(paths) - len(broken),
                 options.min_score)
   if broken:
@@ -94,10 +96,18 @@ def check_pictures(pictures: list[pathlib.Path], paths: list[pathlib.Path]) -> N
       raise ValueError(f"{picture} would be overwritten by its own drawing: give another --output")
 
 
-def draw(picture: pathlib.Path, image: np.ndarray, records: list[dict], model: Model,
-         min_score: float) -> None:
+def choose_ids(ground_truth: pathlib.Path | None, paths: list[pathlib.Path], model: Model
+               ) -> OwnIds:
+  """Returns the ids of --ground-truth; else images are numbered, and categories are the model's."""
+  if ground_truth:
+    return read_ids(ground_truth, paths, model.category_names)
+  return OwnIds(list(range(len(paths))), tuple(model.category_ids))
+
+
+def draw(picture: pathlib.Path, image: np.ndarray, records: list[dict],
+         category_ids: Sequence[int], model: Model, min_score: float) -> None:
   """Writes the image with its confident instances drawn."""
-  names = dict(zip(model.category_ids, model.category_names, strict=True))
+  names = dict(zip(category_ids, model.category_names, strict=True))
   confident = [record for record in records if record["score"] >= min_score]
   picture.write_bytes(encode_png(draw_instances(image, confident, names)))
 

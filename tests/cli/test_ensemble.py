@@ -43,9 +43,9 @@ def save(path, config, names, *, seed):
       "config": to_json(config), "category_names": json.dumps(names), "category_ids": "[3, 7]"})
 
 
-def run_predict(place, output, *ensemble):
+def run_predict(place, output, *options):
   """Runs mnc predict on the photograph; returns what it wrote."""
-  cli.call("predict", ["--weights", str(place / "first.safetensors"), *map(str, ensemble),
+  cli.call("predict", ["--weights", str(place / "first.safetensors"), *map(str, options),
                 "--output", str(place / output), str(place / "photograph.png"),
                 "--inference.proposals.num-proposals", "12"])
   assert (place / output / "photograph.png").is_file()
@@ -68,6 +68,18 @@ def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
   assert alone and together
   assert {record["category_id"] for record in together} <= {3, 7}
   assert [record["score"] for record in alone] != [record["score"] for record in together]
+
+
+def test_ids_are_those_of_the_ground_truth(place):
+  (place / "own.json").write_text(json.dumps({
+      "images": [{"id": 40, "file_name": "photograph.png", "height": 64, "width": 64}],
+      "annotations": [], "categories": [{"id": 0, "name": "dog"}, {"id": 1, "name": "cat"}]}))
+  plain = run_predict(place, "plain")
+  found = run_predict(place, "own", "--ground-truth", place / "own.json")
+  new_id = {3: 1, 7: 0}
+  assert found == [row | {"image_id": 40, "category_id": new_id[row["category_id"]]}
+                   for row in plain]
+  assert {row["category_id"] for row in found} == {0, 1}
 
 
 @pytest.mark.parametrize(("member", "message"), [

@@ -12,6 +12,7 @@ import warnings
 from mnc_jax.coco import content
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.rle import mask_area, read_segmentation
+from mnc_jax.evaluation.metrics.image_ids import correct_image_ids
 
 KINDS = ("segm", "bbox")
 
@@ -39,7 +40,8 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
                protocol: Literal["sds", "coco", "boundary"]) -> tuple[dict, list]:
   """Returns the ground truth and the results that `scoring.score_results` takes, masks as RLE.
 
-  Warns of annotations with an empty mask: they count as missed.
+  Images are matched by file name where both files have names that contradict the ids, see
+  `correct_image_ids`. Warns of annotations with an empty mask: they count as missed.
 
   Args:
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
@@ -53,8 +55,10 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   ground_truth = content.read_json(ground_truth_path)
   sound = content.check_content(ground_truth, name=name, convert=_with_rle)
   _check_instances(sound.annotations, name)
-  results = content.check_results(content.read_json(results_path), sound.images, sound.categories,
-                                  name=results_name, convert=_with_rle)
+  results = correct_image_ids(content.read_json(results_path), sound.images, name=name,
+                              results_name=results_name)
+  results = content.check_results(results, sound.images, sound.categories, name=results_name,
+                                  convert=_with_rle)
   ground_truth = ground_truth | {"annotations": sound.annotations}
   needed = () if protocol == "coco" else ("segm",)
   for kind in dict.fromkeys([*needed, *kinds_of(results, name=results_name)]):

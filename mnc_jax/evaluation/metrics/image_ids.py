@@ -1,0 +1,85 @@
+"""Results whose file names contradict their image ids."""
+
+from collections.abc import Mapping
+from typing import Any
+import warnings
+
+from mnc_jax.coco.faults import list_first
+from mnc_jax.coco.file_names import find_keys, index_names
+from mnc_jax.coco.schema import Row
+
+
+def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, results_name: str
+                      ) -> Any:
+  """Returns the results with the image ids of their file names, where these contradict the ids.
+
+  Ids are positions in a list for one program and keys of a data base for another; file names say
+  which image is meant. Nothing changes if either side has no file names, if the two have none in
+  common, or if names and ids agree.
+
+  Args:
+    results: list of results, not checked yet.
+    images: rows of the ground truth, by id.
+    name: what messages call the ground truth.
+    results_name: what messages call the results.
+
+  Warns:
+    If ids are replaced, with an example and the number of results for other files, which are left
+    out. If no file name of the results is in the ground truth.
+
+  Raises:
+    ValueError: if names contradict ids, but a result has no name, or one that fits several images.
+  """
+  index = index_names((image_id, row["file_name"]) for image_id, row in images.items()
+                      if isinstance(row.get("file_name"), str))
+  named = _find_names(results)
+  if not named or not index:
+    return results
+  found = {file_name: find_keys(file_name, index) for _, file_name in named}
+  if not any(found.values()):
+    warnings.warn(f"{results_name}: none of its {len(found)} file names, such as "
+                  f"{next(iter(found))!r}, is in {name}: images are matched by id", stacklevel=3)
+    return results
+  wrong = [pair for pair in named if pair[0] not in found[pair[1]]]
+  if not wrong:
+    return results
+  _check_names(results, found, wrong[0], name, results_name)
+  kept = [row | {"image_id": found[row["file_name"]][0]}
+          for row in results if found[row["file_name"]]]
+  _warn(images, found, wrong, len(results) - len(kept), name, results_name)
+  return kept
+
+
+def _find_names(results):
+  """Returns the pairs (image id, file name) that occur, in order."""
+  if not isinstance(results, list):
+    return {}
+  return dict.fromkeys((row["image_id"], row["file_name"]) for row in results
+                       if isinstance(row, dict) and isinstance(row.get("file_name"), str)
+                       and isinstance(row.get("image_id"), int))
+
+
+def _check_names(results, found, wrong, name, results_name):
+  for index, row in enumerate(results):
+    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+      raise ValueError(
+          f"{results_name}: result {index} has no file_name and another has the image id "
+          f"{wrong[0]}, but the file {wrong[1]!r}, which is another image in {name}: give all "
+          "results a file_name, or none")
+  several = next((file_name for file_name, ids in found.items() if len(ids) > 1), None)
+  if several is not None:
+    raise ValueError(
+        f"{results_name}: image ids contradict file names, and the file name {several!r} fits the "
+        f"images {list_first(found[several])} of {name}: give names with their folders")
+
+
+def _warn(images, found, wrong, left_out, name, results_name):
+  image_id, file_name = next((pair for pair in wrong if found[pair[1]]), wrong[0])
+  other = images[image_id].get("file_name") if image_id in images else None
+  meant = f"{other!r} in {name}" if other else f"no image of {name}"
+  others = [missing for missing, ids in found.items() if not ids]
+  warnings.warn(
+      f"{results_name}: image ids contradict file names (id {image_id} is {file_name!r} there and "
+      f"{meant}): images were matched by file name" + (
+          f"; {left_out} results of {len(others)} files that are not in {name}, such as "
+          f"{others[0]!r}, were left out" if left_out else ""), stacklevel=4)

@@ -1,0 +1,62 @@
+"""Ids that an annotation file gives to images and categories, so that it can score results."""
+
+from collections.abc import Sequence
+import pathlib
+from typing import NamedTuple
+
+from mnc_jax.coco import content
+from mnc_jax.coco.faults import list_first
+from mnc_jax.coco.file_names import find_keys, index_names
+
+
+class OwnIds(NamedTuple):
+  """Ids of an annotation file.
+
+  Attributes:
+    images: of each image.
+    categories: of each category.
+  """
+  images: list[int]
+  categories: tuple[int, ...]
+
+
+def read_ids(path: pathlib.Path, images: Sequence[pathlib.Path], category_names: Sequence[str]
+             ) -> OwnIds:
+  """Returns the ids that the annotation file at `path` gives to images and categories.
+
+  Args:
+    path: a file in COCO format; faults of its annotations do not matter.
+    images: files, which are found by name.
+    category_names: of a model.
+
+  Raises:
+    ValueError: if an image or a category is not in the file, or an image fits several rows of it.
+  """
+  found = content.check_content(content.read_json(path), name=str(path),
+                                report=lambda fault: None)
+  id_of = {row["name"]: category_id for category_id, row in found.categories.items()}
+  missing = [name for name in category_names if name not in id_of]
+  if missing:
+    raise ValueError(f"{path} lacks {len(missing)} of the model's {len(category_names)} "
+                     f"categories: {list_first(missing)}; it has {list_first(id_of)}")
+  index = index_names((image_id, row["file_name"]) for image_id, row in found.images.items()
+                      if isinstance(row.get("file_name"), str))
+  keys = [find_keys(str(image), index) for image in images]
+  absent = [str(image) for image, ids in zip(images, keys, strict=True) if not ids]
+  if absent:
+    raise ValueError(f"{path} lacks {len(absent)} of the {len(images)} images: "
+                     f"{list_first(absent)}")
+  for image, ids in zip(images, keys, strict=True):
+    if len(ids) > 1:
+      raise ValueError(f"{path}: {image} may be any of the images {list_first(ids)}")
+  _check_distinct(path, images, [ids[0] for ids in keys])
+  return OwnIds([ids[0] for ids in keys], tuple(id_of[name] for name in category_names))
+
+
+def _check_distinct(path, images, ids):
+  """Rejects two images that are found under one id: their results would be mixed."""
+  first = {}
+  for image, image_id in zip(images, ids, strict=True):
+    if image_id in first:
+      raise ValueError(f"{path}: {first[image_id]} and {image} are both image {image_id}")
+    first[image_id] = image
