@@ -1,24 +1,27 @@
 """Items of a data set that cannot be used: an error at the first, or collected and counted.
 
 Whoever checks items hands each bad one to a `FaultReport` and drops it. `raise_fault` is the
-report that stops at the first; `list.append` collects them.
+report that stops at the first; `list.append` collects them. What is odd about a set as a whole is
+reported the same way, and drops nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
+import warnings
 
 _LARGEST_SHARE = 0.01  # Of the images, or of the annotations, that may be bad.
 _SHOWN = 20  # Faults listed in full; more are counted.
 
 
 class Fault(NamedTuple):
-  """One item that cannot be used.
+  """One item that cannot be used, or something odd about the whole set.
 
   Attributes:
-    item: an image, with all its annotations, or one annotation.
+    item: an image, with all its annotations; one annotation; or the set, of which nothing is
+      dropped.
     message: a sentence that names file and id, and says what is wrong.
   """
-  item: Literal["image", "annotation"]
+  item: Literal["image", "annotation", "set"]
   message: str
 
 
@@ -26,7 +29,10 @@ FaultReport = Callable[[Fault], None]
 
 
 def raise_fault(fault: Fault) -> None:
-  """Raises ValueError with the message of the fault."""
+  """Raises ValueError with the message of the fault; if it is one of the set, warns."""
+  if fault.item == "set":
+    warnings.warn(fault.message, stacklevel=3)
+    return
   raise ValueError(fault.message)
 
 

@@ -7,8 +7,9 @@ its name in `config/data.py`.
 from collections.abc import Callable
 import pathlib
 from typing import Literal, NamedTuple
+import warnings
 
-from mnc_jax.coco.faults import FaultReport
+from mnc_jax.coco.faults import FaultReport, list_first
 from mnc_jax.config import DataConfig
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.data.listing import TRAIN, VALIDATION, Listing
@@ -76,6 +77,25 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
     raise ValueError(f"{source.name} has {len(source)} images, but no instance in any of them: "
                      "there is nothing to learn")
   return restrict(source, config.image_ids) if config.image_ids else source
+
+
+def warn_of_shared_images(train: Source, evaluation: Source, config: DataConfig) -> None:
+  """Warns of files that are in both splits of a set that is read directly.
+
+  A prepared set was checked by content when it was prepared. One annotation file for both splits
+  is no mistake, but a way to see whether a few images can be learned.
+  """
+  same_folder = config.train_images and pathlib.Path(config.train_images).resolve() == (
+      pathlib.Path(config.eval_images).resolve())
+  if not same_folder or train.name == evaluation.name:
+    return
+  known = set(train.file_names)
+  shared = [name for name in evaluation.file_names if name in known]
+  if shared:
+    warnings.warn(
+        f"{len(shared)} of {len(evaluation)} evaluation images are training images too: "
+        f"{list_first(shared)} (data.eval_annotations and data.train_annotations): scores of "
+        "images that were trained on say nothing about others", stacklevel=2)
 
 
 def load_categories(config: DataConfig) -> tuple[tuple[str, ...], tuple[int, ...]]:

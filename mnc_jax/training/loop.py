@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 
 from mnc_jax import parallel
 from mnc_jax.config import Config, TrainConfig
-from mnc_jax.data import Source, training_batches
+from mnc_jax.data import Source, training_batches, warn_of_shared_images
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
@@ -55,6 +55,7 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
         StepLog(log, config, first=first) as steps):
     needed = checkpoint.bytes_to_save(manager, state)
     if validation:
+      warn_of_shared_images(source, validation.source, config.data)
       needed += checkpoint.bytes_to_save(validation.best, state, keep=1)
     run_folder.check_space(workdir, needed=needed)
     run = Run(config, mesh, Saver(manager, save, saved=manager.latest_step()), log, steps,

@@ -15,6 +15,7 @@ from mnc_jax.coco.faults import Fault, FaultReport, check_share, describe
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.data.listing import Listing
 from mnc_jax.data.prepared import index
+from mnc_jax.data.prepared.shared_images import describe_shared, hash_image
 
 # Images per array_record file. The builder keeps their annotations in memory.
 _SHARD = 1000
@@ -35,6 +36,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     self.name = name  # pyright: ignore[reportAttributeAccessIssue]
     self._listing, self._faults, self._allow_bad = listing, faults, allow_bad
     self._kept = {"images": 0, "annotations": 0}
+    self._names: dict[str, dict[bytes, str]] = {}  # By split, and hash of the image.
     super().__init__(data_dir=data_dir, file_format="array_record")
     index.metadata_of(self).update(categories=listing.categories, source=source,
                                    fingerprint=_fingerprint(source) if source else "")
@@ -58,8 +60,10 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _generate(self, split, entries):
     kept, sizes, categories = [], [], []
+    names = self._names.setdefault(split, {})
     for entry, content in self._read_sound(tqdm(entries, f"Preparing {split}", unit="image")):
       kept.append(entry)
+      names.setdefault(hash_image(content), entry.file_name)
       sizes.append(content.size)
       categories.append([annotation["category_id"] for annotation in content.annotations])
       yield len(kept), index.encode_example(entry, content)
@@ -91,6 +95,9 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     if split == list(self._listing.splits)[-1]:
       if not self._allow_bad:
         check_share(self._faults, **self._kept)
+      shared = describe_shared(self.name, self._names)
+      if shared:
+        self._faults.append(Fault("set", shared))
       index.metadata_of(self)["skipped"] = [fault._asdict() for fault in self._faults]
 
 

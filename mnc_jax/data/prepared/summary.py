@@ -10,7 +10,7 @@ from mnc_jax.data.prepared.index import metadata_of, read_index
 
 
 def summarize(folder: pathlib.Path) -> str:
-  """Returns two tables of the set prepared in `folder`, and what was skipped.
+  """Returns two tables of the set prepared in `folder`, what was skipped, and warnings.
 
   Instances include crowd regions. A median is the mean of two where there is no middle.
   """
@@ -20,7 +20,8 @@ def summarize(folder: pathlib.Path) -> str:
   faults = [Fault(**fault) for fault in metadata["skipped"]]
   return "\n".join([*_format_splits(indices), "",
                     *_format_categories(indices, metadata["categories"]), "",
-                    _format_skipped(faults)])
+                    _format_skipped([fault for fault in faults if fault.item != "set"]),
+                    *(f"Warning: {fault.message}" for fault in faults if fault.item == "set")])
 
 
 def _format_splits(indices):

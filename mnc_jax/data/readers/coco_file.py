@@ -8,7 +8,8 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mnc_jax.coco import content, schema
-from mnc_jax.coco.faults import FaultReport
+from mnc_jax.coco.copies import join_copies
+from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.coco.rle import read_segmentation
 from mnc_jax.data.records import Annotation, make_annotation
 
@@ -35,19 +36,21 @@ def read_coco_file(path: pathlib.Path, report: FaultReport) -> CocoFile:
   """Returns the annotations at `path`; polygons are drawn as COCO's tools draw them.
 
   Images and annotations that cannot be used go to `report` and are dropped, see
-  `content.check_content`.
+  `content.check_content`. Rows of `images` with the same file are joined, and reported.
 
   Raises:
     ValueError: if the file cannot be read, is not in COCO format, or has a bad category or none.
   """
   found = content.check_content(content.read_json(path), name=str(path), report=report,
                                 check_image=_check_file_name, convert=_read_annotation)
-  by_image, empty_ids = {image_id: [] for image_id in found.images}, []
-  for annotation, is_empty in found.annotations:
-    if is_empty:
-      empty_ids.append(annotation["id"])
-    else:
-      by_image[annotation["image_id"]].append(annotation)
+  empty_ids = [annotation["id"] for annotation, is_empty in found.annotations if is_empty]
+  found, _, message = join_copies(found._replace(annotations=[
+      annotation for annotation, is_empty in found.annotations if not is_empty]), name=str(path))
+  if message:
+    report(Fault("set", message))
+  by_image = {image_id: [] for image_id in found.images}
+  for annotation in found.annotations:
+    by_image[annotation["image_id"]].append(annotation)
   categories = [found.categories[category_id] for category_id in sorted(found.categories)]
   return CocoFile(path, list(found.images.values()), list(by_image.values()), categories,
                   empty_ids)

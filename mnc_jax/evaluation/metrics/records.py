@@ -10,6 +10,7 @@ from typing import Literal
 import warnings
 
 from mnc_jax.coco import content
+from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.evaluation.metrics.image_ids import correct_image_ids
@@ -40,8 +41,9 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
                protocol: Literal["sds", "coco", "boundary"]) -> tuple[dict, list]:
   """Returns the ground truth and the results that `scoring.score_results` takes, masks as RLE.
 
-  Images are matched by file name where both files have names that contradict the ids, see
-  `correct_image_ids`. Warns of annotations with an empty mask: they count as missed.
+  Rows of `images` with the same file are joined, with a warning. Images are matched by file name
+  where both files have names that contradict the ids, see `correct_image_ids`. Warns of annotations
+  with an empty mask: they count as missed.
 
   Args:
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
@@ -53,13 +55,18 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   """
   name, results_name = str(ground_truth_path), str(results_path)
   ground_truth = content.read_json(ground_truth_path)
-  sound = content.check_content(ground_truth, name=name, convert=_with_rle)
+  sound, first_ids, message = join_copies(
+      content.check_content(ground_truth, name=name, convert=_with_rle), name=name)
+  if message:
+    warnings.warn(message, stacklevel=2)
   _check_instances(sound.annotations, name)
-  results = correct_image_ids(content.read_json(results_path), sound.images, name=name,
-                              results_name=results_name)
+  results = correct_image_ids(
+      _with_first_ids(content.read_json(results_path), first_ids), sound.images, name=name,
+      results_name=results_name)
   results = content.check_results(results, sound.images, sound.categories, name=results_name,
                                   convert=_with_rle)
-  ground_truth = ground_truth | {"annotations": sound.annotations}
+  ground_truth = ground_truth | {"images": list(sound.images.values()),
+                                 "annotations": sound.annotations}
   needed = () if protocol == "coco" else ("segm",)
   for kind in dict.fromkeys([*needed, *kinds_of(results, name=results_name)]):
     check_kind(ground_truth, results, kind, name=name, results_name=results_name)
@@ -72,6 +79,17 @@ def _with_rle(record, image):
     return record
   return record | {"segmentation": read_segmentation(
       record["segmentation"], image["height"], image["width"])}
+
+
+def _with_first_ids(results, first_ids):
+  """Returns unchecked results with the ids of rows that were joined replaced."""
+  if not first_ids or not isinstance(results, list):
+    return results
+  def replace(row):
+    image_id = row.get("image_id") if isinstance(row, dict) else None
+    known = isinstance(image_id, int) and image_id in first_ids
+    return row | {"image_id": first_ids[image_id]} if known else row
+  return [replace(row) for row in results]
 
 
 def _warn_of_empty(annotations, name):

@@ -198,6 +198,9 @@ def test_config_chooses_between_prepared_and_direct(tmp_path):
                      r"mnc prepare --dataset coco --source DIR --data-dir .*directly"):
     load_source(config, "train")
   prepare("coco", folder, config.data_dir)
+  assert summarize(set_folder("coco", config.data_dir)).splitlines()[-1].startswith(
+      "Warning: coco: 3 of 3 images of the split validation are in train too (the same bytes), for "
+      "example 'a.png' and 'a.png'")
   paths = {"eval_annotations": str(folder / "instances_val.json"), "eval_images": str(folder)}
   direct = load_source(DataConfig(dataset="coco", **paths), "eval")
   source = load_source(config, "eval")

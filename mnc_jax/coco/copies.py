@@ -1,0 +1,77 @@
+"""Rows of `images` that name one file, as exports write that list a file once per annotation."""
+
+import collections
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+import json
+from typing import Any, NamedTuple
+
+from mnc_jax.coco.content import Content
+from mnc_jax.coco.schema import Row
+
+
+class Joined(NamedTuple):
+  """Content in which each file has one row of `images`.
+
+  Attributes:
+    content: whose annotations have the `image_id` of the first row of their file.
+    first_ids: {id of a row that was joined: id of the first row of its file}.
+    message: how many rows were joined; "" for none.
+  """
+  content: Content
+  first_ids: dict[int, int]
+  message: str
+
+
+def join_copies(content: Content, *, name: str) -> Joined:
+  """Joins rows of `images` that have one `file_name`, height and width.
+
+  Of annotations that were in several of these rows, equal in category, shape and `iscrowd`, one is
+  kept.
+
+  Args:
+    content: annotations are rows with `image_id`.
+    name: what the message calls the file.
+  """
+  groups = collections.defaultdict(list)
+  for image_id, row in content.images.items():
+    if isinstance(row.get("file_name"), str) and row["file_name"]:
+      groups[row["file_name"], row["height"], row["width"]].append(image_id)
+  several = {key[0]: ids for key, ids in groups.items() if len(ids) > 1}
+  if not several:
+    return Joined(content, {}, "")
+  first_ids = {image_id: ids[0] for ids in several.values() for image_id in ids[1:]}
+  annotations = _join_annotations(content.annotations, first_ids)
+  joined = content._replace(
+      images={key: row for key, row in content.images.items() if key not in first_ids},
+      annotations=annotations)
+  repeated = len(content.annotations) - len(annotations)
+  example = max(several, key=lambda file_name: len(several[file_name]))
+  rows = sum(map(len, several.values()))
+  return Joined(joined, first_ids, (
+      f"{name}: {rows} rows of 'images' name only {_count(len(several), 'file')} ({example!r} "
+      f"{len(several[example])} times): rows of one file were joined under the first id") + (
+          f", and {_count(repeated, 'annotation')} that an earlier row of the file has too "
+          f"{'was' if repeated == 1 else 'were'} dropped" if repeated else ""))
+
+
+def _count(number, noun):
+  return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _join_annotations(annotations: Iterable[Row], first_ids: Mapping[int, int]) -> Sequence[Row]:
+  """Returns the annotations with the first ids, without those that an earlier row has too."""
+  joined_ids, row_of, kept = set(first_ids.values()), {}, []
+  for annotation in annotations:
+    image_id = annotation["image_id"]
+    first = first_ids.get(image_id, image_id)
+    if first in joined_ids:
+      row = row_of.setdefault((first, *_shape(annotation)), image_id)
+      if row != image_id:
+        continue
+    kept.append(annotation | {"image_id": first} if first != image_id else annotation)
+  return kept
+
+
+def _shape(annotation: Row) -> tuple[Hashable, ...]:
+  shape: Any = annotation.get("segmentation", annotation.get("bbox"))
+  return annotation["category_id"], bool(annotation.get("iscrowd", 0)), json.dumps(shape)

@@ -1,0 +1,83 @@
+"""Rows of `images` that name one file."""
+
+import json
+
+import pytest
+
+from helpers.records_by_hand import LEFT, RIGHT, make_ground_truth, make_result
+from mnc_jax.coco.faults import raise_fault
+from mnc_jax.data.readers.coco_file import read_coco_file
+from mnc_jax.evaluation.metrics.records import read_files
+from mnc_jax.evaluation.metrics.scoring import score_results
+from mnc_jax.evaluation.own_ids import read_ids
+
+BELOW = ((10, 20), (0, 10))
+
+
+def _row_per_annotation():
+  """Images 1 and 2 of one instance each are one file; image 3 is another of two instances."""
+  found = make_ground_truth([(1, 1, *LEFT, 0), (2, 1, *RIGHT, 0), (3, 1, *LEFT, 0),
+                             (3, 2, *BELOW, 0)], images=(1, 2, 3))
+  for row, name in zip(found["images"], ("a.jpg", "a.jpg", "b.jpg"), strict=True):
+    row["file_name"] = name
+  return found
+
+
+@pytest.fixture
+def write(tmp_path):
+  def write(content, results=()):
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    (tmp_path / "res.json").write_text(json.dumps(list(results)))
+    return tmp_path / "gt.json", tmp_path / "res.json"
+  return write
+
+
+def test_rows_of_one_file_become_one_image_with_all_instances(write):
+  with pytest.warns(UserWarning, match=(
+      r"gt.json: 2 rows of 'images' name only 1 file \('a.jpg' 2 times\): rows of one file were "
+      r"joined under the first id$")):
+    coco = read_coco_file(write(_row_per_annotation())[0], raise_fault)
+  assert [row["id"] for row in coco.images] == [1, 3]
+  assert [[(a["id"], a["image_id"]) for a in found] for found in coco.annotations] == [
+      [(0, 1), (1, 1)], [(2, 3), (3, 3)]]
+
+
+def test_an_annotation_that_every_row_of_a_file_has_counts_once(write):
+  content = _row_per_annotation()
+  # The second row has the instance of the first too; image 3 has one twice, as its author wrote.
+  for number, (of, image_id) in enumerate(((0, 2), (2, 3)), 50):
+    content["annotations"].append(content["annotations"][of] | {"id": number, "image_id": image_id})
+  with pytest.warns(UserWarning, match="and 1 annotation that an earlier row of the file has too"):
+    coco = read_coco_file(write(content)[0], raise_fault)
+  assert [[a["id"] for a in found] for found in coco.annotations] == [[0, 1], [2, 3, 51]]
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    ({"file_name": "c.jpg"}, {}), ({"file_name": ""}, {"file_name": ""}),
+    ({"file_name": None}, {"file_name": None}), ({"height": 30}, {})])
+def test_rows_of_different_images_stay_apart(write, first, second):
+  content = _row_per_annotation()
+  content["images"][0] |= first
+  content["images"][1] |= second
+  content["annotations"] = content["annotations"][2:]
+  found, _ = read_files(*write(content), "sds")
+  assert [row["id"] for row in found["images"]] == [1, 2, 3]
+
+
+def test_scores_are_those_of_the_joined_file(write):
+  # Results of an evaluation have the id of the first row, those of others that of any row.
+  results = [make_result(1, 1, *LEFT, 0.9), make_result(1, 1, *RIGHT, 0.8),
+             make_result(3, 1, *LEFT, 0.7), make_result(3, 2, *BELOW, 0.7)]
+  for image_id in (1, 2):
+    results[1] |= {"image_id": image_id}
+    with pytest.warns(UserWarning, match="rows of one file were joined"):
+      files = read_files(*write(_row_per_annotation(), results), "sds")
+    assert score_results(*files, protocols=("sds",))["0.7"]["mean_ap_area"] == 1
+  with pytest.warns(UserWarning, match="rows of one file were joined"):
+    files = read_files(*write(_row_per_annotation(), results[:1] + results[2:]), "sds")
+  assert score_results(*files, protocols=("sds",))["0.7"]["ap_area"]["cat"] == pytest.approx(2 / 3)
+
+
+def test_predictions_get_the_first_id(write, tmp_path):
+  assert read_ids(write(_row_per_annotation())[0], [tmp_path / "b.jpg", tmp_path / "a.jpg"],
+                  ("dog",)).images == [3, 1]
