@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 import os
+import signal
 import sys
+import threading
 import traceback
 from typing import Any
 import warnings
@@ -40,16 +42,16 @@ def end_with_message(function: Callable, *arguments: Any, program: str, details:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
   except KeyboardInterrupt as interruption:
-    message = str(interruption) or "Interrupted."
-    _end_alone(message)
-    sys.exit(message)
+    _end_at_once(str(interruption) or "Interrupted.")
   except Exception as error:
+    if _is_interruption(error):
+      _end_at_once("Interrupted.")
     reason = _describe(error)
     if os.environ.get("MNC_TRACEBACK") or reason is None:
-      _end_alone(traceback.format_exc())
+      _end_if_several(traceback.format_exc())
       raise
     message = f"{program}: {reason}\n(MNC_TRACEBACK=1 shows where in the code this was found.)"
-    _end_alone(message)
+    _end_if_several(message)
     sys.exit(message)
 
 
@@ -76,16 +78,34 @@ def _describe_runtime_error(error, process_count):
   return None
 
 
-def _end_alone(message):
-  """Ends this process at once with status 1, if it is one of several.
+def _is_interruption(error):
+  """Returns whether an error follows from Ctrl-C."""
+  # An extension module that is being imported makes an ImportError of it.
+  while error := error.__cause__ or error.__context__:
+    if isinstance(error, KeyboardInterrupt):
+      return True
+  return False
+
+
+def _end_at_once(message):
+  """Ends this process with status 1, without the usual end of Python.
+
+  That frees JAX's devices. After Ctrl-C a thread of JAX may still compile for them, which then is
+  a segmentation fault.
+  """
+  print(message, file=sys.stderr, flush=True)
+  os._exit(1)
+
+
+def _end_if_several(message):
+  """Ends this process at once, if it is one of several.
 
   The usual end of a program waits for all hosts, and those that wait for this one in a step never
   reach it.
   """
   jax = sys.modules.get("jax")
   if jax and jax.process_count() > 1:
-    print(message, file=sys.stderr, flush=True)
-    os._exit(1)
+    _end_at_once(message)
 
 
 def _format_warning(message, category, *position):
@@ -95,7 +115,17 @@ def _format_warning(message, category, *position):
 
 
 def _report_unraisable(unraisable):
+  if unraisable.exc_type is KeyboardInterrupt:
+    _interrupt_again()
   # After a failed write the storage library calls event loops that are closed; the error of the
   # write itself is raised.
-  if str(unraisable.exc_value) != "Event loop is closed":
+  elif str(unraisable.exc_value) != "Event loop is closed":
     sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_again():
+  """Repeats Ctrl-C a moment later."""
+  # Python drops what is raised in a callback of its garbage collector, of which JAX has one.
+  timer = threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+  timer.daemon = True
+  timer.start()

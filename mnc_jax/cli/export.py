@@ -8,7 +8,7 @@ import numpy as np
 
 from mnc_jax import weights
 from mnc_jax.cli.commands import Export
-from mnc_jax.config.serialization import to_json
+from mnc_jax.config.serialization import to_json, without_paths
 from mnc_jax.training import checkpoint
 from mnc_jax.weights.self_check import record_numbers
 
@@ -17,7 +17,7 @@ def run(options: Export) -> None:
   """Loads the last checkpoint and writes weights, config and category names."""
   params, config, categories = checkpoint.load_params(options.workdir)
   weights.save_safetensors(options.output, params, {
-      "config": to_json(config),
+      "config": to_json(without_paths(config)),
       "category_names": json.dumps(list(categories.category_names)),
       "category_ids": json.dumps([int(i) for i in categories.category_ids]),
       "notes": json.dumps({

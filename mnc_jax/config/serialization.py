@@ -14,6 +14,22 @@ def to_json(config: Config) -> str:
   return json.dumps(dataclasses.asdict(config), indent=2)
 
 
+# What names files of one machine.
+_PATHS = {
+    "data": ("data_dir", "train_annotations", "train_images", "eval_annotations", "eval_images"),
+    # Without a file, how it is loaded means nothing either.
+    "train": ("init_weights", "init_reset_categories", "init_only_backbone")}
+
+
+def without_paths(config: Config) -> Config:
+  """Returns `config` with the defaults for fields that name files or folders of one machine."""
+  return dataclasses.replace(config, **{
+      section: dataclasses.replace(
+          getattr(config, section),
+          **{name: getattr(getattr(Config(), section), name) for name in names})
+      for section, names in _PATHS.items()})
+
+
 # Fields of older versions, in checkpoints and weight files that are still read, and today's paths.
 _RENAMED = {
     "model.trunk": "model.backbone",

@@ -61,7 +61,7 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
   """Returns the images of a `split`: to train on or to evaluate on.
 
   A data set `coco` is read from its files if any path of `config` names one, and otherwise
-  as it was prepared. `shapes` is prepared if it is not.
+  as it was prepared. `shapes` is prepared if it is not; its evaluation images need no files.
 
   Raises:
     ValueError: if a path is missing, does not exist, or is given to a set that reads none,
@@ -127,9 +127,11 @@ def _open(config, split):
           "(data.train_annotations and the like): set data.dataset coco, or omit them")
     return coco.load_coco(_existing_path(config, f"{split}_annotations", pathlib.Path.is_file),
                           _existing_path(config, f"{split}_images", pathlib.Path.is_dir))
+  folder = set_folder(config.dataset, config.data_dir)
+  if config.dataset == _DRAWN and split == "eval" and not folder.is_dir():
+    return shapes.draw_validation()  # Evaluating shipped weights leaves no files.
   if config.dataset == _DRAWN:
     prepare(config.dataset, None, config.data_dir)
-  folder = set_folder(config.dataset, config.data_dir)
   if not folder.is_dir():
     directly = ("; or give data.train_annotations and data.train_images (and data.eval_...) to "
                 "read the files directly" if config.dataset == "coco" else "")

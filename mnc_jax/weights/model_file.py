@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.config.serialization import from_json
+from mnc_jax.config.serialization import from_json, without_paths
 from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.lazy import WeightsFile
 from mnc_jax.weights.formats.safetensors_file import read_safetensors
@@ -70,11 +70,13 @@ def load_safetensors(path: str | pathlib.Path) -> tuple[dict, dict[str, str]]:
 def read_config(metadata: Mapping[str, str], origin: str | pathlib.Path) -> Config:
   """Returns the config in the metadata of one of our models.
 
+  Older files name paths of the machine that wrote them; they are ignored.
+
   Raises:
     ValueError: if it cannot be read, naming `origin`.
   """
   try:
-    return from_json(metadata["config"])
+    return without_paths(from_json(metadata["config"]))
   except (ValueError, TypeError) as error:
     raise ValueError(f"{origin}: its config cannot be read: {error}") from error
 

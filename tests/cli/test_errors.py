@@ -1,7 +1,11 @@
 """How the program ends: with a message and a status for what users can help, else a traceback."""
 
+import gc
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
@@ -24,6 +28,7 @@ def end(error, capsys):
 def _restore_hooks(monkeypatch):
   monkeypatch.setattr("warnings.formatwarning", None)
   monkeypatch.setattr("sys.unraisablehook", None)
+  monkeypatch.setattr(os, "_exit", sys.exit)
   monkeypatch.delenv("MNC_TRACEBACK", raising=False)
 
 
@@ -40,9 +45,7 @@ def test_a_wrong_command_line_ends_with_2_and_the_help(capsys):
      "access Google Storage: pip install 'mnc_jax[gcs]'"),
     (ImportError("Install s3fs to access S3"), "pip install 'mnc_jax[s3]'"),
     (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nmore"),
-     "the memory of a device is too small: lower data.batch_size"),
-    (KeyboardInterrupt(), "Interrupted."),
-    (KeyboardInterrupt("Interrupted at step 3."), "Interrupted at step 3.")])
+     "the memory of a device is too small: lower data.batch_size")])
 def test_what_users_can_help_ends_with_a_message(capsys, error, message):
   status, _ = end(error, capsys)
   assert message in status
@@ -55,6 +58,42 @@ def test_other_errors_keep_their_traceback(error):
     raise error
   with pytest.raises(type(error)):
     end_with_message(fail, program="mnc train")
+
+
+@pytest.mark.parametrize(("error", "message"), [
+    (KeyboardInterrupt(), "Interrupted.\n"),
+    (KeyboardInterrupt("Interrupted at step 3."), "Interrupted at step 3.\n")])
+def test_ctrl_c_ends_without_the_usual_end_of_python(capsys, error, message):
+  # `sys.exit` would free the devices for which a thread of JAX may still compile.
+  assert end(error, capsys) == (1, message)
+
+
+def test_ctrl_c_while_an_extension_module_is_imported(capsys):
+  # As in an import of jaxlib.
+  error = ImportError("Encountered an error while initializing the extension.")
+  error.__cause__ = KeyboardInterrupt()
+  assert end(error, capsys) == (1, "Interrupted.\n")
+
+
+def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_dropped(capsys):
+  interruptions = [signal.SIGINT]
+
+  def interrupted(phase, info):
+    if interruptions:
+      signal.raise_signal(interruptions.pop())
+
+  def collect():
+    gc.collect()
+    assert not interruptions
+    time.sleep(10)
+
+  gc.callbacks.append(interrupted)
+  try:
+    with pytest.raises(SystemExit) as stopped:
+      end_with_message(collect, program="mnc predict")
+  finally:
+    gc.callbacks.remove(interrupted)
+  assert (stopped.value.code, capsys.readouterr().err) == (1, "Interrupted.\n")
 
 
 def test_a_traceback_can_be_asked_for(monkeypatch):

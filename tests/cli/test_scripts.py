@@ -38,6 +38,8 @@ def run(script, *arguments):
 def run_here(monkeypatch, capsys):
   """Returns a function like `run`, for runs that stop early: no new process, no new import."""
   def call(script, *arguments):
+    # As Ctrl-C ends a process.
+    monkeypatch.setattr(os, "_exit", sys.exit)
     # Set by the command line; restored afterwards.
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     status = 0
@@ -238,6 +240,7 @@ def test_the_self_check_passes_where_the_numbers_are_and_fails_where_they_are_no
   assert text.count(" ok\n") == 10
   assert "Self-check passed on cpu. The model: random weights, trained for 2 steps" in text
   params, metadata = weights.load_safetensors(path)
+  assert str(place) not in metadata["config"]
   params["mask_stage"]["mask"]["kernel"] *= -1
   weights.save_safetensors(path, params, metadata)
   status, text = run_here("predict", "--weights", path, "--self-check")

@@ -6,6 +6,7 @@ import pytest
 
 from helpers.tiny import tiny_config
 from mnc_jax import weights
+from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import init_params
 
 
@@ -43,6 +44,15 @@ def test_half_precision_halves_the_file_and_rounds(tmp_path, dtype, bits):
   assert loaded["a"]["b"].dtype == np.float32
   np.testing.assert_allclose(loaded["a"]["b"], params["a"]["b"], rtol=2.0**-bits)
   assert (loaded["a"]["b"] != params["a"]["b"]).any()
+
+
+def test_paths_of_the_machine_that_wrote_it_are_ignored():
+  config = tiny_config(
+      data={"data_dir": "/there/data", "train_annotations": "/there/a.json", "image_ids": (3,),
+            "eval_images": "/there/images"},
+      train={"init_weights": "/there/w.npz", "init_only_backbone": True, "num_steps": 7})
+  assert weights.read_config({"config": to_json(config)}, "w.safetensors") == tiny_config(
+      data={"image_ids": (3,)}, train={"num_steps": 7})
 
 
 def test_rounding_refuses_what_it_cannot_hold(tmp_path):

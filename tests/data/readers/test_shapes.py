@@ -18,11 +18,13 @@ from mnc_jax.data import (
 from mnc_jax.data.readers import shapes
 from mnc_jax.data.readers.drawing import draw_image
 
+SPLITS = {"train": (0, 0, 12), "validation": (1, 1_000_000, 5)}
+
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(shapes, "_SPLITS", {"train": (0, 0, 12), "validation": (1, 1_000_000, 5)})
+    patch.setattr(shapes, "_SPLITS", SPLITS)
     folder = tmp_path_factory.mktemp("data")
     prepare("shapes", "", folder)
   return str(folder)
@@ -67,6 +69,18 @@ def test_splits_and_restriction(config):
   np.testing.assert_array_equal(chosen[1].image, train[3].image)
   with pytest.raises(ValueError, match="no image with id 99"):
     load_source(DataConfig(dataset="shapes", data_dir=config.data_dir, image_ids=(7, 99)), "train")
+
+
+def test_evaluation_needs_no_files_and_reads_the_same(config, tmp_path, monkeypatch):
+  monkeypatch.setattr(shapes, "_SPLITS", SPLITS)
+  prepared = load_source(config, "eval")
+  drawn = load_source(DataConfig(dataset="shapes", data_dir=str(tmp_path / "data")), "eval")
+  assert not list(tmp_path.iterdir())
+  assert make_ground_truth(drawn) == make_ground_truth(prepared)
+  np.testing.assert_array_equal(drawn.instance_counts, prepared.instance_counts)
+  for index in (0, len(prepared) - 1):
+    np.testing.assert_array_equal(drawn[index].image, prepared[index].image)
+  assert (drawn.name, drawn.category_names) == (prepared.name, prepared.category_names)
 
 
 def test_is_prepared_once(config, monkeypatch):
