@@ -64,7 +64,8 @@ def draw_source(images: int) -> Source:
   return Source(
       name="mosaics", image_ids=np.arange(1, images + 1, dtype=np.int64),
       sizes=np.tile(np.int32([_ROWS * IMAGE_SIDE, _COLUMNS * IMAGE_SIDE]), (images, 1)),
-      instance_counts=np.array(counts, np.int32), category_names=CATEGORY_NAMES,
+      instance_counts=np.array(counts, np.int32), crowd_counts=np.zeros(images, np.int32),
+      category_names=CATEGORY_NAMES,
       category_ids=tuple(range(1, len(CATEGORY_NAMES) + 1)),
       read_image=functools.partial(_draw_mosaic, pool),
       read_annotations=functools.partial(_annotate, pool, np.cumsum([1, *counts])))

@@ -40,6 +40,9 @@ class DataConfig:
   max_instances: int = 100
   """Ground-truth instances per image, G, that the arrays of a batch have room for. The smallest
   ones beyond it are dropped, and counted."""
+  crowd_as_instances: bool = False
+  """Whether crowd regions (iscrowd 1 in COCO format) are instances like any other. For files of
+  tools that write iscrowd 1 for every mask in RLE."""
   flip: bool = True
   """Whether half of the training images are flipped left to right."""
   scale_jitter: tuple[float, float] = (1.0, 1.0)

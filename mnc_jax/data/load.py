@@ -12,6 +12,7 @@ import warnings
 from mnc_jax.coco.faults import FaultReport, list_first
 from mnc_jax.config import DataConfig
 from mnc_jax.config.paths import as_local_path
+from mnc_jax.data.crowd import check_crowd, take_as_instances
 from mnc_jax.data.listing import TRAIN, VALIDATION, Listing
 from mnc_jax.data.prepared.builder import prepare_set
 from mnc_jax.data.prepared.index import open_split, set_folder
@@ -66,17 +67,22 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
   Raises:
     ValueError: if a path is missing, does not exist, or is given to a set that reads none,
       naming the field; if the set is not prepared; if the annotations or `config.image_ids` do
-      not fit; if the split is empty, or the training split has no annotations.
+      not fit; if the split is empty or has crowd regions alone, or the training split has no
+      annotations.
   """
   if split not in ("train", "eval"):
     raise ValueError(f"split {split!r}: 'train' or 'eval'")
   source = _open(config, split)
+  if config.crowd_as_instances:
+    source = take_as_instances(source)
   if not len(source):
     raise ValueError(f"{source.name} has no images")
   if split == "train" and not source.instance_counts.any():
     raise ValueError(f"{source.name} has {len(source)} images, but no instance in any of them: "
                      "there is nothing to learn")
-  return restrict(source, config.image_ids) if config.image_ids else source
+  source = restrict(source, config.image_ids) if config.image_ids else source
+  check_crowd(source)
+  return source
 
 
 def warn_of_shared_images(train: Source, evaluation: Source, config: DataConfig) -> None:
@@ -135,8 +141,11 @@ def _open(config, split):
   if not folder.is_dir():
     directly = ("; or give data.train_annotations and data.train_images (and data.eval_...) to "
                 "read the files directly" if config.dataset == "coco" else "")
+    older = ", ".join(sorted(path.name for path in folder.parent.glob("[0-9]*"))
+                      if folder.parent.is_dir() else ())
     raise ValueError(
-        f"the data set {config.dataset!r} is not prepared in {folder}: run "
+        f"the data set {config.dataset!r} is not prepared in {folder}"
+        f"{f' (what is there is of another version, {older})' if older else ''}: run "
         f"mnc prepare --dataset {config.dataset} --source DIR "
         f"--data-dir {config.data_dir}{directly}")
   return open_split(folder, TRAIN if split == "train" else VALIDATION)

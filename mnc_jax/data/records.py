@@ -43,6 +43,7 @@ class Source:
     image_ids: [N] int64.
     sizes: [N, 2] int32 (height, width) of each image, known without decoding.
     instance_counts: [N] int32, crowd regions included.
+    crowd_counts: [N] int32, of them crowd regions.
     category_names: the name of label i + 1 is item i.
     category_ids: the data set's own id of label i + 1 is item i.
     read_image: i -> [h, w, 3] uint8 RGB. Raises `BrokenImageError`.
@@ -54,6 +55,7 @@ class Source:
   image_ids: np.ndarray
   sizes: np.ndarray
   instance_counts: np.ndarray
+  crowd_counts: np.ndarray
   category_names: tuple[str, ...]
   category_ids: tuple[int, ...]
   read_image: Callable[[int], np.ndarray]
@@ -121,7 +123,7 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
   rows = np.array([row_of[image_id] for image_id in image_ids], np.int64)
   return dataclasses.replace(
       source, image_ids=source.image_ids[rows], sizes=source.sizes[rows],
-      instance_counts=source.instance_counts[rows],
+      instance_counts=source.instance_counts[rows], crowd_counts=source.crowd_counts[rows],
       file_names=tuple(source.file_names[row] for row in rows if source.file_names),
       read_image=functools.partial(_call_row, source.read_image, rows),
       read_annotations=functools.partial(_call_row, source.read_annotations, rows))

@@ -15,6 +15,7 @@ def make_source(sizes, *, broken=(), instances=1):
   return Source(
       name="toy", image_ids=ids, sizes=sizes,
       instance_counts=np.full(len(sizes), instances, np.int32),
+      crowd_counts=np.zeros(len(sizes), np.int32),
       category_names=("cat", "dog"), category_ids=(3, 7),
       read_image=functools.partial(_toy_image, sizes, tuple(broken)),
       read_annotations=functools.partial(_toy_annotations, ids, sizes, instances))

@@ -59,17 +59,16 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     return [full] * ((len(entries) - 1) // _SHARD) + [lambda: examples]
 
   def _generate(self, split, entries):
-    kept, sizes, categories = [], [], []
+    kept, contents = [], []
     names = self._names.setdefault(split, {})
     for entry, content in self._read_sound(tqdm(entries, f"Preparing {split}", unit="image")):
       kept.append(entry)
       names.setdefault(hash_image(content), entry.file_name)
-      sizes.append(content.size)
-      categories.append([annotation["category_id"] for annotation in content.annotations])
+      contents.append(index.summarize_content(content))
       yield len(kept), index.encode_example(entry, content)
-    self._check(split, len(kept), sum(map(len, categories)))
+    self._check(split, len(kept), sum(len(content.category_ids) for content in contents))
     # The folder still has its provisional name.
-    index.write_index(pathlib.Path(self.data_dir), split, kept, sizes, categories)
+    index.write_index(pathlib.Path(self.data_dir), split, kept, contents)
 
   def _read_sound(self, entries):
     """Yields the entries that can be read, with their content."""

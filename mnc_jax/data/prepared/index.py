@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import functools
 import io
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,7 +21,7 @@ from mnc_jax.data.listing import Content, Entry
 from mnc_jax.data.records import Source
 
 # Of all prepared sets. A change of the records, or of the images of `shapes`, raises it.
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 
 
 def set_folder(name: str, data_dir: str | pathlib.Path) -> pathlib.Path:
@@ -67,19 +67,37 @@ def encode_example(entry: Entry, content: Content) -> dict[str, Any]:
       "mask": [annotation["segmentation"]["counts"] for annotation in found]}
 
 
-def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
-                sizes: Sequence[tuple[int, int]], category_ids: Sequence[list[int]]) -> None:
-  """Writes the index of a split: N entries in the order of the records, with their sizes (h, w).
+class Summary(NamedTuple):
+  """What the index keeps of the content of an image.
 
-  `category_ids` has the categories of each image's annotations.
+  Attributes:
+    size: (height, width) in pixels.
+    category_ids: of each annotation.
+    crowd: number of crowd regions.
   """
+  size: tuple[int, int]
+  category_ids: list[int]
+  crowd: int
+
+
+def summarize_content(content: Content) -> Summary:
+  """Returns what the index keeps of `content`."""
+  return Summary(content.size, [row["category_id"] for row in content.annotations],
+                 sum(row["iscrowd"] for row in content.annotations))
+
+
+def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
+                contents: Sequence[Summary]) -> None:
+  """Writes the index of a split: N entries in the order of the records, and their contents."""
+  category_ids = [content.category_ids for content in contents]
   ids, counts = np.unique(np.concatenate([[], *category_ids]).astype(np.int64), return_counts=True)
   np.savez_compressed(
       pathlib.Path(folder) / _index_name(split),
       image_ids=np.array([entry.image_id for entry in entries], np.int64),
       file_names=np.array([entry.file_name for entry in entries], np.str_),
-      sizes=np.array(sizes, np.int32).reshape(-1, 2),
+      sizes=np.array([content.size for content in contents], np.int32).reshape(-1, 2),
       instance_counts=np.array([len(found) for found in category_ids], np.int32),
+      crowd_counts=np.array([content.crowd for content in contents], np.int32),
       category_ids=ids, category_counts=counts)
 
 
@@ -106,7 +124,7 @@ def open_split(folder: pathlib.Path, split: str) -> Source:
   return Source(
       name=f"{builder.name} {split}",
       image_ids=index["image_ids"], sizes=index["sizes"],
-      instance_counts=index["instance_counts"],
+      instance_counts=index["instance_counts"], crowd_counts=index["crowd_counts"],
       category_names=tuple(category["name"] for category in categories),
       category_ids=tuple(category["id"] for category in categories),
       file_names=file_names if any(file_names) else (),

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mnc_jax.coco.faults import Fault, count, describe
+from mnc_jax.data.crowd import describe_crowd
 from mnc_jax.data.prepared.index import metadata_of, read_index
 
 
@@ -18,20 +19,23 @@ def summarize(folder: pathlib.Path) -> str:
   indices = {split: read_index(folder, split) for split in builder.info.splits}
   metadata = metadata_of(builder)
   faults = [Fault(**fault) for fault in metadata["skipped"]]
+  crowd = [describe_crowd(f"the split {split}", index["crowd_counts"].sum(),
+                          index["instance_counts"].sum()) for split, index in indices.items()]
+  odd = [fault.message for fault in faults if fault.item == "set"] + list(filter(None, crowd))
   return "\n".join([*_format_splits(indices), "",
                     *_format_categories(indices, metadata["categories"]), "",
                     _format_skipped([fault for fault in faults if fault.item != "set"]),
-                    *(f"Warning: {fault.message}" for fault in faults if fault.item == "set")])
+                    *(f"Warning: {message}" for message in odd)])
 
 
 def _format_splits(indices):
-  head = f"{'':12}{'images':>10}{'instances':>11}   per image: min   median     max"
-  return [head, *(_format_split(split, index["instance_counts"])
+  head = f"{'':12}{'images':>10}{'instances':>11}{'crowd':>9}   per image: min   median     max"
+  return [head, *(_format_split(split, index["instance_counts"], index["crowd_counts"].sum())
                   for split, index in indices.items())]
 
 
-def _format_split(split, counts):
-  return (f"{split:12}{len(counts):10}{counts.sum():11}{counts.min():17}"
+def _format_split(split, counts, crowd):
+  return (f"{split:12}{len(counts):10}{counts.sum():11}{crowd:9}{counts.min():17}"
           f"{np.median(counts):9.1f}{counts.max():8}")
 
 

@@ -60,6 +60,8 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
       image_ids=np.array([image["id"] for image in coco.images], np.int64),
       sizes=np.array([_size(image) for image in coco.images], np.int32).reshape(-1, 2),
       instance_counts=np.array([len(found) for found in coco.annotations], np.int32),
+      crowd_counts=np.array([sum(row["iscrowd"] for row in found) for found in coco.annotations],
+                            np.int32),
       category_names=tuple(category["name"] for category in coco.categories),
       category_ids=tuple(category["id"] for category in coco.categories),
       file_names=tuple(image["file_name"] for image in coco.images),

@@ -59,6 +59,7 @@ def test_records_come_back_as_they_were(tmp_path):
   assert source.image_ids.tolist() == [2 ** 53 - 1, 1]
   assert source.sizes.tolist() == [[30, 40]] * 2
   assert source.instance_counts.tolist() == [3, 0]
+  assert source.crowd_counts.tolist() == [1, 0]
   assert (source.category_names, source.category_ids) == (("cat", "dog"), (7, 11))
   assert source.file_names == (f"{2 ** 53 - 1}.jpg", "1.jpg")
   expected = _read(2 ** 53 - 1, 3, 0, None, None)
@@ -112,9 +113,10 @@ def test_bad_items_are_skipped_and_reported(tmp_path):
   assert index.open_split(folder, "train").image_ids.tolist() == [
       i for i in range(200) if i not in (3, 9)]
   lines = summarize(folder).splitlines()
-  assert lines[0].split() == ["images", "instances", "per", "image:", "min", "median", "max"]
-  assert lines[1].split() == ["train", "198", "424", "2", "2.0", "30"]
-  assert lines[2].split() == ["validation", "1", "1", "1", "1.0", "1"]
+  assert lines[0].split() == ["images", "instances", "crowd", "per", "image:", "min", "median",
+                              "max"]
+  assert lines[1].split() == ["train", "198", "424", "1", "2", "2.0", "30"]
+  assert lines[2].split() == ["validation", "1", "1", "0", "1", "1.0", "1"]
   assert lines[5].split() == ["cat", "7", "212", "1"]
   assert lines[6].split() == ["dog", "11", "212", "0"]
   assert lines[8:] == ["Skipped: 2 image(s) and 1 annotation(s).", "  image 3 is cut off",
@@ -183,6 +185,7 @@ def test_killed_leaves_nothing_under_its_name(tmp_path):
 
 def _write_coco(folder):
   content = coco_content()
+  content["annotations"][1]["iscrowd"] = 0  # A third of crowd regions would be reported.
   for split in ("train", "val"):
     (folder / f"instances_{split}.json").write_text(json.dumps(content))
   for image in content["images"]:
@@ -196,6 +199,10 @@ def test_config_chooses_between_prepared_and_direct(tmp_path):
   config = DataConfig(dataset="coco", data_dir=str(tmp_path / "data"))
   with pytest.raises(ValueError, match=r"'coco' is not prepared in .*: run "
                      r"mnc prepare --dataset coco --source DIR --data-dir .*directly"):
+    load_source(config, "train")
+  older = tmp_path / "data" / "coco" / "1.2.0"
+  older.mkdir(parents=True)
+  with pytest.raises(ValueError, match=r"what is there is of another version, 1\.2\.0\): run"):
     load_source(config, "train")
   prepare("coco", folder, config.data_dir)
   assert summarize(set_folder("coco", config.data_dir)).splitlines()[-1].startswith(

@@ -19,6 +19,7 @@ def test_reads_polygons_rle_and_crowd(write_coco):
   assert source.category_ids == (5, 20)
   np.testing.assert_array_equal(source.image_ids, [4, 9, 2])
   np.testing.assert_array_equal(source.instance_counts, [2, 1, 0])
+  np.testing.assert_array_equal(source.crowd_counts, [1, 0, 0])
   record = source[0]
   np.testing.assert_array_equal(record.image[0, 0], [30, 20, 10])
   np.testing.assert_array_equal(record.labels, [2, 1])
@@ -92,7 +93,9 @@ def test_wrong_folder_is_reported_at_once(write_coco, tmp_path):
 
 
 def test_load_source_names_the_field(write_coco, tmp_path):
-  path, images = (str(place) for place in write_coco(coco_content()))
+  content = coco_content()
+  content["annotations"][1]["iscrowd"] = 0  # A third of crowd regions would be reported.
+  path, images = (str(place) for place in write_coco(content))
   config = DataConfig(eval_annotations=path, eval_images=images)
   assert len(load_source(config, "eval")) == 3
   with pytest.raises(ValueError, match=r"data\.train_annotations is missing"):
