@@ -39,6 +39,7 @@ def draw_validation() -> Source:
       image_ids=np.array([entry.image_id for entry in entries], np.int64),
       sizes=np.array([content.size for content in contents], np.int32),
       instance_counts=np.array([len(content.annotations) for content in contents], np.int32),
+      crowd_counts=np.zeros(len(contents), np.int32),
       category_names=CATEGORY_NAMES,
       category_ids=tuple(category["id"] for category in listing.categories),
       read_image=functools.partial(_decode, contents),
