@@ -28,6 +28,8 @@ class GroundTruth(NamedTuple):
     crowd: [G] bool. A crowd region is never a target, and boxes inside it are neither positive
       nor negative.
     valid: [G] bool, False in padding.
+    ignored_boxes: [I, 4] float32, the boxes of instances beyond `data.max_instances`, zeros in
+      padding; None: there are none. Boxes on them are neither positive nor negative.
   """
   boxes: Array
   labels: Array
@@ -35,6 +37,7 @@ class GroundTruth(NamedTuple):
   areas: Array
   crowd: Array
   valid: Array
+  ignored_boxes: Array | None = None
 
 
 class Batch(NamedTuple):
@@ -44,7 +47,7 @@ class Batch(NamedTuple):
     images: [B, H, W, 3] uint8 RGB, zero outside each image (right and below).
     image_sizes: [B, 2] int32 (height, width) of each image inside the padding.
       (0, 0) marks an image that only pads the batch; it has no loss.
-    boxes, labels, masks, areas, crowd, valid: as in `GroundTruth`, with a leading B.
+    boxes, labels, masks, areas, crowd, valid, ignored_boxes: as in `GroundTruth`, with a leading B.
   """
   images: Array
   image_sizes: Array
@@ -54,6 +57,7 @@ class Batch(NamedTuple):
   areas: Array
   crowd: Array
   valid: Array
+  ignored_boxes: Array | None = None
 
   @property
   def ground_truth(self) -> GroundTruth:

@@ -1,6 +1,7 @@
 """mnc replay: examines a training step whose loss or gradient was not finite."""
 
 import collections
+import operator
 import pathlib
 
 import jax
@@ -10,7 +11,6 @@ from mnc_jax.cli.commands import Replay
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import from_json
 from mnc_jax.data import load_source, training_batches
-from mnc_jax.structs import Batch
 from mnc_jax.training import checkpoint, diagnosis
 from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.parallel_step import make_train_step
@@ -31,7 +31,7 @@ def run(options: Replay) -> None:
   share = len(image_ids) // notes["devices"]
   for device in range(notes["devices"]):
     rows = slice(device * share, (device + 1) * share)
-    part = Batch(*(leaf[rows] for leaf in batch))
+    part = jax.tree.map(operator.itemgetter(rows), batch)
     sampling = {"step": notes["step"], "device": notes["first"] + device, "config": config}
     terms = diagnosis.image_losses(params, part, **sampling)
     losses |= {int(image_id): {name: values[row] for name, values in terms.items()}

@@ -38,8 +38,8 @@ class DataConfig:
   """Whether the intensities of each image, percentile 1 to 99.8, are stretched to 0 ... 255. For
   microscope images, which may use a small part of the range."""
   max_instances: int = 100
-  """Ground-truth instances per image, G, that the arrays of a batch have room for. The smallest
-  ones beyond it are dropped, and counted."""
+  """Ground-truth instances per image, G, that are trained on: the largest. On the others, which are
+  counted, nothing is positive or negative."""
   crowd_as_instances: bool = False
   """Whether crowd regions (iscrowd 1 in COCO format) are instances like any other. For files of
   tools that write iscrowd 1 for every mask in RLE."""

@@ -148,13 +148,18 @@ def flip_example(example: Example) -> Example:
       boxes=np.stack([width - x2, y1, width - x1, y2], axis=1))
 
 
-def keep_largest(example: Example, max_instances: int) -> Example:
-  """Returns the example with its `max_instances` largest instances, in their order."""
+def keep_largest(example: Example, max_instances: int) -> tuple[Example, np.ndarray]:
+  """Splits off the instances of an example beyond its `max_instances` largest.
+
+  Returns:
+    `(example, boxes)`: with the largest alone, in their order; and the boxes [n, 4] of the others.
+  """
   if len(example.labels) <= max_instances:
-    return example
-  largest = np.argsort(-example.areas, kind="stable")[:max_instances]
-  kept = np.sort(largest)
-  return example._replace(**{name: getattr(example, name)[kept] for name in Example._fields[1:]})
+    return example, example.boxes[:0]
+  by_area = np.argsort(-example.areas, kind="stable")
+  kept = np.sort(by_area[:max_instances])
+  largest = {name: getattr(example, name)[kept] for name in Example._fields[1:]}
+  return example._replace(**largest), example.boxes[by_area[max_instances:]]
 
 
 def pad_rows(array: np.ndarray, count: int) -> np.ndarray:

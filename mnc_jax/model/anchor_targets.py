@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import TrainConfig
-from mnc_jax.model.roi_targets import in_crowd, match_ground_truth
+from mnc_jax.model.roi_targets import match_ground_truth, split_by_overlap
 from mnc_jax.ops.boxes import encode_boxes
 from mnc_jax.ops.sampling import sample_mask
 from mnc_jax.structs import AnchorOutput, Array, GroundTruth, Proposals
@@ -31,8 +31,8 @@ def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: 
 
   Positive: best for an object, or IoU >= `anchor_positive_iou`. Negative: IoU below
   `anchor_negative_iou` with all objects. Up to half of `anchors_per_image` are positive, the
-  rest negative. Anchors that cross the image's border are neither, nor can those inside a crowd
-  region be negative.
+  rest negative. Anchors that cross the image's border are neither; see `split_by_overlap` for those
+  on crowd regions and ignored instances.
 
   Args:
     output: of stage 1; only `anchors` and `valid` are read.
@@ -50,9 +50,11 @@ def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: 
   # With a tolerance: compiled, the maximum and its operand may differ in the last bit.
   best = (1 - 1e-6) * iou.max(axis=0, keepdims=True)
   best_for_object = jnp.any((iou > 0) & (iou >= best), axis=1)
-  positive = usable & (best_for_object | (best_iou >= config.anchor_positive_iou))
-  negative = (usable & ~positive & (best_iou < config.anchor_negative_iou)
-              & ~in_crowd(anchors, ground_truth))
+  positive, negative = split_by_overlap(
+      anchors, best_iou, ground_truth, positive_iou=config.anchor_positive_iou,
+      negative_iou=config.anchor_negative_iou)
+  positive = usable & (best_for_object | positive)
+  negative &= usable & ~positive
   key_positive, key_negative = jax.random.split(key)
   positive = sample_mask(key_positive, positive, config.anchors_per_image // 2)
   negative = sample_mask(key_negative, negative, config.anchors_per_image - positive.sum())

@@ -15,9 +15,9 @@ from mnc_jax.ops.masks import mask_iou_in_box, resample_masks
 from mnc_jax.ops.sampling import sample_mask, top_indices
 from mnc_jax.structs import Array, GroundTruth, Proposals
 
-# A box with more than this share of its area inside a crowd region is ignored. Our choice:
-# COCO's evaluation also divides a crowd's overlap by the area of the detection.
-_CROWD_OVERLAP = 0.5
+# A box with more than this share of its area inside a crowd region, or an instance that is ignored,
+# is ignored. Our choice: COCO's evaluation also divides a crowd's overlap by the detection's area.
+_IGNORED_SHARE = 0.5
 
 
 class RoiTargets(NamedTuple):
@@ -42,13 +42,17 @@ class RoiTargets(NamedTuple):
 
 def in_crowd(boxes: Array, ground_truth: GroundTruth) -> jax.Array:
   """Returns [N] bool, whether more than half of each box [N, 4] is inside a crowd region."""
-  # Intersection over the area of the box: IoU with a large region says little.
-  low = jnp.maximum(boxes[:, None, :2], ground_truth.boxes[None, :, :2])
-  high = jnp.minimum(boxes[:, None, 2:], ground_truth.boxes[None, :, 2:])
-  shared = box_areas(jnp.concatenate([low, high], axis=-1))
-  areas = box_areas(boxes)[:, None]
   crowd = (ground_truth.crowd & ground_truth.valid)[None]
-  return jnp.any((shared > _CROWD_OVERLAP * areas) & crowd, axis=1)
+  return jnp.any(_mostly_inside(boxes, ground_truth.boxes) & crowd, axis=1)
+
+
+def _mostly_inside(boxes, regions):
+  """Returns [N, M] bool, whether more than half of each box [N, 4] is inside each of [M, 4]."""
+  # Intersection over the area of the box: IoU with a large region says little.
+  low = jnp.maximum(boxes[:, None, :2], regions[None, :, :2])
+  high = jnp.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+  shared = box_areas(jnp.concatenate([low, high], axis=-1))
+  return shared > _IGNORED_SHARE * box_areas(boxes)[:, None]
 
 
 def match_ground_truth(
@@ -61,6 +65,36 @@ def match_ground_truth(
   countable = ground_truth.valid & ~ground_truth.crowd
   iou = box_iou(boxes, ground_truth.boxes) * countable[None]
   return iou.max(axis=1), iou.argmax(axis=1), iou
+
+
+def split_by_overlap(boxes: Array, iou: Array, ground_truth: GroundTruth, *, positive_iou: float,
+                     negative_iou: float) -> tuple[jax.Array, jax.Array]:
+  """Returns which boxes are positive and which negative; those in between are neither.
+
+  Positive: IoU >= `positive_iou` with an instance, and no larger one with an ignored instance.
+  Negative: IoU < `negative_iou` with all of both, and not inside a crowd region or an ignored
+  instance.
+
+  Args:
+    boxes: [N, 4].
+    iou: [N] the largest of each, from `match_ground_truth`.
+    ground_truth: of the image.
+    positive_iou: threshold.
+    negative_iou: threshold, not above the other.
+
+  Returns:
+    `(positive, negative)`, [N] bool.
+  """
+  iou = jnp.asarray(iou)
+  ignored = ground_truth.ignored_boxes
+  if ignored is None or not ignored.shape[0]:
+    positive, negative = iou >= positive_iou, iou < negative_iou
+  else:
+    ignored_iou = box_iou(boxes, ignored).max(axis=1)
+    positive = (iou >= positive_iou) & (iou >= ignored_iou)
+    negative = (jnp.maximum(iou, ignored_iou) < negative_iou) & ~jnp.any(
+        _mostly_inside(boxes, ignored), axis=1)
+  return positive, negative & ~in_crowd(boxes, ground_truth)
 
 
 def join_ground_truth(
@@ -102,8 +136,9 @@ def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array,
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(ground_truth.boxes[:, 0])])
   anchors = jnp.concatenate([proposals.anchors, jnp.full_like(ground_truth.labels, -1)])
   iou, _, _ = match_ground_truth(boxes, ground_truth)
-  foreground = candidate & (iou >= config.roi_positive_iou)
-  background = candidate & ~foreground & ~in_crowd(boxes, ground_truth)
+  foreground, background = (candidate & chosen for chosen in split_by_overlap(
+      boxes, iou, ground_truth, positive_iou=config.roi_positive_iou,
+      negative_iou=config.roi_positive_iou))
   hard = background & (iou >= config.roi_hard_negative_iou)
   keys = jax.random.split(key, 4)
   size = config.rois_per_image
@@ -136,12 +171,14 @@ def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,
     config: model and thresholds.
 
   Returns:
-    `RoiTargets`. Background RoIs inside a crowd region are not valid.
+    `RoiTargets`. RoIs that are neither foreground nor background are not valid.
   """
   # Constants, see the top of the file: a mask target read in the box would move with it.
   boxes = jax.lax.stop_gradient(boxes)
   iou, matched, _ = match_ground_truth(boxes, ground_truth)
-  foreground = valid & (iou >= config.train.roi_positive_iou)
+  foreground, background = (valid & chosen for chosen in split_by_overlap(
+      boxes, iou, ground_truth, positive_iou=config.train.roi_positive_iou,
+      negative_iou=config.train.roi_positive_iou))
   size = config.model.mask_size
   masks = resample_masks(
       ground_truth.masks[matched].astype(boxes.dtype), ground_truth.boxes[matched], boxes, size)
@@ -150,7 +187,7 @@ def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,
   masks = jnp.where(foreground[:, None, None], masks, 0)
   deltas = encode_boxes(ground_truth.boxes[matched], boxes, stds=config.model.box_delta_stds)
   return RoiTargets(
-      valid=valid & (foreground | ~in_crowd(boxes, ground_truth)),
+      valid=foreground | background,
       foreground=foreground,
       labels=jnp.where(foreground, ground_truth.labels[matched], 0),
       masks=masks.astype(boxes.dtype),

@@ -38,7 +38,8 @@ def save_batch(path: str | os.PathLike[str], batch: Batch, image_ids: Array, **n
   path.parent.mkdir(parents=True, exist_ok=True)
   # Renamed when complete, so that a partial file never has this name.
   partial, content = path.with_suffix(".new.npz"), io.BytesIO()
-  np.savez_compressed(content, image_ids=image_ids, notes=json.dumps(notes), **batch._asdict())
+  arrays = {name: array for name, array in batch._asdict().items() if array is not None}
+  np.savez_compressed(content, image_ids=image_ids, notes=json.dumps(notes), **arrays)
   partial.write_bytes(content.getvalue())
   partial.replace(path)
 
@@ -52,7 +53,8 @@ def load_batch(path: str | os.PathLike[str]) -> tuple[Batch, np.ndarray, dict]:
   try:
     content = io.BytesIO(as_path(path).read_bytes())
     with np.load(content, allow_pickle=False) as arrays:
-      batch = Batch(*(arrays[name] for name in Batch._fields))
+      batch = Batch(**{name: arrays[name] for name in Batch._fields
+                       if name in arrays or name not in Batch._field_defaults})
       return batch, arrays["image_ids"], json.loads(str(arrays["notes"]))
   except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(f"{path} is not a batch that training saved: {error}") from error

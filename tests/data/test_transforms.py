@@ -119,8 +119,10 @@ def test_keeps_the_largest_in_order():
       name: np.concatenate([getattr(example, name), getattr(example, name)[:1]])
       for name in transforms.Example._fields[1:]})
   three = three._replace(areas=np.array([5, 1, 9], np.float32))
-  np.testing.assert_array_equal(transforms.keep_largest(three, 2).areas, [5, 9])
-  assert transforms.keep_largest(three, 3) is three
+  largest, boxes = transforms.keep_largest(three, 2)
+  np.testing.assert_array_equal(largest.areas, [5, 9])
+  np.testing.assert_array_equal(boxes, three.boxes[three.areas < 5])
+  assert transforms.keep_largest(three, 3)[0] is three
 
 
 def test_padding():

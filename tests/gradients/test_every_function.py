@@ -38,6 +38,7 @@ WITHOUT_ROW = {
     "ops.padding.cells_inside": _COUNTS,
     "ops.voting.vote_masks": _INSTANCES,
     "roi_targets.in_crowd": "returns bools",
+    "roi_targets.split_by_overlap": "returns bools",
     "roi_targets.roi_targets": _CONSTANTS,
     "roi_targets.mask_level_labels": _CONSTANTS,
     "anchor_targets.anchor_targets": _CONSTANTS,

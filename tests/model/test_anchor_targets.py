@@ -75,6 +75,19 @@ def test_crowd_is_never_a_target_and_hides_its_negatives():
   np.testing.assert_array_equal(targets.sampled, [False, False, True])
 
 
+def test_anchors_on_ignored_instances_are_not_sampled():
+  gt = ground_truth([[10, 10, 45, 45]], [1])._replace(
+      ignored_boxes=jnp.array([[50.0, 50, 90, 90], [0, 0, 0, 0]]))
+  targets = label_anchors([
+      [50, 50, 90, 90],      # On it.
+      [50, 50, 90, 64],      # IoU .35 with it.
+      [55, 55, 60, 60],      # A part of it.
+      [55, 35, 95, 55],      # IoU .08 with it: negative, as beside any object.
+      [10, 10, 45, 45]], gt)
+  assert targets.sampled.tolist() == [False, False, False, True, True]
+  assert targets.positive.tolist() == [False] * 4 + [True]
+
+
 def test_anchors_of_the_rois_are_forced_to_their_label():
   gt = ground_truth([[10, 10, 50, 50]], [1])
   # Far, far, on the object, far and across the border, far.

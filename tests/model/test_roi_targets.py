@@ -106,6 +106,31 @@ def test_rois_inside_a_crowd_are_not_in_the_losses():
   np.testing.assert_array_equal(targets.valid, [False, True])
 
 
+IGNORED = jnp.array([[50.0, 50, 90, 90], [0, 0, 0, 0]])
+
+
+def test_rois_on_ignored_instances_are_neither_foreground_nor_background():
+  gt = ground_truth([[10, 10, 50, 50]], [1])._replace(ignored_boxes=IGNORED)
+  boxes = [[50, 50, 90, 90],   # On the ignored instance.
+           [50, 50, 90, 75],   # IoU .625 with it.
+           [52, 52, 60, 60],   # A part of it.
+           [55, 35, 95, 60],   # IoU .16 with it: background, as beside any object.
+           [10, 10, 50, 50]]
+  targets = targets_of(boxes, gt)
+  assert targets.valid.tolist() == [False, False, False, True, True]
+  assert targets.foreground.tolist() == [False, False, False, False, True]
+  rois = roi_targets.sample_rois(proposals(boxes), gt, jax.random.key(0), config=TrainConfig())
+  found = {tuple(box) for box in np.asarray(rois.boxes[rois.valid]).tolist()}
+  assert found == {tuple(map(float, box)) for box in boxes[3:]}
+
+
+def test_an_ignored_instance_that_overlaps_more_takes_the_roi_from_its_neighbour():
+  gt = ground_truth([[0, 0, 40, 40]], [1])._replace(ignored_boxes=jnp.array([[0.0, 0, 40, 60]]))
+  targets = targets_of([[0, 0, 40, 44], [0, 0, 40, 56]], gt)  # IoU .91 and .73; .71 and .93.
+  assert targets.foreground.tolist() == [True, False]
+  assert targets.valid.tolist() == [True, False]
+
+
 @pytest.mark.parametrize(("columns", "label"), [(4, 1), (3, 1), (1, 0)])
 def test_mask_level_label_needs_mask_overlap(columns, label):
   # The object fills the RoI; the predicted mask covers `columns` of its 4 columns.

@@ -33,6 +33,7 @@ class _Loader:
   scales: np.ndarray  # [N] network pixels per pixel of the file.
   sizes: np.ndarray  # [N, 2] (height, width) of each image at network scale.
   buckets: np.ndarray  # [N] bucket of each image.
+  ignored: int  # Instances beyond `max_instances` of the image that has most of them.
 
 
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
@@ -96,17 +97,14 @@ def _make_loader(source, config, batch_size, process_index, process_count, crop=
   if crop:
     sizes = np.minimum(sizes, crop)
   buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
-  _warn_of_dropped(source, config.max_instances)
-  return _Loader(source, config, part, scales, sizes, buckets)
-
-
-def _warn_of_dropped(source, max_instances):
-  excess = np.maximum(source.instance_counts - max_instances, 0)
+  excess = np.maximum(source.instance_counts - config.max_instances, 0)
   if excess.any():
     warnings.warn(
         f"{source.name}: {np.count_nonzero(excess)} images have more than data.max_instances = "
-        f"{max_instances} instances (up to {source.instance_counts.max()}); "
-        f"the {excess.sum()} smallest of them are dropped from the losses", stacklevel=3)
+        f"{config.max_instances} instances (up to {source.instance_counts.max()}); the "
+        f"{excess.sum()} smallest of them are neither objects nor background in the losses",
+        stacklevel=3)
+  return _Loader(source, config, part, scales, sizes, buckets, int(excess.max()))
 
 
 def _prefetch(batches, config):
@@ -176,15 +174,16 @@ def _collate(loader, rows, examples, bucket):
   count, size = loader.config.max_instances, loader.config.buckets[bucket]
   present = np.array([example is not None for example in examples])
   found = [example or _EMPTY for example in examples]
-  filled = [transforms.keep_largest(example, count) for example in found]
+  filled, ignored = zip(*(transforms.keep_largest(e, count) for e in found), strict=True)
   stacked = {name: np.stack([transforms.pad_rows(getattr(e, name), count) for e in filled])
              for name in transforms.Example._fields[1:]}
   batch = Batch(
       images=np.stack([transforms.pad_image(e.image, size) for e in filled]),
       image_sizes=np.array([e.image.shape[:2] for e in filled], np.int32),
-      valid=np.arange(count) < np.array([[len(e.labels)] for e in filled]), **stacked)
-  dropped = [len(a.labels) - len(b.labels) for a, b in zip(found, filled, strict=True)]
-  return batch, _describe(loader, rows, present, dropped)
+      valid=np.arange(count) < np.array([[len(e.labels)] for e in filled]),
+      ignored_boxes=np.stack([transforms.pad_rows(boxes, loader.ignored) for boxes in ignored]),
+      **stacked)
+  return batch, _describe(loader, rows, present, list(map(len, ignored)))
 
 
 def _describe(loader, rows, present, dropped):

@@ -141,10 +141,14 @@ def test_broken_image_stops_evaluation(toy_config):
 def test_too_many_instances_are_counted(toy_config):
   source = make_source([(16, 24)] * 2, instances=5)
   with pytest.warns(UserWarning, match=r"2 images have more than data\.max_instances = 3 .*up to "
-                                       r"5.* 4 smallest of them are dropped from the losses"):
+                                       r"5.* 4 smallest of them are neither objects nor back"):
     batches = evaluation_batches(source, toy_config, batch_size=2)
-  batch, _ = next(iter(batches))
+  batch, info = next(iter(batches))
   np.testing.assert_allclose(batch.areas[0], [25, 36, 49])
+  # Squares of 3 and 4 pixels from (1, 2) on.
+  np.testing.assert_allclose(
+      np.sort(batch.ignored_boxes[0], axis=0), [[1, 2, 4, 5], [1, 2, 5, 6]])
+  np.testing.assert_array_equal(info.dropped, [2, 2])
 
 
 def test_image_of_another_size(toy_config):
