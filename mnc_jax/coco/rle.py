@@ -73,6 +73,11 @@ def mask_box(rle: Rle) -> list[float]:
   return _mask_api.toBbox(rle).tolist()
 
 
+def mask_boxes(rles: list[Rle]) -> np.ndarray:
+  """Returns the tight boxes of masks, [n, 4] float64; zeros for an empty mask."""
+  return np.asarray(_mask_api.toBbox(rles), np.float64).reshape(-1, 4)
+
+
 def measure_iou(found: list, ground_truth: list, crowd: np.ndarray) -> np.ndarray:
   """Returns the IoU of every pair of masks, or of boxes `[x, y, width, height]`.
 

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mnc_jax.coco import content, schema
+from mnc_jax.coco.box_fit import correct_boxes
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.coco.rle import read_segmentation
@@ -21,7 +22,7 @@ class CocoFile(NamedTuple):
     path: of the file.
     images: N rows of the file, in its order.
     annotations: N lists, of each image; masks as compressed RLE with text counts, box and
-      area as the file gives them, else of the mask.
+      area as the file gives them, else of the mask; see also `correct_boxes`.
     categories: rows of the file, in order of id.
     empty_ids: of annotations that were dropped because their box or mask is empty.
   """
@@ -44,9 +45,10 @@ def read_coco_file(path: pathlib.Path, report: FaultReport) -> CocoFile:
   found = content.check_content(content.read_json(path), name=str(path), report=report,
                                 check_image=_check_file_name, convert=_read_annotation)
   empty_ids = [annotation["id"] for annotation, is_empty in found.annotations if is_empty]
-  found, _, message = join_copies(found._replace(annotations=[
-      annotation for annotation, is_empty in found.annotations if not is_empty]), name=str(path))
-  if message:
+  rows, misfits = correct_boxes([row for row, is_empty in found.annotations if not is_empty],
+                                name=str(path))
+  found, _, joined = join_copies(found._replace(annotations=rows), name=str(path))
+  for message in filter(None, (joined, misfits)):
     report(Fault("set", message))
   by_image = {image_id: [] for image_id in found.images}
   for annotation in found.annotations:

@@ -10,6 +10,7 @@ from typing import Literal
 import warnings
 
 from mnc_jax.coco import content
+from mnc_jax.coco.box_fit import correct_boxes
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.rle import mask_area, read_segmentation
@@ -41,7 +42,8 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
                protocol: Literal["sds", "coco", "boundary"]) -> tuple[dict, list]:
   """Returns the ground truth and the results that `scoring.score_results` takes, masks as RLE.
 
-  Rows of `images` with the same file are joined, with a warning. Images are matched by file name
+  Rows of `images` with the same file are joined, and boxes that do not fit their masks are replaced
+  (`correct_boxes`), both with a warning. Images are matched by file name
   where both files have names that contradict the ids, see `correct_image_ids`. Warns of annotations
   with an empty mask: they count as missed.
 
@@ -55,9 +57,10 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   """
   name, results_name = str(ground_truth_path), str(results_path)
   ground_truth = content.read_json(ground_truth_path)
-  sound, first_ids, message = join_copies(
-      content.check_content(ground_truth, name=name, convert=_with_rle), name=name)
-  if message:
+  sound = content.check_content(ground_truth, name=name, convert=_with_rle)
+  rows, misfits = correct_boxes(sound.annotations, name=name)
+  sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name)
+  for message in filter(None, (joined, misfits)):
     warnings.warn(message, stacklevel=2)
   _check_instances(sound.annotations, name)
   results = correct_image_ids(

@@ -1,0 +1,99 @@
+"""Boxes of a file, held against the bounds of its masks."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mnc_jax.coco.rle import Rle, decode_mask, encode_mask, mask_boxes
+from mnc_jax.coco.schema import Row
+
+# A box misfits if it is this far off in pixels, and its IoU with the bounds is below that. Of the
+# 4646 boxes of three parts of COCO, 2 do.
+_FAR, _LEAST_IOU = 3.0, 0.7
+_NOTABLE_SHARE = 0.05  # Of misfits among the boxes of a file.
+_SAMPLE = 50  # Masks that are decoded to find the cause.
+
+# What boxes [x, y, width, height] may have been meant as, with the sizes (height, width).
+_READINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "as [x1, y1, x2, y2], where COCO has [x, y, width, height]":
+        lambda b, size: np.stack([b[:, 0], b[:, 1], b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]], 1),
+    "as [y1, x1, y2, x2], where COCO has [x, y, width, height]":
+        lambda b, size: np.stack([b[:, 1], b[:, 0], b[:, 3] - b[:, 1], b[:, 2] - b[:, 0]], 1),
+    "with x and y swapped, in either the boxes or the masks: a picture of both shows in which":
+        lambda b, size: b[:, [1, 0, 3, 2]],
+    "as [centre x, centre y, width, height], where COCO has the corner":
+        lambda b, size: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, 2:]], 1),
+    "as shares of the image's width and height, where COCO has pixels":
+        lambda b, size: b * size[:, [1, 0, 1, 0]],
+    "as shares of the image's sides from the centre, where COCO has pixels from the corner":
+        lambda b, size: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, 2:]], 1)
+        * size[:, [1, 0, 1, 0]]}
+_ROWS = ("if the run lengths of the masks go along the rows, where COCO's go down the columns: the "
+         "masks are wrong")
+
+
+def correct_boxes(annotations: Sequence[Row], *, name: str) -> tuple[list[Row], str]:
+  """Replaces boxes by the bounds of their masks, if many boxes of the file do not fit these.
+
+  Fewer misfits than a twentieth are left as they are: COCO's own files have some, and published
+  scores are of these boxes.
+
+  Args:
+    annotations: rows, of which those with `bbox` and an RLE as `segmentation` are compared, if
+      neither is empty. A box may reach outside of its image.
+    name: what the message calls the file.
+
+  Returns:
+    The annotations, and a message with counts, an example and the likely cause; "" if nothing was
+    replaced.
+  """
+  chosen = [index for index, row in enumerate(annotations)
+            if "bbox" in row and "segmentation" in row and min(row["bbox"][2:]) > 0]
+  if not chosen:
+    return list(annotations), ""
+  rles = [annotations[index]["segmentation"] for index in chosen]
+  boxes = np.array([annotations[index]["bbox"] for index in chosen], np.float64)
+  sizes = np.array([rle["size"] for rle in rles], np.float64)
+  bounds = mask_boxes(rles)
+  drawn = bounds[:, 2] > 0
+  wrong = np.flatnonzero(drawn & ~_fit(boxes, bounds, sizes))
+  if len(wrong) < max(_NOTABLE_SHARE * drawn.sum(), 1):
+    return list(annotations), ""
+  corrected = list(annotations)
+  for index in wrong:
+    corrected[chosen[index]] = annotations[chosen[index]] | {"bbox": bounds[index].tolist()}
+  first = annotations[chosen[wrong[0]]]
+  cause = _find_cause(boxes[wrong], bounds[wrong], sizes[wrong], [rles[i] for i in wrong])
+  return corrected, (
+      f"{name}: {len(wrong)} of {drawn.sum()} boxes do not fit their masks (annotation "
+      f"{first['id']}: bbox {first['bbox']}, bounds of the mask {bounds[wrong[0]].tolist()}). "
+      f"{cause}. Scores of boxes use the bounds of the masks")
+
+
+def _fit(boxes, bounds, sizes):
+  """Returns [N] bool, of boxes [x, y, width, height] cut at images of `sizes` (height, width)."""
+  limits = sizes[:, [1, 0, 1, 0]]
+  one, other = (np.clip(np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1), 0, limits)
+                for b in (boxes, bounds))
+  sides = np.minimum(one, other)[:, 2:] - np.maximum(one, other)[:, :2]
+  shared = sides.clip(0).prod(1)
+  areas = [(b[:, 2:] - b[:, :2]).clip(0).prod(1) for b in (one, other)]
+  near = (np.abs(one - other) <= _FAR).all(1)
+  return near | (shared >= _LEAST_IOU * (sum(areas) - shared))
+
+
+def _find_cause(boxes, bounds, sizes, rles):
+  """Returns a sentence on the reading by which most of these misfits would fit."""
+  shares = {reading: _fit(read(boxes, sizes), bounds, sizes).mean()
+            for reading, read in _READINGS.items()}
+  by_rows = mask_boxes([_read_along_rows(rle) for rle in rles[:_SAMPLE]])
+  shares[_ROWS] = _fit(boxes[:_SAMPLE], by_rows, sizes[:_SAMPLE]).mean()
+  best = max(shares, key=lambda reading: shares[reading])
+  if shares[best] < 0.5:
+    return "No common cause was found: boxes or masks may be of another size of the images"
+  return f"{shares[best]:.0%} of them fit {best}"
+
+
+def _read_along_rows(rle: Rle) -> Rle:
+  mask = decode_mask(rle)
+  return encode_mask(mask.ravel(order="F").reshape(mask.shape))
