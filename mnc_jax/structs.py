@@ -71,7 +71,8 @@ class ImageInfo(NamedTuple):
   Attributes:
     image_ids: [B] int64; -1 where the image only pads the batch.
     original_sizes: [B, 2] int32 (height, width) of the image file.
-    scales: [B] float32, network pixels per pixel of the file.
+    scales: [B, 2] float64 (down, across), network pixels per pixel of the file: the exact ratio
+      of the sizes per axis, since the sides of the network input are rounded. 0 in padding.
     dropped: [B] int32, instances of each image beyond `data.max_instances`.
   """
   image_ids: Array

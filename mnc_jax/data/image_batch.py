@@ -65,7 +65,5 @@ def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
       transforms.adapt_image(image, config), (int(sizes[0, 0]), int(sizes[0, 1])))
   info = ImageInfo(
       image_ids=np.array([image_id], np.int64), original_sizes=original,
-      scales=transforms.scale_factors(original, config.short_side, config.long_side)
-      .astype(np.float32),
-      dropped=np.zeros(1, np.int32))
+      scales=sizes / original, dropped=np.zeros(1, np.int32))
   return transforms.pad_image(scaled, config.buckets[bucket])[None], sizes.astype(np.int32), info

@@ -13,7 +13,7 @@ from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides, check_values
 from mnc_jax.data.image_batch import make_image_batch
 from mnc_jax.data.photographs import to_rgb
-from mnc_jax.evaluation.results import clip_corners, paste_binary
+from mnc_jax.evaluation.results import clip_corners, paste_binary, to_file_pixels
 from mnc_jax.model.inference import predict_ensemble
 from mnc_jax.model.trained import Model, check_members
 from mnc_jax.structs import Array, Detections, Instances
@@ -93,14 +93,12 @@ def find_instances(models: Sequence[Model], image: np.ndarray) -> Instances:
     `Instances` as numpy arrays without padding, boxes in pixels of the image; they may reach
     outside of it.
   """
-  images, sizes, _ = make_image_batch(image, models[0].config.data, image_id=0)
+  images, sizes, info = make_image_batch(image, models[0].config.data, image_id=0)
   find = _compile(tuple(model.config for model in models))
   found = jax.device_get(find(tuple(model.params for model in models), images, sizes))
   found = Instances(*(column[found.valid] for column in found[:5]),
                     *(count[0] for count in found[5:]))
-  # Exact per axis: the sides of the network input are rounded.
-  ratio = np.divide(image.shape[1::-1], sizes[0, ::-1])
-  return found._replace(boxes=(found.boxes * np.tile(ratio, 2)).astype(np.float32))
+  return found._replace(boxes=to_file_pixels(found.boxes, info.scales[0]))
 
 
 # Each holds a program per bucket; more sets of options than this are seldom used in turns.

@@ -42,13 +42,22 @@ def instances_to_results(
     if image_id >= 0:
       one = Instances(*(np.asarray(column)[index] for column in instances[:5]))
       one = Instances(*(column[one.valid] for column in one[:5]))
-      # The file's size is not exactly scale times the network's.
-      one = one._replace(boxes=one.boxes / np.float32(info.scales[index]))
-      height, width = map(int, info.original_sizes[index])
+      size = tuple(map(int, info.original_sizes[index]))
+      one = one._replace(boxes=to_file_pixels(one.boxes, info.scales[index]))
       records += instances_to_records(
-          one, (height, width), image_id=image_id, category_ids=category_ids,
+          one, size, image_id=image_id, category_ids=category_ids,
           mask_threshold=mask_threshold)
   return records
+
+
+def to_file_pixels(boxes: Array, scales: Array) -> np.ndarray:
+  """Returns boxes [n, 4] of the network input in pixels of the file, float32.
+
+  Args:
+    boxes: in pixels of the network input.
+    scales: [2] (down, across), network pixels per pixel of the file.
+  """
+  return (np.asarray(boxes, np.float64) / np.tile(scales[::-1], 2)).astype(np.float32)
 
 
 def merge_shares(shares: Sequence[Sequence], image_ids: Iterable[int]) -> list[dict]:

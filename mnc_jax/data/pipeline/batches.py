@@ -30,7 +30,8 @@ class _Loader:
   source: Source
   config: DataConfig
   part: slice  # The slots of a batch that this process loads.
-  scales: np.ndarray  # [N] network pixels per pixel of the file.
+  scales: np.ndarray  # [N] network pixels per pixel of the file, before sides are rounded.
+  exact_scales: np.ndarray  # [N, 2] the same per axis, after it.
   sizes: np.ndarray  # [N, 2] (height, width) of each image at network scale.
   buckets: np.ndarray  # [N] bucket of each image.
   ignored: int  # Instances beyond `max_instances` of the image that has most of them.
@@ -94,6 +95,7 @@ def _make_loader(source, config, batch_size, process_index, process_count, crop=
   part = planning.process_slice(batch_size, process_index, process_count)
   scales = transforms.scale_factors(source.sizes, config.short_side, config.long_side)
   sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
+  exact_scales = sizes / source.sizes
   if crop:
     sizes = np.minimum(sizes, crop)
   buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
@@ -104,7 +106,7 @@ def _make_loader(source, config, batch_size, process_index, process_count, crop=
         f"{config.max_instances} instances (up to {source.instance_counts.max()}); the "
         f"{excess.sum()} smallest of them are neither objects nor background in the losses",
         stacklevel=3)
-  return _Loader(source, config, part, scales, sizes, buckets, int(excess.max()))
+  return _Loader(source, config, part, scales, exact_scales, sizes, buckets, int(excess.max()))
 
 
 def _prefetch(batches, config):
@@ -191,7 +193,7 @@ def _describe(loader, rows, present, dropped):
   return ImageInfo(
       image_ids=np.where(present, source.image_ids[rows], -1),
       original_sizes=np.where(present[:, None], source.sizes[rows], 0).astype(np.int32),
-      scales=np.where(present, loader.scales[rows], 0).astype(np.float32),
+      scales=np.where(present[:, None], loader.exact_scales[rows], 0.0),
       dropped=np.array(dropped, np.int32))
 
 
