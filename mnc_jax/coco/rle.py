@@ -38,6 +38,24 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
   return [_with_text(rle) for rle in _mask_api.encode(columns)]
 
 
+def encode_window(mask: np.ndarray, window: tuple[slice, slice], size: tuple[int, int]) -> Rle:
+  """Returns the RLE of an image of which all ones are in a window; only the window is read.
+
+  Args:
+    mask: [h, w] bool or uint8, zeros and ones in the window.
+    window: rows and columns of the image, h and w of them.
+    size: (height, width) of the image.
+  """
+  height, width = mask.shape
+  padded = np.zeros((width, height + 2), bool)
+  padded[:, 1:-1] = np.ascontiguousarray(mask.T)
+  columns, rows = divmod(np.flatnonzero(padded[:, 1:] != padded[:, :-1]), height + 1)
+  ends = (columns + window[1].start) * size[0] + rows + window[0].start
+  # Runs that end at the bottom of a column may begin again at the top of the next.
+  lengths = np.diff(ends, prepend=0, append=size[0] * size[1])
+  return encode_runs(_join_runs(lengths), *size)
+
+
 def encode_runs(lengths: Sequence[int], height: int, width: int) -> Rle:
   """Returns the RLE of runs down the columns, of zeros and ones in turn; zeros come first."""
   uncompressed = {"size": [height, width], "counts": lengths}

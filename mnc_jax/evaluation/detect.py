@@ -137,8 +137,10 @@ def _detect(models, image, name, min_score):
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
   found = find_instances(models, image)
   found = Instances(*(column[found.scores >= min_score] for column in found[:5]))
-  pasted = paste_binary(found.masks, found.boxes, size, threshold)
-  masks = np.concatenate([np.zeros((0, *size), bool), *pasted], dtype=bool, casting="unsafe")
+  masks = np.zeros((len(found.boxes), *size), bool)
+  for whole, mask, box in zip(masks, found.masks, found.boxes, strict=True):
+    window, inside = paste_binary(mask, box, size, threshold)
+    whole[window] = inside
   kept = masks.any(axis=(1, 2))
   labels, scores = np.asarray(found.labels)[kept], np.asarray(found.scores)[kept]
   return Detections(

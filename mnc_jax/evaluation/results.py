@@ -1,21 +1,13 @@
 """From instances in network pixels to records in COCO's results format."""
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence
-import functools
+from collections.abc import Iterable, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mnc_jax.coco.rle import encode_masks
-from mnc_jax.ops.masks import paste_masks
+from mnc_jax.coco.rle import encode_window
+from mnc_jax.ops.masks import MIN_EXTENT
 from mnc_jax.structs import Array, ImageInfo, Instances
-
-# Image sides are rounded up to it while pasting, so that a data set needs few compilations.
-_SIDE_STEP = 64
-# Pixels pasted at a time (64 MB of float32): 100 masks of a large photograph would be gigabytes.
-_CHUNK_PIXELS = 2**24
 
 
 def instances_to_results(
@@ -100,17 +92,16 @@ def instances_to_records(instances: Instances, size: tuple[int, int], *, image_i
   Returns:
     A record for each instance with a pixel, in the same order.
   """
-  rles = [rle if mask.any() else None
-          for masks in paste_binary(instances.masks, instances.boxes, size, mask_threshold)
-          for rle, mask in zip(encode_masks(masks), masks, strict=True)]
+  pasted = [paste_binary(mask, box, size, mask_threshold) for mask, box in zip(
+      np.asarray(instances.masks), np.asarray(instances.boxes), strict=True)]
   boxes = clip_corners(instances.boxes, size)
   return [
       {"image_id": image_id, "category_id": int(category_ids[label - 1]),
        "bbox": [round(float(x), 2) for x in (*box[:2], *(box[2:] - box[:2]))],
-       "score": float(score), "segmentation": rle}
-      for box, label, score, rle in zip(boxes, instances.labels, instances.scores, rles,
-                                        strict=True)
-      if rle is not None]
+       "score": float(score), "segmentation": encode_window(inside, window, size)}
+      for box, label, score, (window, inside) in zip(
+          boxes, instances.labels, instances.scores, pasted, strict=True)
+      if inside.any()]
 
 
 def clip_corners(boxes: Array, size: tuple[int, int]) -> np.ndarray:
@@ -121,21 +112,34 @@ def clip_corners(boxes: Array, size: tuple[int, int]) -> np.ndarray:
   return np.clip(np.asarray(boxes), 0, np.array([size[1], size[0]] * 2))
 
 
-def paste_binary(masks: Array, boxes: Array, size: tuple[int, int], mask_threshold: float
-                 ) -> Iterator[np.ndarray]:
-  """Yields [k, height, width] uint8, the masks in an image of `size`, a few at a time."""
-  rounded = [-(-side // _SIDE_STEP) * _SIDE_STEP for side in size]
-  chunk = max(1, _CHUNK_PIXELS // (rounded[0] * rounded[1]))
-  # A power of two, at most 16: another number of instances is not another compilation.
-  chunk = 2 ** (min(chunk, 16).bit_length() - 1)
-  for start in range(0, len(masks), chunk):
-    some, frames = masks[start:start + chunk], boxes[start:start + chunk]
-    count, missing = len(some), chunk - len(some)
-    pasted = _paste(np.pad(some, ((0, missing), (0, 0), (0, 0))),
-                    np.pad(frames, ((0, missing), (0, 0))), mask_threshold, *rounded)
-    yield np.asarray(pasted)[:count, :size[0], :size[1]]
+def paste_binary(mask: np.ndarray, box: np.ndarray, size: tuple[int, int], mask_threshold: float
+                 ) -> tuple[tuple[slice, slice], np.ndarray]:
+  """Pastes one mask, by the formula of `ops.masks.paste_masks`, but only inside its box.
+
+  With numpy: another size of the image or of the box is not another compilation. Where the mask
+  equals the threshold to within rounding (1e-5), the two may differ.
+
+  Args:
+    mask: [M, M] probabilities inside the box.
+    box: [4] float32, pixels of the image.
+    size: (height, width) of the image.
+    mask_threshold: pixels above it belong to the instance.
+
+  Returns:
+    `(window, inside)`: the rows and columns of the pixels whose centres are in the box, and bool
+    of their shape. Both are empty if there are none. All other pixels are False.
+  """
+  rows, row_weights = _paste_axis(box[1], box[3], size[0], mask.shape[0])
+  columns, column_weights = _paste_axis(box[0], box[2], size[1], mask.shape[1])
+  return (rows, columns), row_weights @ mask @ column_weights.T > mask_threshold
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _paste(masks, boxes, mask_threshold, height, width):
-  return (paste_masks(masks, boxes, height, width) > mask_threshold).astype(jnp.uint8)
+def _paste_axis(low, high, side, cells):
+  """Returns the pixels of an axis between low and high, and their weights [n, cells]."""
+  low, high = float(low), float(high)
+  if not high - low > MIN_EXTENT:
+    return slice(0, 0), np.zeros((0, cells), np.float32)
+  first, last = (int(np.clip(np.ceil(end - 0.5), 0, side)) for end in (low, high))
+  positions = (np.arange(first, last) + 0.5 - low) / (high - low) * cells - 0.5
+  distance = np.abs(np.clip(positions, 0, cells - 1)[:, None] - np.arange(cells))
+  return slice(first, last), np.maximum(1 - distance, 0).astype(np.float32)

@@ -15,7 +15,7 @@ from mnc_jax.ops.boxes import MIN_UNION, as_float, box_areas, smaller
 from mnc_jax.structs import Array
 
 # Masks of narrower boxes read as 0: dividing by their extent would overflow in the gradient.
-_MIN_EXTENT = 1e-6
+MIN_EXTENT = 1e-6
 
 # Products in full precision: TF32 or bfloat16 passes would blur coordinates.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -140,7 +140,7 @@ def _read_masks(masks, boxes, rows, columns):
 
 def _point_weights(points, low, high, cells):
   """Returns the weights [R, P, cells] of points [R, P] on the cells between low and high [R]."""
-  found = (high - low > _MIN_EXTENT)[:, None]
+  found = (high - low > MIN_EXTENT)[:, None]
   low, high = low[:, None], high[:, None]
   inside = found & (points >= low) & (points < high)
   # Far points and empty extents are replaced before the division, not only after it.

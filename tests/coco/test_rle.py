@@ -4,7 +4,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 import pytest
 
-from mnc_jax.coco.rle import read_segmentation
+from mnc_jax.coco.rle import encode_mask, encode_window, read_segmentation
 
 
 @pytest.mark.parametrize(("segmentation", "message"), [
@@ -36,3 +36,15 @@ def test_compressed_counts_equal_pycocotools():
     text = {"size": [int(height), int(width)], "counts": rle["counts"].decode()}
     assert read_segmentation(text, int(height), int(width)) == text
     assert read_segmentation(rle, int(height), int(width)) == text  # Counts as bytes.
+
+
+def test_masks_in_a_window_equal_pycocotools():
+  rng = np.random.default_rng(0)
+  for _ in range(60):
+    size = int(rng.integers(1, 30)), int(rng.integers(1, 30))
+    low = rng.integers(0, np.add(size, 1))
+    high = rng.integers(low, np.add(size, 1))
+    window = slice(*map(int, (low[0], high[0]))), slice(*map(int, (low[1], high[1])))
+    whole = np.zeros(size, np.uint8, order="F")
+    whole[window] = rng.random(high - low) < rng.choice([0.1, 0.5, 0.9, 1])
+    assert encode_window(whole[window], window, size) == encode_mask(whole)

@@ -52,8 +52,15 @@ def test_batch_of_one_image(turned):
   np.testing.assert_array_equal(sizes, [size])
   np.testing.assert_array_equal(info.image_ids, [7])
   np.testing.assert_array_equal(info.original_sizes, [image.shape[:2]])
-  np.testing.assert_allclose(info.scales, [0.3], rtol=1e-6)
-  assert (images.dtype, sizes.dtype, info.scales.dtype) == (np.uint8, np.int32, np.float32)
+  np.testing.assert_allclose(info.scales, [[0.3, 0.3]])
+  assert (images.dtype, sizes.dtype, info.scales.dtype) == (np.uint8, np.int32, np.float64)
+
+
+def test_scales_are_the_exact_ratio_of_the_sides():
+  config = DataConfig(short_side=20, long_side=30, buckets=((20, 32),))
+  _, sizes, info = make_image_batch(np.zeros((101, 140, 3), np.uint8), config, image_id=7)
+  np.testing.assert_array_equal(sizes, [[20, 28]])  # Of 27.72 columns.
+  np.testing.assert_allclose(info.scales, [[20 / 101, 28 / 140]])
 
 
 def test_contrast_is_stretched_as_in_training():

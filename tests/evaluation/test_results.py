@@ -4,6 +4,7 @@ from pycocotools import mask as coco_mask
 import pytest
 
 from mnc_jax.evaluation import results
+from mnc_jax.ops.masks import paste_masks
 from mnc_jax.structs import ImageInfo, Instances
 
 SIZE = 14  # Mask side.
@@ -21,9 +22,9 @@ def make_instances(boxes, *, masks=None, labels=None, scores=None, valid=None):
       dropped=np.zeros(1, np.int32), truncated_proposals=np.zeros(1, np.int32))
 
 
-def make_info(*, image_id=42, size=(40, 60), scale=1.0):
-  return ImageInfo(np.array([image_id]), np.array([size], np.int32), np.array([scale], np.float32),
-                   np.zeros(1, np.int32))
+def make_info(*, image_id=42, size=(40, 60), scale: float | tuple = 1.0):
+  return ImageInfo(np.array([image_id]), np.array([size], np.int32),
+                   np.broadcast_to(np.asarray(scale, np.float64), (1, 2)), np.zeros(1, np.int32))
 
 
 def write(instances, info, *, threshold=0.4, category_ids=(10, 20)):
@@ -59,6 +60,12 @@ def test_double_size_network_input_is_scaled_down():
   record, = write(make_instances([[40, 20, 80, 60]]), make_info(scale=2.0))
   assert record["bbox"] == [20, 10, 20, 20]
   np.testing.assert_array_equal(decode(record), rectangle((40, 60), 10, 30, 20, 40))
+
+
+def test_each_axis_has_its_own_scale():
+  record, = write(make_instances([[10, 5, 20, 15]]), make_info(scale=(0.25, 0.5)))
+  assert record["bbox"] == [20, 20, 20, 20]  # Cut at 40 rows.
+  np.testing.assert_array_equal(decode(record), rectangle((40, 60), 20, 40, 20, 40))
 
 
 def test_mask_inside_the_box_lands_on_its_pixels():
@@ -103,26 +110,38 @@ def test_images_of_a_batch_keep_to_themselves():
   one, other = make_instances([[10, 5, 30, 25]]), make_instances([[0, 0, 4, 4]])
   batch = Instances(*(np.concatenate(columns) for columns in zip(one, one, other, strict=True)))
   info = ImageInfo(np.array([7, -1, 0]), np.array([[40, 60], [0, 0], [10, 10]]),
-                   np.array([1.0, 1.0, 1.0], np.float32), np.zeros(3, np.int32))
+                   np.ones((3, 2)), np.zeros(3, np.int32))
   records = write(batch, info)
   assert [record["image_id"] for record in records] == [7, 0]
   assert [record["segmentation"]["size"] for record in records] == [[40, 60], [10, 10]]
 
 
-def test_one_compilation_serves_many_counts_and_sizes():
+@pytest.mark.parametrize("side", [14, 28, 112])
+def test_masks_are_pasted_as_by_the_operation_inside_their_boxes(side):
+  rng, size = np.random.default_rng(side), (97, 131)
+  low, extents = rng.uniform(-0.4, 1, (40, 2)), rng.uniform(0, 0.9, (40, 2))
+  boxes = (np.concatenate([low, low + extents], axis=1) * np.tile(size[::-1], 2)).astype(np.float32)
+  boxes[:8] = np.rint(boxes[:8])
+  boxes[8:11] = [[-5, -5, 150, 99], [3, 3, 3, 9], [9, 40, 30, 20]]
+  masks = rng.random((40, side, side)).astype(np.float32)
+  expected = np.asarray(paste_masks(masks, boxes, *size)) > 0.4
+  assert expected[8].any()
+  for mask, box, whole in zip(masks, boxes, expected, strict=True):
+    (rows, columns), inside = results.paste_binary(mask, box, size, 0.4)
+    found = np.zeros(size, bool)
+    found[rows, columns] = inside
+    np.testing.assert_array_equal(found, whole)
+    height, width = np.maximum(np.ceil(box[2:] - box[:2]), 0)[::-1] + 1
+    assert inside.shape[0] <= height
+    assert inside.shape[1] <= width
+
+
+def test_no_size_and_no_count_is_compiled(caplog):
   boxes = [[i, i, i + 8, i + 8] for i in range(21)]
-  results._paste.clear_cache()
-  for count, size in ((1, (40, 60)), (3, (64, 64)), (21, (33, 48))):
-    assert len(write(make_instances(boxes[:count]), make_info(size=size))) == count
-  assert results._paste._cache_size() == 1
-
-
-def test_more_instances_than_a_chunk_stay_in_order(monkeypatch):
-  monkeypatch.setattr(results, "_CHUNK_PIXELS", 2 * 64 * 64)
-  boxes = [[i, 2 * i, i + 5, 2 * i + 4] for i in range(7)]
-  records = write(make_instances(boxes), make_info())
-  for record, (x1, y1, x2, y2) in zip(records, boxes, strict=True):
-    np.testing.assert_array_equal(decode(record), rectangle((40, 60), y1, y2, x1, x2))
+  with jax.log_compiles(), caplog.at_level("WARNING"):
+    for count, size in ((1, (40, 60)), (21, (133, 48))):
+      assert len(write(make_instances(boxes[:count]), make_info(size=size))) == count
+  assert not caplog.records
 
 
 def test_device_arrays_are_welcome():

@@ -38,7 +38,7 @@ def test_batch_by_hand(toy_config):
   assert not batch.images[1].any()
   np.testing.assert_array_equal(info.image_ids, [100, -1])
   np.testing.assert_array_equal(info.original_sizes, [[8, 16], [0, 0]])
-  np.testing.assert_allclose(info.scales, [2, 0])
+  np.testing.assert_allclose(info.scales, [[2, 2], [0, 0]])
   for name, kind in (("boxes", np.float32), ("labels", np.int32), ("masks", np.uint8),
                      ("areas", np.float32), ("crowd", bool), ("image_sizes", np.int32)):
     assert getattr(batch, name).dtype == kind, name
