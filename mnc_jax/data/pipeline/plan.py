@@ -5,6 +5,7 @@ All images of a batch are of one bucket, so that they have one padded size.
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -24,22 +25,24 @@ class TrainingPlan:
   batch_size: int
   seed: int
 
-  @property
-  def batches_per_epoch(self) -> int:
-    """Full batches of all buckets together."""
-    return sum(_batch_count(len(rows), self.batch_size) for rows in _by_bucket(self.buckets))
-
 
 def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns rows [batch_size] of the source and flips [batch_size] bool of a step of `plan`.
 
-  Each epoch is one pass over the shuffled images of each bucket, without the remainder that does
-  not fill a batch: other images in each epoch. A bucket with fewer images than a batch gives one
-  batch per epoch, in which images are repeated.
+  Each bucket has as many batches as its share of the images, and its batches take its images in
+  turn, shuffled in each pass: so all images come equally often, whatever the sizes of the buckets.
+  A bucket with fewer images than a batch repeats them in it, and has fewer batches.
   """
-  epoch, index = divmod(step, plan.batches_per_epoch)
-  flips = np.random.default_rng([plan.seed, epoch, 1, index]).random(plan.batch_size) < 0.5
-  return _epoch_rows(plan, epoch)[index], flips
+  rows_of = _by_bucket(plan.buckets)
+  cycle, index = divmod(step, sum(_batch_counts(rows_of)))
+  buckets, numbers = _cycle(plan, cycle)
+  bucket, number = int(buckets[index]), int(numbers[index])
+  positions = np.arange(number * plan.batch_size, (number + 1) * plan.batch_size)
+  passes, offsets = np.divmod(positions, len(rows_of[bucket]))
+  rows = np.array([_shuffled(plan, bucket, int(number))[offset]
+                   for number, offset in zip(passes, offsets, strict=True)])
+  flips = np.random.default_rng([plan.seed, step, 2]).random(plan.batch_size) < 0.5
+  return rows, flips
 
 
 def slot_rng(plan: TrainingPlan, step: int, slot: int) -> np.random.Generator:
@@ -47,13 +50,30 @@ def slot_rng(plan: TrainingPlan, step: int, slot: int) -> np.random.Generator:
   return np.random.default_rng([plan.seed, step, slot, 2, 1])
 
 
-@functools.lru_cache(maxsize=4)  # Drawn once per epoch, not once per batch.
-def _epoch_rows(plan: TrainingPlan, epoch: int) -> np.ndarray:
-  rng = np.random.default_rng([plan.seed, epoch, 0])
-  batches = [
-      np.resize(rng.permutation(rows), (_batch_count(len(rows), plan.batch_size), plan.batch_size))
-      for rows in _by_bucket(plan.buckets)]
-  return rng.permutation(np.concatenate(batches))
+def _batch_counts(rows_of):
+  """Returns the batches of each bucket in a cycle: the shortest with the shares of the images."""
+  sizes = [len(rows) for rows in rows_of]
+  return [size // math.gcd(*sizes) for size in sizes]
+
+
+@functools.lru_cache(maxsize=4)  # Drawn once per cycle, not once per batch.
+def _cycle(plan: TrainingPlan, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the bucket of each step of a cycle, and how many batches it had before."""
+  counts = _batch_counts(_by_bucket(plan.buckets))
+  rng = np.random.default_rng([plan.seed, cycle, 3])
+  # One batch in each of `count` equal parts of the cycle: none waits for long.
+  times = np.concatenate([(np.arange(count) + rng.random(count)) / count for count in counts])
+  order = np.argsort(times)
+  buckets = np.repeat(np.arange(len(counts)), counts)
+  numbers = np.concatenate([cycle * count + np.arange(count) for count in counts])
+  return buckets[order], numbers[order]
+
+
+@functools.lru_cache(maxsize=64)
+def _shuffled(plan: TrainingPlan, bucket: int, number: int) -> np.ndarray:
+  """Returns the rows of a bucket in the order of pass `number`."""
+  rng = np.random.default_rng([plan.seed, bucket, number, 1])
+  return rng.permutation(_by_bucket(plan.buckets)[bucket])
 
 
 def evaluation_rows(buckets: np.ndarray, batch_size: int) -> np.ndarray:
@@ -82,10 +102,6 @@ def process_slice(batch_size: int, process_index: int, process_count: int) -> sl
     raise ValueError(f"process {process_index} of {process_count}: counted from 0")
   share = batch_size // process_count
   return slice(process_index * share, (process_index + 1) * share)
-
-
-def _batch_count(image_count, batch_size):
-  return max(image_count // batch_size, 1)
 
 
 def _by_bucket(buckets):
