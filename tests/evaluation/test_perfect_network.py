@@ -48,8 +48,9 @@ def _ellipses(sizes):
   return Source(
       name="ellipses", image_ids=np.arange(len(sizes)), sizes=np.array(sizes, np.int32),
       instance_counts=np.array([len(found) for found in annotations], np.int32),
-      category_names=("full", "ring"), category_ids=(1, 2),
-      read_image=functools.partial(_blank, sizes), read_annotations=annotations.__getitem__)
+      crowd_counts=np.zeros(len(sizes), np.int32), category_names=("full", "ring"),
+      category_ids=(1, 2), read_image=functools.partial(_blank, sizes),
+      read_annotations=annotations.__getitem__)
 
 
 def _blank(sizes, index):
