@@ -6,6 +6,9 @@ from typing import Literal
 # The keys of `_READERS` in data/load.py.
 DatasetName = Literal["shapes", "coco", "label_images", "sbd"]
 
+# The sides of derived buckets are multiples of it, which all backbones accept as they come.
+_BUCKET_STEP = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -31,9 +34,10 @@ class DataConfig:
   """Images are scaled to this short side, in pixels (paper) ..."""
   long_side: int = 1000
   """... or less, so that the long side has at most this many pixels (release)."""
-  buckets: tuple[tuple[int, int], ...] = ((600, 1000), (1000, 600))
+  buckets: tuple[tuple[int, int], ...] = ()
   """Sizes (height, width) in pixels that scaled images are padded to, each to the smallest that
-  holds it. Each size is compiled once. On the command line: 600 1000 1000 600."""
+  holds it. Each size is compiled once. Empty: a landscape and a portrait one that hold any image of
+  short_side and long_side. On the command line: 600 1000 1000 600."""
   stretch_contrast: bool = False
   """Whether the intensities of each image, percentile 1 to 99.8, are stretched to 0 ... 255. For
   microscope images, which may use a small part of the range."""
@@ -63,3 +67,12 @@ class DataConfig:
   """Images per evaluation step, over all devices of all hosts."""
   num_workers: int = 0
   """Processes per host that load images. 0: threads of the training process."""
+
+  @property
+  def padded_sizes(self) -> tuple[tuple[int, int], ...]:
+    """The `buckets`, or those that follow from the sides if it is empty."""
+    if self.buckets:
+      return self.buckets
+    short, long = (-(-side // _BUCKET_STEP) * _BUCKET_STEP
+                   for side in (min(self.short_side, self.long_side), self.long_side))
+    return ((short, long),) if short == long else ((short, long), (long, short))

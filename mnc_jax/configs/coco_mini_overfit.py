@@ -44,8 +44,7 @@ def _model():
 def _data():
   return DataConfig(
       dataset="coco", image_ids=(25, 30, 36, 72, 73, 86, 92, 136),
-      short_side=320, long_side=496, buckets=((320, 496), (496, 320)), max_instances=8,
-      flip=False, batch_size=2, eval_batch_size=2)
+      short_side=320, long_side=496, max_instances=8, flip=False, batch_size=2, eval_batch_size=2)
 
 
 def _train():

@@ -38,7 +38,7 @@ def _model():
 
 def _data():
   return DataConfig(
-      dataset="shapes", short_side=128, long_side=128, buckets=((128, 128),), max_instances=8,
+      dataset="shapes", short_side=128, long_side=128, max_instances=8,
       batch_size=8, eval_batch_size=8)
 
 

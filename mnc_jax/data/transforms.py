@@ -55,10 +55,13 @@ def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_i
   sizes, bounds = np.asarray(sizes), np.asarray(buckets)
   fits = np.all(sizes[:, None] <= bounds[None], axis=2)
   if not fits.any(axis=1).all():
-    row = int(fits.any(axis=1).argmin())
+    out = ~fits.any(axis=1)
+    row, needed = int(out.argmax()), sizes[out].max(axis=0)
     raise ValueError(
         f"image {image_ids[row]} is {sizes[row][0]} x {sizes[row][1]} (height x width) after "
-        f"scaling and fits into none of data.buckets {tuple(buckets)}")
+        f"scaling and fits into none of data.buckets {tuple(buckets)} (nor do {out.sum() - 1} "
+        f"others): add one of {needed[0]} x {needed[1]} or more, or leave data.buckets empty, "
+        "which follows data.short_side and data.long_side")
   areas = np.where(fits, bounds.prod(axis=1)[None], np.iinfo(np.int64).max)
   return areas.argmin(axis=1).astype(np.int32)
 

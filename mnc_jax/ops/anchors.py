@@ -34,7 +34,7 @@ def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float
     [[16.  0. 32. 16.]
      [ 8. -8. 40. 24.]]
   """
-  half_sides = 0.5 * _anchor_sides(stride, scales, ratios)
+  half_sides = 0.5 * anchor_sides(stride, scales, ratios)
   x, y = np.meshgrid((np.arange(width) + 0.5) * stride, (np.arange(height) + 0.5) * stride)
   centers = np.stack([x, y], axis=-1)[:, :, None]
   anchors = np.concatenate(
@@ -42,10 +42,11 @@ def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float
   return jnp.asarray(anchors, jnp.float32)
 
 
-def _anchor_sides(stride, scales, ratios):
-  """Returns [A, 2] (width, height) in pixels."""
-  ratios, scales = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
-  widths = np.round(np.sqrt(stride**2 / ratios))
-  heights = np.round(widths * ratios)
+def anchor_sides(stride: int, scales: Sequence[float] | np.ndarray, ratios: Sequence[float]
+                 ) -> np.ndarray:
+  """Returns [A, 2] float64 (width, height) in pixels of the anchors of a cell of `make_anchors`."""
+  shapes, factors = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
+  widths = np.round(np.sqrt(stride**2 / shapes))
+  heights = np.round(widths * shapes)
   sides = np.stack([widths, heights], axis=-1)
-  return (sides[:, None] * scales[None, :, None]).reshape(-1, 2)
+  return (sides[:, None] * factors[None, :, None]).reshape(-1, 2)

@@ -13,6 +13,7 @@ from mnc_jax import parallel
 from mnc_jax.config import Config, TrainConfig
 from mnc_jax.data import Source, training_batches, warn_of_shared_images
 from mnc_jax.training import checkpoint, run_folder
+from mnc_jax.training.checks import check_fit
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.metrics_log import MetricsLog
@@ -41,6 +42,7 @@ class Run(NamedTuple):
 def train_on(source: Source, config: Config, workdir: pathlib.Path,
              manager: ocp.CheckpointManager, termination: Termination) -> TrainState:
   """Starts or resumes the run of `workdir`, and trains; returns the last state."""
+  check_fit(source, config)
   mesh = parallel.make_mesh()
   state, notes = start_state(config, manager, source, mesh)
   first = int(state.step)

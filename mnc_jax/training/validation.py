@@ -69,12 +69,17 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
   check_categories(category_names, source)
   if config.train.evaluate_images:
     source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
+  ground_truth = make_ground_truth(source)
+  if all(annotation["iscrowd"] for annotation in ground_truth["annotations"]):
+    raise ValueError(f"{source.name}: none of the {len(source)} images for validation has an "
+                     "instance, so nothing could be scored: add images with instances, raise "
+                     "train.evaluate_images, or set train.evaluate_every 0")
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
     checkpoint.remove_unfinished(best)
     save = functools.partial(
         checkpoint.save, best, config=config, categories=source, notes=notes)
     yield Validation(
-        source, make_ground_truth(source), config, mesh, make_predict([config], mesh),
+        source, ground_truth, config, mesh, make_predict([config], mesh),
         make_eval_step(config, mesh), best, Saver(best, save, saved=None),
         workdir / "best" / "validated")
 

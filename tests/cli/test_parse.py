@@ -66,6 +66,7 @@ def test_tuples_negative_numbers_and_both_spellings():
               "7", "--data.no-flip", "--data.scale-jitter", "0.5", "2").experiment.data
   assert data.buckets == ((128, 96), (96, 128))
   assert (data.image_ids, data.flip, data.scale_jitter) == ((-4, 7), False, (0.5, 2.0))
+  assert read(Train, *TRAIN, "--data.buckets").experiment.data.buckets == ()
   train = read(Train, *TRAIN, "--train.anchor-border", "-2.5", "--train.proposals.pre_nms", "9",
                "--train.decay-steps").experiment.train
   assert (train.anchor_border, train.proposals.pre_nms, train.decay_steps) == (-2.5, 9, ())

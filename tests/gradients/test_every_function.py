@@ -29,6 +29,7 @@ _NUMBERS = "of the config alone"
 _WHOLE = "test_cascade_losses.py"
 WITHOUT_ROW = {
     "ops.anchors.make_anchors": "no input but counts",
+    "ops.anchors.anchor_sides": _NUMBERS,
     "ops.nms.nms": _INDICES,
     "ops.nms.greedy_nms": _INDICES,
     "ops.nms.soft_nms": _INDICES,

@@ -98,7 +98,7 @@ def _make_loader(source, config, batch_size, process_index, process_count, crop=
   exact_scales = sizes / source.sizes
   if crop:
     sizes = np.minimum(sizes, crop)
-  buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
+  buckets = transforms.choose_buckets(sizes, config.padded_sizes, source.image_ids)
   excess = np.maximum(source.instance_counts - config.max_instances, 0)
   if excess.any():
     warnings.warn(
@@ -153,7 +153,7 @@ def _read(loader, row):
 def _load_or_skip(loader, row, rng, broken):
   """Returns the example; None if it is broken, with the reason in `broken`, {row: message}."""
   config, scale = loader.config, loader.scales[row]
-  bucket = config.buckets[loader.buckets[row]]
+  bucket = config.padded_sizes[loader.buckets[row]]
   try:
     return augment.augment_record(rng, _read(loader, row), config, scale=scale, bucket=bucket)
   except BrokenImageError as error:
@@ -173,7 +173,7 @@ def _warn_of_broken(source, reported, loaded):
 
 
 def _collate(loader, rows, examples, bucket):
-  count, size = loader.config.max_instances, loader.config.buckets[bucket]
+  count, size = loader.config.max_instances, loader.config.padded_sizes[bucket]
   present = np.array([example is not None for example in examples])
   found = [example or _EMPTY for example in examples]
   filled, ignored = zip(*(transforms.keep_largest(e, count) for e in found), strict=True)

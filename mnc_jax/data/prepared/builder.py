@@ -87,6 +87,10 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _check(self, split, images, annotations):
     if not images:
+      splits = self._listing.splits
+      if sum(map(len, splits.values())) == 1 and not self._faults:
+        raise ValueError(f"{self.name}: one image alone: two are needed, one of them for "
+                         "validation")
       raise ValueError(f"{self.name}: no image of the split {split!r} can be used:\n"
                        f"{describe([fault.message for fault in self._faults])}")
     self._kept["images"] += images

@@ -9,6 +9,7 @@ import pytest
 
 from helpers.toy_sets import read_listing
 from mnc_jax.coco.rle import decode_masks
+from mnc_jax.data import prepare
 from mnc_jax.data.readers.label_images import list_label_images
 
 
@@ -127,6 +128,11 @@ def test_hundreds_of_instances_in_one_image(write_labels):
   assert len(found) == 500
   assert {a["area"] for a in found} == {16.0}
   assert sum(decode_masks([a["segmentation"] for a in found], (80, 100))).min() == 1
+
+
+def test_one_image_alone_cannot_be_split(write_labels, tmp_path):
+  with pytest.raises(ValueError, match="one image alone: two are needed, one of them for valid"):
+    prepare("label_images", write_labels("a.png"), tmp_path / "data")
 
 
 def test_microscope_images(shared_dir):

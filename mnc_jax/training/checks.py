@@ -1,0 +1,113 @@
+"""What would make a run useless or end it late, found before its first step."""
+
+from collections.abc import Sequence
+import warnings
+
+import numpy as np
+
+from mnc_jax.config import Config
+from mnc_jax.data import Source, load_source
+from mnc_jax.data.transforms import choose_buckets, scaled_sizes
+from mnc_jax.model.backbones.features import make_backbone
+from mnc_jax.ops.anchors import anchor_sides
+
+_SMALLEST_SCALE = 1 / 8  # Of the scales that are proposed: of a stride.
+
+
+def check_fit(source: Source, config: Config) -> None:
+  """Raises if images, sides, buckets and anchors of a run do not fit each other.
+
+  The evaluation images are included, as far as the config names any: `mnc evaluate` reads them
+  after the training.
+
+  Raises:
+    ValueError: naming the fields, and values that fit.
+  """
+  check_sides(config)
+  data = config.data
+  sizes = scaled_sizes(source.sizes, data.short_side, data.long_side)
+  if any(data.crop_size):
+    sizes = np.minimum(sizes, data.crop_size)
+  else:
+    choose_buckets(sizes, data.padded_sizes, source.image_ids)
+  check_anchors(sizes, source.name, config)
+  try:
+    held_out = load_source(data, "eval")
+  except ValueError:  # There is none, which validation and evaluation report.
+    return
+  choose_buckets(scaled_sizes(held_out.sizes, data.short_side, data.long_side),
+                 data.padded_sizes, held_out.image_ids)
+
+
+def check_sides(config: Config) -> None:
+  """Raises if the backbone cannot be run on a bucket or on `data.crop_size`.
+
+  Raises:
+    ValueError: naming the field, and sides that fit.
+  """
+  if config.model.backbone != "small":
+    return  # The others ignore a last, incomplete cell.
+  multiple = make_backbone(config.model).multiple
+  crops = (config.data.crop_size,) if any(config.data.crop_size) else ()
+  for field, sizes in (("data.buckets", config.data.padded_sizes), ("data.crop_size", crops)):
+    wrong = next((size for size in sizes if any(side % multiple for side in size)), None)
+    if wrong:
+      fitting = [-(-side // multiple) * multiple for side in wrong]
+      raise ValueError(f"{field} has {wrong[0]} x {wrong[1]}, but the small backbone needs "
+                       f"multiples of {multiple} pixels, for example {fitting[0]} x {fitting[1]}")
+
+
+def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
+  """Raises if no anchor is inside any image, and warns if none is inside some: L1 would be 0.
+
+  Args:
+    sizes: [N, 2] (height, width) of the images at network scale.
+    name: of the images, for messages.
+    config: of the run.
+
+  Raises:
+    ValueError: naming the field, and scales that fit.
+  """
+  fits = count_fitting(sizes, config) > 0
+  if fits.all():
+    return
+  height, width = sizes[np.argmin(fits)]
+  sides = anchor_sides(make_backbone(config.model).stride, config.model.anchor_scales,
+                       config.model.anchor_ratios)
+  smallest = sides[sides.prod(axis=1).argmin()]
+  message = (
+      f"{name}: no anchor is inside {'any' if not fits.any() else np.sum(~fits)} of the "
+      f"{len(sizes)} images, on which stage 1 learns nothing: the smallest anchors of "
+      f"model.anchor_scales {config.model.anchor_scales} have {smallest[0]:.0f} x {smallest[1]:.0f}"
+      f" pixels (width x height), and an image has {width} x {height} after scaling. "
+      f"{_propose_scales(sizes, config)}")
+  if not fits.any():
+    raise ValueError(message)
+  warnings.warn(message, stacklevel=2)
+
+
+def _propose_scales(sizes, config):
+  scales = np.array(config.model.anchor_scales)
+  while scales.min() > _SMALLEST_SCALE:
+    scales = scales / 2
+    if (count_fitting(sizes, config, scales=scales) > 0).all():
+      return f"Scales that fit: --model.anchor-scales {' '.join(f'{scale:g}' for scale in scales)}"
+  return "Raise data.short_side, or data.crop_size"
+
+
+def count_fitting(sizes: np.ndarray, config: Config, *,
+                  scales: Sequence[float] | np.ndarray = ()) -> np.ndarray:
+  """Returns [N], how many of the shapes of anchors are inside an image of each of `sizes` [N, 2].
+
+  `scales` are those of the config if empty.
+  """
+  model, border = config.model, config.train.anchor_border
+  stride = make_backbone(model).stride
+  sides = anchor_sides(stride, scales if len(scales) else model.anchor_scales, model.anchor_ratios)
+  halves = sides[None, :, ::-1] / 2  # (height, width), as in `sizes`.
+  bounds = sizes[:, None]
+  # Of the cells whose anchor begins inside, the first is the one whose anchor ends first.
+  cells = np.maximum(np.ceil((halves - border) / stride - 0.5), 0)
+  count = -(-bounds // stride) if model.partial_cells else bounds // stride
+  inside = (cells < count) & ((cells + 0.5) * stride + halves <= bounds + border)
+  return inside.all(axis=2).sum(axis=1)

@@ -1,0 +1,77 @@
+"""What would end a run late, or make it useless, is an error before its first step."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+
+from helpers import tiny
+from helpers.toy_sets import make_source
+from mnc_jax.config import Config, DataConfig, ModelConfig
+from mnc_jax.ops.anchors import make_anchors
+from mnc_jax.training import checks, validation
+
+VGG = Config(model=ModelConfig(num_categories=2))
+
+
+@pytest.mark.parametrize(("sides", "buckets"), [
+    ((600, 1000), ((608, 1008), (1008, 608))), ((320, 496), ((320, 496), (496, 320))),
+    ((128, 128), ((128, 128),)), ((500, 90), ((96, 96),))])
+def test_buckets_follow_from_the_sides(sides, buckets):
+  config = DataConfig(short_side=sides[0], long_side=sides[1])
+  assert config.padded_sizes == buckets
+  assert dataclasses.replace(config, buckets=((7, 9),)).padded_sizes == ((7, 9),)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_anchors_inside_are_counted_as_they_are_drawn(partial):
+  sizes = np.array([[96, 128], [181, 300], [224, 224], [600, 1000], [100, 1000], [20, 20]])
+  config = tiny.override(VGG, model={"partial_cells": partial})
+  for (height, width), found in zip(sizes, checks.count_fitting(sizes, config), strict=True):
+    cells = -(-np.array([height, width]) // 16) if partial else np.array([height, width]) // 16
+    anchors = np.asarray(make_anchors(*cells, stride=16, scales=VGG.model.anchor_scales,
+                                      ratios=VGG.model.anchor_ratios))
+    inside = ((anchors[..., :2] >= 0).all(axis=-1) & (anchors[..., 2] <= width)
+              & (anchors[..., 3] <= height))
+    assert found == inside.any(axis=(0, 1)).sum()
+
+
+def test_no_anchor_in_any_image_is_an_error_with_scales_that_fit():
+  with pytest.raises(ValueError, match=(
+      r"toy: no anchor is inside any of the 2 images, .* have 88 x 176 pixels .* 128 x 96 after "
+      r"scaling\. Scales that fit: --model\.anchor-scales 4 8 16$")):
+    checks.check_anchors(np.array([[96, 128], [90, 80]]), "toy", VGG)
+  fitting = tiny.override(VGG, model={"anchor_scales": (4.0, 8.0, 16.0)})
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    checks.check_anchors(np.array([[96, 128], [90, 80]]), "toy", fitting)
+
+
+def test_some_images_without_an_anchor_are_a_warning():
+  with pytest.warns(UserWarning, match="no anchor is inside 1 of the 2 images"):
+    checks.check_anchors(np.array([[600, 1000], [60, 1000]]), "toy", VGG)
+
+
+def test_sides_that_the_small_backbone_cannot_have():
+  with pytest.raises(ValueError, match=r"data\.crop_size has 70 x 64, .* of 16 .* 80 x 64"):
+    checks.check_sides(tiny.tiny_config(data={"crop_size": (70, 64)}))
+  with pytest.raises(ValueError, match=r"data\.buckets has 64 x 100, .* example 64 x 112"):
+    checks.check_sides(tiny.tiny_config(data={"buckets": ((64, 64), (64, 100))}))
+
+
+def test_an_evaluation_image_that_fits_no_bucket_is_found_before_training(monkeypatch):
+  monkeypatch.setattr(checks, "load_source", lambda *_: make_source([(48, 64), (64, 48)]))
+  config = tiny.tiny_config(data={"crop_size": (64, 64), "buckets": ((48, 64),)})
+  with pytest.raises(ValueError, match=r"image 101 is 64 x 48 .*\(nor do 0 others\): add one of 64"):
+    checks.check_fit(make_source([(64, 64)]), config)
+
+
+def test_validation_without_an_instance_is_found_before_training(monkeypatch, tmp_path):
+  empty = make_source([(64, 64)] * 3, instances=0)
+  monkeypatch.setattr(validation, "load_source", lambda *_: empty)
+  config = tiny.tiny_config(train={"evaluate_every": 2})
+  opened = validation.open_validation(config, tmp_path, None, ("cat", "dog"), {})
+  with pytest.raises(ValueError, match="toy: none of the 3 images for validation has an instance"):
+    opened.__enter__()
+  assert not list(tmp_path.iterdir())
