@@ -60,10 +60,11 @@ def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
   """
   original = np.array([image.shape[:2]], np.int32)
   sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)
-  bucket = transforms.choose_buckets(sizes, config.padded_sizes, np.array([image_id]))[0]
+  buckets = config.padded_sizes
+  padded = buckets[transforms.choose_buckets(sizes, buckets, np.array([image_id]))[0]]
   scaled = transforms.resize_image(
       transforms.adapt_image(image, config), (int(sizes[0, 0]), int(sizes[0, 1])))
   info = ImageInfo(
       image_ids=np.array([image_id], np.int64), original_sizes=original,
       scales=sizes / original, dropped=np.zeros(1, np.int32))
-  return transforms.pad_image(scaled, config.padded_sizes[bucket])[None], sizes.astype(np.int32), info
+  return transforms.pad_image(scaled, padded)[None], sizes.astype(np.int32), info
