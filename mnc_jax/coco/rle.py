@@ -114,8 +114,9 @@ def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
   """Returns the RLE of a mask in any of COCO's formats.
 
   Args:
-    segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, or a dict of `size` (height,
-      width) and `counts`, a list of lengths or the compressed text.
+    segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, of which a single one may lack the
+      outer list or be a list of points; or a dict of `size` (height, width) and `counts`, a list
+      of lengths or the compressed text.
     height: rows of the image.
     width: columns of the image. Polygons are clipped to the image.
 
@@ -139,7 +140,7 @@ def _with_text(rle):
 
 
 def _draw_polygons(polygons, height, width):
-  checked = [_check_polygon(polygon) for polygon in polygons]
+  checked = [_check_polygon(polygon) for polygon in _with_outer_list(polygons)]
   length = sum(map(_outline_length, checked))
   if length > _LONGEST_OUTLINE:
     raise ValueError(f"segmentation has polygons with outlines of {length:.0f} pixels, more than "
@@ -149,6 +150,15 @@ def _draw_polygons(polygons, height, width):
   if not outlines:
     return encode_runs([height * width], height, width)
   return _with_text(_mask_api.merge(_mask_api.frPyObjects(outlines, height, width)))
+
+
+def _with_outer_list(polygons):
+  """Returns a list of flat polygons; some tools write a single one flat, or as a list of points."""
+  if polygons and all(type(item) in (int, float) for item in polygons):
+    return [polygons]
+  if len(polygons) >= 3 and all(isinstance(item, list) and len(item) == 2 for item in polygons):
+    return [[number for point in polygons for number in point]]
+  return polygons
 
 
 def _outline_length(polygon):
@@ -190,7 +200,7 @@ def _read_rle(segmentation, height, width):
                      f"{height * width}")
   if isinstance(counts, list) or not lengths[1:].all():
     return encode_runs(_join_runs(lengths), height, width)
-  return _with_text({"size": size, "counts": counts})
+  return _with_text({"size": [height, width], "counts": counts})
 
 
 def _join_runs(lengths):

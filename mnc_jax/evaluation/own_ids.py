@@ -8,6 +8,7 @@ from mnc_jax.coco import content
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.file_names import find_keys, index_names
+from mnc_jax.coco.numeric import parse_numbers
 
 
 class OwnIds(NamedTuple):
@@ -33,8 +34,9 @@ def read_ids(path: pathlib.Path, images: Sequence[pathlib.Path], category_names:
   Raises:
     ValueError: if an image or a category is not in the file, or an image fits several rows of it.
   """
-  found = join_copies(content.check_content(content.read_json(path), name=str(path),
-                                            report=lambda fault: None), name=str(path)).content
+  found = join_copies(content.check_content(
+      parse_numbers(content.read_json(path)), name=str(path), report=lambda fault: None),
+                      name=str(path)).content
   id_of = {row["name"]: category_id for category_id, row in found.categories.items()}
   missing = [name for name in category_names if name not in id_of]
   if missing:

@@ -19,6 +19,10 @@ def _records():
              make_result(2, 2, *LEFT, 0.5)]
   for row, place in zip(results, (LEFT, RIGHT, LEFT)):
     row["bbox"] = make_box(*place)
+  for row in ground_truth["images"]:
+    row["file_name"] = f"folder/{row['id']}.jpg"
+  for row in results:  # The second contradicts its id.
+    row["file_name"] = f"/elsewhere/folder/{row['image_id'] if row is not results[1] else 2}.jpg"
   results[1]["segmentation"] = {"size": [20, 20], "counts": [200] + [10, 10] * 10}
   return ground_truth, results
 

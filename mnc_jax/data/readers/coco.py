@@ -9,26 +9,26 @@ Reading needs an annotation file and a folder of images. Preparation needs a fol
 where a single file is split by image, a fifth for validation, chosen by the hash of the file
 name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
 `train/` or `images/train/` if X begins with train (and so for val), `images/` or the folder itself:
-the first of these in which any of the first images is found. Category ids become labels 1, 2,
-... in order of id.
+the first of these in which any of the first images is found, or else the first in which one is
+found whose name is spelled otherwise (`coco_images.py`). Category ids become labels 1, 2, ... in
+order of id.
 """
 
 import functools
-import os
 import pathlib
 import warnings
 
 import numpy as np
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
-from mnc_jax.coco.faults import Fault, FaultReport, list_first, raise_fault
+from mnc_jax.coco.faults import Fault, FaultReport, describe, list_first, raise_fault
 from mnc_jax.data import listing
 from mnc_jax.data.images import read_image
 from mnc_jax.data.readers.coco_file import CocoFile, read_coco_file
+from mnc_jax.data.readers.coco_images import find_folder, locate_images
 from mnc_jax.data.records import BrokenImageError, Source
 
 _SPLITS = ("train", "val")  # As files and folders are called.
-_FIRST = 100  # Images of a file of which at least one must exist.
 
 
 def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Path) -> Source:
@@ -46,15 +46,14 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
       `BrokenImageError` later, when an image is read that cannot be.
   """
   coco = read_coco_file(pathlib.Path(annotations_path), raise_fault)
-  files = [pathlib.Path(images_dir, image["file_name"]) for image in coco.images]
+  folder = pathlib.Path(images_dir)
   # One missing image is an error when it is read; a wrong folder is one at once.
-  if files and not _holds_images(images_dir, coco):
-    raise ValueError(
-        f"{coco.path}: none of its first images, such as {files[0].name}, is in {images_dir}")
+  if coco.images:
+    coco = locate_images(coco, find_folder(coco, [folder]), raise_fault)
+  files = [folder / image["file_name"] for image in coco.images]
   if coco.empty_ids:
     warnings.warn(f"{coco.path}: dropped {len(coco.empty_ids)} annotations with an empty box or "
                   f"mask: ids {list_first(coco.empty_ids)}", stacklevel=2)
-  folder = pathlib.Path(images_dir)
   return Source(
       name=str(coco.path),
       image_ids=np.array([image["id"] for image in coco.images], np.int64),
@@ -90,12 +89,6 @@ def _size(image):
   return image["height"], image["width"]
 
 
-def _holds_images(folder, coco):
-  names = [image["file_name"] for image in coco.images[:_FIRST]]
-  # os.path returns False for impossible names, where pathlib raises.
-  return any(os.path.isfile(pathlib.Path(folder, name)) for name in names)
-
-
 def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
   """Returns the images of a folder in the layout above; faults of its entries go to `report`.
 
@@ -104,7 +97,7 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
       different categories.
   """
   paths = _find_files(folder)
-  files = {split: read_coco_file(path, report) for split, path in paths.items()}
+  files = {split: _read_file(path, report) for split, path in paths.items()}
   for coco in files.values():
     for annotation_id in coco.empty_ids:
       report(Fault("annotation",
@@ -113,9 +106,22 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
   for coco in files.values():
     check_same_categories(_category_names(first), _category_names(coco), first=str(first.path),
                           second=str(coco.path))
-  splits = {split: _make_entries(folder, coco) for split, coco in files.items()}
+  splits = {split: _make_entries(folder, coco, report) for split, coco in files.items()}
   return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
                  splits if len(splits) > 1 else _split_entries(*splits.values()))
+
+
+def _read_file(path, report):
+  """Returns the annotation file; if no image of it can be used, raises with the reasons."""
+  faults: list[Fault] = []
+  coco = read_coco_file(path, faults.append)
+  if not coco.images:
+    messages = [fault.message for fault in faults if fault.item == "image"]
+    raise ValueError(f"{path}: no image of it can be used:\n{describe(messages)}" if messages else
+                     f"{path}: 'images' is empty")
+  for fault in faults:
+    report(fault)
+  return coco
 
 
 def _find_files(folder):
@@ -139,8 +145,9 @@ def _category_names(coco):
   return with_ids(*zip(*((row["name"], row["id"]) for row in coco.categories), strict=True))
 
 
-def _make_entries(folder, coco: CocoFile):
-  images_dir, entries = _find_images(folder, coco), []
+def _make_entries(folder, coco: CocoFile, report):
+  images_dir, entries = find_folder(coco, _list_candidates(folder, coco)), []
+  coco = locate_images(coco, images_dir, report)
   for image, found in zip(coco.images, coco.annotations, strict=True):
     path = images_dir / image["file_name"]
     read = functools.partial(_read, images_dir, path, coco.path, image, found)
@@ -148,17 +155,13 @@ def _make_entries(folder, coco: CocoFile):
   return entries
 
 
-def _find_images(folder, coco):
+def _list_candidates(folder, coco):
+  """Returns the folders where the images of a file may be, the likeliest first."""
   name = coco.path.stem.removeprefix("instances_")
   # `instances_train2017.json` and `train/` is as common as `train2017/`.
   names = dict.fromkeys([name, *(split for split in _SPLITS if name.startswith(split))])
-  candidates = [*(part / name for name in names for part in (folder, folder / "images")),
-                folder / "images", folder]
-  for candidate in candidates:
-    if _holds_images(candidate, coco):
-      return candidate
-  raise ValueError(f"{coco.path}: none of its first images is in "
-                   f"{', '.join(map(str, candidates))}")
+  return [*(part / name for name in names for part in (folder, folder / "images")),
+          folder / "images", folder]
 
 
 def _read(images_dir, path, annotations_path, image, annotations, report):
@@ -172,6 +175,9 @@ def _read(images_dir, path, annotations_path, image, annotations, report):
 
 
 def _split_entries(entries):
+  if len(entries) == 1:
+    raise ValueError(f"there is one image, {entries[0].file_name}: two are needed at least, one of "
+                     "them for validation")
   names = listing.split_names([entry.file_name for entry in entries])
   chosen = {split: set(names[split]) for split in names}
   return {split: [entry for entry in entries if entry.file_name in chosen[split]]

@@ -6,7 +6,7 @@ import warnings
 
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.file_names import find_keys, index_names
-from mnc_jax.coco.schema import Row
+from mnc_jax.coco.schema import Row, is_integer
 
 
 def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, results_name: str
@@ -51,17 +51,17 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
 
 
 def _find_names(results):
-  """Returns the pairs (image id, file name) that occur, in order."""
-  if not isinstance(results, list):
-    return {}
+  """Returns the pairs (image id, file name) that occur, in order; none of damaged results."""
+  if not isinstance(results, list) or not all(
+      isinstance(row, dict) and is_integer(row.get("image_id")) for row in results):
+    return {}  # Whoever checks them will reject them.
   return dict.fromkeys((row["image_id"], row["file_name"]) for row in results
-                       if isinstance(row, dict) and isinstance(row.get("file_name"), str)
-                       and isinstance(row.get("image_id"), int))
+                       if isinstance(row.get("file_name"), str))
 
 
 def _check_names(results, found, wrong, name, results_name):
   for index, row in enumerate(results):
-    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+    if not isinstance(row.get("file_name"), str):
       raise ValueError(
           f"{results_name}: result {index} has no file_name and another has the image id "
           f"{wrong[0]}, but the file {wrong[1]!r}, which is another image in {name}: give all "

@@ -13,6 +13,7 @@ from mnc_jax.coco import content
 from mnc_jax.coco.box_fit import correct_boxes
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import list_first
+from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.evaluation.metrics.image_ids import correct_image_ids
 
@@ -56,7 +57,7 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
     ValueError: if a file cannot be read or scored, naming the file, the record and the field.
   """
   name, results_name = str(ground_truth_path), str(results_path)
-  ground_truth = content.read_json(ground_truth_path)
+  ground_truth = parse_numbers(content.read_json(ground_truth_path))
   sound = content.check_content(ground_truth, name=name, convert=_with_rle)
   rows, misfits = correct_boxes(sound.annotations, name=name)
   sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name)
@@ -64,8 +65,8 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
     warnings.warn(message, stacklevel=2)
   _check_instances(sound.annotations, name)
   results = correct_image_ids(
-      _with_first_ids(content.read_json(results_path), first_ids), sound.images, name=name,
-      results_name=results_name)
+      _with_first_ids(parse_numbers(content.read_json(results_path)), first_ids), sound.images,
+      name=name, results_name=results_name)
   results = content.check_results(results, sound.images, sound.categories, name=results_name,
                                   convert=_with_rle)
   ground_truth = ground_truth | {"images": list(sound.images.values()),

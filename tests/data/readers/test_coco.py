@@ -88,7 +88,7 @@ def test_missing_image_is_found_when_it_is_read(write_coco):
 
 def test_wrong_folder_is_reported_at_once(write_coco, tmp_path):
   path, _ = write_coco(coco_content())
-  with pytest.raises(ValueError, match="none of its first images, such as a.png, is in"):
+  with pytest.raises(ValueError, match="none of its first 3 images, such as 'a.png', is in"):
     load_coco(path, tmp_path)
 
 

@@ -96,7 +96,7 @@ def test_ambiguous_files_are_rejected(tmp_path, files, message):
 
 def test_images_that_are_nowhere(tmp_path):
   _write(tmp_path / "instances_all.json", coco_content())
-  with pytest.raises(ValueError, match="none of its first images is in .*all, .*images/all"):
+  with pytest.raises(ValueError, match="first 3 images, such as 'a.png', is in .*all, .*images/"):
     list_coco(tmp_path, None)
 
 

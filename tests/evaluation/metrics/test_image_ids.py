@@ -95,6 +95,13 @@ def test_a_result_without_name_cannot_be_matched_by_name(score):
     score(_ground_truth(), results)
 
 
+def test_a_damaged_result_is_rejected_as_such(score):
+  results = _results((0, 1, 2), sorted(NAMES))
+  results[1]["image_id"] = [1]
+  with pytest.raises(ValueError, match=r"res.json: result 1: image_id \[1\] is not an integer"):
+    score(_ground_truth(), results)
+
+
 def test_names_of_another_kind_leave_the_ids(score):
   with pytest.warns(UserWarning, match="none of its 3 file names, such as 'x0.png', is in .*gt.js"):
     assert score(_ground_truth(), [row | {"file_name": f"x{number}.png"} for number, row in
