@@ -156,6 +156,8 @@ class Score:
   """Annotation file, as COCO's instances_*.json."""
   results: LocalFile
   """Results file, as COCO's results (.json)."""
+  crowd_as_instances: bool = False
+  """Whether crowd regions (iscrowd 1) of the ground truth are instances like any other."""
   json: File | None = None
   """File for the scores."""
 

@@ -10,7 +10,8 @@ from mnc_jax.evaluation.metrics.tables import format_table
 
 def run(options: Score) -> None:
   """Reads and checks both files, prints the scores, and writes them to --json."""
-  ground_truth, results = read_files(options.ground_truth, options.results, options.protocol)
+  ground_truth, results = read_files(options.ground_truth, options.results, options.protocol,
+                                     crowd_as_instances=options.crowd_as_instances)
   scores = score_results(ground_truth, results, protocols=(options.protocol,))
   print(format_table(scores))
   if options.json:

@@ -47,6 +47,19 @@ def test_nothing_found_scores_0(run):
   assert run([], protocol="boundary")["boundary"]["AP"] == 0
 
 
+def test_crowd_regions_are_instances_where_that_is_meant(run, tmp_path):
+  ground_truth = make_ground_truth(TWO_CATS)
+  for row in ground_truth["annotations"]:
+    row["iscrowd"] = 1
+  with pytest.raises(ValueError, match="each of its 2 crowd regions is one object, mnc score"):
+    run([MASK], ground_truth=ground_truth)
+  cli.call("score", ["--protocol", "sds", "--json", str(tmp_path / "out.json"),
+                     "--ground-truth", str(tmp_path / "gt.json"), "--crowd-as-instances",
+                     "--results", str(tmp_path / "res.json")])
+  found = json.loads((tmp_path / "out.json").read_text())
+  assert found["0.7"]["mean_ap_area"] == pytest.approx(0.5)
+
+
 def test_polygons_and_run_lengths_are_read(run):
   ground_truth = make_ground_truth(TWO_CATS)
   ground_truth["annotations"][0]["segmentation"] = [[0, 0, 10, 0, 10, 10, 0, 10]]

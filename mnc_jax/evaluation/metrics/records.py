@@ -40,7 +40,8 @@ def count_instances(ground_truth: dict) -> tuple[dict, tuple]:
 
 
 def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
-               protocol: Literal["sds", "coco", "boundary"]) -> tuple[dict, list]:
+               protocol: Literal["sds", "coco", "boundary"], *, crowd_as_instances: bool = False
+               ) -> tuple[dict, list]:
   """Returns the ground truth and the results that `scoring.score_results` takes, masks as RLE.
 
   Rows of `images` with the same file are joined, and boxes that do not fit their masks are replaced
@@ -52,6 +53,7 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
     results_path: a JSON file with a list of results.
     protocol: one of `scoring.PROTOCOLS`. All but "coco" need masks.
+    crowd_as_instances: whether crowd regions of the ground truth are instances like any other.
 
   Raises:
     ValueError: if a file cannot be read or scored, naming the file, the record and the field.
@@ -63,6 +65,8 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name)
   for message in filter(None, (joined, misfits)):
     warnings.warn(message, stacklevel=2)
+  if crowd_as_instances:
+    sound = sound._replace(annotations=[row | {"iscrowd": 0} for row in sound.annotations])
   _check_instances(sound.annotations, name)
   results = correct_image_ids(
       _with_first_ids(parse_numbers(content.read_json(results_path)), first_ids), sound.images,
@@ -106,7 +110,9 @@ def _warn_of_empty(annotations, name):
 
 def _check_instances(annotations, name):
   if all(map(is_crowd, annotations)):
-    raise ValueError(f"{name} has no instance (crowd regions aside): nothing to score")
+    crowd = (f"; if each of its {len(annotations)} crowd regions is one object, mnc score takes "
+             "them as such with --crowd-as-instances" if annotations else "")
+    raise ValueError(f"{name} has no instance (crowd regions aside): nothing to score{crowd}")
 
 
 def check_records(ground_truth: dict, results: list, *, kind: str | None = None,
