@@ -51,7 +51,7 @@ def release() -> Config:
       train=TrainConfig(
           force_roi_anchors=True, proposals=ProposalConfig(min_box_size=25.6),
           gt_in_stage_4=True, weight_mask=2.0,
-          bias_rate=2.0, num_steps=25000, decay_steps=(20000,)),
+          bias_rate=2.0, decay_biases=True, num_steps=25000, decay_steps=(20000,)),
       inference=InferenceConfig(
           proposals=ProposalConfig(pre_nms=6000, min_box_size=25.6), release_bridge=True,
           refined_roi_pool=1))

@@ -68,7 +68,10 @@ class TrainConfig:
   momentum: float = 0.9
   """Momentum of sgd."""
   weight_decay: float = 5e-4
-  """Weight decay. Biases and the scales of normalisations are not decayed (release)."""
+  """Weight decay. The scales of normalisations are not decayed, biases only with decay_biases."""
+  decay_biases: bool = False
+  """Whether biases are decayed too (release: its prototxt sets lr_mult 2 and leaves decay_mult at
+  1)."""
   bias_rate: float = 1.0
   """Learning-rate factor of biases (release: 2)."""
   num_steps: int = 40000
@@ -79,7 +82,8 @@ class TrainConfig:
   decay_steps: tuple[int, ...] = (32000,)
   """Steps after which the learning rate is divided by ten, with schedule step."""
   warmup_steps: int = 0
-  """Number of first steps in which the learning rate rises linearly from zero. 0: no warm-up."""
+  """Number w of first steps with a lower learning rate: step n, counted from 0, has (n + 1) /
+  (w + 1) of it. 0: no warm-up."""
   clip_norm: float = 0.0
   """Largest global norm of the gradient, to which longer ones are scaled. 0: not clipped."""
   # Bookkeeping.

@@ -107,10 +107,12 @@ def join_ground_truth(
     ground_truth: of the image.
 
   Returns:
-    `(boxes [R + G, 4], valid [R + G])`; crowd regions and padding are not valid.
+    `(boxes [R + G, 4], valid [R + G])`; crowd regions and padding are zero and not valid.
   """
-  return (jnp.concatenate([boxes, ground_truth.boxes]),
-          jnp.concatenate([valid, ground_truth.valid & ~ground_truth.crowd]))
+  joined = ground_truth.valid & ~ground_truth.crowd
+  # Padding may hold NaN, which a loss would not mask.
+  return (jnp.concatenate([boxes, jnp.where(joined[:, None], ground_truth.boxes, 0.0)]),
+          jnp.concatenate([valid, joined]))
 
 
 def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array, *,

@@ -23,7 +23,9 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
     # Boundaries count from the start of the run, join_schedules from the end of warm-up.
     after = optax.piecewise_constant_schedule(
         config.learning_rate, {step - config.warmup_steps: 0.1 for step in config.decay_steps})
-  warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+  # Not from 0: the first step would compute gradients for nothing.
+  warmup = optax.linear_schedule(config.learning_rate / (config.warmup_steps + 1),
+                                 config.learning_rate, config.warmup_steps)
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
@@ -32,8 +34,8 @@ def parameter_groups(params: dict, config: Config) -> dict:
 
   `frozen` are the layers of `config.model.frozen_blocks`, frozen batch normalisations and the
   mean and scale of the pixels; they never change. Of the others, `weights` are decayed, `scales`
-  of normalisations and `biases` are not, and biases have `train.bias_rate` times the learning rate
-  (release).
+  of normalisations are not; `biases` have `train.bias_rate` times the learning rate, and are
+  decayed at it if `train.decay_biases` (release).
   """
   def group(path, value):
     if _is_frozen([part.key for part in path], config.model):
@@ -60,13 +62,20 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   """
   options = config.train
   clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  decays = _decays(options)
   rules: dict[Hashable, optax.GradientTransformation] = {
-      "weights": _rule(options, decay=options.weight_decay),
-      "biases": _rule(options, rate_factor=options.bias_rate),
+      "weights": _rule(options, decay=decays["weights"]),
+      "biases": _rule(options, decay=decays["biases"], rate_factor=options.bias_rate),
       "scales": _rule(options),
       "frozen": optax.set_to_zero()}
   return optax.chain(
       clip, optax.partition(rules, functools.partial(parameter_groups, config=config)))
+
+
+def _decays(options: TrainConfig) -> dict[str, float]:
+  """Returns the weight decay of each group."""
+  return {"weights": options.weight_decay, "scales": 0.0, "frozen": 0.0,
+          "biases": options.weight_decay if options.decay_biases else 0.0}
 
 
 def _rule(options: TrainConfig, *, decay: float = 0.0, rate_factor: float = 1.0):
@@ -87,7 +96,7 @@ def describe_groups(params: dict, config: Config) -> str:
   rates = {"weights": 1.0, "biases": config.train.bias_rate, "scales": 1.0, "frozen": 0.0}
   lines = ["parameters   arrays      numbers   rate    decay"]
   for group in GROUPS:
-    decay = config.train.weight_decay if group == "weights" else 0.0
+    decay = _decays(config.train)[group]
     lines.append(f"{group:10}{arrays[group]:9}{numbers[group]:13,}"
                  f"{config.train.learning_rate * rates[group]:7g}{decay:9g}")
   return "\n".join(lines)

@@ -29,6 +29,7 @@ DIFFERENCES = {
     "train.binarize_mask_targets": (False, True),
     "train.weight_mask": (1.0, 2.0),
     "train.bias_rate": (1.0, 2.0),
+    "train.decay_biases": (False, True),
     "train.num_steps": (40000, 25000),
     "train.decay_steps": ((32000,), (20000,)),
     "inference.proposals.pre_nms": (10**6, 6000),

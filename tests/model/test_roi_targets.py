@@ -87,7 +87,16 @@ def test_ground_truth_joins_without_crowds_and_padding():
   boxes, valid = roi_targets.join_ground_truth(
       jnp.full((2, 4), 7.0), jnp.array([True, False]), gt)
   np.testing.assert_array_equal(boxes[:3], [[7] * 4, [7] * 4, [0, 0, 40, 40]])
+  np.testing.assert_array_equal(boxes[3:], np.zeros((2, 4)))
   np.testing.assert_array_equal(valid, [True, False, True, False, False])
+
+
+def test_nan_in_padding_joins_no_roi():
+  gt = ground_truth([[0, 0, 40, 40]], [1])
+  gt = gt._replace(boxes=jnp.where(gt.valid[:, None], gt.boxes, jnp.nan))
+  boxes, valid = roi_targets.join_ground_truth(jnp.full((1, 4), 7.0), jnp.array([True]), gt)
+  np.testing.assert_array_equal(boxes, [[7] * 4, [0, 0, 40, 40], [0] * 4])
+  np.testing.assert_array_equal(valid, [True, True, False])
 
 
 def test_mask_target_of_background_is_empty():

@@ -1,11 +1,13 @@
 """The optimiser by hand: groups of parameters, the schedule of the rate, clipping."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnc_jax.config import Config, ModelConfig, TrainConfig
+from mnc_jax.config import Config, ModelConfig, TrainConfig, release
 from mnc_jax.training.optimizer import (
   describe_groups,
   learning_rate,
@@ -29,6 +31,17 @@ def test_sgd_follows_the_paper_by_hand():
   np.testing.assert_allclose(updates["kernel"], [[-0.1 * (2 + 0.9 * 2)]], rtol=1e-6)
 
 
+def test_biases_of_the_release_are_decayed_at_their_rate():
+  # models/VGG16/mnc_5stage/train.prototxt: lr_mult 2, and no decay_mult, so 1. In Caffe's SGD
+  # v = momentum * v + lr_mult * rate * (g + decay_mult * decay * w).
+  options = dataclasses.replace(release().train, learning_rate=0.1, weight_decay=0.5)
+  config = dataclasses.replace(release(), train=options)
+  optimizer, params = make_optimizer(config), {"fc": {"bias": jnp.full(1, 2.0)}}
+  updates, _ = optimizer.update({"fc": {"bias": jnp.ones(1)}}, optimizer.init(params), params)
+  np.testing.assert_allclose(updates["fc"]["bias"], [-0.1 * 2 * (1 + 0.5 * 2)], rtol=1e-6)
+  assert describe_groups(params, config).splitlines()[2].split()[-2:] == ["0.2", "0.5"]
+
+
 def test_frozen_layers_are_not_decayed_either():
   config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(weight_decay=0.5))
   params = {"features": {name: {"kernel": jnp.ones((1, 1))}
@@ -44,7 +57,7 @@ def test_frozen_layers_are_not_decayed_either():
 def test_schedule_warms_up_and_steps_down():
   rate = learning_rate(TrainConfig(learning_rate=1.0, warmup_steps=10, decay_steps=(50, 80)))
   values = [float(rate(step)) for step in (0, 5, 10, 49, 50, 79, 80)]
-  np.testing.assert_allclose(values, [0, 0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+  np.testing.assert_allclose(values, [1 / 11, 6 / 11, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
 
 
 def test_cosine_schedule_ends_at_zero():
@@ -149,7 +162,7 @@ def test_several_steps_of_all_groups_against_the_formulas(optimizer, oracle):
   assert min(norms) > 1.5
   clipped = [[x * (1.5 / norm) for x in jax.tree.leaves(gradient)]
              for gradient, norm in zip(gradients, norms, strict=True)]
-  rates = np.array([0, 0.05, 0.1, 0.1, 0.01, 0.01])
+  rates = np.array([0.1 / 3, 0.2 / 3, 0.1, 0.1, 0.01, 0.01])
   for leaf, (group, start, found) in enumerate(zip(
       *map(jax.tree.leaves, (groups, PARAMS, params)), strict=True)):
     if group == "frozen":
