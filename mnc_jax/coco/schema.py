@@ -12,7 +12,8 @@ It follows https://cocodataset.org/#format-data, and what pycocotools can use:
   iscrowd        0 or 1 of any numeric type; optional.
   score          of a result: a finite number.
 
-A `segmentation` is checked where it is read (`rle.py`), and a `file_name` where files are opened
+Files may write numbers as text or whole floats; `numeric.py` reads them before. A `segmentation` is
+checked where it is read (`rle.py`), and a `file_name` where files are opened
 (`data/readers/coco_file.py`): scoring opens none. Each function raises ValueError with what is
 wrong; `content.py` adds the file and the id.
 """

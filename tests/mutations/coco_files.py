@@ -53,6 +53,11 @@ def _lie(rng, content):
       (row["segmentation"], "../outside.png", 12, row["image_id"]),
       (row["segmentation"], "./../images/../outside.png", 12, row["image_id"]),
       (row["segmentation"], "/dev/zero", height, row["image_id"]),
+      (row["segmentation"], "..\\outside.png", 12, row["image_id"]),
+      (row["segmentation"], "%2e%2e/outside.png", 12, row["image_id"]),
+      # Another spelling of its own name, or of that of another image.
+      (row["segmentation"], "C:\\images\\" + image["file_name"].upper(), height, row["image_id"]),
+      (row["segmentation"], "images/A.png", height, row["image_id"]),
       (row["segmentation"], "a" * 300 + ".png", height, row["image_id"]),
       (row["segmentation"], "pipe", height, row["image_id"]),
       (row["segmentation"], "link.png", 12, row["image_id"]),

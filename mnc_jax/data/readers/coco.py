@@ -108,7 +108,7 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
                           second=str(coco.path))
   splits = {split: _make_entries(folder, coco, report) for split, coco in files.items()}
   return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
-                 splits if len(splits) > 1 else _split_entries(*splits.values()))
+                 splits if len(splits) > 1 else _split_entries(*splits.values(), first.path))
 
 
 def _read_file(path, report):
@@ -174,10 +174,10 @@ def _read(images_dir, path, annotations_path, image, annotations, report):
   return listing.Content(path, _size(image), annotations)
 
 
-def _split_entries(entries):
+def _split_entries(entries, path):
   if len(entries) == 1:
-    raise ValueError(f"there is one image, {entries[0].file_name}: two are needed at least, one of "
-                     "them for validation")
+    raise ValueError(f"{path}: there is one image, {entries[0].file_name}: two are needed at "
+                     "least, one of them for validation")
   names = listing.split_names([entry.file_name for entry in entries])
   chosen = {split: set(names[split]) for split in names}
   return {split: [entry for entry in entries if entry.file_name in chosen[split]]
