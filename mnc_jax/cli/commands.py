@@ -126,8 +126,9 @@ class Prepare:
                   itself; train/ and val/ are tried for train2017 and val2017.
     sbd           img/*.jpg, inst/*.mat, train.txt, val.txt (SBD, SDS), or a
                   VOCdevkit with VOC2012.
-    label_images  images/*, labels/*.png [train.txt, val.txt]; each value in a
-                  label image is an instance.
+    label_images  images/*, labels/* [train.txt, val.txt]; each value in a label
+                  image is an instance. Label images are .png, .tif or .npy,
+                  called NAME, NAME_mask, NAME_masks or NAME_cp_masks.
     shapes        drawn; needs no source.
   """
 
@@ -139,6 +140,9 @@ class Prepare:
   """Folder of all prepared sets: data.data_dir of a config."""
   allow_bad: bool = False
   """Prepare the set even if more than 1 % of its images or annotations have to be skipped."""
+  split_components: bool = False
+  """Make an instance of each connected part (8 neighbours) of each value of a label image, for
+  foreground masks. Objects that touch become one. Only for label_images."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ def run(options: Prepare) -> None:
   existed = folder.is_dir()
   if not existed:
     report_leftovers(folder)
-  prepare(options.dataset, options.source, options.data_dir, allow_bad=options.allow_bad)
+  prepare(options.dataset, options.source, options.data_dir, allow_bad=options.allow_bad,
+          split_components=options.split_components)
   print(f"{folder} exists already: nothing was done. Delete it to prepare the set again."
         if existed else f"Prepared in {folder}:")
   print(summarize(folder))

@@ -3,13 +3,14 @@
 Listing reads names; images and their annotations are read and checked later, one at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 import hashlib
 import pathlib
 import re
 from typing import Any, NamedTuple
 
 from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.data.image_batch import IMAGE_SUFFIXES
 from mnc_jax.data.images import read_image
 from mnc_jax.data.records import Annotation, BrokenImageError
 
@@ -55,9 +56,11 @@ class Listing(NamedTuple):
   Attributes:
     categories: {"id": int, "name": str} of each.
     splits: the entries by the name of the split.
+    describe: returns sentences on what is odd about the set, once all entries were read.
   """
   categories: list[dict[str, Any]]
   splits: dict[str, list[Entry]]
+  describe: Callable[[], list[str]] = list
 
 
 def check_image(path: pathlib.Path, size: tuple[int, int],
@@ -103,25 +106,31 @@ def split_names(names: Sequence[str]) -> dict[str, list[str]]:
           VALIDATION: [name for name in names if name in held_out]}
 
 
-def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport
-               ) -> dict[str, list[str]]:
+def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport, *,
+               known: Container[str] = ()) -> dict[str, list[str]]:
   """Returns the names by split that the files `train` and `validation` list, one per line.
 
-  Empty lines are skipped. A name that is not a file name, or whose id occurred before in either
-  list, goes to `report` and is dropped.
+  The suffix of an image is removed. Empty lines are skipped. A name that is not a file name, or
+  whose id occurred before in either list, goes to `report` and is dropped.
+
+  Args:
+    train: a text file.
+    validation: another.
+    report: takes the faults.
+    known: names without suffix of images that are there: `a.png` is one if its file is `a.png.tif`.
 
   Raises:
     ValueError: if a list cannot be read, or names nothing.
   """
   given: dict[int, str] = {}
-  return {split: _read_list(path, given, report)
+  return {split: _read_list(path, given, known, report)
           for split, path in ((TRAIN, train), (VALIDATION, validation))}
 
 
-def _read_list(path, given, report):
+def _read_list(path, given, known, report):
   names = []
   for number, line in enumerate(_read_lines(path), 1):
-    name, where = line.strip(), f"{path}, line {number}"
+    name, where = _remove_suffix(line.strip(), known), f"{path}, line {number}"
     fault = _find_fault(name, where, given)
     if fault:
       report(Fault("image", fault))
@@ -131,6 +140,12 @@ def _read_list(path, given, report):
   if not names:
     raise ValueError(f"{path} names no image")
   return names
+
+
+def _remove_suffix(name, known):
+  stem, dot, suffix = name.rpartition(".")
+  is_image = stem and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES
+  return stem if is_image and name not in known else name
 
 
 def _read_lines(path):

@@ -5,6 +5,7 @@ its name in `config/data.py`.
 """
 
 from collections.abc import Callable
+import functools
 import pathlib
 from typing import Literal, NamedTuple
 import warnings
@@ -35,7 +36,7 @@ _DRAWN = "shapes"  # Needs no files.
 
 
 def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
-            allow_bad: bool = False) -> None:
+            allow_bad: bool = False, split_components: bool = False) -> None:
   """Prepares a data set in `data_dir`, from where `load_source` reads it.
 
   Does nothing if it is already there; see `prepare_set`. The modules of `readers/` describe the
@@ -46,6 +47,7 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
     source: its folder; not used for `shapes`.
     data_dir: of all prepared sets.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
+    split_components: of `label_images`: each connected part of a value is an instance.
 
   Raises:
     ValueError: if there is no such data set or folder, or the folder cannot be used.
@@ -55,7 +57,13 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
     source = None
   elif source is None or not as_local_path(source, name="--source").is_dir():
     raise ValueError(f"there is no folder {source}")
-  prepare_set(dataset, reader.list_images, source, data_dir, allow_bad=allow_bad)
+  list_images, options = reader.list_images, ()
+  if split_components:
+    if dataset != "label_images":
+      raise ValueError(f"--split-components is for label_images, not for {dataset}")
+    list_images = functools.partial(label_images.list_label_images, split_components=True)
+    options = ("--split-components",)
+  prepare_set(dataset, list_images, source, data_dir, options=options, allow_bad=allow_bad)
 
 
 def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:

@@ -1,6 +1,6 @@
 """Prepares a data set: reads, checks and writes it once, as array_record files of TFDS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import contextlib
 import functools
 import hashlib
@@ -31,7 +31,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version(index.VERSION)
 
   def __init__(self, name: str, listing: Listing, faults: list[Fault], *,
-               data_dir: str | pathlib.Path, source: str, allow_bad: bool):
+               data_dir: str | pathlib.Path, source: str, options: Sequence[str], allow_bad: bool):
     # TFDS declares one name per class.
     self.name = name  # pyright: ignore[reportAttributeAccessIssue]
     self._listing, self._faults, self._allow_bad = listing, faults, allow_bad
@@ -39,6 +39,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     self._names: dict[str, dict[bytes, str]] = {}  # By split, and hash of the image.
     super().__init__(data_dir=data_dir, file_format="array_record")
     index.metadata_of(self).update(categories=listing.categories, source=source,
+                                   options=list(options),
                                    fingerprint=_fingerprint(source) if source else "")
 
   def _info(self):
@@ -98,15 +99,14 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     if split == list(self._listing.splits)[-1]:
       if not self._allow_bad:
         check_share(self._faults, **self._kept)
-      shared = describe_shared(self.name, self._names)
-      if shared:
-        self._faults.append(Fault("set", shared))
+      odd = [describe_shared(self.name, self._names), *self._listing.describe()]
+      self._faults.extend(Fault("set", message) for message in odd if message)
       index.metadata_of(self)["skipped"] = [fault._asdict() for fault in self._faults]
 
 
 def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing],
                 source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
-                allow_bad: bool = False) -> None:
+                options: Sequence[str] = (), allow_bad: bool = False) -> None:
   """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
 
   It gets this name when it is complete; until then its folder is called `incomplete...`.
@@ -116,34 +116,40 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
     list_images: lists the content of `source`, and reports what cannot be used.
     source: the folder of the data set; None if no folder is needed.
     data_dir: of all prepared sets.
+    options: of `list_images`, as they are called on the command line, if they change what it reads.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
 
   Raises:
     ValueError: if the source has another layout, a split has no image that can be used, or too
-      many items are bad; if the existing set was prepared from another source, or from annotation
-      files and lists that have changed since.
+      many items are bad; if the existing set was prepared from another source, with other options,
+      or from annotation files and lists that have changed since.
   """
   source = str(as_local_path(source, name="--source").resolve()) if source else ""
   if index.set_folder(name, data_dir).exists():
-    _check_source(index.set_folder(name, data_dir), source)
+    _check_source(index.set_folder(name, data_dir), source, list(options))
     return
   data_dir = as_local_path(data_dir, name="data.data_dir")
   faults: list[Fault] = []
   listing = list_images(pathlib.Path(source), faults.append)
   builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
-                       allow_bad=allow_bad)
+                       options=options, allow_bad=allow_bad)
   # TFDS prints that it downloads, which it does not.
   with contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare()
 
 
-def _check_source(folder, source):
-  """Rejects an existing set of another folder, or of files that have changed."""
+def _check_source(folder, source, options):
+  """Rejects an existing set of another folder or other options, or of files that have changed."""
   metadata = index.metadata_of(tfds.builder_from_directory(folder))
   prepared_from = metadata["source"]
   if prepared_from != source:
     raise ValueError(f"{folder} was prepared from {prepared_from}, not from {source}: use another "
                      "data directory (--data-dir), or delete it")
+  prepared_with = metadata.get("options", [])
+  if prepared_with != options:
+    raise ValueError(f"{folder} was prepared with {' '.join(prepared_with) or 'no options'}, not "
+                     f"with {' '.join(options) or 'none'}: use another data directory "
+                     "(--data-dir), or delete it")
   if source and metadata.get("fingerprint") != _fingerprint(source):
     raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
                      "prepared: delete it to prepare the set again")

@@ -3,9 +3,10 @@
 ```
 images/NAME.png (or any other format)   labels/NAME.png   [train.txt  val.txt]
 ```
-A label image has one channel of 8 or 16 bits; each value is an instance, 0 is background.
-There is one category. The lists have one name per line, without the suffix; without lists, a fifth
-of the images is for validation, chosen by the hash of the name (`listing.split_names`).
+A label image has one channel; each value is an instance, 0 is background. It may also be .tif or
+.npy, and be called NAME_mask, NAME_masks or NAME_cp_masks; the folder may be `masks`. There is one
+category. The lists have one name per line, with or without the suffix of an image; without lists, a
+fifth of the images is for validation, chosen by the hash of the name (`listing.split_names`).
 """
 
 import functools
@@ -16,32 +17,60 @@ import pathlib
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
 from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.readers.label_checks import LabelCounts, count_parts, describe_labels
+from mnc_jax.data.readers.label_checks import split_components as split_labels
+from mnc_jax.data.readers.label_files import choose_label_file, match_label_files
 from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
 from mnc_jax.data.records import make_annotation
 
 CATEGORY_NAMES = ("object",)
 _CATEGORIES = [{"id": 1, "name": CATEGORY_NAMES[0]}]
 _LISTS = ("train.txt", "val.txt")
+_LABEL_FOLDERS = ("labels", "masks")
+_LAYOUT = "images belong in images/, label images of the same names in labels/ (or masks/)"
 
 
-def list_label_images(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
+def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_components: bool = False
+                      ) -> listing.Listing:
   """Returns the images of the folder; faults go to `report`.
 
   Reported are images of the same name and names that are not UTF-8; with lists their bad lines
   (`listing.read_lists`), without lists label images without an image. An image that is missing or
-  has no label image is an error when its entry is read. With lists, other images are ignored.
+  has no label image is an error when its entry is read. With lists, other images are ignored. When
+  all were read, `describe` of the listing says what they look like if not like instance labels.
+
+  Args:
+    folder: in the layout above.
+    report: takes the faults.
+    split_components: whether each connected part of a value is an instance, for foreground masks.
 
   Raises:
     ValueError: if there is no folder `images` or `labels`, only one of the lists, or a list
       that names nothing.
   """
-  for name in ("images", "labels"):
-    if not (folder / name).is_dir():
-      raise ValueError(f"{folder} has no folder {name!r}: images belong in images/, label images "
-                       "of the same names in labels/")
-  splits = _read_splits(folder, files := _find_images(folder, report), report)
-  return listing.Listing(_CATEGORIES, {
-      split: _make_entries(folder, files, names) for split, names in splits.items()})
+  if not (folder / "images").is_dir():
+    raise ValueError(f"{folder} has no folder 'images': {_LAYOUT}")
+  labels = _find_labels(folder)
+  files = _find_images(folder, report)
+  lists = _read_lists(folder, files, report)
+  splits = lists or listing.split_names(list(files))
+  found, unmatched = match_label_files(labels, [*files, *itertools.chain(*splits.values())])
+  for path in () if lists else unmatched:
+    report(Fault("image", f"label image {path} has no image in {folder / 'images'}"))
+  counts: list[LabelCounts] = []
+  read = functools.partial(_read, split_components, counts)
+  return listing.Listing(
+      _CATEGORIES, {split: _make_entries(folder, files, labels, found, names, read)
+                    for split, names in splits.items()},
+      lambda: list(filter(None, [describe_labels(counts)])))
+
+
+def _find_labels(folder):
+  """Returns the folder of label images."""
+  for name in _LABEL_FOLDERS:
+    if (folder / name).is_dir():
+      return folder / name
+  raise ValueError(f"{folder} has no folder 'labels': {_LAYOUT}")
 
 
 def _find_images(folder, report):
@@ -60,35 +89,36 @@ def _find_images(folder, report):
   return files
 
 
-def _read_splits(folder, files, report):
+def _read_lists(folder, files, report):
+  """Returns the names by split; None without lists."""
   missing = [name for name in _LISTS if not (folder / name).is_file()]
   if not missing:
-    return listing.read_lists(folder / _LISTS[0], folder / _LISTS[1], report)
+    return listing.read_lists(folder / _LISTS[0], folder / _LISTS[1], report, known=files)
   if len(missing) < len(_LISTS):
     raise ValueError(f"{folder} has no {missing[0]}: both {' and '.join(_LISTS)} are needed, or "
                      "none of them")
-  for path in sorted((folder / "labels").glob("*.png")):
-    if path.stem not in files:
-      report(Fault("image", f"label image {path} has no image in {folder / 'images'}"))
-  return listing.split_names(list(files))
+  return None
 
 
-def _make_entries(folder, files, names):
-  annotation_ids = itertools.count(1)
-  entries = []
+def _make_entries(folder, files, labels, found, names, read):
+  annotation_ids, entries = itertools.count(1), []
   for name in names:
     path = files.get(name, folder / "images" / name)
-    read = functools.partial(_read, path, folder / "labels" / f"{name}.png", annotation_ids)
-    entries.append(
-        listing.Entry(listing.stable_id(name), path.relative_to(folder).as_posix(), read))
+    choose = functools.partial(choose_label_file, name, found.get(name, []), labels)
+    entries.append(listing.Entry(
+        listing.stable_id(name), path.relative_to(folder).as_posix(),
+        functools.partial(read, path, choose, listing.stable_id(name), annotation_ids)))
   return entries
 
 
-def _read(image_path, labels_path, annotation_ids, report):
+def _read(split, counts, image_path, choose, image_id, annotation_ids, report):
   del report  # A label is the pixels that have it: no single one can be bad.
+  labels_path = choose()
   labels = read_label_map(labels_path)
   listing.check_image(image_path, labels.shape, labels_path)
-  image_id = listing.stable_id(labels_path.stem)
+  found = count_parts(labels)
+  # Parts that become instances are no sign of anything.
+  counts.append(found._replace(parts=dict.fromkeys(found.parts, 1)) if split else found)
   return listing.Content(image_path, labels.shape, [
       make_annotation(next(annotation_ids), image_id, _CATEGORIES[0]["id"], rle, crowd=False)
-      for rle in encode_labels(labels).values()])
+      for rle in encode_labels(split_labels(labels) if split else labels).values()])

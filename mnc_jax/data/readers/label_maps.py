@@ -6,36 +6,52 @@ import numpy as np
 
 from mnc_jax.coco.rle import encode_runs
 from mnc_jax.data.images import open_image, read_file
+from mnc_jax.data.readers.npy import read_array
 
-# 8 bits, 16 bits (of either byte order), 32 bits, palette, black and white.
-_LABEL_MODES = ("L", "I;16", "I;16B", "I", "P", "1")
+# 8 bits, 16 bits (of either byte order), 32 bits, floats, palette, black and white.
+_LABEL_MODES = ("L", "I;16", "I;16B", "I", "F", "P", "1")
+_LARGEST = np.iinfo(np.int32).max
 # Changes of label down the columns; each takes some 60 bytes while masks are made. One in 8 pixels
 # of the largest image: what has more is a picture, not labels.
 _MOST_RUNS = 2 ** 24
 
 
 def read_label_map(path: pathlib.Path) -> np.ndarray:
-  """Returns the [h, w] integer labels of the image at `path`; of a palette, the indices.
+  """Returns the [h, w] int32 labels of the image or .npy at `path`; of a palette, the indices.
 
   Raises:
-    ValueError: if the file is missing, damaged, or has more than one channel.
+    ValueError: if the file is missing, damaged, or has more than one channel, or numbers that are
+      no labels.
   """
   try:
     encoded = read_file(path)
   except ValueError as error:
     raise ValueError(f"cannot read label image {error}") from error
   try:
-    image = open_image(encoded)
+    array = (read_array(encoded) if path.suffix.lower() == ".npy"
+             else _channel(open_image(encoded)))
+    labels = _whole_numbers(array)
   except ValueError as error:
     raise ValueError(f"label image {path} {error}") from error
-  if image.mode not in _LABEL_MODES:
-    raise ValueError(f"label image {path} has colours (mode {image.mode}): one channel of 8 or 16 "
-                     "bits is needed, in which each value is an instance")
-  labels = np.asarray(image).astype(np.int32)
-  if labels.min(initial=0) < 0:
-    raise ValueError(f"label image {path} has the label {labels.min()}, below 0")
   _check_runs(path, labels)
   return labels
+
+
+def _channel(image):
+  if image.mode not in _LABEL_MODES:
+    raise ValueError(f"has colours (mode {image.mode}): one channel of 8 or 16 bits is needed, in "
+                     "which each value is an instance")
+  return np.asarray(image)
+
+
+def _whole_numbers(array):
+  """Returns labels as int32; ImageJ and numpy keep them as any type of number."""
+  with np.errstate(invalid="ignore"):  # NaN is unequal to its own floor.
+    bad = array[(array != np.floor(array)) | (array < 0) | (array > _LARGEST)]
+  if bad.size:
+    below = ", below 0" if bad[0] < 0 else f": whole numbers up to {_LARGEST} are needed"
+    raise ValueError(f"has the label {bad[0]}{below}")
+  return array.astype(np.int32)
 
 
 def _check_runs(path, labels):
