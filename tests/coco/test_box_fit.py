@@ -67,6 +67,19 @@ def test_the_cause_is_named_and_bounds_replace_the_boxes(cause):
   assert sum(row["bbox"] == box for row, box in zip(corrected, bounds, strict=True)) >= count
 
 
+def test_the_same_mistake_at_the_corner_of_the_image():
+  rows = [row | {"bbox": [*row["bbox"][:2], *np.add(row["bbox"][:2], row["bbox"][2:]).tolist()]}
+          for row in _annotations()]
+  # [8, 4, 88, 74]: its IoU with [8, 4, 80, 70] is above .7.
+  near = make_ground_truth([(1, 1, (4, 74), (8, 88), 0)], size=SIZE)["annotations"][0]
+  right = make_ground_truth([(1, 1, (20, 70), (50, 90), 0)], size=SIZE)["annotations"][0]
+  rows += [near | {"bbox": [8, 4, 88, 74]}, right | {"bbox": [50, 20, 41, 50]}]
+  corrected, message = correct_boxes(rows, name="x")
+  assert "x: 20 of 22 boxes do not fit" in message
+  assert corrected[20]["bbox"] == [8, 4, 80, 70]
+  assert corrected[21]["bbox"] == [50, 20, 41, 50]
+
+
 def test_masks_with_x_and_y_swapped():
   _, message = correct_boxes([row | _swap_mask(row) for row in _annotations()], name="x.json")
   assert "of them fit with x and y swapped, in either the boxes or the masks" in message
