@@ -1,6 +1,7 @@
 """mnc predict: finds instances in images, draws them, and writes them as COCO results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import json
 import pathlib
 
@@ -24,7 +25,7 @@ from mnc_jax.weights.self_check import compare_numbers, tolerance
 
 
 def run(options: Predict, override: Callable[[Config], Config]) -> None:
-  """Predicts, draws and writes, one image at a time; unreadable ones are reported at the end."""
+  """Predicts, draws and writes, one image at a time; those left out are reported at the end."""
   output = check_options(options)
   models = load_models(options.model, override)
   model = models[0]
@@ -37,22 +38,37 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
   check_pictures(pictures, paths)
   ids = choose_ids(options.ground_truth, paths, model)
   output.mkdir(parents=True, exist_ok=True)
-  everything, broken = [], []
-  for number, path in enumerate(tqdm(paths, unit="image", desc="predicting")):
-    try:
-      image = read_image(path, upright=True)
-    except BrokenImageError as error:
-      broken.append(str(error))
-      continue
-    records = instances_to_records(
-        find_instances(models, image), image.shape[:2], image_id=ids.images[number],
-        category_ids=ids.categories, mask_threshold=model.config.inference.mask_threshold)
-    everything += [record | {"file_name": str(path)} for record in records]
-    draw(pictures[number], image, records, ids.categories, model, options.min_score)
-  write_results(output / "instances.json", everything, len(paths) - len(broken),
-                options.min_score)
+  predict_images(models, paths, pictures, ids, output / "instances.json", options.min_score)
+
+
+def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
+                   pictures: Sequence[pathlib.Path], ids: OwnIds, target: pathlib.Path,
+                   min_score: float) -> None:
+  """Writes the results and the picture of each image before the next one is read.
+
+  Raises:
+    ValueError: after all others, naming the images that could not be used.
+  """
+  count, broken = 0, []
+  with open_results(target) as write:
+    for path, picture, image_id in tqdm(
+        list(zip(paths, pictures, ids.images, strict=True)), unit="image", desc="predicting"):
+      try:
+        image = read_image(path, upright=True)
+        found = find_instances(models, image)
+      except BrokenImageError as error:
+        broken.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+        continue
+      records = instances_to_records(
+          found, image.shape[:2], image_id=image_id, category_ids=ids.categories,
+          mask_threshold=models[0].config.inference.mask_threshold)
+      write([record | {"file_name": str(path)} for record in records])
+      count += len(records)
+      draw(picture, image, records, ids.categories, models[0], min_score)
+  print(f"{count} instances in {len(paths) - len(broken)} images, written to {target}; the "
+        f"pictures beside it show those of score >= {min_score:g}.")
   if broken:
-    raise ValueError(f"{len(broken)} of {len(paths)} images could not be read:\n  "
+    raise ValueError(f"{len(broken)} of {len(paths)} images were left out:\n  "
                      + "\n  ".join(broken))
 
 
@@ -112,9 +128,21 @@ def draw(picture: pathlib.Path, image: np.ndarray, records: list[dict],
   picture.write_bytes(encode_png(draw_instances(image, confident, names)))
 
 
-def write_results(target: pathlib.Path, records: list[dict], images: int, min_score: float
-                  ) -> None:
-  """Writes all instances as COCO results."""
-  target.write_text(json.dumps(records) + "\n")
-  print(f"{len(records)} instances in {images} images, written to {target}; the pictures "
-        f"beside it show those of score >= {min_score:g}.")
+@contextlib.contextmanager
+def open_results(target: pathlib.Path) -> Iterator[Callable[[list[dict]], None]]:
+  """Yields a function that adds COCO results to a JSON file at once, so that none are lost.
+
+  Whatever ends the block, the file then is a complete list of what was added.
+  """
+  with target.open("w") as file:
+    separator = "["
+    def write(records):
+      nonlocal separator
+      for record in records:
+        file.write(separator + json.dumps(record))
+        separator = ",\n"
+      file.flush()
+    try:
+      yield write
+    finally:
+      file.write("]\n" if separator != "[" else "[]\n")

@@ -106,4 +106,5 @@ class TrainConfig:
   """Minutes without progress after which a run on several hosts is stopped, since a host hangs.
   Longer than a validation takes. 0: never."""
   evaluate_images: int = 0
-  """Number of first images of the evaluation split that validations use. 0: all."""
+  """Number of images of the evaluation split that validations use, evenly spaced over it: many
+  sets are sorted by kind or place. 0: all."""

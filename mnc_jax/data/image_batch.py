@@ -56,7 +56,7 @@ def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
     `(images [1, H, W, 3] uint8, image_sizes [1, 2] int32, ImageInfo)`.
 
   Raises:
-    ValueError: if the scaled image fits into no bucket.
+    BrokenImageError: if the scaled image fits into no bucket.
   """
   original = np.array([image.shape[:2]], np.int32)
   sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data.records import Record
+from mnc_jax.data.records import BrokenImageError, Record
 
 MASK_SIDE = 112  # Of the masks in a `Batch`.
 _PERCENTILES = (1.0, 99.8)
@@ -50,14 +50,14 @@ def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_i
   """Returns [N] int32, for each of `sizes` (h, w) which of `buckets` pads it least.
 
   Raises:
-    ValueError: if a size fits into none, naming the image by `image_ids`.
+    BrokenImageError: if a size fits into none, naming the image by `image_ids`.
   """
   sizes, bounds = np.asarray(sizes), np.asarray(buckets)
   fits = np.all(sizes[:, None] <= bounds[None], axis=2)
   if not fits.any(axis=1).all():
     out = ~fits.any(axis=1)
     row, needed = int(out.argmax()), sizes[out].max(axis=0)
-    raise ValueError(
+    raise BrokenImageError(
         f"image {image_ids[row]} is {sizes[row][0]} x {sizes[row][1]} (height x width) after "
         f"scaling and fits into none of data.buckets {tuple(buckets)} (nor do {out.sum() - 1} "
         f"others): add one of {needed[0]} x {needed[1]} or more, or leave data.buckets empty, "

@@ -31,7 +31,7 @@ class Validation(NamedTuple):
   """What is opened and compiled once, and used at every validation.
 
   Attributes:
-    source: the evaluation split, or its first `train.evaluate_images`.
+    source: the evaluation split, or `train.evaluate_images` evenly spaced images of it.
     ground_truth: of it, in COCO format.
     config: of the run.
     mesh: of the run.
@@ -68,7 +68,7 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
   source = load_source(config.data, "eval")
   check_categories(category_names, source)
   if config.train.evaluate_images:
-    source = restrict(source, source.image_ids[:config.train.evaluate_images].tolist())
+    source = space_evenly(source, config.train.evaluate_images)
   ground_truth = make_ground_truth(source)
   if all(annotation["iscrowd"] for annotation in ground_truth["annotations"]):
     raise ValueError(f"{source.name}: none of the {len(source)} images for validation has an "
@@ -82,6 +82,13 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
         source, ground_truth, config, mesh, make_predict([config], mesh),
         make_eval_step(config, mesh), best, Saver(best, save, saved=None),
         workdir / "best" / "validated")
+
+
+def space_evenly(source: Source, count: int) -> Source:
+  """Returns `count` images of a source, evenly spaced from the first on; all if it has fewer."""
+  count = min(count, len(source))
+  rows = np.arange(count) * len(source) // max(count, 1)
+  return restrict(source, source.image_ids[rows].tolist())
 
 
 def validate(validation: Validation, state: TrainState, log: MetricsLog, *,

@@ -1,0 +1,70 @@
+"""mnc predict writes each image's results at once, and leaves out images that it cannot use."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers import tiny
+from mnc_jax.cli import predict
+from mnc_jax.data.image_batch import make_image_batch
+from mnc_jax.evaluation.own_ids import OwnIds
+from mnc_jax.model.trained import Model
+from mnc_jax.structs import Instances
+
+MODEL = Model({}, tiny.tiny_config(data={"buckets": ((32, 64),), "short_side": 32}),
+              ("cat", "dog"), (3, 7), {})
+
+
+def find_square(models, image):
+  """One instance that fills the image, if it fits into a bucket."""
+  height, width = image.shape[:2]
+  make_image_batch(image, models[0].config.data, image_id=0)
+  return Instances(np.array([[0, 0, width, height]], np.float32), np.array([1]), np.array([0.75]),
+                   np.ones((1, 4, 4), np.float32), np.array([True]))
+
+
+def run(folder, monkeypatch, find):
+  monkeypatch.setattr(predict, "find_instances", find)
+  paths = [folder / f"{name}.png" for name in ("first", "narrow", "broken", "last")]
+  for path, size in zip(paths, ((64, 64), (300, 30), None, (20, 64)), strict=True):
+    if size:
+      cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
+  paths[2].write_bytes(b"no image")
+  (folder / "out").mkdir()
+  predict.predict_images(
+      [MODEL], paths, [folder / "out" / path.name for path in paths], OwnIds([0, 1, 2, 3], (3, 7)),
+      folder / "out" / "instances.json", 0.5)
+
+
+def written(folder):
+  return [record["image_id"] for record in
+          json.loads((folder / "out" / "instances.json").read_text())]
+
+
+def test_images_that_cannot_be_used_are_left_out_and_named(tmp_path, monkeypatch, capsys):
+  with pytest.raises(ValueError, match="2 of 4 images were left out") as error:
+    run(tmp_path, monkeypatch, find_square)
+  assert (f"{tmp_path}/narrow.png: image 0 is 64 x 6 (height x width) after scaling and fits into "
+          "none of data.buckets ((32, 64),)") in str(error.value)
+  assert str(error.value).count("broken.png") == 1
+  assert written(tmp_path) == [0, 3]
+  assert "2 instances in 2 images" in capsys.readouterr().out
+
+
+def test_what_was_found_before_an_end_is_a_complete_file(tmp_path, monkeypatch):
+  def interrupt(models, image):
+    if image.shape[0] == 20:
+      raise KeyboardInterrupt
+    return find_square(models, image)
+
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, monkeypatch, interrupt)
+  assert written(tmp_path) == [0]
+
+
+def test_no_instance_is_an_empty_list(tmp_path):
+  with predict.open_results(tmp_path / "none.json") as write:
+    write([])
+  assert json.loads((tmp_path / "none.json").read_text()) == []
