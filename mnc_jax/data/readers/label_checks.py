@@ -13,6 +13,9 @@ from mnc_jax.data.readers.label_maps import encode_labels
 # of BBBC038, and all but 9 % of the instances of COCO.
 _LARGEST_SHARE = 0.3
 _OUTLINED_SHARE = 0.5
+# Instances are numbered 1, 2, ... in each image, classes are not: where the numbers of most images
+# have gaps, fewer labels in parts are a sign.
+_GAPPED_SHARE, _LARGEST_GAPPED_SHARE = 0.5, 0.1
 # Labels of one image that are examined, evenly over its values.
 _MOST_LABELS = 400
 # Values of a class map; more are instances, or damage.
@@ -87,9 +90,15 @@ def describe_labels(images: Sequence[LabelCounts]) -> str | None:
             "to 0")
   labels = list(_pairs(found))
   broken = sum(parts > 1 for _, parts in labels)
-  if broken <= _LARGEST_SHARE * len(labels):
+  gapped = sum(map(_has_gaps, found)) > _GAPPED_SHARE * len(found)
+  if broken <= (_LARGEST_GAPPED_SHARE if gapped else _LARGEST_SHARE) * len(labels):
     return None
   return _name_cause(found, labels, broken)
+
+
+def _has_gaps(image):
+  """Returns whether the values are few and not 1, 2, ... without gaps."""
+  return len(image.parts) <= _MOST_CLASSES and max(image.parts) > len(image.parts)
 
 
 def _pairs(images) -> Iterator[tuple[int, int]]:

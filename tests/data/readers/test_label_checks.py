@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mnc_jax.data.readers.label_checks import count_parts, describe_labels, split_components
+from mnc_jax.data.readers.label_checks import (
+  LabelCounts,
+  count_parts,
+  describe_labels,
+  split_components,
+)
 
 
 def draw_discs(*, classes=None):
@@ -67,3 +72,19 @@ def test_instance_labels_are_no_cause_for_a_warning(labels):
 
 def test_of_many_labels_some_are_counted():
   assert len(count_parts(np.arange(10_001).reshape(73, 137)).parts) == 400
+
+
+def count_by_hand(*images):
+  """Returns counts without outlines of images that are given as {value: parts}."""
+  return [LabelCounts(parts, outline=False) for parts in images]
+
+
+def test_values_with_gaps_need_fewer_parts():
+  classes = count_by_hand({2: 1, 4: 2}, {3: 1}, {1: 1, 5: 1}, {4: 1})  # 1 of 6 in parts.
+  assert re.search("1 of 6 labels in 4 label images .*only values are 1, 2, 3, 4, 5: .*of classes",
+                   describe_labels(classes))
+  assert "255 is the only value: these look like foreground" in describe_labels(
+      count_by_hand({255: 2}, *[{255: 1}] * 4))
+  # Numbered without gaps, objects behind others are in parts as often.
+  assert describe_labels(count_by_hand({1: 1, 2: 2}, {1: 1}, {1: 1, 2: 1}, {1: 1})) is None
+  assert describe_labels(count_by_hand({2: 1, 4: 1}, {3: 1})) is None
