@@ -26,7 +26,7 @@ OPTIONAL_LIBRARIES = {"torch", "torchvision"}
 # Distributions whose import name differs, and those that only other libraries import.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "tensorflow_datasets": "tensorflow-datasets",
                  "absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow",
-                 "jinja2": "Jinja2"}
+                 "jinja2": "Jinja2", "yaml": "PyYAML"}
 NEEDED_BY_OTHERS = {"jaxlib", "array_record", "importlib_resources"}
 
 

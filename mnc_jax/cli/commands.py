@@ -124,6 +124,8 @@ class Prepare:
                   or a single .json of any name, which is split. The images of
                   instances_X.json are in X/, images/X/, images/ or the folder
                   itself; train/ and val/ are tried for train2017 and val2017.
+                  Also exports of Roboflow, FiftyOne, CVAT, Label Studio and
+                  Supervisely, YOLO segmentation (data.yaml), labelme and VIA.
     sbd           img/*.jpg, inst/*.mat, train.txt, val.txt (SBD, SDS), or a
                   VOCdevkit with VOC2012.
     label_images  images/*, labels/* [train.txt, val.txt]; each value in a label

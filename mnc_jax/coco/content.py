@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from mnc_jax.coco import schema
 from mnc_jax.coco.faults import Fault, FaultReport, list_first, raise_fault
+from mnc_jax.coco.placeholder import drop_placeholder
 from mnc_jax.coco.schema import Row
 
 
@@ -72,6 +73,9 @@ def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
   Raises:
     ValueError: if a section is missing, or a category is bad or there is none.
   """
+  content, dropped = drop_placeholder(content, name=name)
+  if dropped:
+    report(Fault("set", dropped))
   _check_sections(content, name)
   categories = {row["id"]: row for row in _rows_with_ids(content, "categories", name, raise_fault)}
   _check_names(categories, name)

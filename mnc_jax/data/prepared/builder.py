@@ -19,6 +19,8 @@ from mnc_jax.data.prepared.shared_images import describe_shared, hash_image
 
 # Images per array_record file. The builder keeps their annotations in memory.
 _SHARD = 1000
+# Annotation files of labelling tools, see `readers/layouts.py`, beside those of COCO and VOC.
+_INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", "*/labels/*.*", "labels/*/*.*")
 
 
 class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -162,4 +164,9 @@ def _fingerprint(source):
     for path in sorted((pathlib.Path(source) / folder).glob("*.*")):
       if path.suffix in (".json", ".txt"):
         digest.update(path.name.encode(errors="replace") + path.read_bytes())
+  for pattern in _INNER:
+    for path in sorted(path for path in pathlib.Path(source).glob(pattern)
+                       if path.suffix in (".json", ".txt", ".yaml", ".yml") and path.is_file()):
+      name = path.relative_to(source).as_posix()
+      digest.update(name.encode(errors="replace") + path.read_bytes())
   return digest.hexdigest()

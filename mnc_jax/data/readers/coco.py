@@ -1,17 +1,12 @@
 """Data sets in COCO format: read as they are, or listed for preparation.
 
-Reading needs an annotation file and a folder of images. Preparation needs a folder with
-```
-[annotations/]instances_train*.json   [annotations/]instances_val*.json   images
-[annotations/]instances_*.json        (one of them, whatever else)        images
-[annotations/]*.json                  (one file, whatever its name)       images
-```
-where a single file is split by image, a fifth for validation, chosen by the hash of the file
-name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
-`train/` or `images/train/` if X begins with train (and so for val), `images/` or the folder itself:
-the first of these in which any of the first images is found, or else the first in which one is
-found whose name is spelled otherwise (`coco_images.py`). Category ids become labels 1, 2, ... in
-order of id.
+Reading needs an annotation file and a folder of images. Preparation needs a folder in one of the
+layouts of `layouts.py`. A single file is split by image, a fifth for validation, chosen by the hash
+of the file name (`listing.split_names`). The images of `instances_X.json` are in `X/`, `images/X/`,
+`train/` or `images/train/` if X begins with train (and so for val), `images/`, `data/` or the
+folder itself: the first of these in which any of the first images is found, or else the first in
+which one is found whose name is spelled otherwise (`coco_images.py`). Category ids become labels
+1, 2, ... in order of id.
 """
 
 import functools
@@ -24,11 +19,10 @@ from mnc_jax.coco.categories import check_same_categories, with_ids
 from mnc_jax.coco.faults import Fault, FaultReport, describe, list_first, raise_fault
 from mnc_jax.data import listing
 from mnc_jax.data.images import read_image
-from mnc_jax.data.readers.coco_file import CocoFile, read_coco_file
+from mnc_jax.data.readers.coco_file import CocoFile, check_coco, read_coco_file
 from mnc_jax.data.readers.coco_images import find_folder, locate_images
+from mnc_jax.data.readers.layouts import find_annotations
 from mnc_jax.data.records import BrokenImageError, Source
-
-_SPLITS = ("train", "val")  # As files and folders are called.
 
 
 def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Path) -> Source:
@@ -96,8 +90,8 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
     ValueError: if it has another layout, if a file is not in COCO format, or if the files have
       different categories.
   """
-  paths = _find_files(folder)
-  files = {split: _read_file(path, report) for split, path in paths.items()}
+  found = find_annotations(folder, report)
+  files = {split: _check_file(part, report) for split, part in found.items()}
   for coco in files.values():
     for annotation_id in coco.empty_ids:
       report(Fault("annotation",
@@ -106,15 +100,17 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
   for coco in files.values():
     check_same_categories(_category_names(first), _category_names(coco), first=str(first.path),
                           second=str(coco.path))
-  splits = {split: _make_entries(folder, coco, report) for split, coco in files.items()}
+  splits = {split: _make_entries(folder, coco, found[split].folders, report)
+            for split, coco in files.items()}
   return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
                  splits if len(splits) > 1 else _split_entries(*splits.values(), first.path))
 
 
-def _read_file(path, report):
-  """Returns the annotation file; if no image of it can be used, raises with the reasons."""
+def _check_file(part, report):
+  """Returns the annotations; if no image of it can be used, raises with the reasons."""
   faults: list[Fault] = []
-  coco = read_coco_file(path, faults.append)
+  path = part.path
+  coco = check_coco(part.content, path, faults.append)
   if not coco.images:
     messages = [fault.message for fault in faults if fault.item == "image"]
     raise ValueError(f"{path}: no image of it can be used:\n{describe(messages)}" if messages else
@@ -124,44 +120,18 @@ def _read_file(path, report):
   return coco
 
 
-def _find_files(folder):
-  """Returns {split: file}; a single file under VALIDATION."""
-  found = [path for part in (folder / "annotations", folder) for path in part.glob("*.json")]
-  instances = [path for path in found if path.name.startswith("instances_")]
-  train, val = ([path for path in instances if path.name.startswith(f"instances_{split}")]
-                for split in _SPLITS)
-  if len(train) == len(val) == 1:
-    return {listing.TRAIN: train[0], listing.VALIDATION: val[0]}
-  single = instances or found
-  if len(single) == 1:
-    return {listing.VALIDATION: single[0]}
-  names = ", ".join(sorted(str(path.relative_to(folder)) for path in found)) or "none"
-  raise ValueError(f"{folder} needs one instances_train*.json and one instances_val*.json, or one "
-                   f"instances_*.json in all, or one JSON file in all, there or in annotations/; "
-                   f"found: {names}")
-
-
 def _category_names(coco):
   return with_ids(*zip(*((row["name"], row["id"]) for row in coco.categories), strict=True))
 
 
-def _make_entries(folder, coco: CocoFile, report):
-  images_dir, entries = find_folder(coco, _list_candidates(folder, coco)), []
+def _make_entries(folder, coco: CocoFile, candidates, report):
+  images_dir, entries = find_folder(coco, candidates), []
   coco = locate_images(coco, images_dir, report)
   for image, found in zip(coco.images, coco.annotations, strict=True):
     path = images_dir / image["file_name"]
     read = functools.partial(_read, images_dir, path, coco.path, image, found)
     entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(), read))
   return entries
-
-
-def _list_candidates(folder, coco):
-  """Returns the folders where the images of a file may be, the likeliest first."""
-  name = coco.path.stem.removeprefix("instances_")
-  # `instances_train2017.json` and `train/` is as common as `train2017/`.
-  names = dict.fromkeys([name, *(split for split in _SPLITS if name.startswith(split))])
-  return [*(part / name for name in names for part in (folder, folder / "images")),
-          folder / "images", folder]
 
 
 def _read(images_dir, path, annotations_path, image, annotations, report):

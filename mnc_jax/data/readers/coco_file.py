@@ -35,16 +35,30 @@ class CocoFile(NamedTuple):
 
 
 def read_coco_file(path: pathlib.Path, report: FaultReport) -> CocoFile:
-  """Returns the annotations at `path`; polygons are drawn as COCO's tools draw them.
-
-  Images and annotations that cannot be used go to `report` and are dropped, see
-  `content.check_content`. Rows of `images` with the same file are joined, and reported.
+  """Returns the annotations at `path`, see `check_coco`.
 
   Raises:
     ValueError: if the file cannot be read, is not in COCO format, or has a bad category or none.
   """
+  return check_coco(content.read_json(path), path, report)
+
+
+def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile:
+  """Returns the sound part of an annotation file; polygons are drawn as COCO's tools draw them.
+
+  Images and annotations that cannot be used go to `report` and are dropped, see
+  `content.check_content`. Rows of `images` with the same file are joined, and reported.
+
+  Args:
+    parsed: content of the file.
+    path: what messages call it.
+    report: takes the faults.
+
+  Raises:
+    ValueError: if it is not in COCO format, or has a bad category or none.
+  """
   found = content.check_content(
-      parse_numbers(content.read_json(path)), name=str(path), report=report,
+      parse_numbers(parsed), name=str(path), report=report,
       check_image=_check_file_name, convert=_read_annotation)
   empty_ids = [annotation["id"] for annotation, is_empty in found.annotations if is_empty]
   rows, misfits = correct_boxes([row for row, is_empty in found.annotations if not is_empty],

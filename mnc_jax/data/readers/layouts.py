@@ -1,0 +1,212 @@
+"""Where the annotations of a folder are: COCO's own layout, and those of labelling tools.
+
+```
+[annotations/]instances_train*.json, instances_val*.json     COCO; CVAT (Train, Validation)
+[annotations/]train*.json, val*.json                         scripts
+train/_annotations.coco.json, valid/..., test/...            Roboflow; any .json in such folders
+train/annotations/instances.json, train/images/, val/...     Supervisely
+instances_*.json, labels.json, result.json, any other        CVAT, FiftyOne, Label Studio, VIA
+NAME.json of each image, there or in train/ and val/         labelme
+data.yaml, images/, labels/                                  YOLO's segmentation format
+```
+A split is called train, val, valid, validation or test, in any case; `test` is for validation if
+there is no other. All may be in a folder within the folder, if it has no other with annotations.
+"""
+
+import functools
+import pathlib
+import re
+from typing import Any, NamedTuple
+
+from mnc_jax.coco.content import read_json
+from mnc_jax.coco.faults import Fault, FaultReport, list_first
+from mnc_jax.data import listing
+from mnc_jax.data.images import read_image
+from mnc_jax.data.readers.coco_images import make_finder
+from mnc_jax.data.readers.formats.converted import Converted, number_categories
+from mnc_jax.data.readers.formats.labelme import convert_labelme, is_labelme
+from mnc_jax.data.readers.formats.via import convert_via, find_images
+from mnc_jax.data.readers.formats.yolo import find_yaml, read_yolo
+
+_SPLITS = {"train": listing.TRAIN, "training": listing.TRAIN, "val": listing.VALIDATION,
+           "valid": listing.VALIDATION, "validation": listing.VALIDATION, "test": "test"}
+_SPLIT = re.compile("^(train|val|test)", re.IGNORECASE)  # Of `train2017`, too.
+
+
+class Annotations(NamedTuple):
+  """The annotations of a split.
+
+  Attributes:
+    path: what messages call them: a file, or the folder of many.
+    content: of a COCO file, not yet checked.
+    folders: where the images may be, the likeliest first.
+  """
+  path: pathlib.Path
+  content: Any
+  folders: list[pathlib.Path]
+
+
+class _Files(NamedTuple):
+  """JSON files of a split, and the folder that they belong to."""
+  folder: pathlib.Path
+  paths: list[pathlib.Path]
+
+
+def find_annotations(folder: pathlib.Path, report: FaultReport) -> dict[str, Annotations]:
+  """Returns the annotations by split; those of a single split under VALIDATION.
+
+  Raises:
+    ValueError: if no layout fits, or it is not clear which file is meant.
+  """
+  found = _find(folder, report)
+  return {split: part._replace(folders=list(dict.fromkeys(
+      [*part.folders, folder / "images", folder]))) for split, part in found.items()}
+
+
+def _find(folder, report) -> dict[str, Annotations]:
+  path = find_yaml(folder)
+  if path is not None and not _list_jsons(folder):
+    found = read_yolo(folder, path, _measure, report)
+    return {split: Annotations(path, content, [folder]) for split, content in found.items()}
+  files = _find_pair(folder) or _find_split_folders(folder)
+  if files:
+    return _read_splits(_choose_splits(folder, files, report), report)
+  jsons = _list_jsons(folder)
+  inner = [] if jsons else _list_inner(folder, 2)
+  if len(inner) == 1:
+    return _find(inner[0], report)
+  return _read_splits({listing.VALIDATION: _find_single(folder, jsons, inner)}, report)
+
+
+def _list_jsons(folder):
+  return [path for part in (folder / "annotations", folder) for path in sorted(part.glob("*.json"))
+          if not path.name.startswith(".")]
+
+
+def _list_inner(folder, depth):
+  """Returns the folders in a folder, to a depth, that have annotations."""
+  parts = [part for part in sorted(folder.iterdir()) if part.is_dir()] if depth else []
+  return [found for part in parts for found in (
+      [part] if _list_jsons(part) or find_yaml(part) or _find_split_folders(part)
+      else _list_inner(part, depth - 1))]
+
+
+def _find_pair(folder):
+  """Returns {split: files} if one file is to train on and one for validation, else {}."""
+  for prefix in ("instances_", ""):
+    found = {}
+    for path in _list_jsons(folder):
+      match = path.name.startswith(prefix) and _SPLIT.match(path.stem.removeprefix(prefix))
+      if match:
+        found.setdefault(_SPLITS[match[0].lower()], []).append(path)
+    if len(found.get(listing.TRAIN, ())) == len(found.get(listing.VALIDATION, ())) == 1:
+      return {split: _Files(folder, paths) for split, paths in found.items()}
+  return {}
+
+
+def _find_split_folders(folder):
+  """Returns {split: files} of the folders that are called as splits are, if one is to train on."""
+  if _list_jsons(folder):
+    return {}
+  found = {}
+  for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+    split, paths = _SPLITS.get(part.name.lower()), _list_jsons(part)
+    if split and paths and split in found:
+      raise ValueError(f"{folder} has two folders for {split}: {found[split].folder.name} and "
+                       f"{part.name}")
+    if split and paths:
+      found[split] = _Files(part, _prefer_instances(paths))
+  return found if listing.TRAIN in found else {}
+
+
+def _prefer_instances(paths):
+  return [path for path in paths if path.name.startswith("instances_")] or paths
+
+
+def _choose_splits(folder, files, report):
+  """Returns the files of a split to train on and of one for validation, or of one alone."""
+  test = files.pop("test", None)
+  if test and listing.VALIDATION in files:
+    names = list_first(path.relative_to(folder).as_posix() for path in test.paths)
+    report(Fault("set", f"{folder}: {names} is left out: a set has images to train on and for "
+                        "validation"))
+  elif test:
+    files[listing.VALIDATION] = test
+  return files if len(files) > 1 else {listing.VALIDATION: files[listing.TRAIN]}
+
+
+def _find_single(folder, jsons, inner):
+  single = _prefer_instances(jsons)
+  if len(single) == 1 or len(single) > 1 and _are_labelme(single):
+    return _Files(folder, single)
+  found = sorted(path.relative_to(folder).as_posix() for path in jsons or inner)
+  raise ValueError(
+      f"{folder} needs one instances_train*.json and one instances_val*.json, or one "
+      "instances_*.json in all, or one JSON file in all, there or in annotations/; or train/ and "
+      "val/ with one each; or a data.yaml of YOLO, or the files of labelme; "
+      f"found: {', '.join(found) or 'none'}")
+
+
+def _are_labelme(paths):
+  return all(is_labelme(read_json(path)) for path in paths)
+
+
+def _read_splits(files, report):
+  """Returns the content of the files, in COCO's format."""
+  parsed = {split: [(path, read_json(path)) for path in part.paths]
+            for split, part in files.items()}
+  converted = {split: _convert(files[split], contents, report)
+               for split, contents in parsed.items()}
+  others = {split: found for split, found in converted.items() if found is not None}
+  if others and len(others) < len(converted):
+    raise ValueError(f"{files[next(iter(others))].folder}: its annotations are in another format "
+                     "than those of the other split")
+  contents = number_categories(others) if others else {
+      split: _take_single(files[split], contents) for split, contents in parsed.items()}
+  return {split: Annotations(
+      part.paths[0] if len(part.paths) == 1 else part.folder, contents[split], _list_folders(part))
+      for split, part in files.items()}
+
+
+def _convert(files, contents, report) -> Converted | None:
+  """Returns what is in the format of labelme or VIA, else None."""
+  if all(is_labelme(content) for _, content in contents):
+    return convert_labelme(contents, report)
+  path, content = contents[0]
+  images = find_images(content) if len(contents) == 1 else None
+  if images is None:
+    return None
+  finders = [(part, make_finder(part)) for part in _list_folders(files)]
+  return convert_via(path, images, functools.partial(_measure_found, finders), report)
+
+
+def _take_single(files, contents):
+  if len(contents) > 1:
+    raise ValueError(f"{files.folder} has several JSON files, of which one is needed: "
+                     f"{list_first(path.name for path, _ in contents)}")
+  return contents[0][1]
+
+
+def _measure(path):
+  height, width = read_image(path).shape[:2]
+  return height, width
+
+
+def _measure_found(finders, name) -> tuple[int, int]:
+  """Returns (height, width) of the image of a name, in the first folder that has it."""
+  found = ((part, find(name)) for part, find in finders)
+  path = next((part / there for part, there in found if there), None)
+  if path is None:
+    raise ValueError(f"there is no image {name!r} in {list_first(part for part, _ in finders)}")
+  return _measure(path)
+
+
+def _list_folders(files) -> list[pathlib.Path]:
+  """Returns the folders where the images of files may be, the likeliest first."""
+  name, folder = files.paths[0].stem.removeprefix("instances_"), files.folder
+  match = _SPLIT.match(name)
+  # `instances_train2017.json` and `train/` is as common as `train2017/`.
+  split = _SPLITS[match[0].lower()] if match else None
+  names = dict.fromkeys([name, *(other for other, kind in _SPLITS.items() if kind == split)])
+  return [*(part / name for name in names for part in (folder, folder / "images")),
+          folder / "images", folder / "data", folder]
