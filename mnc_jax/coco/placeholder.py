@@ -32,6 +32,6 @@ def drop_placeholder(content: Any, *, name: str) -> tuple[Any, str]:
 
 def _is_placeholder(row, others):
   name = row.get("name")
-  return row.get("supercategory") == "none" and (
+  return isinstance(name, str) and row.get("supercategory") == "none" and (
       all(other.get("supercategory") == name for other in others)
       or any(other.get("name") == name for other in others))

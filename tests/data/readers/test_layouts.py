@@ -108,6 +108,14 @@ def test_roboflows_placeholder_is_dropped(tmp_path, name):
   assert f"category 0, '{name}', was left out: a placeholder of Roboflow" in faults[0].message
 
 
+def test_a_placeholder_without_a_name_is_a_bad_category(tmp_path):
+  content = coco_content()
+  content["categories"] = [{"id": 0, "supercategory": "none"}] + content["categories"]
+  write_json(tmp_path / "all.json", content)
+  with pytest.raises(ValueError, match="item 0 of 'categories' .*no field 'name'"):
+    list_coco(tmp_path, None)
+
+
 @pytest.mark.parametrize("change", [
     lambda content: content["annotations"][0].update(category_id=0),
     lambda content: content["categories"][0].update(supercategory="thing"),
@@ -163,6 +171,26 @@ def test_yolo_is_prepared_with_the_right_areas(tmp_path):
   first, second = train.read_annotations(0)
   assert (first["category_id"], first["bbox"], first["area"]) == (1, [30, 10, 30, 20], 600)
   assert (second["category_id"], second["bbox"], second["area"]) == (0, [0, 0, 30, 20], 600)
+
+
+def test_splits_and_lists_of_yolo(tmp_path):
+  for name in "abc":
+    write_image(tmp_path / "images" / f"{name}.png")
+  (tmp_path / "train.txt").write_text("./images/b.png\n./images/a.png\n")
+  (tmp_path / "other.txt").write_text("images/c.png\n")
+  yaml = "names: [cat]\ntrain: train.txt\ntest: other.txt\n"
+  (tmp_path / "set.yml").write_text(yaml)
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert not faults
+  assert {split: [entry.file_name for entry in entries]
+          for split, entries in found.splits.items()} == {
+              "train": ["images/b.png", "images/a.png"], "validation": ["images/c.png"]}
+  (tmp_path / "set.yml").write_text(yaml + "val: [other.txt]\n")
+  _, _, (fault,) = read_listing(list_coco, tmp_path)
+  assert "the images of 'test' are left out" in fault.message
+  (tmp_path / "set.yml").write_text("names: [cat]\ntrain: /elsewhere/photographs\n")
+  with pytest.raises(ValueError, match="no image of 'train', /elsewhere/photographs, is in"):
+    list_coco(tmp_path, None)
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -270,6 +298,20 @@ def test_via_shapes(tmp_path, wrap):
     assert (second["category_id"], second["area"], second["bbox"]) == (1, 32, [1, 2, 8, 4])
     assert (third["category_id"], third["bbox"]) == (2, [25, 10, 10, 20])
     assert third["area"] == pytest.approx(math.pi * 50, rel=0.05)
+
+
+def test_regions_of_via_that_are_wrong(tmp_path):
+  images = via(SHAPES[:1], [{"class": "dog"}])
+  images["a.png1234"]["regions"] += [
+      None, {}, {"shape_attributes": SHAPES[0], "region_attributes": [None]},
+      {"shape_attributes": {"name": "rect", "x": "1"}, "region_attributes": {"class": "dog"}}]
+  write_json(tmp_path / "via.json", images)
+  for name in ("a", "b"):
+    write_image(tmp_path / f"{name}.png")
+  found, contents, faults = read_listing(list_coco, tmp_path)
+  assert sum(len(c.annotations) for split in contents.values() for c in split) == 2
+  assert [fault.message.split("region ")[1][:1] for fault in faults] == list("1234") * 2
+  assert "no field 'y'" in faults[3].message
 
 
 def test_via_whose_category_is_unclear_or_images_missing(tmp_path):

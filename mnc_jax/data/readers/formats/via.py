@@ -19,7 +19,8 @@ def find_images(content: Any) -> list[dict] | None:
   """Returns the rows of the images if a JSON file is VIA's, else None."""
   images = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
   if not isinstance(images, dict) or not images or not all(
-      isinstance(row, dict) and isinstance(row.get("filename"), str) and "regions" in row
+      isinstance(row, dict) and isinstance(row.get("filename"), str)
+      and isinstance(row.get("regions"), dict | list)
       for row in images.values()):
     return None
   return list(images.values())
@@ -52,7 +53,7 @@ def convert_via(path: pathlib.Path, images: list[dict], measure: Callable[[str],
         found.annotations.append({
             "image_id": image_id, "category": _read_category(region, attribute),
             "segmentation": [_outline(region["shape_attributes"])]})
-      except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+      except (IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else error
         report(Fault("annotation", f"{path}: region {index} of {row['filename']}: {reason}"))
   return found
@@ -60,13 +61,17 @@ def convert_via(path: pathlib.Path, images: list[dict], measure: Callable[[str],
 
 def _regions(row):
   regions = row["regions"]
-  return list(regions.values()) if isinstance(regions, dict) else regions or []
+  return list(regions.values()) if isinstance(regions, dict) else regions
+
+
+def _attributes(region):
+  found = region.get("region_attributes") if isinstance(region, dict) else None
+  return found if isinstance(found, dict) else {}
 
 
 def _find_attribute(path, images):
   names = dict.fromkeys(
-      name for row in images for region in _regions(row) if isinstance(region, dict)
-      for name in region.get("region_attributes") or {})
+      name for row in images for region in _regions(row) for name in _attributes(region))
   preferred = sorted((name for name in names if name.lower() in _CATEGORIES),
                      key=lambda name: _CATEGORIES.index(name.lower()))
   if preferred or len(names) <= 1:
@@ -78,7 +83,7 @@ def _find_attribute(path, images):
 def _read_category(region, attribute):
   if attribute is None:
     return "object"
-  value = region["region_attributes"].get(attribute)
+  value = _attributes(region).get(attribute)
   if isinstance(value, dict):  # Check boxes: {option: true}.
     chosen = [name for name, is_chosen in value.items() if is_chosen]
     value = chosen[0] if len(chosen) == 1 else None

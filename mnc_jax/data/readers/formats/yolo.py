@@ -17,7 +17,7 @@ from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
 from mnc_jax.data.image_batch import IMAGE_SUFFIXES
 
-_SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid")}
+_SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid", "test")}
 _FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
 
 
@@ -55,14 +55,15 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
   """
   content = _read_yaml(path) or {}
   names = _read_names(path, content["names"])
-  found = {split: _find_images(folder, path, content, key)
-           for split, keys in _SPLITS.items() for key in keys if content.get(key)}
-  if content.get("test"):
+  given = {split: [key for key in keys if content.get(key)] for split, keys in _SPLITS.items()}
+  found = {split: _find_images(folder, path, content, keys[0])
+           for split, keys in given.items() if keys}
+  if "test" in given[listing.VALIDATION][1:]:
     report(Fault("set", f"{path}: the images of 'test' are left out: a set has images to train on "
                         "and for validation"))
   splits = {split: _convert(folder, images, names, measure, report)
             for split, images in found.items()}
-  return splits if len(splits) > 1 else {listing.VALIDATION: splits[listing.TRAIN]}
+  return splits if len(splits) > 1 else {listing.VALIDATION: next(iter(splits.values()))}
 
 
 def _read_names(path, names):
