@@ -1,10 +1,12 @@
 """A config as JSON: how checkpoints and weight files keep it."""
 
+from collections.abc import Iterator
 import copy
 import dataclasses
 import json
 import math
 import typing
+from typing import Any
 
 from mnc_jax.config import Config
 
@@ -28,6 +30,17 @@ def without_paths(config: Config) -> Config:
           getattr(config, section),
           **{name: getattr(getattr(Config(), section), name) for name in names})
       for section, names in _PATHS.items()})
+
+
+def differing_fields(one: object, other: object, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+  """Yields (path, value, other value) of the fields that differ between two configs."""
+  assert dataclasses.is_dataclass(one)
+  for field in dataclasses.fields(one):
+    name, a, b = f"{path}{field.name}", getattr(one, field.name), getattr(other, field.name)
+    if dataclasses.is_dataclass(a):
+      yield from differing_fields(a, b, f"{name}.")
+    elif a != b:
+      yield name, a, b
 
 
 # Fields of older versions, in checkpoints and weight files that are still read, and today's paths.

@@ -24,4 +24,5 @@ def get_config() -> Config:
       data=DataConfig(dataset="coco", batch_size=8, num_workers=4),
       train=TrainConfig(
           num_steps=160000, decay_steps=(128000,), learning_rate=1e-3, weight_decay=5e-4,
-          checkpoint_every=5000))
+          # Fresh layers on pretrained features: SGD needs a gentle start.
+          warmup_steps=500, clip_norm=10.0, checkpoint_every=5000))

@@ -27,4 +27,6 @@ def get_config() -> Config:
   return dataclasses.replace(
       preset,
       data=dataclasses.replace(preset.data, num_workers=4),
-      train=dataclasses.replace(preset.train, checkpoint_every=2000))
+      # The release starts from VGG-16's fc6 and fc7; without them, SGD needs a gentle start.
+      train=dataclasses.replace(
+          preset.train, warmup_steps=500, clip_norm=10.0, checkpoint_every=2000))

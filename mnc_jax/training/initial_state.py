@@ -1,17 +1,22 @@
 """The state that a run starts with, or resumes from."""
 
+import warnings
+
 import jax
 from jax.sharding import Mesh
+import numpy as np
 import orbax.checkpoint as ocp
 
 from mnc_jax import parallel, weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.paths import as_local_path
+from mnc_jax.config.serialization import differing_fields
 from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.data import Source
 from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
+from mnc_jax.training.optimizer import learning_rate
 from mnc_jax.training.step import TrainState, init_state
 
 
@@ -40,22 +45,37 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
         reset_categories=config.train.init_reset_categories,
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
+    advice = advise_dense_layers(report, config.model)
+    if advice:
+      warnings.warn(f"{file}: {advice}", stacklevel=2)
     origin = f"{report.kind}: {file.name}"
   else:
     check_fresh_start(config.model)
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
 
 
+def advise_dense_layers(report: weights.LoadReport, model: ModelConfig) -> str:
+  """Returns a warning if a VGG-16 starts without the dense layers that the paper starts from."""
+  missing = {"category_stage/fc6/kernel", "category_stage/fc7/kernel"} & set(report.initialised)
+  if model.backbone != "vgg16" or model.normalize or not missing:
+    return ""
+  return ("no fc6 and fc7 of VGG-16 are loaded, so the dense layers of stage 3 start from random "
+          "weights: training takes longer, and scores below the paper's are to be expected. "
+          "torchvision's and Keras' files of VGG-16 have them")
+
+
 def resume(config: Config, manager: ocp.CheckpointManager, source: Source
            ) -> tuple[TrainState, dict]:
   """Returns the state of the last checkpoint, of a run or of imported weights, and its notes."""
   workdir = manager.directory.parent
-  check_same_meaning(run_folder.read_config(workdir).model, config.model, workdir)
+  saved = run_folder.read_config(workdir)
+  check_same_meaning(saved.model, config.model, workdir)
   key = jax.random.key(config.train.seed)
   like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
   if checkpoint.has_optimizer(manager):
     state = checkpoint.restore(manager, like, categories=source)
-    print(f"Resuming from the checkpoint of step {int(state.step)}.")
+    print(f"Resuming from the checkpoint of step {int(state.step)}"
+          f"{describe_changes(saved, config, int(state.step))}.")
   elif config.train.init_weights:
     raise ValueError(f"{workdir} holds imported weights, but train.init_weights is "
                      f"{config.train.init_weights}: give another --workdir, or omit it")
@@ -65,6 +85,27 @@ def resume(config: Config, manager: ocp.CheckpointManager, source: Source
     print("Starting from the imported weights of the workdir.")
   # The numbers of a self-check are only those of the imported weights.
   return state, {"source": checkpoint.saved_notes(manager).get("source", "unknown")}
+
+
+def describe_changes(saved: Config, config: Config, step: int) -> str:
+  """Returns which fields differ from the run's so far, and its rate, to continue a sentence.
+
+  Args:
+    saved: config of the last save.
+    config: of the run that resumes.
+    step: that it resumes from.
+
+  Returns:
+    Text with a line per field; "" if all are equal.
+  """
+  lines = [f"  {name}: {was!r} -> {now!r}"
+           for name, was, now in differing_fields(saved, config)]
+  if not lines:
+    return ""
+  rates = [float(np.asarray(learning_rate(one.train)(step))) for one in (saved, config)]
+  if rates[0] != rates[1]:
+    lines.append(f"  learning rate of the next step: {rates[0]:.3g} -> {rates[1]:.3g}")
+  return ", with another config than it was saved with:\n" + "\n".join(lines)
 
 
 def check_fresh_start(model: ModelConfig) -> None:

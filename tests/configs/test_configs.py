@@ -10,7 +10,7 @@ import pytest
 
 from mnc_jax import configs, weights
 from mnc_jax.config import paper, release, with_categories
-from mnc_jax.config.serialization import from_json, to_json
+from mnc_jax.config.serialization import differing_fields, from_json, to_json
 from mnc_jax.config.validation import check_effects, check_values
 from mnc_jax.model.cascade import init_params
 from mnc_jax.weights.self_check import compare_numbers
@@ -40,6 +40,23 @@ def test_a_header_gives_paper_command_and_score(path):
   entries = dict(re.findall(r"^([A-Z][a-z]+): +(.+)", header, re.MULTILINE))
   assert list(entries) == ["Paper", "Data", "Command", "Hardware", "Expected", "Score"]
   assert re.search(r"not yet run|\.\d{3} .*(\n.*)?\(20\d\d-\d\d-\d\d\)", header)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_sgd_on_fresh_dense_layers_starts_gently(path):
+  """Without warm-up and clipping the documented start on VGG-16 was NaN at step 13."""
+  config = configs.get(path.stem)
+  if config.model.backbone != "small" and not config.model.normalize:
+    assert config.train.warmup_steps >= 500
+    assert config.train.clip_norm == 10
+
+
+def test_configs_of_the_paper_and_the_release_are_the_presets():
+  for name, preset, changed in (("voc_vgg16_mnc5", paper(), {"model.box_gradient_clip"}),
+                                ("voc_vgg16_release", release(), set())):
+    found = {field for field, *_ in differing_fields(preset, configs.get(name))}
+    assert found == changed | {"data.num_workers", "train.checkpoint_every",
+                               "train.warmup_steps", "train.clip_norm"}
 
 
 def test_names_are_those_of_the_modules_and_presets():

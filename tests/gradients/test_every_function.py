@@ -45,6 +45,7 @@ WITHOUT_ROW = {
     "anchor_targets.anchor_targets": _CONSTANTS,
     "anchor_targets.force_anchors": _CONSTANTS,
     "stages.box_stage.init_box_stage": _INIT,
+    "stages.initial_scale.feature_init": _INIT,
     "stages.mask_stage.init_mask_stage": _INIT,
     "stages.category_stage.init_category_stage": _INIT,
     "backbones.features.init_features": _INIT,

@@ -2,6 +2,8 @@
 
 import pytest
 
+from helpers import tiny
+from mnc_jax import weights
 from mnc_jax.config import ModelConfig
 from mnc_jax.training import initial_state
 
@@ -22,3 +24,24 @@ def test_frozen_parts_need_weights(fields, message):
     {"backbone": "resnet26", "backbone_norm": "group", "frozen_blocks": 0}])
 def test_trained_parts_may_start_from_random_weights(fields):
   initial_state.check_fresh_start(ModelConfig(**fields))
+
+
+def test_a_vgg_without_its_dense_layers_is_a_warning():
+  report = weights.LoadReport("VGG-16", (), ("category_stage/fc6/kernel",), ())
+  advise = initial_state.advise_dense_layers
+  assert advise(report, ModelConfig()).startswith("no fc6 and fc7 of VGG-16 are loaded")
+  assert not advise(report, ModelConfig(normalize=True))
+  assert not advise(report, ModelConfig(backbone="resnet50"))
+  assert not advise(report._replace(initialised=("mask_stage/mask/kernel",)), ModelConfig())
+
+
+def test_changes_of_a_run_that_resumes_are_listed_with_its_rate():
+  saved = tiny.tiny_config(train={"schedule": "cosine"})
+  assert initial_state.describe_changes(saved, saved, 50) == ""
+  changed = tiny.override(saved, data={"batch_size": 4},
+                          train={"num_steps": 200, "proposals": {"pre_nms": 7}})
+  assert initial_state.describe_changes(saved, changed, 50).splitlines() == [
+      ", with another config than it was saved with:", "  data.batch_size: 8 -> 4",
+      "  train.proposals.pre_nms: 100 -> 7", "  train.num_steps: 100 -> 200",
+      # Half of 3e-3, and (1 + cos(pi / 4)) / 2 of it.
+      "  learning rate of the next step: 0.0015 -> 0.00256"]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.resnet import DEPTHS, residual_layer
 from mnc_jax.model.flax_modules import apply_module, init_module
+from mnc_jax.model.stages.initial_scale import feature_init
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.masks import resize_masks
 from mnc_jax.structs import Array
@@ -42,8 +43,9 @@ class CategoryStage(nn.Module):
     dtype = jnp.dtype(self.config.compute_dtype)
     x = nn.max_pool(x, (2, 2), strides=(2, 2))
     x = x.reshape(x.shape[0], -1)
-    for layer in ("fc6", "fc7"):
-      x = nn.Dense(self.config.dense_width, dtype=dtype, name=layer + suffix)(x)
+    inits = {"fc6": feature_init(self.config), "fc7": nn.initializers.lecun_normal()}
+    for layer, init in inits.items():
+      x = nn.Dense(self.config.dense_width, dtype=dtype, kernel_init=init, name=layer + suffix)(x)
       if self.config.normalize:
         x = nn.LayerNorm(dtype=dtype, name=f"{layer}{suffix}_norm")(x)
       x = nn.relu(x)

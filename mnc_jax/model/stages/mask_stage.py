@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.flax_modules import apply_module, init_module
+from mnc_jax.model.stages.initial_scale import feature_init
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.structs import Array
 
@@ -20,7 +21,8 @@ class DenseMaskStage(nn.Module):
     """Maps [R, S, S, K] to mask logits [R, M, M]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     x = roi_features.reshape(roi_features.shape[0], -1)
-    x = nn.Dense(config.mask_hidden, dtype=dtype, name="reduce")(x)
+    x = nn.Dense(config.mask_hidden, dtype=dtype, kernel_init=feature_init(config),
+                 name="reduce")(x)
     if config.normalize:
       x = nn.LayerNorm(dtype=dtype, name="reduce_norm")(x)
     # In the dtype of its parameters: bfloat16 would round the logits to 8 bits.
@@ -46,8 +48,8 @@ class ConvMaskStage(nn.Module):
     count, side = roi_features.shape[:2]
     step = config.mask_size // side
     x = roi_features
-    for layer in ("conv1", "conv2"):
-      x = nn.Conv(config.mask_hidden, (3, 3), dtype=dtype, name=layer)(x)
+    for layer, init in (("conv1", feature_init(config)), ("conv2", nn.initializers.lecun_normal())):
+      x = nn.Conv(config.mask_hidden, (3, 3), dtype=dtype, kernel_init=init, name=layer)(x)
       if config.normalize:
         x = nn.LayerNorm(dtype=dtype, name=f"{layer}_norm")(x)
       x = nn.relu(x)
