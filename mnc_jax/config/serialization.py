@@ -32,13 +32,14 @@ def without_paths(config: Config) -> Config:
       for section, names in _PATHS.items()})
 
 
-def differing_fields(one: object, other: object, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differing_fields(one: object, other: object, *, path: str = ""
+                     ) -> Iterator[tuple[str, Any, Any]]:
   """Yields (path, value, other value) of the fields that differ between two configs."""
   assert dataclasses.is_dataclass(one)
   for field in dataclasses.fields(one):
     name, a, b = f"{path}{field.name}", getattr(one, field.name), getattr(other, field.name)
     if dataclasses.is_dataclass(a):
-      yield from differing_fields(a, b, f"{name}.")
+      yield from differing_fields(a, b, path=f"{name}.")
     elif a != b:
       yield name, a, b
 
