@@ -15,6 +15,7 @@ import pytest
 
 from helpers.event_files import read_metrics
 from helpers.toy_run import write_toy_set
+from mnc_jax import cli
 from mnc_jax.training import checkpoint
 
 # Not AdamW, whose first steps are as large where the gradient is rounding only.
@@ -22,22 +23,21 @@ STEPS = ("--train.num-steps", "6", "--train.checkpoint-every", "2", "--train.log
          "--train.optimizer", "sgd", "--train.learning-rate", "0.01")
 
 
-def start(script, *arguments, hosts: int, log):
-  """Starts a command on hosts that share four devices; returns the processes."""
+def start(script, *arguments, log):
+  """Starts a command on two hosts of two devices each; returns the processes."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
   environment = os.environ | {
       "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=4", f"device_count={4 // hosts}")}
-  meet = lambda host: () if hosts == 1 else (
-      "--coordinator", f"localhost:{port}", "--num-processes", str(hosts), "--process-id",
-      str(host), "--dead-after", "10")
+      "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=2")}
+  meet = lambda host: ("--coordinator", f"localhost:{port}", "--num-processes", "2",
+                       "--process-id", str(host), "--dead-after", "10")
   with log.open("a") as file:
     return [subprocess.Popen(
         [sys.executable, "-m", "mnc_jax", script, *map(str, arguments), *meet(host)],
         stdout=file if host == 0 else subprocess.DEVNULL,
-        stderr=subprocess.STDOUT, env=environment) for host in range(hosts)]
+        stderr=subprocess.STDOUT, env=environment) for host in range(2)]
 
 
 def wait(processes, log):
@@ -52,29 +52,26 @@ def wait(processes, log):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-  """A folder with a config file, and a run of it on one host, evaluated."""
+  """A folder with a config file, and a run of it on one host, this one, evaluated."""
   folder = tmp_path_factory.mktemp("hosts")
   write_toy_set(folder)
-  run(folder, "one", hosts=1)
+  cli.call("train", [str(x) for x in whole_run(folder, "one")])
+  cli.call("evaluate", ["--workdir", str(folder / "one")])
   return folder
 
 
-def run(folder, name, *, hosts):
-  """Trains with validation at the end, and evaluates."""
-  workdir, log = folder / name, folder / f"{name}.log"
-  arguments = ("--config", folder / "config.py", "--workdir", workdir, *STEPS,
-               "--train.evaluate-every", 6)
-  trained = wait(start("train", *arguments, hosts=hosts, log=log), log)
-  scored = wait(start("evaluate", "--workdir", workdir, hosts=hosts, log=log), log)
-  assert trained + scored == [0] * 2 * hosts
+def whole_run(folder, name):
+  """Returns the arguments of a training with validation at the end."""
+  return ("--config", folder / "config.py", "--workdir", folder / name, *STEPS,
+          "--train.evaluate-every", 6)
 
 
 def test_two_hosts_train_validate_resume_and_score_as_one(place):
   first = ("--config", place / "config.py", "--workdir", place / "two", *STEPS,
            "--train.num-steps", 3)
-  assert wait(start("train", *first, hosts=2, log=place / "two.log"),
-              place / "two.log") == [0, 0]
-  run(place, "two", hosts=2)
+  assert wait(start("train", *first, log=place / "two.log"), place / "two.log") == [0, 0]
+  for command in (("train", *whole_run(place, "two")), ("evaluate", "--workdir", place / "two")):
+    assert wait(start(*command, log=place / "two.log"), place / "two.log") == [0, 0]
   assert "Resuming from the checkpoint of step 3." in (place / "two.log").read_text()
   both = [checkpoint.load_params(place / name)[0] for name in ("one", "two")]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *both)
@@ -92,35 +89,45 @@ def test_two_hosts_train_validate_resume_and_score_as_one(place):
 
 def test_sigterm_at_one_host_ends_both_after_the_same_step_and_both_resume(place):
   workdir, log = place / "ended", place / "ended.log"
-  arguments = ("--config", place / "config.py", "--workdir", workdir, *STEPS,
-               "--train.num-steps", 400)
-  processes = start("train", *arguments, hosts=2, log=log)
+  processes = start_long_run(place, "ended")
   wait_for(workdir / "checkpoints" / "2", processes, log)
   processes[1].send_signal(signal.SIGTERM)
   assert wait(processes, log) == [0, 0]
   saved = int(log.read_text().split("Stopped by SIGTERM after step ")[1].split(",")[0])
-  more = (*arguments, "--train.num-steps", saved + 2)
-  assert wait(start("train", *more, hosts=2, log=log), log) == [0, 0]
+  # They resume, and save, until one of them dies.
+  lose_one_host(place, "ended", signal.SIGKILL, after=saved + 2 - saved % 2)
   assert f"Resuming from the checkpoint of step {saved}" in log.read_text()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_host_that_dies_or_hangs_ends_the_other_with_a_message(place, how):
-  workdir, log = place / f"lost_{how}", place / f"lost_{how}.log"
-  processes = start("train", "--config", place / "config.py", "--workdir", workdir, *STEPS,
-                    "--train.num-steps", 100_000, hosts=2, log=log)
-  wait_for(workdir / "checkpoints" / "2", processes, log)
+def test_a_host_that_hangs_ends_the_other_with_a_message(place):
+  lose_one_host(place, "hangs", signal.SIGSTOP, after=2)
+
+
+def start_long_run(place, name):
+  """Starts a run that would take hours, in three stages, which compile sooner."""
+  return start("train", "--config", place / "config.py", "--workdir", place / name, *STEPS,
+               "--train.num-steps", 100_000, "--train.num-stages", 3, log=place / f"{name}.log")
+
+
+def lose_one_host(place, name, how, *, after):
+  """Gives one of two hosts a signal once the step `after` is saved; the other must end soon."""
+  workdir, log = place / name, place / f"{name}.log"
+  before = log.stat().st_size if log.exists() else 0
+  processes = start_long_run(place, name)
+  wait_for(workdir / "checkpoints" / str(after), processes, log)
   processes[1].send_signal(how)
   started = time.monotonic()
   try:
     status = processes[0].wait(timeout=90)
   finally:
-    processes[1].kill()
-    processes[1].wait()
+    for process in processes:
+      process.kill()
+      process.wait()
   assert status != 0
   assert time.monotonic() - started < 60
   # The first is ours, where a collective fails; the second is JAX's, of a heartbeat that stopped.
-  assert re.search("another host died|another task died|heartbeat timeout", log.read_text())
+  assert re.search("another host died|another task died|heartbeat timeout",
+                   log.read_text()[before:])
 
 
 def wait_for(path, processes, log):
