@@ -22,8 +22,8 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-# Tracing makes millions of objects that live until the program is compiled; looking for cycles among
-# them every 700 objects, as is the default, took a tenth of the time of the tests.
+# Tracing makes millions of objects that live until the program is compiled; searching them for
+# cycles every 700 objects, as is the default, took a twelfth of the time of the tests.
 gc.set_threshold(50_000, 20, 100)
 
 
