@@ -140,6 +140,14 @@ class Prepare:
   """Folder of the data set; required except for shapes."""
   data_dir: LocalFolder = pathlib.Path("data")
   """Folder of all prepared sets: data.data_dir of a config."""
+  exif: Literal["upright", "stored"] = "upright"
+  """How images and label images with an EXIF orientation are read: upright, as viewers and
+  labelling tools show them, or as stored. mnc train then needs the same as --data.exif."""
+  page: int = 0
+  """Page, counted from 1, of image files with several. mnc train then needs --data.page."""
+  channels: tuple[int, ...] = ()
+  """Channels of the images, counted from 1: one as grey or three as red, green and blue. mnc train
+  then needs --data.channels."""
   allow_bad: bool = False
   """Prepare the set even if more than 1 % of its images or annotations have to be skipped."""
   split_components: bool = False

@@ -11,6 +11,7 @@ from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.config import Config
 from mnc_jax.data import Source, load_source, make_ground_truth
+from mnc_jax.data.transforms import adapt_image
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
 from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
@@ -41,18 +42,20 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
     folder = options.output or options.model.workdir or pathlib.Path("evaluation")
     write_scores(folder, scores, counts)
     if options.report:
-      report_errors(options.report, options, source, ground_truth, results, scores)
+      report_errors(options, config, source, ground_truth, results, scores)
     if options.results:
       options.results.parent.mkdir(parents=True, exist_ok=True)
       options.results.write_text(json.dumps(results))
 
 
-def report_errors(folder: pathlib.Path, options: Evaluate, source: Source, ground_truth: dict,
+def report_errors(options: Evaluate, config: Config, source: Source, ground_truth: dict,
                   results: list[dict], scores: dict) -> None:
-  """Writes the page of the worst images and prints where it is."""
+  """Writes the page of the worst images, as the model gets them, and prints where it is."""
+  assert options.report is not None
   head = {f"mAP^r at IoU {at}": scores[at]["mean_ap_11point"] for at in ("0.5", "0.7")}
   columns = {f"AP^r@{at}": scores[at]["ap_11point"] for at in ("0.5", "0.7")}
-  page = write_report(folder, ground_truth, results, source.read_image,
+  page = write_report(options.report, ground_truth, results,
+                      lambda row: adapt_image(source.read_image(row), config.data),
                       title=f"Errors on {pathlib.Path(source.name).name}", scores=head,
                       category_scores=columns, max_images=options.report_images,
                       min_score=options.report_min_score)

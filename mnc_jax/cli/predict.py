@@ -14,7 +14,8 @@ from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images, read_image
-from mnc_jax.data.images import encode_png
+from mnc_jax.data.images import encode_png, image_options
+from mnc_jax.data.transforms import adapt_image
 from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.own_ids import OwnIds, read_ids
 from mnc_jax.evaluation.results import instances_to_records
@@ -54,7 +55,7 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
     for path, picture, image_id in tqdm(
         list(zip(paths, pictures, ids.images, strict=True)), unit="image", desc="predicting"):
       try:
-        image = read_image(path, upright=True)
+        image = read_image(path, options=image_options(models[0].config.data))
         found = find_instances(models, image)
       except BrokenImageError as error:
         broken.append(str(error) if str(path) in str(error) else f"{path}: {error}")
@@ -64,7 +65,8 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
           mask_threshold=models[0].config.inference.mask_threshold)
       write([record | {"file_name": str(path)} for record in records])
       count += len(records)
-      draw(picture, image, records, ids.categories, models[0], min_score)
+      draw(picture, adapt_image(image, models[0].config.data), records, ids.categories, models[0],
+           min_score)
   print(f"{count} instances in {len(paths) - len(broken)} images, written to {target}; the "
         f"pictures beside it show those of score >= {min_score:g}.")
   if broken:
@@ -122,7 +124,7 @@ def choose_ids(ground_truth: pathlib.Path | None, paths: list[pathlib.Path], mod
 
 def draw(picture: pathlib.Path, image: np.ndarray, records: list[dict],
          category_ids: Sequence[int], model: Model, min_score: float) -> None:
-  """Writes the image with its confident instances drawn."""
+  """Writes the image [h, w, 3] uint8 with its confident instances drawn."""
   names = dict(zip(category_ids, model.category_names, strict=True))
   confident = [record for record in records if record["score"] >= min_score]
   picture.write_bytes(encode_png(draw_instances(image, confident, names)))

@@ -5,6 +5,7 @@ import pathlib
 from mnc_jax.cli.commands import Prepare
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.data import prepare, set_folder, summarize
+from mnc_jax.data.images import ImageOptions
 
 
 def run(options: Prepare) -> None:
@@ -16,7 +17,8 @@ def run(options: Prepare) -> None:
   if not existed:
     report_leftovers(folder)
   prepare(options.dataset, options.source, options.data_dir, allow_bad=options.allow_bad,
-          split_components=options.split_components)
+          split_components=options.split_components,
+          pixels=ImageOptions(options.exif, options.page, options.channels))
   print(f"{folder} exists already: nothing was done. Delete it to prepare the set again."
         if existed else f"Prepared in {folder}:")
   print(summarize(folder))

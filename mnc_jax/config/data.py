@@ -30,6 +30,16 @@ class DataConfig:
   """Folder of the evaluation images. Only for coco, with eval_annotations."""
   image_ids: tuple[int, ...] = ()
   """Ids of the only images to train and evaluate on. Empty: all."""
+  exif: Literal["upright", "stored"] = "upright"
+  """How images with an EXIF orientation are read: upright, as viewers and labelling tools show
+  them, or as their pixels are stored. Of a prepared set: as mnc prepare --exif."""
+  page: int = 0
+  """Page, counted from 1, of files with several (TIFF stacks, animations). 0: such files are
+  rejected. Of a prepared set: as mnc prepare --page."""
+  channels: tuple[int, ...] = ()
+  """Channels to read, counted from 1: one as grey, or three as red, green and blue. Empty: grey or
+  colours, and TIFF files with other channels are rejected. Of a prepared set: as mnc prepare
+  --channels."""
   short_side: int = 600
   """Images are scaled to this short side, in pixels (paper) ..."""
   long_side: int = 1000

@@ -21,9 +21,9 @@ _AT_LEAST_ONE = (
     "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
     "model.mask_hidden", "model.dense_width", "model.box_stage_width")
 _AT_LEAST_ZERO = (
-    "data.num_workers", "data.color_jitter", "train.learning_rate", "train.weight_decay",
-    "train.bias_rate", "train.warmup_steps", "train.clip_norm", "train.checkpoint_every",
-    "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
+    "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
+    "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
+    "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
     "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
     "inference.refined_roi_pool")
 
@@ -142,6 +142,12 @@ def _check_numbers(part, path=""):
                        "2**63")
 
 
+def check_channels(channels: tuple[int, ...], name: str) -> None:
+  """Raises ValueError unless none, one or three channels are chosen, counted from 1."""
+  if len(channels) not in (0, 1, 3) or min(channels, default=1) < 1:
+    raise ValueError(f"{name} is {channels}: it must name one channel or three, counted from 1")
+
+
 def check_values(config: Config) -> None:
   """Raises for values that no run can have: counts below 1, rates below 0, numbers not finite.
 
@@ -157,6 +163,7 @@ def check_values(config: Config) -> None:
       value = _value(config, name)
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
+  check_channels(config.data.channels, "data.channels")
   model = config.model
   blocks = _BLOCKS.get(model.backbone, _RESNET_BLOCKS)
   if model.frozen_blocks > blocks and model.backbone != "small":

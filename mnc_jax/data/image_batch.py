@@ -48,7 +48,7 @@ def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
   """Adapts one image as `config` says, scales it and pads it to its bucket.
 
   Args:
-    image: [h, w, 3] uint8 RGB.
+    image: [h, w, 3] RGB, uint8 or uint16.
     config: sizes and buckets.
     image_id: at least 0; it returns in `ImageInfo`.
 

@@ -1,38 +1,72 @@
-"""Image files to RGB arrays, and back, by Pillow.
-
-Pillow decodes the 446 photographs of a part of COCO to the same pixels as OpenCV, in 2.2 ms
-instead of 2.9 each. It also checks the end of a JPEG and the checksums of a PNG, and reads the
-modes that labels need. Resizing stays with OpenCV, see `transforms.resize_image`.
-"""
+"""Image files to RGB arrays, and back. `decoding.py` opens them, by Pillow."""
 
 import io
 import pathlib
-import struct
+from typing import Literal, NamedTuple
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
 
-from mnc_jax.coco.rle import MOST_PIXELS
+from mnc_jax.config import DataConfig
+from mnc_jax.data import decoding
 from mnc_jax.data.records import BrokenImageError
 
 _LARGEST_FILE = 2 ** 31  # Bytes of an encoded image: more than MOST_PIXELS need uncompressed.
-# Others of Pillow's formats start programs (EPS), or are rarely used and little tested.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 
-def read_image(path: str | pathlib.Path, *, upright: bool = False) -> np.ndarray:
-  """Returns the image at `path` as `decode_image` does.
+class ImageOptions(NamedTuple):
+  """Which pixels of a file are read; the fields are those of `DataConfig`.
+
+  Attributes:
+    exif: "upright" turns an image as its EXIF orientation says, as viewers and labelling tools do;
+      "stored" ignores the tag.
+    page: of files with several, from 1; 0 rejects such files.
+    channels: from 1, one as grey or three as red, green and blue; () reads grey or colours, and
+      rejects TIFF files with other channels.
+  """
+  exif: Literal["upright", "stored"] = "upright"
+  page: int = 0
+  channels: tuple[int, ...] = ()
+
+
+DEFAULT_OPTIONS = ImageOptions()
+
+
+class DecodedImage(NamedTuple):
+  """An image with what its file says about it.
+
+  Attributes:
+    pixels: [h, w, 3] RGB, uint8, or uint16 if the file has more than 8 bits per channel.
+    orientation: the EXIF orientation of the file, 1 if it has none.
+  """
+  pixels: np.ndarray
+  orientation: int
+
+
+def image_options(config: DataConfig) -> ImageOptions:
+  """Returns the options of a config."""
+  return ImageOptions(config.exif, config.page, config.channels)
+
+
+def read_image(path: str | pathlib.Path, *, options: ImageOptions = DEFAULT_OPTIONS) -> np.ndarray:
+  """Returns the pixels of the image at `path`, see `decode`.
 
   Raises:
     BrokenImageError: if it is missing or cannot be decoded, naming the file.
   """
+  return decode(read_encoded(path), str(path), options=options).pixels
+
+
+def read_encoded(path: str | pathlib.Path) -> bytes:
+  """Returns the bytes of the image file at `path`.
+
+  Raises:
+    BrokenImageError: if it is missing, naming the file.
+  """
   try:
-    encoded = read_file(pathlib.Path(path))
+    return read_file(pathlib.Path(path))
   except ValueError as error:
     raise BrokenImageError(f"cannot read image {error}") from error
-  return decode_image(encoded, str(path), upright=upright)
 
 
 def read_file(path: pathlib.Path) -> bytes:
@@ -52,89 +86,60 @@ def read_file(path: pathlib.Path) -> bytes:
     raise ValueError(f"{path}: {error.strerror}") from error
 
 
-def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> np.ndarray:
-  """Returns the pixels of an encoded image as they are stored.
+def decode_image(encoded: bytes, name: str, *, options: ImageOptions = DEFAULT_OPTIONS
+                 ) -> np.ndarray:
+  """Returns the pixels of an encoded image, see `decode`."""
+  return decode(encoded, name, options=options).pixels
 
-  Grey images get three equal channels, colours of 16 bits keep their upper 8, grey of 16 bits is
-  scaled and rounded, alpha is ignored. Of several pages or frames the first is read.
+
+def decode(encoded: bytes, name: str, *, options: ImageOptions = DEFAULT_OPTIONS) -> DecodedImage:
+  """Decodes an image and turns it upright, unless `options.exif` is "stored".
+
+  Grey images get three equal channels, depths above 8 bits the range of 16, and alpha is ignored.
+  Colours of 16 bits in JPEG 2000, AVIF and HEIC keep their upper 8.
 
   Args:
     encoded: the bytes of a file in one of the common formats.
     name: what the message calls the image.
-    upright: turn the image as its EXIF orientation says, as viewers do. The COCO tools do not:
-      annotations refer to stored pixels. A TIFF is always turned.
-
-  Returns:
-    [h, w, 3] uint8 RGB.
+    options: which pixels.
 
   Raises:
-    BrokenImageError: if the bytes are not an image, or one that was truncated.
+    BrokenImageError: if the bytes are not an image, or one that was truncated; if it has several
+      pages or channels and none is chosen, or not the chosen one.
   """
   try:
-    image = open_image(encoded)
-    pixels = _to_rgb(image)
+    samples = decoding.decode_samples(encoded, options.page)
+    pixels = _to_rgb(_choose(samples, options.channels))
   except ValueError as error:
     raise BrokenImageError(f"image {name} {error}") from error
-  return _turn(pixels, image) if upright else pixels
+  upright = options.exif == "upright"
+  return DecodedImage(decoding.turn(pixels, samples.orientation) if upright else pixels,
+                      samples.orientation)
 
 
-def _to_rgb(image):
-  if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
-    grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
-  if image.mode in ("I", "F"):
-    raise ValueError("has pixels of 32 bits; 8 and 16 bits are supported")
-  return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+def _choose(samples, channels):
+  """Returns [h, w, 1 or 3]: the channels chosen, else grey or colours."""
+  count = samples.pixels.shape[2]
+  if channels:
+    if max(channels) > count:
+      raise ValueError(f"has {count} channel(s), but data.channels is {channels}")
+    return samples.pixels[..., np.array(channels) - 1]
+  if samples.channels not in (1, 3) or not samples.is_known:
+    raise ValueError(
+        f"has {samples.channels} channels: choose one as grey, or three as red, green and blue, "
+        "with data.channels (--channels of mnc prepare), for example 1")
+  return samples.pixels[..., :samples.channels]
 
 
-def _turn(pixels, image):
-  """Returns `pixels` turned as the orientation of the file asks; Pillow has turned a TIFF."""
-  try:
-    orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
-  except Exception:  # Whatever the parser runs into in damaged EXIF data.
+def _to_rgb(pixels):
+  return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def to_8_bits(pixels: np.ndarray) -> np.ndarray:
+  """Returns uint8 pixels: those of 16 bits scaled and rounded."""
+  if pixels.dtype == np.uint8:
     return pixels
-  # Not `image` itself: its other tags would be written anew, which fails if they are damaged.
-  picture = PIL.Image.fromarray(pixels)
-  picture.getexif()[PIL.ExifTags.Base.Orientation] = orientation
-  return np.array(PIL.ImageOps.exif_transpose(picture))
-
-
-def open_image(encoded: bytes) -> PIL.Image.Image:
-  """Returns an encoded image, decoded, in the mode of the file.
-
-  Unlike `PIL.Image.open` it neither warns of large images nor has a lower limit than ours.
-  Warnings cannot be ignored here: filters belong to the whole process, and this runs in many
-  threads.
-
-  Raises:
-    ValueError: a message that continues "image NAME ...", if the bytes are not an image, are
-      truncated, or claim more than `MOST_PIXELS`.
-  """
-  try:
-    image = _open(encoded)
-    pixels = image.height * image.width
-    if pixels <= MOST_PIXELS:
-      image.load()
-  except OSError as error:
-    raise ValueError(f"cannot be decoded: {error}") from error
-  except Exception as error:  # Whatever the parsers run into in a damaged file.
-    raise ValueError("cannot be decoded: not an image, or damaged") from error
-  if pixels > MOST_PIXELS:
-    raise ValueError(f"claims {pixels} pixels, more than {MOST_PIXELS}")
-  return image
-
-
-def _open(encoded):
-  PIL.Image.init()
-  for factory, accepts in (PIL.Image.OPEN[name] for name in _FORMATS if name in PIL.Image.OPEN):
-    accepted = accepts is None or accepts(encoded[:16])
-    if accepted and not isinstance(accepted, str):  # Text gives the reason why not.
-      try:
-        return factory(io.BytesIO(encoded), "")
-      # These mean, as in `PIL.Image.open`, that the format is another.
-      except (SyntaxError, IndexError, TypeError, struct.error):
-        continue
-  raise ValueError("not an image of a known format")
+  return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def encode_png(image: np.ndarray) -> bytes:

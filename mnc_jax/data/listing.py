@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data.image_batch import IMAGE_SUFFIXES
-from mnc_jax.data.images import read_image
+from mnc_jax.data.images import DEFAULT_OPTIONS, DecodedImage, ImageOptions, decode, read_encoded
 from mnc_jax.data.records import Annotation, BrokenImageError
+from mnc_jax.data.transforms import range_share
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -23,6 +24,17 @@ _DIGITS = re.compile(r"0|[1-9][0-9]{0,14}|[0-9]{12}|[0-9]{4}_[0-9]{6}")
 _HELD_OUT = 5  # One in 5 images is for validation, unless there are lists.
 
 
+class ImageNotes(NamedTuple):
+  """What is counted of images that are read.
+
+  Attributes:
+    orientation: of EXIF, 1 if there is none.
+    range_share: the share of the range of intensities in use, see `transforms.range_share`.
+  """
+  orientation: int = 1
+  range_share: float = 1.0
+
+
 class Content(NamedTuple):
   """An image that was read and checked, with its annotations.
 
@@ -30,10 +42,12 @@ class Content(NamedTuple):
     image: path of the image file, or its bytes; they are stored as they are.
     size: (height, width) in pixels.
     annotations: in COCO format with RLE masks; none is empty.
+    notes: on the image, of `check_image`.
   """
   image: pathlib.Path | bytes
   size: tuple[int, int]
   annotations: list[Annotation]
+  notes: ImageNotes = ImageNotes()
 
 
 class Entry(NamedTuple):
@@ -63,18 +77,44 @@ class Listing(NamedTuple):
   describe: Callable[[], list[str]] = list
 
 
-def check_image(path: pathlib.Path, size: tuple[int, int],
-                annotation_path: str | pathlib.Path) -> None:
+def check_image(path: pathlib.Path, size: tuple[int, int], annotation_path: str | pathlib.Path,
+                *, options: ImageOptions = DEFAULT_OPTIONS) -> ImageNotes:
   """Decodes the image at `path` to see that it is whole and of the `size` (h, w) annotated.
 
   Raises:
-    BrokenImageError: if not; names the file and `annotation_path`.
+    BrokenImageError: as `read_annotated`.
   """
-  found = read_image(path).shape[:2]
+  image = read_annotated(path, size, annotation_path, options=options)
+  return ImageNotes(image.orientation, range_share(image.pixels))
+
+
+def read_annotated(path: pathlib.Path, size: tuple[int, int], annotation_path: str | pathlib.Path,
+                   *, options: ImageOptions = DEFAULT_OPTIONS) -> DecodedImage:
+  """Decodes the image at `path`, which must be of the `size` (h, w) annotated.
+
+  Raises:
+    BrokenImageError: if not, or if it cannot be decoded; names the file and `annotation_path`,
+      and an EXIF orientation that explains the size.
+  """
+  image = decode(read_encoded(path), str(path), options=options)
+  found = image.pixels.shape[:2]
   if found != tuple(size):
     raise BrokenImageError(
         f"image {path} is {found[0]} x {found[1]} (height x width), but is annotated as "
-        f"{size[0]} x {size[1]} in {annotation_path}")
+        f"{size[0]} x {size[1]} in {annotation_path}{_explain_size(image, size, options)}")
+  return image
+
+
+def _explain_size(image, size, options):
+  """Returns what to do about sides that an EXIF orientation swaps."""
+  if image.orientation < 5 or image.pixels.shape[1::-1] != tuple(size):
+    return ""
+  if options.exif == "stored":
+    return (f". Its EXIF orientation {image.orientation} swaps the sides, and it is annotated as "
+            "viewers show it: use data.exif upright (--exif upright of mnc prepare)")
+  return (f", the size of its stored pixels: its EXIF orientation {image.orientation} swaps the "
+          "sides. If the masks too are those of the stored pixels, use data.exif stored (--exif "
+          "stored of mnc prepare)")
 
 
 def stable_id(name: str) -> int:

@@ -10,19 +10,23 @@ import pathlib
 from typing import Literal, NamedTuple
 import warnings
 
-from mnc_jax.coco.faults import FaultReport, list_first
+import tensorflow_datasets as tfds
+
+from mnc_jax.coco.faults import list_first
 from mnc_jax.config import DataConfig
 from mnc_jax.config.paths import as_local_path
+from mnc_jax.config.validation import check_channels
 from mnc_jax.data.crowd import check_crowd, take_as_instances
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, image_options
 from mnc_jax.data.listing import TRAIN, VALIDATION, Listing
-from mnc_jax.data.prepared.builder import prepare_set
-from mnc_jax.data.prepared.index import open_split, set_folder
+from mnc_jax.data.prepared.builder import as_argument, prepare_set
+from mnc_jax.data.prepared.index import open_split, pixels_of, set_folder
 from mnc_jax.data.readers import coco, label_images, sbd, shapes
 from mnc_jax.data.records import Source, restrict
 
 
 class _Reader(NamedTuple):
-  list_images: Callable[[pathlib.Path, FaultReport], Listing]
+  list_images: Callable[..., Listing]  # (folder, report, *, options: ImageOptions).
   category_names: tuple[str, ...] | None  # Of labels 1, 2, ...; None if they are in the files.
 
 
@@ -36,7 +40,8 @@ _DRAWN = "shapes"  # Needs no files.
 
 
 def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
-            allow_bad: bool = False, split_components: bool = False) -> None:
+            allow_bad: bool = False, split_components: bool = False,
+            pixels: ImageOptions = DEFAULT_OPTIONS) -> None:
   """Prepares a data set in `data_dir`, from where `load_source` reads it.
 
   Does nothing if it is already there; see `prepare_set`. The modules of `readers/` describe the
@@ -48,6 +53,7 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
     data_dir: of all prepared sets.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
     split_components: of `label_images`: each connected part of a value is an instance.
+    pixels: which are read; `load_source` needs a config with the same.
 
   Raises:
     ValueError: if there is no such data set or folder, or the folder cannot be used.
@@ -57,13 +63,15 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
     source = None
   elif source is None or not as_local_path(source, name="--source").is_dir():
     raise ValueError(f"there is no folder {source}")
-  list_images, options = reader.list_images, ()
+  check_channels(pixels.channels, "--channels")
+  list_images, options = functools.partial(reader.list_images, options=pixels), ()
   if split_components:
     if dataset != "label_images":
       raise ValueError(f"--split-components is for label_images, not for {dataset}")
-    list_images = functools.partial(label_images.list_label_images, split_components=True)
+    list_images = functools.partial(list_images, split_components=True)
     options = ("--split-components",)
-  prepare_set(dataset, list_images, source, data_dir, options=options, allow_bad=allow_bad)
+  prepare_set(dataset, list_images, source, data_dir, options=options, pixels=pixels,
+              allow_bad=allow_bad)
 
 
 def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
@@ -140,12 +148,13 @@ def _open(config, split):
           f"data.dataset is {config.dataset!r}, but files of a COCO set are given "
           "(data.train_annotations and the like): set data.dataset coco, or omit them")
     return coco.load_coco(_existing_path(config, f"{split}_annotations", pathlib.Path.is_file),
-                          _existing_path(config, f"{split}_images", pathlib.Path.is_dir))
+                          _existing_path(config, f"{split}_images", pathlib.Path.is_dir),
+                          options=image_options(config))
   folder = set_folder(config.dataset, config.data_dir)
   if config.dataset == _DRAWN and split == "eval" and not folder.is_dir():
     return shapes.draw_validation()  # Evaluating shipped weights leaves no files.
   if config.dataset == _DRAWN:
-    prepare(config.dataset, None, config.data_dir)
+    prepare(config.dataset, None, config.data_dir, pixels=image_options(config))
   if not folder.is_dir():
     directly = ("; or give data.train_annotations and data.train_images (and data.eval_...) to "
                 "read the files directly" if config.dataset == "coco" else "")
@@ -156,7 +165,18 @@ def _open(config, split):
         f"{f' (what is there is of another version, {older})' if older else ''}: run "
         f"mnc prepare --dataset {config.dataset} --source DIR "
         f"--data-dir {config.data_dir}{directly}")
+  _check_options(folder, image_options(config))
   return open_split(folder, TRAIN if split == "train" else VALIDATION)
+
+
+def _check_options(folder, options):
+  """Rejects a prepared set of other pixels than the config names."""
+  for name, value in pixels_of(tfds.builder_from_directory(folder))._asdict().items():
+    if value != getattr(options, name):
+      raise ValueError(
+          f"{folder} was prepared with --{name} {as_argument(value)}, but data.{name} is "
+          f"{as_argument(getattr(options, name))}: give --data.{name} {as_argument(value)}, or "
+          "prepare the set again")
 
 
 def _existing_path(config, field, exists):

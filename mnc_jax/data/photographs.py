@@ -1,4 +1,4 @@
-"""An image as users give it, a file or an array, to upright uint8 RGB."""
+"""An image as users give it, a file or an array, to RGB."""
 
 import os
 from typing import Any
@@ -6,26 +6,27 @@ from typing import Any
 import numpy as np
 
 from mnc_jax.config.paths import as_local_path
-from mnc_jax.data.images import read_image
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_image
 
 
-def to_rgb(image: Any, name: str) -> np.ndarray:
-  """Returns the pixels of a file upright, and those of an array unchanged.
+def to_rgb(image: Any, name: str, *, options: ImageOptions = DEFAULT_OPTIONS) -> np.ndarray:
+  """Returns the pixels of a file, by default upright, and those of an array unchanged.
 
   Args:
-    image: path of a file, `~` allowed; or an array [h, w, 3] uint8 RGB, also of JAX.
+    image: path of a file, `~` allowed; or an array [h, w, 3] RGB, uint8 or uint16, also of JAX.
     name: what messages call an array.
+    options: which pixels of a file.
 
   Returns:
-    [h, w, 3] uint8 RGB.
+    [h, w, 3] RGB, uint8, or uint16 of more than 8 bits.
 
   Raises:
     BrokenImageError: if a file is missing or cannot be decoded, naming it.
     TypeError: for neither a path nor an array.
-    ValueError: for any other array, with the expression that makes it uint8 RGB.
+    ValueError: for any other array, with the expression that makes it RGB of such a type.
   """
   if isinstance(image, str | os.PathLike):
-    return read_image(as_local_path(image), upright=True)
+    return read_image(as_local_path(image), options=options)
   if not (hasattr(image, "shape") and hasattr(image, "dtype")):
     raise TypeError(f"{name} is a {type(image).__name__}: give a path or an array [h, w, 3] of "
                     "uint8 RGB (of a Pillow image: numpy.asarray(image.convert('RGB')))")
@@ -35,8 +36,9 @@ def to_rgb(image: Any, name: str) -> np.ndarray:
   if array.ndim != 3 or array.shape[2] != 3:
     raise ValueError(f"{name} has the shape {list(array.shape)}, but [h, w, 3] is needed"
                      f"{_cure_of_shape(array.shape)}")
-  if array.dtype != np.uint8:
-    raise ValueError(f"{name} has {array.dtype} pixels, but uint8 from 0 to 255 is needed"
+  if array.dtype not in (np.uint8, np.uint16):
+    raise ValueError(f"{name} has {array.dtype} pixels, but uint8 from 0 to 255 (or uint16 from 0 "
+                     f"to 65535) is needed"
                      f"{_cure_of_dtype(array)}")
   return array
 
@@ -63,8 +65,6 @@ def _cure_of_shape(shape):
 def _cure_of_dtype(array):
   if array.dtype == np.bool_:
     return ": image.astype('uint8') * 255"
-  if array.dtype == np.uint16 and array.max() > 255:
-    return ". For 16 bits a channel: (image // 257).astype('uint8')"
   values = array.astype(np.float64)
   low, high = values.min(), values.max()
   if low >= 0 and high <= 1:

@@ -22,7 +22,7 @@ class Record(NamedTuple):
 
   Attributes:
     image_id: int.
-    image: [h, w, 3] uint8 RGB.
+    image: [h, w, 3] RGB, uint8, or uint16 if the file has more than 8 bits per channel.
     masks: [n, h, w] uint8 0 or 1.
     labels: [n] int32, 1 ... number of categories.
     crowd: [n] bool.
@@ -46,7 +46,7 @@ class Source:
     crowd_counts: [N] int32, of them crowd regions.
     category_names: the name of label i + 1 is item i.
     category_ids: the data set's own id of label i + 1 is item i.
-    read_image: i -> [h, w, 3] uint8 RGB. Raises `BrokenImageError`.
+    read_image: i -> the image of `Record`. Raises `BrokenImageError`.
     read_annotations: i -> COCO annotations with RLE masks, without decoding the image.
     file_names: of the N images in the folder they came from; () if they came from no files.
     skipped_images: images of the whole set, all splits together, that could not be used.

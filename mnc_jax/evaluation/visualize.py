@@ -9,6 +9,7 @@ import numpy as np
 
 from mnc_jax.coco.rle import decode_mask, encode_masks, mask_area, mask_box
 from mnc_jax.data.photographs import to_rgb
+from mnc_jax.data.transforms import stretch_contrast
 from mnc_jax.evaluation.labels import SMALL, write_labels
 from mnc_jax.structs import Detections
 
@@ -29,7 +30,8 @@ def draw(image: Any, found: Detections, *, min_score: float = 0.0, min_side: int
   """Draws what `detect` found in an image: masks, boxes, names and scores.
 
   Args:
-    image: that was given to `detect`, a path or [h, w, 3] uint8 RGB.
+    image: that was given to `detect`, a path or [h, w, 3] RGB; if it has more than 8 bits per
+      channel, its contrast is stretched.
     found: in this image.
     min_score: instances that score less are not drawn.
     min_side: a smaller image is enlarged by a whole factor, as by `draw_instances`.
@@ -50,6 +52,8 @@ def draw(image: Any, found: Detections, *, min_score: float = 0.0, min_side: int
     (128, 128, 3)
   """
   image = to_rgb(image, "the image")
+  if image.dtype != np.uint8:
+    image = stretch_contrast(image)
   if found.masks.shape[1:] != image.shape[:2]:
     raise ValueError(
         f"the image is {image.shape[0]} x {image.shape[1]} (height x width), but `found` is of one "

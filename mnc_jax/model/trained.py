@@ -39,7 +39,8 @@ def check_members(models: Sequence[Model], names: Sequence[str]) -> None:
     where = f"{name} cannot join {names[0]} in an ensemble"
     check_same_categories(model.category_names, first.category_names, first=f"{where}: it",
                           second=names[0])
-    for section, field in (("model", "mask_size"), ("data", "stretch_contrast")):
+    for section, field in (("model", "mask_size"), ("data", "stretch_contrast"),
+                           ("data", "page"), ("data", "channels")):
       theirs, ours = (getattr(getattr(one.config, section), field) for one in (model, first))
       if theirs != ours:
         raise ValueError(

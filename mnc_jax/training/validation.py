@@ -13,8 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mnc_jax import parallel
-from mnc_jax.config import Config
+from mnc_jax.config import Config, DataConfig
 from mnc_jax.data import Source, evaluation_batches, load_source, make_ground_truth, restrict
+from mnc_jax.data.transforms import adapt_image
 from mnc_jax.evaluation import visualize
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
@@ -107,7 +108,8 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
   # Each process computes the same scores; the first one logs them.
   scores = summarise(validation.ground_truth, results) | mean_losses(validation, state.params)
   log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
-  log.add_image("validation/predictions", draw_panel(validation.source, results), step)
+  panel = draw_panel(validation.source, results, validation.config.data)
+  log.add_image("validation/predictions", panel, step)
   log.flush()
   reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
   tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
@@ -145,12 +147,13 @@ def mean_losses(validation: Validation, params: dict) -> dict[str, float]:
   return {name: total / images for name, total in totals.items()}
 
 
-def draw_panel(source: Source, results: list) -> np.ndarray:
+def draw_panel(source: Source, results: list, config: DataConfig) -> np.ndarray:
   """Returns the first images of the split with their confident instances drawn."""
   names = dict(zip(source.category_ids, source.category_names, strict=True))
   pictures = []
   for row in range(min(_PANEL_IMAGES, len(source))):
     chosen = [record for record in results if record["score"] >= _PANEL_SCORE
               and record["image_id"] == source.image_ids[row]]
-    pictures.append(visualize.draw_instances(source.read_image(row), chosen, names))
+    image = adapt_image(source.read_image(row), config)
+    pictures.append(visualize.draw_instances(image, chosen, names))
   return visualize.grid(pictures, _PANEL_COLUMNS)

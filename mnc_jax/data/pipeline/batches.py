@@ -8,6 +8,7 @@ or processes, and a run resumes from any step without a saved position.
 import dataclasses
 import functools
 import os
+from typing import NamedTuple
 import warnings
 
 from absl import flags
@@ -37,13 +38,27 @@ class _Loader:
   ignored: int  # Instances beyond `max_instances` of the image that has most of them.
 
 
+class _Findings(NamedTuple):
+  """What loading a batch met: {row: message} of broken images, {row: share of the range}."""
+  broken: dict[int, str]
+  small_ranges: dict[int, float]
+
+
+@dataclasses.dataclass
+class _Reported:
+  """What was reported before."""
+  broken: set[int] = dataclasses.field(default_factory=set)
+  small_range: bool = False
+
+
 def training_batches(source: Source, config: DataConfig, *, seed: int, batch_size: int,
                      first_step: int = 0, process_index: int = 0,
                      process_count: int = 1) -> grain.IterDataset:
   """Returns endless shuffled batches, with the random changes of `config`.
 
   An image that cannot be read is skipped with a warning: its slot in the batch is invalid (image
-  size (0, 0), image id -1).
+  size (0, 0), image id -1). Without `config.stretch_contrast`, the first image that uses less than
+  a quarter of its range of intensities is reported.
 
   Args:
     source: the images.
@@ -71,7 +86,7 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
   # Here, in one process, since each worker loads only a share of the batches.
-  return _prefetch(batches, config).map(functools.partial(_warn_of_broken, source, set()))
+  return _prefetch(batches, config).map(functools.partial(_report, source, _Reported()))
 
 
 def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
@@ -86,7 +101,7 @@ def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
   rows = planning.evaluation_rows(loader.buckets, batch_size)
   batches = grain.MapDataset.range(len(rows)).map(
       functools.partial(_load_evaluation_batch, loader, rows))
-  return _prefetch(batches, config)
+  return _prefetch(batches, config).map(functools.partial(_report, source, _Reported()))
 
 
 def _make_loader(source, config, batch_size, process_index, process_count, crop=None):
@@ -124,12 +139,12 @@ def _load_training_batch(loader, plan, step):
   rows, flips = planning.training_rows(plan, step)
   slots = range(len(rows))[loader.part]
   rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
-  broken: dict[int, str] = {}
-  examples = [_load_or_skip(loader, row, planning.slot_rng(plan, step, slot), broken)
+  found = _Findings({}, {})
+  examples = [_load_or_skip(loader, row, planning.slot_rng(plan, step, slot), found)
               for row, slot in zip(rows, slots, strict=True)]
   examples = [transforms.flip_example(example) if flip and example else example
               for example, flip in zip(examples, flips, strict=True)]
-  return _collate(loader, rows, examples, loader.buckets[rows[0]]), broken
+  return _collate(loader, rows, examples, loader.buckets[rows[0]]), found
 
 
 def _load_evaluation_batch(loader, plan_rows, step):
@@ -137,38 +152,52 @@ def _load_evaluation_batch(loader, plan_rows, step):
   # The first of the whole batch is never a filler.
   bucket = loader.buckets[rows[0]]
   rows = rows[loader.part]
-  examples = [None if row == planning.FILLER else _load(loader, row) for row in rows]
-  return _collate(loader, rows, examples, bucket)
+  found = _Findings({}, {})
+  examples = [None if row == planning.FILLER else _load(loader, row, found) for row in rows]
+  return _collate(loader, rows, examples, bucket), found
 
 
-def _load(loader, row):
-  return transforms.resize_record(_read(loader, row), tuple(loader.sizes[row]))
+def _load(loader, row, found):
+  return transforms.resize_record(_read(loader, row, found), tuple(loader.sizes[row]))
 
 
-def _read(loader, row):
+def _read(loader, row, found):
   record = loader.source[int(row)]
+  if not loader.config.stretch_contrast:
+    share = transforms.range_share(record.image)
+    if 0 < share < transforms.SMALL_RANGE:
+      found.small_ranges[int(row)] = share
   return record._replace(image=transforms.adapt_image(record.image, loader.config))
 
 
-def _load_or_skip(loader, row, rng, broken):
-  """Returns the example; None if it is broken, with the reason in `broken`, {row: message}."""
+def _load_or_skip(loader, row, rng, found):
+  """Returns the example; None if it is broken, with the reason in `found.broken`."""
   config, scale = loader.config, loader.scales[row]
   bucket = config.padded_sizes[loader.buckets[row]]
   try:
-    return augment.augment_record(rng, _read(loader, row), config, scale=scale, bucket=bucket)
+    return augment.augment_record(rng, _read(loader, row, found), config, scale=scale,
+                                  bucket=bucket)
   except BrokenImageError as error:
-    broken[int(row)] = str(error)
+    found.broken[int(row)] = str(error)
     return None
 
 
-def _warn_of_broken(source, reported, loaded):
+def _report(source, reported, loaded):
   """Returns the batch; warns of each broken image once, and raises when all are broken."""
-  batch, broken = loaded
-  for row in broken.keys() - reported:
-    reported.add(row)
-    warnings.warn(f"skipped in training, {len(reported)} so far: {broken[row]}", stacklevel=2)
-  if len(reported) == len(source):
-    raise ValueError(f"{source.name}: no image can be read, the last: {[*broken.values()][-1]}")
+  batch, found = loaded
+  for row in found.broken.keys() - reported.broken:
+    reported.broken.add(row)
+    warnings.warn(f"skipped in training, {len(reported.broken)} so far: {found.broken[row]}",
+                  stacklevel=2)
+  if len(reported.broken) == len(source):
+    raise ValueError(
+        f"{source.name}: no image can be read, the last: {[*found.broken.values()][-1]}")
+  if found.small_ranges and not reported.small_range:
+    reported.small_range = True
+    row, share = next(iter(found.small_ranges.items()))
+    warnings.warn(f"{source.name}: image {source.image_ids[row]} uses {share:.1%} of its range of "
+                  "intensities, and others may too: data.stretch_contrast spreads them",
+                  stacklevel=2)
   return batch
 
 

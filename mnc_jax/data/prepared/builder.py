@@ -13,8 +13,10 @@ from tqdm import tqdm
 
 from mnc_jax.coco.faults import Fault, FaultReport, check_share, describe
 from mnc_jax.config.paths import as_local_path
-from mnc_jax.data.listing import Listing
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
+from mnc_jax.data.listing import ImageNotes, Listing
 from mnc_jax.data.prepared import index
+from mnc_jax.data.prepared.image_notes import describe_notes
 from mnc_jax.data.prepared.shared_images import describe_shared, hash_image
 
 # Images per array_record file. The builder keeps their annotations in memory.
@@ -33,15 +35,18 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version(index.VERSION)
 
   def __init__(self, name: str, listing: Listing, faults: list[Fault], *,
-               data_dir: str | pathlib.Path, source: str, options: Sequence[str], allow_bad: bool):
+               data_dir: str | pathlib.Path, source: str, options: Sequence[str],
+               pixels: ImageOptions, allow_bad: bool):
     # TFDS declares one name per class.
     self.name = name  # pyright: ignore[reportAttributeAccessIssue]
     self._listing, self._faults, self._allow_bad = listing, faults, allow_bad
+    self._pixels = pixels
     self._kept = {"images": 0, "annotations": 0}
     self._names: dict[str, dict[bytes, str]] = {}  # By split, and hash of the image.
+    self._notes: list[tuple[str, ImageNotes]] = []  # With the names of the images.
     super().__init__(data_dir=data_dir, file_format="array_record")
     index.metadata_of(self).update(categories=listing.categories, source=source,
-                                   options=list(options),
+                                   options=list(options), pixels=pixels._asdict(),
                                    fingerprint=_fingerprint(source) if source else "")
 
   def _info(self):
@@ -68,6 +73,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       kept.append(entry)
       names.setdefault(hash_image(content), entry.file_name)
       contents.append(index.summarize_content(content))
+      self._notes.append((entry.file_name, content.notes))
       yield len(kept), index.encode_example(entry, content)
     self._check(split, len(kept), sum(len(content.category_ids) for content in contents))
     # The folder still has its provisional name.
@@ -101,14 +107,16 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     if split == list(self._listing.splits)[-1]:
       if not self._allow_bad:
         check_share(self._faults, **self._kept)
-      odd = [describe_shared(self.name, self._names), *self._listing.describe()]
+      odd = [describe_shared(self.name, self._names), *self._listing.describe(),
+             *describe_notes(self._notes, self._pixels)]
       self._faults.extend(Fault("set", message) for message in odd if message)
       index.metadata_of(self)["skipped"] = [fault._asdict() for fault in self._faults]
 
 
 def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing],
                 source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
-                options: Sequence[str] = (), allow_bad: bool = False) -> None:
+                options: Sequence[str] = (), pixels: ImageOptions = DEFAULT_OPTIONS,
+                allow_bad: bool = False) -> None:
   """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
 
   It gets this name when it is complete; until then its folder is called `incomplete...`.
@@ -119,6 +127,7 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
     source: the folder of the data set; None if no folder is needed.
     data_dir: of all prepared sets.
     options: of `list_images`, as they are called on the command line, if they change what it reads.
+    pixels: which `list_images` reads, as the prepared set will.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
 
   Raises:
@@ -128,13 +137,14 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
   """
   source = str(as_local_path(source, name="--source").resolve()) if source else ""
   if index.set_folder(name, data_dir).exists():
+    _check_pixels(index.set_folder(name, data_dir), pixels)
     _check_source(index.set_folder(name, data_dir), source, list(options))
     return
   data_dir = as_local_path(data_dir, name="data.data_dir")
   faults: list[Fault] = []
   listing = list_images(pathlib.Path(source), faults.append)
   builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
-                       options=options, allow_bad=allow_bad)
+                       options=options, pixels=pixels, allow_bad=allow_bad)
   # TFDS prints that it downloads, which it does not.
   with contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare()
@@ -155,6 +165,20 @@ def _check_source(folder, source, options):
   if source and metadata.get("fingerprint") != _fingerprint(source):
     raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
                      "prepared: delete it to prepare the set again")
+
+
+def _check_pixels(folder, pixels):
+  """Rejects an existing set of other pixels."""
+  for name, value in index.pixels_of(tfds.builder_from_directory(folder))._asdict().items():
+    if value != getattr(pixels, name):
+      raise ValueError(f"{folder} was prepared with --{name} {as_argument(value)}, not "
+                       f"{as_argument(getattr(pixels, name))}: use another data directory "
+                       "(--data-dir), or delete it")
+
+
+def as_argument(value: str | int | tuple[int, ...]) -> str:
+  """Returns the value of a field of `ImageOptions` as the command line takes it."""
+  return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _fingerprint(source):

@@ -16,12 +16,13 @@ import tensorflow_datasets as tfds
 
 from mnc_jax.coco.faults import Fault, count
 from mnc_jax.config.paths import as_path
-from mnc_jax.data.images import decode_image
+from mnc_jax.data.images import ImageOptions, decode_image
 from mnc_jax.data.listing import Content, Entry
 from mnc_jax.data.records import Source
 
-# Of all prepared sets. A change of the records, or of the images of `shapes`, raises it.
-VERSION = "1.3.0"
+# Of all prepared sets. A change of the records, of how their images are read, or of the images of
+# `shapes`, raises it. Since 1.4.0 images are read upright.
+VERSION = "1.4.0"
 
 
 def set_folder(name: str, data_dir: str | pathlib.Path) -> pathlib.Path:
@@ -34,6 +35,12 @@ def metadata_of(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
   """Returns the metadata of a prepared set."""
   assert isinstance(builder.info.metadata, dict)
   return builder.info.metadata
+
+
+def pixels_of(builder: tfds.core.DatasetBuilder) -> ImageOptions:
+  """Returns which pixels a prepared set was made of."""
+  pixels = metadata_of(builder)["pixels"]
+  return ImageOptions(**pixels | {"channels": tuple(pixels["channels"])})
 
 
 def record_features() -> tfds.features.FeaturesDict:
@@ -129,13 +136,14 @@ def open_split(folder: pathlib.Path, split: str) -> Source:
       category_ids=tuple(category["id"] for category in categories),
       file_names=file_names if any(file_names) else (),
       skipped_images=count([Fault(**fault) for fault in metadata["skipped"]], "image"),
-      read_image=functools.partial(_read_image, rows),
+      read_image=functools.partial(_read_image, rows, pixels_of(builder)),
       read_annotations=functools.partial(_read_annotations, rows))
 
 
-def _read_image(rows, index):
+def _read_image(rows, options, index):
   row = rows[index]
-  return decode_image(row["image"], f"{row['file_name'].decode()} with id {row['image_id']}")
+  return decode_image(row["image"], f"{row['file_name'].decode()} with id {row['image_id']}",
+                      options=options)
 
 
 def _read_annotations(rows, index):

@@ -18,14 +18,15 @@ import numpy as np
 from mnc_jax.coco.categories import check_same_categories, with_ids
 from mnc_jax.coco.faults import Fault, FaultReport, describe, list_first, raise_fault
 from mnc_jax.data import listing
-from mnc_jax.data.images import read_image
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
 from mnc_jax.data.readers.coco_file import CocoFile, check_coco, read_coco_file
 from mnc_jax.data.readers.coco_images import find_folder, locate_images
 from mnc_jax.data.readers.layouts import find_annotations
 from mnc_jax.data.records import BrokenImageError, Source
 
 
-def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Path) -> Source:
+def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Path, *,
+              options: ImageOptions = DEFAULT_OPTIONS) -> Source:
   """Returns the source of an annotation file and its folder of images.
 
   Polygons are drawn as COCO's tools draw them, and clipped to the image. Annotations with an empty
@@ -34,6 +35,7 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
   Args:
     annotations_path: the JSON file.
     images_dir: the folder that its file names are relative to.
+    options: which pixels are read.
 
   Raises:
     ValueError: if the file is missing or not in COCO format, naming file, id and field.
@@ -48,23 +50,25 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
   if coco.empty_ids:
     warnings.warn(f"{coco.path}: dropped {len(coco.empty_ids)} annotations with an empty box or "
                   f"mask: ids {list_first(coco.empty_ids)}", stacklevel=2)
+  sizes = np.array([_size(image) for image in coco.images], np.int32).reshape(-1, 2)
   return Source(
       name=str(coco.path),
       image_ids=np.array([image["id"] for image in coco.images], np.int64),
-      sizes=np.array([_size(image) for image in coco.images], np.int32).reshape(-1, 2),
+      sizes=sizes,
       instance_counts=np.array([len(found) for found in coco.annotations], np.int32),
       crowd_counts=np.array([sum(row["iscrowd"] for row in found) for found in coco.annotations],
                             np.int32),
       category_names=tuple(category["name"] for category in coco.categories),
       category_ids=tuple(category["id"] for category in coco.categories),
       file_names=tuple(image["file_name"] for image in coco.images),
-      read_image=functools.partial(_read_row_image, folder, files),
+      read_image=functools.partial(_read_row_image, folder, files, sizes, coco.path, options),
       read_annotations=coco.annotations.__getitem__)
 
 
-def _read_row_image(folder, files, row):
+def _read_row_image(folder, files, sizes, annotations_path, options, row):
   _check_inside(files[row], folder)
-  return read_image(files[row])
+  size = int(sizes[row, 0]), int(sizes[row, 1])
+  return listing.read_annotated(files[row], size, annotations_path, options=options).pixels
 
 
 def _check_inside(path, folder):
@@ -83,7 +87,8 @@ def _size(image):
   return image["height"], image["width"]
 
 
-def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
+def list_coco(folder: pathlib.Path, report: FaultReport, *,
+              options: ImageOptions = DEFAULT_OPTIONS) -> listing.Listing:
   """Returns the images of a folder in the layout above; faults of its entries go to `report`.
 
   Raises:
@@ -100,7 +105,7 @@ def list_coco(folder: pathlib.Path, report: FaultReport) -> listing.Listing:
   for coco in files.values():
     check_same_categories(_category_names(first), _category_names(coco), first=str(first.path),
                           second=str(coco.path))
-  splits = {split: _make_entries(folder, coco, found[split].folders, report)
+  splits = {split: _make_entries(folder, coco, found[split].folders, options, report)
             for split, coco in files.items()}
   return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
                  splits if len(splits) > 1 else _split_entries(*splits.values(), first.path))
@@ -124,24 +129,24 @@ def _category_names(coco):
   return with_ids(*zip(*((row["name"], row["id"]) for row in coco.categories), strict=True))
 
 
-def _make_entries(folder, coco: CocoFile, candidates, report):
+def _make_entries(folder, coco: CocoFile, candidates, options, report):
   images_dir, entries = find_folder(coco, candidates), []
   coco = locate_images(coco, images_dir, report)
   for image, found in zip(coco.images, coco.annotations, strict=True):
     path = images_dir / image["file_name"]
-    read = functools.partial(_read, images_dir, path, coco.path, image, found)
+    read = functools.partial(_read, images_dir, path, coco.path, image, found, options)
     entries.append(listing.Entry(image["id"], path.relative_to(folder).as_posix(), read))
   return entries
 
 
-def _read(images_dir, path, annotations_path, image, annotations, report):
+def _read(images_dir, path, annotations_path, image, annotations, options, report):
   del report  # The annotations were checked when their file was read.
   try:
     _check_inside(path, images_dir)
-    listing.check_image(path, _size(image), annotations_path)
+    notes = listing.check_image(path, _size(image), annotations_path, options=options)
   except ValueError as error:
     raise ValueError(f"{error} (image id {image['id']})") from error
-  return listing.Content(path, _size(image), annotations)
+  return listing.Content(path, _size(image), annotations, notes)
 
 
 def _split_entries(entries, path):

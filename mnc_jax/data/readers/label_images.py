@@ -17,6 +17,7 @@ import pathlib
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
 from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
 from mnc_jax.data.readers.label_checks import LabelCounts, count_parts, describe_labels
 from mnc_jax.data.readers.label_checks import split_components as split_labels
 from mnc_jax.data.readers.label_files import choose_label_file, match_label_files
@@ -30,8 +31,8 @@ _LABEL_FOLDERS = ("labels", "masks")
 _LAYOUT = "images belong in images/, label images of the same names in labels/ (or masks/)"
 
 
-def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_components: bool = False
-                      ) -> listing.Listing:
+def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_components: bool = False,
+                      options: ImageOptions = DEFAULT_OPTIONS) -> listing.Listing:
   """Returns the images of the folder; faults go to `report`.
 
   Reported are images of the same name and names that are not UTF-8; with lists their bad lines
@@ -43,6 +44,7 @@ def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_compon
     folder: in the layout above.
     report: takes the faults.
     split_components: whether each connected part of a value is an instance, for foreground masks.
+    options: which pixels are read.
 
   Raises:
     ValueError: if there is no folder `images` or `labels`, only one of the lists, or a list
@@ -58,7 +60,7 @@ def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_compon
   for path in () if lists else unmatched:
     report(Fault("image", f"label image {path} has no image in {folder / 'images'}"))
   counts: list[LabelCounts] = []
-  read = functools.partial(_read, split_components, counts)
+  read = functools.partial(_read, split_components, options, counts)
   return listing.Listing(
       _CATEGORIES, {split: _make_entries(folder, files, labels, found, names, read)
                     for split, names in splits.items()},
@@ -111,14 +113,14 @@ def _make_entries(folder, files, labels, found, names, read):
   return entries
 
 
-def _read(split, counts, image_path, choose, image_id, annotation_ids, report):
+def _read(split, options, counts, image_path, choose, image_id, annotation_ids, report):
   del report  # A label is the pixels that have it: no single one can be bad.
   labels_path = choose()
-  labels = read_label_map(labels_path)
-  listing.check_image(image_path, labels.shape, labels_path)
+  labels = read_label_map(labels_path, options=options)
+  notes = listing.check_image(image_path, labels.shape, labels_path, options=options)
   found = count_parts(labels)
   # Parts that become instances are no sign of anything.
   counts.append(found._replace(parts=dict.fromkeys(found.parts, 1)) if split else found)
   return listing.Content(image_path, labels.shape, [
       make_annotation(next(annotation_ids), image_id, _CATEGORIES[0]["id"], rle, crowd=False)
-      for rle in encode_labels(split_labels(labels) if split else labels).values()])
+      for rle in encode_labels(split_labels(labels) if split else labels).values()], notes)

@@ -5,7 +5,8 @@ import pathlib
 import numpy as np
 
 from mnc_jax.coco.rle import encode_runs
-from mnc_jax.data.images import open_image, read_file
+from mnc_jax.data import decoding
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_file
 from mnc_jax.data.readers.npy import read_array
 
 # 8 bits, 16 bits (of either byte order), 32 bits, floats, palette, black and white.
@@ -16,8 +17,10 @@ _LARGEST = np.iinfo(np.int32).max
 _MOST_RUNS = 2 ** 24
 
 
-def read_label_map(path: pathlib.Path) -> np.ndarray:
+def read_label_map(path: pathlib.Path, *, options: ImageOptions = DEFAULT_OPTIONS) -> np.ndarray:
   """Returns the [h, w] int32 labels of the image or .npy at `path`; of a palette, the indices.
+
+  An EXIF orientation is followed or ignored as in images, by `options.exif`.
 
   Raises:
     ValueError: if the file is missing, damaged, or has more than one channel, or numbers that are
@@ -28,20 +31,20 @@ def read_label_map(path: pathlib.Path) -> np.ndarray:
   except ValueError as error:
     raise ValueError(f"cannot read label image {error}") from error
   try:
-    array = (read_array(encoded) if path.suffix.lower() == ".npy"
-             else _channel(open_image(encoded)))
-    labels = _whole_numbers(array)
+    labels = _whole_numbers(read_array(encoded) if path.suffix.lower() == ".npy"
+                            else _read_channel(encoded, options))
   except ValueError as error:
     raise ValueError(f"label image {path} {error}") from error
   _check_runs(path, labels)
   return labels
 
 
-def _channel(image):
-  if image.mode not in _LABEL_MODES:
-    raise ValueError(f"has colours (mode {image.mode}): one channel of 8 or 16 bits is needed, in "
-                     "which each value is an instance")
-  return np.asarray(image)
+def _read_channel(encoded, options):
+  values, mode, orientation = decoding.decode_indices(encoded)
+  if mode not in _LABEL_MODES:
+    raise ValueError(f"has colours (mode {mode}): one channel of 8 or 16 bits is needed, in which "
+                     "each value is an instance")
+  return decoding.turn(values, orientation) if options.exif == "upright" else values
 
 
 def _whole_numbers(array):

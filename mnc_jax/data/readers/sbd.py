@@ -20,7 +20,7 @@ import pathlib
 import numpy as np
 
 from mnc_jax.coco.faults import Fault, FaultReport
-from mnc_jax.data.images import read_file
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_file
 from mnc_jax.data.listing import Content, Entry, Listing, check_image, read_lists, stable_id
 from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
 from mnc_jax.data.readers.matlab import read_struct
@@ -37,7 +37,8 @@ _LARGEST = np.iinfo(np.int32).max
 _ROOTS = ("", "dataset", "benchmark_RELEASE/dataset", "VOC2012", "VOCdevkit/VOC2012")
 
 
-def list_sbd(folder: pathlib.Path, report: FaultReport) -> Listing:
+def list_sbd(folder: pathlib.Path, report: FaultReport, *,
+             options: ImageOptions = DEFAULT_OPTIONS) -> Listing:
   """Returns the images of a folder in one of the two layouts; faults go to `report`.
 
   Reported are lines of the lists that are no file name, and names that occur twice, see
@@ -48,33 +49,34 @@ def list_sbd(folder: pathlib.Path, report: FaultReport) -> Listing:
   """
   for root in (folder / name for name in _ROOTS):
     if (root / "inst").is_dir():
-      return _make_listing(root, root / "img", root, _read_mat, report)
+      return _make_listing(root, root / "img", root, _read_mat, options, report)
     if (root / "SegmentationObject").is_dir():
       return _make_listing(root, root / "JPEGImages", root / "ImageSets" / "Segmentation",
-                           _read_pngs, report)
+                           functools.partial(_read_pngs, options), options, report)
   raise ValueError(f"{folder} has neither the folders img and inst of SBD nor JPEGImages, "
                    "SegmentationObject and SegmentationClass of VOC 2012")
 
 
-def _make_listing(root, images, lists, read_gt, report):
+def _make_listing(root, images, lists, read_gt, options, report):
   categories = [{"id": label, "name": name} for label, name in enumerate(CATEGORY_NAMES, 1)]
   splits = read_lists(lists / "train.txt", lists / "val.txt", report)
   return Listing(categories, {
-      split: _make_entries(root, images, read_gt, names) for split, names in splits.items()})
+      split: _make_entries(root, images, read_gt, names, options)
+      for split, names in splits.items()})
 
 
-def _make_entries(root, images, read_gt, names):
+def _make_entries(root, images, read_gt, names, options):
   annotation_ids = itertools.count(1)
   return [
       Entry(stable_id(name), (images / f"{name}.jpg").relative_to(root).as_posix(),
             functools.partial(_read, images / f"{name}.jpg",
-                              functools.partial(read_gt, root, name), annotation_ids))
+                              functools.partial(read_gt, root, name), annotation_ids, options))
       for name in names]
 
 
-def _read(image_path, read_gt, annotation_ids, report):
+def _read(image_path, read_gt, annotation_ids, options, report):
   path, labels, categories = read_gt(report)
-  check_image(image_path, labels.shape, path)
+  notes = check_image(image_path, labels.shape, path, options=options)
   rles, annotations = encode_labels(labels), []
   for label, category_id in categories.items():
     fault = _find_fault(label in rles, category_id)
@@ -83,7 +85,7 @@ def _read(image_path, read_gt, annotation_ids, report):
     else:
       annotations.append(make_annotation(
           next(annotation_ids), stable_id(image_path.stem), category_id, rles[label], crowd=False))
-  return Content(image_path, labels.shape, annotations)
+  return Content(image_path, labels.shape, annotations, notes)
 
 
 def _find_fault(has_pixels, category_id):
@@ -140,11 +142,11 @@ def _load_mat(path):
   return ground_truth
 
 
-def _read_pngs(root, name, report):
+def _read_pngs(options, root, name, report):
   """Returns the file, its labels, and the category of each label that has just one."""
   path = root / "SegmentationObject" / f"{name}.png"
   classes_path = root / "SegmentationClass" / f"{name}.png"
-  labels, classes = read_label_map(path), read_label_map(classes_path)
+  labels, classes = (read_label_map(one, options=options) for one in (path, classes_path))
   if labels.shape != classes.shape:
     raise ValueError(f"{path} is {labels.shape[0]} x {labels.shape[1]} (height x width), but "
                      f"{classes_path} is {classes.shape[0]} x {classes.shape[1]}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from mnc_jax.coco.faults import FaultReport
 from mnc_jax.coco.rle import encode_mask
-from mnc_jax.data.images import decode_image, encode_png
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, decode_image, encode_png
 from mnc_jax.data.listing import TRAIN, VALIDATION, Content, Entry, Listing
 from mnc_jax.data.readers.drawing import CATEGORY_NAMES as CATEGORY_NAMES
 from mnc_jax.data.readers.drawing import IMAGE_SIDE, draw_image
@@ -20,9 +20,10 @@ _SPLITS = {TRAIN: (0, 0, NUM_TRAIN), VALIDATION: (1, 1_000_000, NUM_VALIDATION)}
 _MOST_SHAPES = 10  # More than any image has, so that annotation ids follow from image ids.
 
 
-def list_shapes(folder: pathlib.Path, report: FaultReport) -> Listing:
+def list_shapes(folder: pathlib.Path, report: FaultReport, *,
+                options: ImageOptions = DEFAULT_OPTIONS) -> Listing:
   """Returns 8000 training and 200 validation images, not drawn yet; no `folder`, no `report`."""
-  del folder, report  # Nothing is read.
+  del folder, report, options  # Nothing is read.
   categories = [{"id": label, "name": name} for label, name in enumerate(CATEGORY_NAMES, 1)]
   return Listing(categories, {
       split: [_make_entry(index, seed, first_id + index) for index in range(count)]
