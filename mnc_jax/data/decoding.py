@@ -80,10 +80,14 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
   if not tiff.is_tiff(encoded):
     image = open_image(encoded)
     return np.asarray(image), image.mode, _orientation(image)
+  with _explained(encoded):
+    pages = tiff.read_pages(encoded)
+  if len(pages) > 1:
+    raise ValueError(f"has {len(pages)} pages: one is needed")
   page, encoded = _choose_tiff_page(encoded, 0)
   orientation = page.first("orientation", 1)
   if tiff.count_channels(page) not in (1, 3):
-    raise ValueError(f"has {tiff.count_channels(page)} channels, one is needed")
+    raise ValueError(f"has {tiff.count_channels(page)} channels: one is needed")
   image = open_image(encoded)
   values = _turn_back(np.asarray(image), orientation)
   if page.first("photometric", tiff.BLACK_IS_ZERO) == tiff.WHITE_IS_ZERO:

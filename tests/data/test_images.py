@@ -10,9 +10,19 @@ import zlib
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
-from mnc_jax.data.images import decode_image, encode_png, open_image, read_image
+from helpers.tiff_files import make_tiff
+from mnc_jax.data.decoding import open_image
+from mnc_jax.data.images import (
+  ImageOptions,
+  decode,
+  decode_image,
+  encode_png,
+  read_image,
+  to_8_bits,
+)
 from mnc_jax.data.records import BrokenImageError
 
 RGB = np.array([[[250, 10, 20], [1, 2, 3]], [[0, 0, 255], [7, 77, 177]]], np.uint8)
@@ -35,7 +45,7 @@ def test_gray_alpha_and_16_bits():
   with_alpha = np.concatenate([RGB[..., ::-1], np.full((2, 2, 1), 9, np.uint8)], axis=2)
   np.testing.assert_array_equal(decode_image(_png(with_alpha), "x"), RGB)
   deep = RGB[..., ::-1].astype(np.uint16) * 257
-  np.testing.assert_array_equal(decode_image(_png(deep), "x"), RGB)
+  np.testing.assert_array_equal(to_8_bits(decode_image(_png(deep), "x")), RGB)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", _png(RGB)[:40]])
@@ -107,12 +117,37 @@ def _encode(image, suffix, **options):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm"])
-def test_16_bits_keep_the_upper_8(suffix):
+def test_16_bits_are_kept(suffix):
   deep = np.random.default_rng(2).integers(0, 2 ** 16, (64, 64, 3), dtype=np.uint16)
-  found = decode_image(cv2.imencode(suffix, deep)[1].tobytes(), "x").astype(int)
-  assert np.abs(found - deep[..., ::-1] / 257).max() < 1
+  found = decode_image(cv2.imencode(suffix, deep[..., ::-1])[1].tobytes(), "x")
+  np.testing.assert_array_equal(found, deep)
+  np.testing.assert_array_equal(to_8_bits(found), np.rint(deep / 257))
   grey = decode_image(cv2.imencode(suffix.replace("ppm", "pgm"), deep[..., 0])[1].tobytes(), "x")
-  np.testing.assert_array_equal(grey, np.rint(deep[..., :1] / 257).repeat(3, axis=2))
+  np.testing.assert_array_equal(grey, deep[..., :1].repeat(3, axis=2))
+
+
+def test_a_ppm_of_12_bits_has_the_range_of_16():
+  # A comment in the header, as GIMP writes it; 4095 is white.
+  encoded = b"P6\n# GIMP\n2 1\n4095\n" + np.array([0, 1, 4095, 2048, 16, 4094], ">u2").tobytes()
+  np.testing.assert_array_equal(decode_image(encoded, "x"),
+                                [[[0, 16, 65535], [32776, 256, 65519]]])
+
+
+@pytest.mark.parametrize(("bits", "scale"), [(8, 1), (12, 65535 / 4095), (16, 1)])
+@pytest.mark.parametrize("deflate", [False, True])
+def test_zero_is_white_at_each_depth(bits, scale, deflate):
+  dtype = np.uint8 if bits == 8 else np.uint16
+  stored = np.random.default_rng(3).integers(0, 2 ** bits, (10, 16, 1)).astype(dtype)
+  black = decode_image(make_tiff([stored], bits=bits, deflate=deflate), "x")
+  np.testing.assert_array_equal(black[..., 0], np.rint(stored[..., 0] * scale))
+  white = decode_image(make_tiff([stored], photometric=0, bits=bits, deflate=deflate), "x")
+  np.testing.assert_array_equal(white, np.iinfo(dtype).max - black)
+
+
+def test_zero_is_white_in_one_bit():
+  bits = PIL.Image.fromarray(np.eye(8, dtype=bool))
+  encoded = _encode(bits, "TIFF", tiffinfo={262: 0})
+  np.testing.assert_array_equal(decode_image(encoded, "x")[..., 0] == 0, ~np.eye(8, dtype=bool))
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".webp", ".jpg", ".ppm", ".tiff", ".gif"])
@@ -148,20 +183,68 @@ def test_alpha_does_not_change_the_colours_of_a_tiff():
   np.testing.assert_array_equal(decode_image(encoded, "x"), NOISE)
 
 
-@pytest.mark.parametrize("suffix", ["JPEG", "PNG", "WEBP"])
-def test_an_orientation_tag_is_ignored(suffix):
-  exif, image = PIL.Image.Exif(), PIL.Image.fromarray(NOISE[:30])
-  exif[274] = 6
-  tagged, plain = _encode(image, suffix, exif=exif), _encode(image, suffix)
-  assert tagged != plain
-  np.testing.assert_array_equal(decode_image(tagged, "x"), decode_image(plain, "x"))
+# An F, which no turn or reflection maps to itself, in the eight ways that a camera stores it.
+UPRIGHT = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0]], np.uint8)
+STORED = {1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1],
+          5: UPRIGHT.T, 6: np.rot90(UPRIGHT), 7: UPRIGHT[::-1, ::-1].T, 8: np.rot90(UPRIGHT, 3)}
 
 
-@pytest.mark.parametrize("suffix", ["GIF", "TIFF"])
-def test_of_several_frames_the_first_is_read(suffix):
-  frames = [PIL.Image.new("RGB", (6, 4), color) for color in ((255, 0, 0), (0, 255, 0))]
+@pytest.mark.parametrize("suffix", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_read_upright(suffix, orientation):
+  exif = PIL.Image.Exif()
+  exif[274] = orientation
+  pixels = STORED[orientation].repeat(16, axis=0).repeat(16, axis=1) * 255
+  image = PIL.Image.fromarray(np.stack([pixels] * 3, axis=2))
+  encoded = _encode(image, suffix, exif=exif)
+  found = decode(encoded, "x")
+  assert found.orientation == orientation
+  np.testing.assert_array_equal(found.pixels[8::16, 8::16, 0] > 127, UPRIGHT)
+  with PIL.Image.open(io.BytesIO(encoded)) as opened:
+    expected = PIL.ImageOps.exif_transpose(opened)
+    np.testing.assert_array_equal(found.pixels, np.asarray(expected.convert("RGB")))
+  stored = decode_image(encoded, "x", options=ImageOptions(exif="stored"))
+  np.testing.assert_array_equal(stored[8::16, 8::16, 0] > 127, STORED[orientation])
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_orientations_that_do_not_exist_are_ignored(value):
+  exif = PIL.Image.Exif()
+  exif[274] = value
+  found = decode(_encode(PIL.Image.fromarray(NOISE[:30]), "PNG", exif=exif), "x")
+  assert found.orientation == 1
+  np.testing.assert_array_equal(found.pixels, NOISE[:30])
+
+
+@pytest.mark.parametrize(("suffix", "word"), [("GIF", "frames"), ("PNG", "frames"),
+                                              ("TIFF", "pages")])
+def test_one_of_several_pages_is_chosen(suffix, word):
+  colors = ((255, 0, 0), (0, 255, 0))
+  frames = [PIL.Image.new("RGB", (6, 4), color) for color in colors]
   encoded = _encode(frames[0], suffix, save_all=True, append_images=frames[1:])
-  assert (decode_image(encoded, "x") == (255, 0, 0)).all()
+  with pytest.raises(BrokenImageError, match=f"image x has 2 {word}: choose one with data.page "):
+    decode_image(encoded, "x")
+  for page, color in enumerate(colors, 1):
+    found = decode_image(encoded, "x", options=ImageOptions(page=page))
+    np.testing.assert_array_equal(found, np.broadcast_to(color, (4, 6, 3)))
+  with pytest.raises(BrokenImageError, match=rf"has 2 {word[:-1]}\(s\), but data.page is 3"):
+    decode_image(encoded, "x", options=ImageOptions(page=3))
+
+
+def test_channels_are_chosen():
+  with_alpha = _encode(PIL.Image.fromarray(np.dstack([NOISE, NOISE[..., 0]])), "PNG")
+  green = decode_image(with_alpha, "x", options=ImageOptions(channels=(2,)))
+  np.testing.assert_array_equal(green, NOISE[..., 1:2].repeat(3, axis=2))
+  mirrored = decode_image(with_alpha, "x", options=ImageOptions(channels=(3, 2, 1)))
+  np.testing.assert_array_equal(mirrored, NOISE[..., ::-1])
+  with pytest.raises(BrokenImageError, match=r"has 1 channel\(s\), but data.channels is \(2,\)"):
+    decode_image(_png(NOISE[..., 0]), "x", options=ImageOptions(channels=(2,)))
+
+
+def test_heic_names_what_to_install(monkeypatch):
+  monkeypatch.setattr("mnc_jax.data.decoding.reads_heic", lambda: False)
+  with pytest.raises(BrokenImageError, match="x is in HEIC, which needs the package pillow-heif"):
+    decode_image(b"\0\0\0\x18ftypheic" + bytes(99), "x")
 
 
 @pytest.mark.parametrize("pixels", [np.float32(RGB[..., 0]), np.int32(RGB[..., 0])])

@@ -4,10 +4,12 @@ import hashlib
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from mnc_jax.coco.faults import Fault, check_share, describe, raise_fault
-from mnc_jax.data.listing import check_image, read_lists, split_names, stable_id
+from mnc_jax.data.images import ImageOptions
+from mnc_jax.data.listing import ImageNotes, check_image, read_lists, split_names, stable_id
 from mnc_jax.data.records import BrokenImageError
 
 
@@ -97,6 +99,34 @@ def test_images_must_be_whole_and_of_the_right_size(tmp_path):
   path.write_bytes(path.read_bytes()[:-40])
   with pytest.raises(BrokenImageError, match="a.jpg cannot be decoded: image file is truncated"):
     check_image(path, (9, 12), "a.mat")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_that_explains_the_size_is_named(tmp_path, orientation):
+  exif = PIL.Image.Exif()
+  exif[274] = orientation
+  path, stored = tmp_path / "a.jpg", ImageOptions(exif="stored")
+  PIL.Image.new("RGB", (12, 9)).save(path, exif=exif)
+  swaps = orientation >= 5
+  upright = (12, 9) if swaps else (9, 12)
+  assert check_image(path, upright, "a.json") == ImageNotes(orientation, 0.0)
+  assert check_image(path, (9, 12), "a.json", options=stored).orientation == orientation
+  with pytest.raises(BrokenImageError) as error:
+    check_image(path, upright[::-1], "a.json")
+  assert ("its EXIF orientation" in str(error.value)) == swaps
+  assert ("use data.exif stored (--exif stored of mnc prepare)" in str(error.value)) == swaps
+  with pytest.raises(BrokenImageError) as error:
+    check_image(path, (12, 9), "a.json", options=stored)
+  assert ("use data.exif upright" in str(error.value)) == swaps
+  with pytest.raises(BrokenImageError, match="annotated as 9 x 13 in a.json$"):
+    check_image(path, (9, 13), "a.json")  # The tag does not explain it.
+
+
+def test_the_range_of_an_image_is_noted(tmp_path):
+  ramp = np.linspace(0, 4095, 2000).astype(np.uint16).reshape(40, 50)
+  cv2.imwrite(str(tmp_path / "a.png"), ramp)
+  share = check_image(tmp_path / "a.png", (40, 50), "a.json").range_share
+  np.testing.assert_allclose(share, (0.998 - 0.01) * 4095 / 65535, rtol=1e-3)
 
 
 def test_one_in_a_hundred_may_be_bad():

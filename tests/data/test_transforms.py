@@ -57,6 +57,36 @@ def test_contrast_keeps_colours_and_flat_images():
   np.testing.assert_array_equal(transforms.stretch_contrast(flat), flat)
 
 
+@pytest.mark.parametrize(("top", "levels"), [(65535, 256), (4095, 256), (1023, 256), (300, 256)])
+def test_contrast_is_stretched_before_16_bits_become_8(top, levels):
+  # The same ramp at any exposure: 8 bits alone would leave 17, 5 and 2 levels of the darker ones.
+  ramp = np.linspace(0, 1, 40_000).reshape(200, 200, 1).repeat(3, axis=2)
+  found = transforms.stretch_contrast(np.rint(ramp * top).astype(np.uint16))
+  assert found.dtype == np.uint8
+  assert len(np.unique(found)) == levels
+  expected = np.clip((ramp - 0.01) / 0.988, 0, 1) * 255
+  np.testing.assert_allclose(found, expected, atol=0.5 + 255 / 0.988 / top)
+
+
+def test_16_bits_without_stretching_are_scaled():
+  image = np.array([[[0, 128, 129], [65535, 257, 514]]], np.uint16)
+  found = transforms.adapt_image(image, DataConfig())
+  assert found.dtype == np.uint8
+  assert found.tolist() == [[[0, 0, 1], [255, 1, 2]]]
+  flat = np.full((4, 4, 3), 4095, np.uint16)
+  assert (transforms.stretch_contrast(flat) == 16).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (640, 480)])
+def test_share_of_the_range(shape):
+  image = np.random.default_rng(0).uniform(1000, 1000 + 0.2 * 65535, shape)
+  image = image.astype(np.uint16)[..., None].repeat(3, axis=2)
+  share = transforms.range_share(image)
+  low, high = np.percentile(image, (1, 99.8))
+  np.testing.assert_allclose(share, (high - low) / 65535, atol=0.01)
+  assert transforms.range_share(np.full((9, 9, 3), 7, np.uint8)) == 0
+
+
 def test_contrast_is_an_option():
   image = _record().image // 4
   np.testing.assert_array_equal(transforms.adapt_image(image, DataConfig()), image)

@@ -1,6 +1,7 @@
 """From a source to batches: contents, padding, processes, workers, faults."""
 
 import dataclasses
+import re
 import warnings
 
 import numpy as np
@@ -105,6 +106,31 @@ def test_contrast_is_stretched_before_the_image_is_scaled(toy_config, split):
   for image, (height, width) in zip(batch.images, batch.image_sizes, strict=True):
     assert set(np.unique(image[:height // 2 - 1, :width])) == {0}
     assert set(np.unique(image[height // 2 + 1:height, :width])) == {255}
+
+
+@pytest.mark.parametrize("split", ["training", "evaluation"])
+def test_a_range_hardly_used_is_reported_once(toy_config, split):
+  def ramp(index):  # Of 12 bits in 16.
+    return np.linspace(0, 4095, 16 * 24).astype(np.uint16).reshape(16, 24, 1).repeat(3, axis=2)
+
+  source = dataclasses.replace(make_source([(16, 24)] * 6), read_image=ramp)
+  def load(config):
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter("always")
+      batches = _take(
+          evaluation_batches(source, config, batch_size=2) if split == "evaluation"
+          else training_batches(source, config, seed=0, batch_size=2), 3)
+    return batches, [str(w.message) for w in caught if "range" in str(w.message)]
+
+  plain = dataclasses.replace(toy_config, color_jitter=0.0)
+  batches, messages = load(plain)
+  message, = messages
+  assert re.fullmatch(r"toy: image \d+ uses 6\.2% of its range of intensities, and others may too: "
+                      r"data\.stretch_contrast spreads them", message)
+  assert max(batch.images.max() for batch, _ in batches) == 16
+  batches, messages = load(dataclasses.replace(plain, stretch_contrast=True))
+  assert not messages
+  assert len(np.unique(batches[0][0].images)) > 100
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

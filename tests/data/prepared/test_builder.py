@@ -1,6 +1,8 @@
 """Sets that are prepared once: what is kept, what is skipped, and what is left when it fails."""
 
+import dataclasses
 import functools
+import io
 import json
 import pathlib
 import pickle
@@ -18,7 +20,8 @@ from mnc_jax.coco.faults import Fault
 from mnc_jax.coco.rle import encode_mask
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_source, make_ground_truth, prepare, set_folder, summarize
-from mnc_jax.data.listing import Content, Entry, Listing
+from mnc_jax.data.images import ImageOptions
+from mnc_jax.data.listing import Content, Entry, ImageNotes, Listing
 from mnc_jax.data.prepared import builder, index
 from mnc_jax.data.readers.coco import load_coco
 from mnc_jax.data.records import make_annotation
@@ -157,6 +160,37 @@ def test_is_prepared_once(tmp_path):
   folder = _prepare(tmp_path, [_entry(1)])
   builder.prepare_set("coco", None, "there", tmp_path)  # The source is not even listed.
   assert index.open_split(folder, "train").image_ids.tolist() == [1]
+
+
+def test_pixels_are_those_that_were_prepared(tmp_path):
+  def read(orientation, report):
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (40, 30)).save(file, "JPEG", exif=exif)
+    return Content(file.getvalue(), (30, 40), [], ImageNotes(orientation))
+
+  entries = [Entry(n, f"{n}.jpg", functools.partial(read, n)) for n in range(1, 9)]
+  stored = ImageOptions(exif="stored")
+  folder = _prepare(tmp_path, entries, options=stored)
+  source = index.open_split(folder, "train")
+  assert source.read_image(5).shape == (30, 40, 3)
+  assert ("7 of 9 images have an EXIF orientation, for example '2.jpg' (2): they are ignored "
+          "(--exif stored)") in summarize(folder)
+  with pytest.raises(ValueError, match=r"was prepared with --exif stored, not upright: use anoth"):
+    builder.prepare_set("coco", None, "there", tmp_path)
+  config = DataConfig(dataset="coco", data_dir=str(tmp_path))
+  with pytest.raises(ValueError, match=r"with --exif stored, but data.exif is upright: give "
+                                       r"--data.exif stored, or prepare the set again"):
+    load_source(config, "eval")
+  assert len(load_source(dataclasses.replace(config, exif="stored"), "eval")) == 1
+
+
+def test_a_set_of_an_earlier_version_is_not_read(tmp_path):
+  (tmp_path / "coco" / "1.2.0").mkdir(parents=True)
+  with pytest.raises(ValueError, match=r"is not prepared in .*run mnc prepare .*coco/1.2.0 is of "
+                                       "an earlier version, which read images otherwise"):
+    load_source(DataConfig(dataset="coco", data_dir=str(tmp_path)), "eval")
 
 
 def test_interrupted_leaves_nothing(tmp_path):

@@ -4,7 +4,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from helpers.tiff_files import make_tiff
 from mnc_jax.coco.rle import decode_masks, encode_mask
+from mnc_jax.data.images import ImageOptions
 from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
 
 
@@ -25,6 +27,37 @@ def test_of_a_palette_the_indices(tmp_path):
   with PIL.Image.open(tmp_path / "a.png") as written:
     assert written.mode == "P"
   np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("mode", [np.uint8, np.uint16])
+def test_labels_are_turned_as_images_are(tmp_path, suffix, mode):
+  labels, exif = np.array([[0, 1, 2], [3, 0, 0]], mode), PIL.Image.Exif()
+  exif[274] = 6
+  PIL.Image.fromarray(labels).save(tmp_path / f"a.{suffix}", exif=exif)
+  np.testing.assert_array_equal(read_label_map(tmp_path / f"a.{suffix}"),
+                                [[3, 0], [0, 1], [0, 2]])
+  stored = read_label_map(tmp_path / f"a.{suffix}", options=ImageOptions(exif="stored"))
+  np.testing.assert_array_equal(stored, labels)
+
+
+@pytest.mark.parametrize("mode", [np.uint8, np.uint16])
+def test_label_0_is_background_where_0_is_white(tmp_path, mode):
+  # As ImageJ writes labels that it shows with an inverted table of colours.
+  labels = np.zeros((8, 8, 1), mode)
+  labels[2:4, 1:5] = 3
+  (tmp_path / "a.tif").write_bytes(make_tiff([labels], photometric=0))
+  np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), labels[..., 0])
+
+
+def test_labels_of_several_pages_or_channels(tmp_path):
+  labels = np.zeros((8, 8, 2), np.uint16)
+  (tmp_path / "a.tif").write_bytes(make_tiff([labels[..., :1]] * 3))
+  with pytest.raises(ValueError, match="label image .*a.tif has 3 pages: one is needed"):
+    read_label_map(tmp_path / "a.tif")
+  (tmp_path / "a.tif").write_bytes(make_tiff([labels]))
+  with pytest.raises(ValueError, match="label image .*a.tif has 2 channels: one is needed"):
+    read_label_map(tmp_path / "a.tif")
 
 
 def test_label_images_that_are_none(tmp_path):
