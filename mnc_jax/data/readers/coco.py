@@ -95,7 +95,7 @@ def list_coco(folder: pathlib.Path, report: FaultReport, *,
     ValueError: if it has another layout, if a file is not in COCO format, or if the files have
       different categories.
   """
-  found = find_annotations(folder, report)
+  found = find_annotations(folder, report, options=options)
   files = {split: _check_file(part, report) for split, part in found.items()}
   for coco in files.values():
     for annotation_id in coco.empty_ids:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mnc_jax.coco.content import read_json
 from mnc_jax.coco.faults import Fault, FaultReport, list_first
 from mnc_jax.data import listing
-from mnc_jax.data.images import read_image
+from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_image
 from mnc_jax.data.readers.coco_images import make_finder
 from mnc_jax.data.readers.formats.converted import Converted, number_categories
 from mnc_jax.data.readers.formats.labelme import convert_labelme, is_labelme
@@ -52,30 +52,34 @@ class _Files(NamedTuple):
   paths: list[pathlib.Path]
 
 
-def find_annotations(folder: pathlib.Path, report: FaultReport) -> dict[str, Annotations]:
+def find_annotations(folder: pathlib.Path, report: FaultReport, *,
+                     options: ImageOptions = DEFAULT_OPTIONS) -> dict[str, Annotations]:
   """Returns the annotations by split; those of a single split under VALIDATION.
+
+  Formats that do not name the size of an image take it from the image, as `options` read it.
 
   Raises:
     ValueError: if no layout fits, or it is not clear which file is meant.
   """
-  found = _find(folder, report)
+  found = _find(folder, report, options)
   return {split: part._replace(folders=list(dict.fromkeys(
       [*part.folders, folder / "images", folder]))) for split, part in found.items()}
 
 
-def _find(folder, report) -> dict[str, Annotations]:
+def _find(folder, report, options) -> dict[str, Annotations]:
   path = find_yaml(folder)
   if path is not None and not _list_jsons(folder):
-    found = read_yolo(folder, path, _measure, report)
+    found = read_yolo(folder, path, functools.partial(_measure, options), report)
     return {split: Annotations(path, content, [folder]) for split, content in found.items()}
   files = _find_pair(folder) or _find_split_folders(folder)
   if files:
-    return _read_splits(_choose_splits(folder, files, report), report)
+    return _read_splits(_choose_splits(folder, files, report), report, options)
   jsons = _list_jsons(folder)
   inner = [] if jsons else _list_inner(folder, 2)
   if len(inner) == 1:
-    return _find(inner[0], report)
-  return _read_splits({listing.VALIDATION: _find_single(folder, jsons, inner)}, report)
+    return _find(inner[0], report, options)
+  return _read_splits({listing.VALIDATION: _find_single(folder, jsons, inner)}, report,
+                      options)
 
 
 def _list_jsons(folder):
@@ -151,11 +155,11 @@ def _are_labelme(paths):
   return all(is_labelme(read_json(path)) for path in paths)
 
 
-def _read_splits(files, report):
+def _read_splits(files, report, options):
   """Returns the content of the files, in COCO's format."""
   parsed = {split: [(path, read_json(path)) for path in part.paths]
             for split, part in files.items()}
-  converted = {split: _convert(files[split], contents, report)
+  converted = {split: _convert(files[split], contents, report, options)
                for split, contents in parsed.items()}
   others = {split: found for split, found in converted.items() if found is not None}
   if others and len(others) < len(converted):
@@ -168,7 +172,7 @@ def _read_splits(files, report):
       for split, part in files.items()}
 
 
-def _convert(files, contents, report) -> Converted | None:
+def _convert(files, contents, report, options) -> Converted | None:
   """Returns what is in the format of labelme or VIA, else None."""
   if all(is_labelme(content) for _, content in contents):
     return convert_labelme(contents, report)
@@ -177,7 +181,8 @@ def _convert(files, contents, report) -> Converted | None:
   if images is None:
     return None
   finders = [(part, make_finder(part)) for part in _list_folders(files)]
-  return convert_via(path, images, functools.partial(_measure_found, finders), report)
+  return convert_via(path, images, functools.partial(_measure_found, finders, options),
+                     report)
 
 
 def _take_single(files, contents):
@@ -187,18 +192,18 @@ def _take_single(files, contents):
   return contents[0][1]
 
 
-def _measure(path):
-  height, width = read_image(path).shape[:2]
+def _measure(options, path):
+  height, width = read_image(path, options=options).shape[:2]
   return height, width
 
 
-def _measure_found(finders, name) -> tuple[int, int]:
+def _measure_found(finders, options, name) -> tuple[int, int]:
   """Returns (height, width) of the image of a name, in the first folder that has it."""
   found = ((part, find(name)) for part, find in finders)
   path = next((part / there for part, there in found if there), None)
   if path is None:
     raise ValueError(f"there is no image {name!r} in {list_first(part for part, _ in finders)}")
-  return _measure(path)
+  return _measure(options, path)
 
 
 def _list_folders(files) -> list[pathlib.Path]:
