@@ -115,6 +115,36 @@ def test_rois_inside_a_crowd_are_not_in_the_losses():
   np.testing.assert_array_equal(targets.valid, [False, True])
 
 
+def test_crowds_cover_what_their_masks_cover():
+  # Of the region's box only the left quarter, x < 15, is crowd.
+  mask = np.zeros((1, 112, 112))
+  mask[:, :, :28] = 1
+  gt = ground_truth([[0, 0, 60, 60]], [1], crowd=[1], masks=mask)
+  boxes = [[0, 10, 14, 30], [1, 10, 28, 30], [1, 10, 30, 30], [30, 30, 50, 50], [20, 5, 10, 9],
+           [-30, 10, 14, 30]]
+  np.testing.assert_array_equal(
+      roi_targets.in_crowd(jnp.asarray(boxes, jnp.float32), gt),
+      [True, True, False, False, False, False])
+
+
+def test_share_of_crowd_against_pixels():
+  rng = np.random.default_rng(0)
+  masks = np.repeat(np.repeat(rng.random((2, 28, 28)) < 0.55, 4, axis=1), 4, axis=2)
+  regions, canvas = [[3, 10, 59, 66], [40, 20, 96, 76]], np.zeros((2, 100, 100))
+  for whole, mask, (x1, y1, x2, y2) in zip(canvas, masks, regions, strict=True):
+    whole[y1:y2, x1:x2] = mask[::2, ::2]  # 112 cells in 56 pixels.
+  low = rng.integers(0, 70, (200, 2))
+  boxes = np.concatenate([low, low + rng.integers(1, 30, (200, 2))], axis=1)
+  shares = np.array([[whole[y1:y2, x1:x2].mean() for whole in canvas] for x1, y1, x2, y2 in boxes])
+  clear = (abs(shares - 0.5) > 1e-4).all(axis=1)
+  boxes, shares = boxes[clear], shares[clear]
+  gt = ground_truth([*regions, [0, 0, 9, 9]], [1, 1, 2], crowd=[1, 1, 0],
+                    masks=[*masks, np.ones((112, 112))])
+  found = jax.jit(roi_targets.in_crowd)(jnp.asarray(boxes, jnp.float32), gt)
+  np.testing.assert_array_equal(found, (shares > 0.5).any(axis=1))
+  assert 20 < found.sum() < 180
+
+
 IGNORED = jnp.array([[50.0, 50, 90, 90], [0, 0, 0, 0]])
 
 
