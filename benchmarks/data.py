@@ -10,7 +10,7 @@ import time
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_source, training_batches

@@ -9,6 +9,7 @@ from mnc_jax.cli.commands import Evaluate
 from mnc_jax.cli.hosts import join_hosts
 from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.transforms import adapt_image
@@ -76,5 +77,5 @@ def write_scores(folder: pathlib.Path, scores: dict, counts: dict) -> None:
                        ("json", json.dumps(summary, indent=2) + "\n")):
     (folder / f"evaluation.{suffix}").write_text(text)
   print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
-        f"{summary['mean_ap_r_70']:.3f} ({counts['images']} images). Written to "
+        f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}). Written to "
         f"{folder}/evaluation.txt, .csv and .json")

@@ -7,17 +7,19 @@ import pathlib
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax.cli.commands import Predict
 from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images, read_image
 from mnc_jax.data.images import encode_png, image_options
 from mnc_jax.data.transforms import adapt_image
 from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.own_ids import OwnIds, read_ids
+from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.visualize import draw_instances
 from mnc_jax.model.trained import Model
@@ -50,13 +52,14 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
   Raises:
     ValueError: after all others, naming the images that could not be used.
   """
-  count, broken = 0, []
+  scores, broken = [], []
+  bar = tqdm(list(zip(paths, pictures, ids.images, strict=True)), unit="image", desc="predicting")
   with open_results(target) as write:
-    for path, picture, image_id in tqdm(
-        list(zip(paths, pictures, ids.images, strict=True)), unit="image", desc="predicting"):
+    for number, (path, picture, image_id) in enumerate(bar):
       try:
         image = read_image(path, options=image_options(models[0].config.data))
-        found = find_instances(models, image)
+        with compiling(bar, first=number == len(broken)):
+          found = find_instances(models, image)
       except BrokenImageError as error:
         broken.append(str(error) if str(path) in str(error) else f"{path}: {error}")
         continue
@@ -64,11 +67,10 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
           found, image.shape[:2], image_id=image_id, category_ids=ids.categories,
           mask_threshold=models[0].config.inference.mask_threshold)
       write([record | {"file_name": str(path)} for record in records])
-      count += len(records)
+      scores += [record["score"] for record in records]
       draw(picture, adapt_image(image, models[0].config.data), records, ids.categories, models[0],
            min_score)
-  print(f"{count} instances in {len(paths) - len(broken)} images, written to {target}; the "
-        f"pictures beside it show those of score >= {min_score:g}.")
+  print(describe(scores, len(paths) - len(broken), target, min_score))
   if broken:
     raise ValueError(f"{len(broken)} of {len(paths)} images were left out:\n  "
                      + "\n  ".join(broken))
@@ -148,3 +150,15 @@ def open_results(target: pathlib.Path) -> Iterator[Callable[[list[dict]], None]]
       yield write
     finally:
       file.write("]\n" if separator != "[" else "[]\n")
+
+
+def describe(scores: Sequence[float], images: int, target: pathlib.Path, min_score: float) -> str:
+  """Returns how many instances were written, how many of them are drawn, and why none is."""
+  drawn = sum(score >= min_score for score in scores)
+  written = (f"{count_noun(len(scores), 'instance')} in {count_noun(images, 'image')}, written to "
+             f"{target}. ")
+  if drawn:
+    return (f"{written}{drawn} of them {'is' if drawn == 1 else 'are'} drawn in the pictures "
+            f"beside it: those of score {min_score:g} (--min-score) or more.")
+  best = f": the best score is {max(scores):.3f}" if scores else ""
+  return f"{written}None is drawn: none reaches --min-score {min_score:g}{best}."

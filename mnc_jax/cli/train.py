@@ -9,6 +9,7 @@ from mnc_jax import parallel
 from mnc_jax.cli.commands import Train
 from mnc_jax.cli.hosts import join_hosts
 from mnc_jax.cli.parse import usage_errors
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, with_categories
 from mnc_jax.config.serialization import to_json
 from mnc_jax.config.validation import check_effects
@@ -38,8 +39,8 @@ def run(options: Train) -> None:
     print(f"Stopped by SIGTERM after step {int(state.step)}, which is saved. The same command "
           "resumes.")
   else:
-    print(f"Done: {int(state.step)} steps. Checkpoints are in {workdir}; score them with\n"
-          f"  mnc evaluate --workdir {workdir}")
+    print(f"Done: {count_noun(int(state.step), 'step')}. Checkpoints are in {workdir}; score them "
+          f"with\n  mnc evaluate --workdir {workdir}")
 
 
 @contextlib.contextmanager

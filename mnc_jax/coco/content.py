@@ -6,7 +6,7 @@ import pathlib
 import sys
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax.coco import schema
 from mnc_jax.coco.faults import Fault, FaultReport, list_first, raise_fault

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from mnc_jax.coco.content import Content
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.coco.schema import Row
 
 
@@ -48,14 +49,10 @@ def join_copies(content: Content, *, name: str) -> Joined:
   example = max(several, key=lambda file_name: len(several[file_name]))
   rows = sum(map(len, several.values()))
   return Joined(joined, first_ids, (
-      f"{name}: {rows} rows of 'images' name only {_count(len(several), 'file')} ({example!r} "
+      f"{name}: {rows} rows of 'images' name only {count_noun(len(several), 'file')} ({example!r} "
       f"{len(several[example])} times): rows of one file were joined under the first id") + (
-          f", and {_count(repeated, 'annotation')} that an earlier row of the file has too "
+          f", and {count_noun(repeated, 'annotation')} that an earlier row of the file has too "
           f"{'was' if repeated == 1 else 'were'} dropped" if repeated else ""))
-
-
-def _count(number, noun):
-  return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _join_annotations(annotations: Iterable[Row], first_ids: Mapping[int, int]) -> Sequence[Row]:

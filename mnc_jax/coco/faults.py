@@ -41,6 +41,12 @@ def count(faults: Sequence[Fault], item: str) -> int:
   return sum(fault.item == item for fault in faults)
 
 
+def count_noun(number: int, noun: str) -> str:
+  """Returns a number with its noun: `1 image`, `2 images`, `2 categories`."""
+  plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+  return f"{number} {noun if number == 1 else plural}"
+
+
 def describe(messages: Sequence[str]) -> str:
   """Returns one line per message for the first of them, and a line that counts the others."""
   lines = [f"  {message}" for message in messages[:_SHOWN]]

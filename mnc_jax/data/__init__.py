@@ -9,6 +9,7 @@ from mnc_jax.data.load import load_categories as load_categories
 from mnc_jax.data.load import load_source as load_source
 from mnc_jax.data.load import prepare as prepare
 from mnc_jax.data.load import warn_of_shared_images as warn_of_shared_images
+from mnc_jax.data.pipeline.batches import count_evaluation_batches as count_evaluation_batches
 from mnc_jax.data.pipeline.batches import evaluation_batches as evaluation_batches
 from mnc_jax.data.pipeline.batches import training_batches as training_batches
 from mnc_jax.data.prepared.index import set_folder as set_folder

@@ -12,7 +12,7 @@ import warnings
 
 import tensorflow_datasets as tfds
 
-from mnc_jax.coco.faults import list_first
+from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.config import DataConfig
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.validation import check_channels
@@ -94,7 +94,7 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
   if not len(source):
     raise ValueError(f"{source.name} has no images")
   if split == "train" and not source.instance_counts.any():
-    raise ValueError(f"{source.name} has {len(source)} images, but no instance in any of them: "
+    raise ValueError(f"{source.name} has {count_noun(len(source), 'image')}, but no instance: "
                      "there is nothing to learn")
   source = restrict(source, config.image_ids) if config.image_ids else source
   check_crowd(source)

@@ -5,12 +5,13 @@ import functools
 
 import jax
 from jax.sharding import Mesh
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config
-from mnc_jax.data import Source, evaluation_batches
+from mnc_jax.data import Source, count_evaluation_batches, evaluation_batches
+from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_results, merge_shares
 from mnc_jax.model.inference import predict_ensemble
 
@@ -49,12 +50,12 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
   """
   # Collectives on CPU time out if the first one starts half a minute later on another host.
   parallel.synchronize("predicting")
-  batches = evaluation_batches(
-      source, config.data, batch_size=config.data.eval_batch_size,
-      process_index=jax.process_index(), process_count=jax.process_count())
-  results, seen, truncated, dropped = [], [], 0, 0
-  for batch, info in tqdm(batches, unit="batch", desc="predicting"):
-    found = find(models, batch.images, batch.image_sizes)
+  bar = show_batches(source, config, "predicting")
+  results, seen, truncated, dropped, shapes = [], [], 0, 0, set()
+  for batch, info in bar:
+    with compiling(bar, first=batch.images.shape not in shapes):
+      shapes.add(batch.images.shape)
+      found = find(models, batch.images, batch.image_sizes)
     results += instances_to_results(found, info, source.category_ids,
                                     mask_threshold=config.inference.mask_threshold)
     seen += [int(i) for i in info.image_ids if i >= 0]
@@ -65,6 +66,16 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
   return merge_shares([share[:2] for share in shares], source.image_ids), {
       "truncated_proposals": sum(share[2] for share in shares),
       "dropped_instances": sum(share[3] for share in shares)}
+
+
+def show_batches(source: Source, config: Config, name: str) -> tqdm:
+  """Returns this host's evaluation batches of a split, which show a progress bar of this name."""
+  size = config.data.eval_batch_size
+  batches = evaluation_batches(source, config.data, batch_size=size,
+                               process_index=jax.process_index(),
+                               process_count=jax.process_count())
+  return tqdm(batches, unit="batch", desc=name, disable=not parallel.is_first(),
+              total=count_evaluation_batches(source, config.data, batch_size=size))
 
 
 def check_categories(category_names: Sequence[str], source: Source) -> None:

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 import orbax.checkpoint as ocp
 
 from mnc_jax import parallel
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, TrainConfig
 from mnc_jax.data import Source, training_batches, warn_of_shared_images
 from mnc_jax.training import checkpoint, run_folder
@@ -46,7 +47,8 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
   mesh = parallel.make_mesh()
   state, notes = start_state(config, manager, source, mesh)
   first = int(state.step)
-  print(f"{len(source)} images, {len(source.category_names)} categories, "
+  print(f"{count_noun(len(source), 'image')}, "
+        f"{count_noun(len(source.category_names), 'category')}, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{mesh.size} x {mesh.devices[0].device_kind}")
   print(describe_groups(state.params, config))
@@ -94,7 +96,8 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
     validate_saved(run, state)
   for step in range(first + 1, options.num_steps + 1):
     batch, info = next(batches)
-    state, metrics = step_fn(state, parallel.put_batch(batch, run.mesh))
+    with run.steps.running(batch.images.shape):
+      state, metrics = step_fn(state, parallel.put_batch(batch, run.mesh))
     run.steps.add(metrics, count_left_out(info))
     run.termination.nothing_to_lose(False)
     ends = run.termination.reached(step)

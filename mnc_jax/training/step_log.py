@@ -1,13 +1,16 @@
 """Progress and metrics of the steps, on the screen and in the log."""
 
+from collections.abc import Iterator
+import contextlib
 import time
 from typing import Self
 
 import jax
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
+from mnc_jax.evaluation.progress import compiling
 from mnc_jax.structs import Array, ImageInfo
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.step import check_finite
@@ -26,7 +29,7 @@ class StepLog:
   def __init__(self, log: MetricsLog, config: Config, *, first: int):
     """Opens the progress bar of a run that resumes after step `first`."""
     self._log, self._images = log, config.data.batch_size
-    self._pending, self._left_out = [], []
+    self._pending, self._left_out, self._shapes = [], [], set()
     self._progress = tqdm(total=config.train.num_steps, initial=first, unit="step",
                           mininterval=1.0, disable=not parallel.is_first())
     self.restart_clock()
@@ -40,6 +43,13 @@ class StepLog:
   def restart_clock(self) -> None:
     """Excludes the time since the last step from the images per second."""
     self._started = time.perf_counter()
+
+  @contextlib.contextmanager
+  def running(self, shape: tuple[int, ...]) -> Iterator[None]:
+    """Shows on the bar that a step compiles, if it is the first with images of this shape."""
+    with compiling(self._progress, first=shape not in self._shapes):
+      self._shapes.add(shape)
+      yield
 
   def add(self, metrics: dict[str, Array], left_out: dict[str, int]) -> None:
     """Adds the metrics of a step, still on the devices, and the counts of what was dropped."""

@@ -10,15 +10,22 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax import parallel
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, DataConfig
-from mnc_jax.data import Source, evaluation_batches, load_source, make_ground_truth, restrict
+from mnc_jax.data import Source, load_source, make_ground_truth, restrict
 from mnc_jax.data.transforms import adapt_image
 from mnc_jax.evaluation import visualize
 from mnc_jax.evaluation.metrics.scoring import score_results
-from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
+from mnc_jax.evaluation.predict_split import (
+  check_categories,
+  make_predict,
+  predict_all,
+  show_batches,
+)
+from mnc_jax.evaluation.progress import compiling
 from mnc_jax.training import checkpoint
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.parallel_step import make_eval_step
@@ -114,7 +121,8 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
   reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
   tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
-             f"{len(validation.source)} images; best at .5 so far: {max(reached, 0):.3f}")
+             f"{count_noun(len(validation.source), 'image')}; best at .5 so far: "
+             f"{max(reached, 0):.3f}")
   if scores["mean_ap_r_50"] > reached:
     validation.saver.save(state, scores=scores)
     # The next comparison reads its scores.
@@ -134,13 +142,14 @@ def summarise(ground_truth: dict, results: list) -> dict[str, float]:
 
 def mean_losses(validation: Validation, params: dict) -> dict[str, float]:
   """Returns the mean of each loss over the images of the split."""
-  config, totals, images = validation.config, collections.Counter(), 0
-  for batch, _ in evaluation_batches(
-      validation.source, config.data, batch_size=config.data.eval_batch_size,
-      process_index=jax.process_index(), process_count=jax.process_count()):
-    batch = parallel.put_batch(batch, validation.mesh)
-    metrics = {name: float(value)
-               for name, value in jax.device_get(validation.losses(params, batch)).items()}
+  totals, images, shapes = collections.Counter(), 0, set()
+  bar = show_batches(validation.source, validation.config, "losses")
+  for batch, _ in bar:
+    with compiling(bar, first=batch.images.shape not in shapes):
+      shapes.add(batch.images.shape)
+      metrics = jax.device_get(
+          validation.losses(params, parallel.put_batch(batch, validation.mesh)))
+    metrics = {name: float(value) for name, value in metrics.items()}
     count = metrics.pop("images")
     totals.update({name: value * count for name, value in metrics.items()})
     images += count

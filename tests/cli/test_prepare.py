@@ -48,7 +48,7 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   assert ["train", "8", "24", "0", "3", "3.0", "3"] in lines
   assert ["validation", "1", "3", "0", "3", "3.0", "3"] in lines
   assert ["object", "1", "24", "3"] in lines
-  assert ["Skipped:", "1", "image(s)", "and", "0", "annotation(s)."] in lines
+  assert ["Skipped:", "1", "image", "and", "0", "annotations."] in lines
 
   cli.call("prepare", options)
   again = capsys.readouterr().out

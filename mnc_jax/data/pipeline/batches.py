@@ -104,6 +104,13 @@ def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
   return _prefetch(batches, config).map(functools.partial(_report, source, _Reported()))
 
 
+def count_evaluation_batches(source: Source, config: DataConfig, *, batch_size: int) -> int:
+  """Returns the number of `evaluation_batches`."""
+  sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
+  buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
+  return len(planning.evaluation_rows(buckets, batch_size))
+
+
 def _make_loader(source, config, batch_size, process_index, process_count, crop=None):
   if not len(source):
     raise ValueError(f"{source.name} has no images")

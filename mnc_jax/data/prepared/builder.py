@@ -9,7 +9,7 @@ import itertools
 import pathlib
 
 import tensorflow_datasets as tfds
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax.coco.faults import Fault, FaultReport, check_share, describe
 from mnc_jax.config.paths import as_local_path

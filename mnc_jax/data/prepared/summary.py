@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mnc_jax.coco.faults import Fault, count, describe
+from mnc_jax.coco.faults import Fault, count, count_noun, describe
 from mnc_jax.data.crowd import describe_crowd
 from mnc_jax.data.prepared.index import metadata_of, read_index
 
@@ -54,5 +54,6 @@ def _format_categories(indices, categories):
 def _format_skipped(faults):
   if not faults:
     return "Skipped: nothing."
-  counts = " and ".join(f"{count(faults, item)} {item}(s)" for item in ("image", "annotation"))
+  counts = " and ".join(
+      count_noun(count(faults, item), item) for item in ("image", "annotation"))
   return f"Skipped: {counts}.\n{describe([fault.message for fault in faults])}"

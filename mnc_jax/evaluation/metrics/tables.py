@@ -2,10 +2,13 @@
 
 import csv
 import io
+import itertools
+import textwrap
 from typing import NamedTuple
 
 from mnc_jax.evaluation.metrics.coco import NOTHING_TO_FIND, NUMBERS
 
+_WIDTH = 100  # Characters of a line.
 _TITLES = {"segm": "mask", "bbox": "box", "boundary": "boundary"}
 
 
@@ -25,6 +28,8 @@ class Column(NamedTuple):
 def format_table(scores: dict) -> str:
   """Returns text: a line per category and their mean, then the numbers of the whole set.
 
+  Lines have at most 100 characters: what is wider is continued below.
+
   11-point AP, and COCO's AP, AP50 and AP75; the rest is in the CSV and the JSON. "-" is
   where there is no instance to find.
 
@@ -32,14 +37,33 @@ def format_table(scores: dict) -> str:
     scores: of `scoring.score_results`.
   """
   columns = _columns(scores, averages=("11point",), numbers=NUMBERS[:3])
-  titles = [column.title.removesuffix(" 11point") for column in columns]
-  rows = [["category", "instances", *titles]] + [
-      [name, str(count), *[_show(column.values[name]) for column in columns]]
-      for name, count in scores["instances"].items()]
-  total = ["mean", str(sum(scores["instances"].values())), *[_show(c.mean) for c in columns]]
-  *lines, last = _align([*rows, total])
+  counts = scores["instances"]
+  texts = [["category", *counts, "mean"],
+           ["instances", *map(str, counts.values()), str(sum(counts.values()))],
+           *[[column.title.removesuffix(" 11point"),
+              *[_show(column.values[name]) for name in counts], _show(column.mean)]
+             for column in columns]]
+  return "\n".join([*_format_blocks(texts), *_format_whole(scores)])
+
+
+def _format_blocks(columns) -> list[str]:
+  """Returns lines of the columns that fit beside the first one, then those of the next ones."""
+  first, *others = columns
+  room, blocks = _WIDTH - max(map(len, first)), [[]]
+  # Columns of one kind, which is the first word of their titles, stay together.
+  for _, group in itertools.groupby(others, key=lambda column: column[0].split()[0]):
+    group = list(group)
+    if sum(2 + max(map(len, column)) for column in (*blocks[-1], *group)) > room and blocks[-1]:
+      blocks.append([])
+    blocks[-1] += group
+  texts = [_rule(_align(list(zip(first, *block, strict=True)))) for block in blocks]
+  return list(itertools.chain(texts[0], *(["", *text] for text in texts[1:])))
+
+
+def _rule(lines):
+  """Returns the lines of a table with rules below the head and above the mean."""
   rule = "-" * len(lines[0])
-  return "\n".join([lines[0], rule, *lines[1:], rule, last, *_format_whole(scores)])
+  return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
 
 
 def format_csv(scores: dict) -> str:
@@ -87,7 +111,8 @@ def _format_whole(scores) -> list[str]:
   if rows:
     lines += ["", *_align([["COCO", *NUMBERS], *rows])]
   if scores["left_out"]:
-    lines += ["", f"without ground truth, in no mean: {', '.join(scores['left_out'])}"]
+    names = f"without ground truth, in no mean: {', '.join(scores['left_out'])}"
+    lines += ["", *textwrap.wrap(names, _WIDTH)]
   return lines
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pathlib
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mnc_jax.config.paths import as_path
 from mnc_jax.evaluation.metrics.errors import classify_errors

@@ -8,6 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_workdir
 from mnc_jax.model.cascade import init_params
@@ -85,7 +86,7 @@ def load_notes(workdir: str | os.PathLike[str]) -> dict:
 def describe_source(notes: dict) -> str:
   """Returns the origin of a model, in words, from the `notes` of its checkpoint or file."""
   source, step = notes.get("source", "unknown"), notes.get("step", 0)
-  return f"{source}, trained for {step} steps" if step else source
+  return f"{source}, trained for {count_noun(step, 'step')}" if step else source
 
 
 def saved_notes(manager: ocp.CheckpointManager) -> dict:

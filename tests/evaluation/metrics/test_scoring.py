@@ -89,17 +89,35 @@ def test_the_text_table_has_the_numbers():
   scores = score_results(make_ground_truth(TWO_CATS), [make_result(1, 1, *LEFT, 0.9)])
   lines = format_table(scores).splitlines()
   assert lines[0].split() == ["category", "instances", "AP^r@0.5", "AP^r@0.7", "mask", "AP",
-                              "mask", "AP50", "mask", "AP75", "boundary", "AP", "boundary",
-                              "AP50", "boundary", "AP75"]
+                              "mask", "AP50", "mask", "AP75"]
   # One of two instances: 6 of 11 points, 51 of 101.
-  assert lines[2].split() == ["cat", "2", "0.545", "0.545", *["0.505"] * 6]
-  assert lines[4].split() == ["mean", "2", "0.545", "0.545", *["0.505"] * 6]
+  assert lines[2].split() == ["cat", "2", "0.545", "0.545", *["0.505"] * 3]
+  assert lines[4].split() == ["mean", "2", "0.545", "0.545", *["0.505"] * 3]
   assert len({len(line) for line in lines[:5]}) == 1
-  assert lines[5] == "AP^r_vol, mean over IoU .1 to .9: 0.545"
-  assert lines[7].split() == ["COCO", *coco.NUMBERS]
-  assert lines[8].split() == ["mask", "0.505", "0.505", "0.505", "0.505", "-", "-",
+  assert lines[6].split() == ["category", "boundary", "AP", "boundary", "AP50", "boundary", "AP75"]
+  assert lines[10].split() == ["mean", *["0.505"] * 3]
+  assert lines[11] == "AP^r_vol, mean over IoU .1 to .9: 0.545"
+  assert lines[13].split() == ["COCO", *coco.NUMBERS]
+  assert lines[14].split() == ["mask", "0.505", "0.505", "0.505", "0.505", "-", "-",
                               "0.500", "0.500", "0.500", "0.500", "-", "-"]
   assert lines[-1] == "without ground truth, in no mean: dog"
+
+
+def test_a_wide_table_is_continued_below(random_scores):
+  _, _, scores = random_scores
+  scores = scores | {"left_out": [f"category {number}" for number in range(30)]}
+  lines = format_table(scores).splitlines()
+  assert max(map(len, lines)) <= 100
+  heads = [line for line in lines if line.startswith("category ")]
+  assert heads[0].split()[:6] == ["category", "instances", "AP^r@0.5", "AP^r@0.7", "AP^b@0.5",
+                                  "AP^b@0.7"]
+  assert heads[1].endswith("boundary AP75")
+  titles = f"{heads[0]} {heads[1]}"
+  assert [titles.count(f" {kind} AP75") for kind in ("mask", "box", "boundary")] == [1, 1, 1]
+  cats = [line.split() for line in lines if line.startswith("cat ")]
+  assert sum(map(len, cats)) == 2 + 1 + 4 + 9
+  assert cats[1][-1] == f"{scores['per_category']['boundary']['cat']['AP75']:.3f}"
+  assert "category 29" in lines[-1]
 
 
 def test_the_csv_has_every_number(random_scores):
