@@ -34,10 +34,10 @@ def instances_to_results(
     if image_id >= 0:
       one = Instances(*(np.asarray(column)[index] for column in instances[:5]))
       one = Instances(*(column[one.valid] for column in one[:5]))
-      size = tuple(map(int, info.original_sizes[index]))
+      height, width = map(int, info.original_sizes[index])
       one = one._replace(boxes=to_file_pixels(one.boxes, info.scales[index]))
       records += instances_to_records(
-          one, size, image_id=image_id, category_ids=category_ids,
+          one, (height, width), image_id=image_id, category_ids=category_ids,
           mask_threshold=mask_threshold)
   return records
 

@@ -107,8 +107,10 @@ def list_coco(folder: pathlib.Path, report: FaultReport, *,
                           second=str(coco.path))
   splits = {split: _make_entries(folder, coco, found[split].folders, options, report)
             for split, coco in files.items()}
-  return listing.Listing([{"id": row["id"], "name": row["name"]} for row in first.categories],
-                 splits if len(splits) > 1 else _split_entries(*splits.values(), first.path))
+  if len(splits) == 1:
+    splits = _split_entries(next(iter(splits.values())), first.path)
+  return listing.Listing(
+      [{"id": row["id"], "name": row["name"]} for row in first.categories], splits)
 
 
 def _check_file(part, report):
