@@ -173,7 +173,7 @@ def test_pixels_are_those_that_were_prepared(tmp_path):
 
   entries = [Entry(n, f"{n}.jpg", functools.partial(read, n)) for n in range(1, 9)]
   stored = ImageOptions(exif="stored")
-  folder = _prepare(tmp_path, entries, options=stored)
+  folder = _prepare(tmp_path, entries, pixels=stored)
   source = index.open_split(folder, "train")
   assert source.read_image(5).shape == (30, 40, 3)
   assert ("7 of 9 images have an EXIF orientation, for example '2.jpg' (2): they are ignored "
@@ -188,9 +188,9 @@ def test_pixels_are_those_that_were_prepared(tmp_path):
 
 
 def test_a_set_of_an_earlier_version_is_not_read(tmp_path):
-  (tmp_path / "coco" / "1.2.0").mkdir(parents=True)
-  with pytest.raises(ValueError, match=r"is not prepared in .*run mnc prepare .*coco/1.2.0 is of "
-                                       "an earlier version, which read images otherwise"):
+  (tmp_path / "coco" / "1.3.0").mkdir(parents=True)
+  with pytest.raises(ValueError, match=r"is not prepared in .*/1\.4\.0 \(what is there is "
+                                       r"of another version, 1\.3\.0\): run mnc prepare"):
     load_source(DataConfig(dataset="coco", data_dir=str(tmp_path)), "eval")
 
 
