@@ -3,14 +3,17 @@
 import collections
 from collections.abc import Iterable
 import pathlib
+import warnings
 
 import numpy as np
 
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import DataConfig
 from mnc_jax.data import transforms
 from mnc_jax.structs import ImageInfo
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".avif", ".bmp", ".btf", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpeg",
+                  ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def list_images(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
@@ -18,6 +21,9 @@ def list_images(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
 
   Args:
     paths: of images and folders.
+
+  Images in the subfolders of a folder are not read, and a warning counts them. Hidden files are no
+  images.
 
   Raises:
     FileNotFoundError: if a path does not exist, or a folder has no image.
@@ -37,10 +43,29 @@ def _list_path(path):
     return [path]
   if not path.is_dir():
     raise FileNotFoundError(f"{path}: no such image or folder")
-  images = sorted(image for image in path.iterdir() if image.suffix.lower() in IMAGE_SUFFIXES)
+  images, deeper = find_images(path), describe_deeper(path)
   if not images:
-    raise FileNotFoundError(f"{path}: no image in this folder (of {', '.join(IMAGE_SUFFIXES)})")
+    raise FileNotFoundError(deeper or f"{path}: no image in this folder (of "
+                            f"{', '.join(IMAGE_SUFFIXES)})")
+  if deeper:
+    warnings.warn(deeper, stacklevel=4)
   return images
+
+
+def find_images(folder: pathlib.Path, pattern: str = "*") -> list[pathlib.Path]:
+  """Returns the image files that match a glob in a folder, sorted; hidden ones are none."""
+  return sorted(path for path in folder.glob(pattern)
+                if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+                and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def describe_deeper(folder: pathlib.Path) -> str | None:
+  """Returns a sentence that counts the images in subfolders of a folder; None without any."""
+  deeper = find_images(folder, "*/**/*")
+  if not deeper:
+    return None
+  return (f"{folder}: {count_noun(len(deeper), 'image')} in its subfolders, such as "
+          f"{deeper[0].relative_to(folder)}, will not be read: give the subfolder itself")
 
 
 def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int

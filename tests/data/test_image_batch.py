@@ -30,6 +30,22 @@ def test_missing_path_and_folder_without_image(tmp_path):
     list_images([_touch(tmp_path / "empty", "notes.txt")])
 
 
+def test_hidden_files_are_no_images_and_subfolders_are_counted(tmp_path):
+  folder = _touch(tmp_path / "folder", "a.gif", "b.jp2", "._c.jpg", ".d.png")
+  _touch(folder / "more", "e.png", "f.heic", "notes.txt")
+  _touch(folder / ".thumbnails", "a.png")
+  with pytest.warns(UserWarning, match=r"folder: 2 images in its subfolders, such as more.e"):
+    assert list_images([folder]) == [folder / "a.gif", folder / "b.jp2"]
+  with pytest.raises(FileNotFoundError, match="parent: 2 images in its subfolders"):
+    list_images([_move_into(folder / "more", tmp_path / "parent")])
+
+
+def _move_into(folder, parent):
+  parent.mkdir()
+  folder.rename(parent / folder.name)
+  return parent
+
+
 def test_equal_stems(tmp_path):
   one, two = _touch(tmp_path / "one", "a.png", "b.png"), _touch(tmp_path / "two", "b.jpg")
   with pytest.raises(ValueError, match=r"one.b\.png: another of the images is also called b"):

@@ -7,7 +7,7 @@ import pathlib
 
 from mnc_jax.coco.faults import Fault, FaultReport, list_first
 from mnc_jax.coco.file_names import name_parts, same_spelling
-from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.image_batch import find_images
 from mnc_jax.data.readers.coco_file import CocoFile
 
 _FIRST = 100  # Images of a file of which at least one must exist.
@@ -79,8 +79,7 @@ def find_folder(coco: CocoFile, candidates: Sequence[pathlib.Path]) -> pathlib.P
 def _describe_content(folders):
   """Returns some image files of the first folder that has any, to compare with what was sought."""
   for folder in folders:
-    names = sorted(path.name for path in (folder.iterdir() if folder.is_dir() else ())
-                   if path.suffix.lower() in IMAGE_SUFFIXES)
+    names = [path.name for path in find_images(folder)]
     if names:
       return f"; {folder} has {list_first(names)}"
   return ""

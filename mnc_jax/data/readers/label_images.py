@@ -16,7 +16,7 @@ import pathlib
 
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
-from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.image_batch import describe_deeper, find_images
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
 from mnc_jax.data.readers.label_checks import LabelCounts, count_parts, describe_labels
 from mnc_jax.data.readers.label_checks import split_components as split_labels
@@ -59,6 +59,9 @@ def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_compon
   found, unmatched = match_label_files(labels, [*files, *itertools.chain(*splits.values())])
   for path in () if lists else unmatched:
     report(Fault("image", f"label image {path} has no image in {folder / 'images'}"))
+  deeper = describe_deeper(folder / "images")
+  if deeper:
+    report(Fault("set", deeper))
   counts: list[LabelCounts] = []
   read = functools.partial(_read, split_components, options, counts)
   return listing.Listing(
@@ -78,9 +81,7 @@ def _find_labels(folder):
 def _find_images(folder, report):
   """Returns {name: path} of the images."""
   files = {}
-  for path in sorted((folder / "images").iterdir()):
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-      continue
+  for path in find_images(folder / "images"):
     if os.fsencode(path.name) != path.name.encode(errors="replace"):
       report(Fault("image", f"image {path.name!r} in {path.parent} has a name that is not UTF-8: "
                             "rename it"))

@@ -15,7 +15,7 @@ import yaml
 
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
-from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.image_batch import find_images
 
 _SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid", "test")}
 _FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
@@ -102,8 +102,7 @@ def _list_images(path):
   if path.is_file():  # A list; its paths are relative to its folder.
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     return [path.parent / line.strip() for line in lines if line.strip()]
-  return sorted(image for image in path.rglob("*") if image.suffix.lower() in IMAGE_SUFFIXES
-                and not image.name.startswith("."))
+  return find_images(path, "**/*")
 
 
 def _convert(folder, images, names, measure, report):
