@@ -14,6 +14,7 @@ import tempfile
 from file_kinds.base import IMAGES
 from file_kinds.outcome import KINDS, check
 from mnc_jax import cli
+from mnc_jax.coco.faults import count_noun
 
 _CONFIG = """
 from helpers import tiny
@@ -35,7 +36,8 @@ def main() -> None:
   options = parser.parse_args()
   chosen = {name: kind for name, kind in KINDS.items() if options.only in name}
   wrong = [name for name in chosen if not report(name, train=options.train)]
-  print(f"{len(chosen)} kinds, {len(wrong)} wrong{': ' if wrong else ''}{', '.join(wrong)}")
+  print(": ".join(filter(None, [f"{count_noun(len(chosen), 'kind')}, {len(wrong)} wrong",
+                                ", ".join(wrong)])))
   sys.exit(bool(wrong))
 
 
