@@ -123,7 +123,7 @@ def test_weight_files_are_local():
 
 def test_sets_are_prepared_on_a_disk(folder, tmp_path):
   with pytest.raises(ValueError, match=f"data.data_dir gs://bucket/none: {ONLY_LOCAL}"):
-    load_source(DataConfig(dataset="shapes", data_dir="gs://bucket/none"), "eval")
+    load_source(DataConfig(dataset="shapes", data_dir="gs://bucket/none"), "train")
   with pytest.raises(ValueError, match=f"--source gs://bucket/none: {ONLY_LOCAL}"):
     prepare("label_images", "gs://bucket/none", tmp_path)
 
