@@ -52,7 +52,7 @@ def _list_path(path):
   return images
 
 
-def find_images(folder: pathlib.Path, pattern: str = "*") -> list[pathlib.Path]:
+def find_images(folder: pathlib.Path, *, pattern: str = "*") -> list[pathlib.Path]:
   """Returns the image files that match a glob in a folder, sorted; hidden ones are none."""
   return sorted(path for path in folder.glob(pattern)
                 if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
@@ -61,7 +61,7 @@ def find_images(folder: pathlib.Path, pattern: str = "*") -> list[pathlib.Path]:
 
 def describe_deeper(folder: pathlib.Path) -> str | None:
   """Returns a sentence that counts the images in subfolders of a folder; None without any."""
-  deeper = find_images(folder, "*/**/*")
+  deeper = find_images(folder, pattern="*/**/*")
   if not deeper:
     return None
   return (f"{folder}: {count_noun(len(deeper), 'image')} in its subfolders, such as "

@@ -102,7 +102,7 @@ def _list_images(path):
   if path.is_file():  # A list; its paths are relative to its folder.
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     return [path.parent / line.strip() for line in lines if line.strip()]
-  return find_images(path, "**/*")
+  return find_images(path, pattern="**/*")
 
 
 def _convert(folder, images, names, measure, report):
