@@ -107,7 +107,7 @@ def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
 def count_evaluation_batches(source: Source, config: DataConfig, *, batch_size: int) -> int:
   """Returns the number of `evaluation_batches`."""
   sizes = transforms.scaled_sizes(source.sizes, config.short_side, config.long_side)
-  buckets = transforms.choose_buckets(sizes, config.buckets, source.image_ids)
+  buckets = transforms.choose_buckets(sizes, config.padded_sizes, source.image_ids)
   return len(planning.evaluation_rows(buckets, batch_size))
 
 

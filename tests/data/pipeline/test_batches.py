@@ -9,6 +9,7 @@ import pytest
 
 from helpers.toy_sets import make_source
 from mnc_jax.data import evaluation_batches, training_batches
+from mnc_jax.data.pipeline.batches import count_evaluation_batches
 
 SIZES = [(16, 24), (24, 16), (16, 32), (8, 16), (32, 16), (16, 16), (16, 20)]
 
@@ -43,6 +44,14 @@ def test_batch_by_hand(toy_config):
   for name, kind in (("boxes", np.float32), ("labels", np.int32), ("masks", np.uint8),
                      ("areas", np.float32), ("crowd", bool), ("image_sizes", np.int32)):
     assert getattr(batch, name).dtype == kind, name
+
+
+@pytest.mark.parametrize("buckets", [(), ((16, 32), (32, 16))])
+def test_evaluation_batches_are_counted(toy_config, buckets):
+  source = make_source([(10, 20)] * 5 + [(20, 10)] * 2)
+  config = dataclasses.replace(toy_config, buckets=buckets)
+  counted = count_evaluation_batches(source, config, batch_size=2)
+  assert counted == len(list(evaluation_batches(source, config, batch_size=2))) == 4
 
 
 @pytest.mark.parametrize("process_count", [1, 2, 3])
