@@ -112,13 +112,16 @@ def read(folder):
 
 
 def check(found):
-  """An image is RGB of 8 bits, not too large; a PNG's pixels are those that were written."""
+  """An image is RGB of 8 or 16 bits, not too large; a PNG's pixels are those that were written."""
   pixels, expected = found
-  require(isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8, "the pixels are not uint8")
+  require(isinstance(pixels, np.ndarray) and pixels.dtype in (np.uint8, np.uint16),
+          "the pixels are neither uint8 nor uint16")
   require(pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size, f"the shape {pixels.shape}")
   require(pixels.size <= 3 * _LARGEST, f"{pixels.shape} is beyond {_LARGEST} pixels")
   if expected is not None:
-    require(np.array_equal(pixels, expected), "a damaged PNG gave other pixels")
+    depth = 257 if pixels.dtype == np.uint16 else 1
+    require(np.array_equal(pixels, expected.astype(np.uint16) * depth),
+            "a damaged PNG gave other pixels")
 
 
 IMAGES = Family(write_image, read, check)

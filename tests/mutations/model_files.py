@@ -102,7 +102,8 @@ def _check_value(name, value, hint):
     require(value in typing.get_args(hint), f"{name} {value!r}")
   elif hint in (int, float):
     require(type(value) in (int, hint), f"{name} {value!r}")
-    require(math.isfinite(value) and abs(value) < 2**63, f"{name} {value!r}")
+    require(math.isfinite(value) and (type(value) is float or abs(value) < 2**63),
+            f"{name} {value!r}")
   else:
     require(type(value) is hint, f"{name} {value!r}")
 
