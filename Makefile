@@ -26,7 +26,7 @@ help:
 	@echo "make install  create $(VENV) with the library and its dependencies"
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
-	@echo "make soak     the long tests: kills, mutated inputs, kinds of files (see docs/reliability.md; an hour)"
+	@echo "make soak     the long tests: kills, mutated inputs, kinds of files (see docs/reliability.md; 90 minutes)"
 	@echo "make coverage all tests, and the share of mnc_jax/ that they run"
 	@echo "make types    type check only (pyright)"
 	@echo "make lint     lint only"
