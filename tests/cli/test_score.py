@@ -71,7 +71,7 @@ def test_polygons_and_run_lengths_are_read(run):
 def test_instances_that_no_mask_can_match_are_reported(run):
   ground_truth = make_ground_truth(TWO_CATS)
   ground_truth["annotations"][1]["segmentation"] = {"size": [20, 20], "counts": [400]}
-  with pytest.warns(UserWarning, match=r"gt.json: 1 annotations have an empty mask.*ids 1$"):
+  with pytest.warns(UserWarning, match=r"gt.json: 1 annotation with an empty mask.*ids 1$"):
     assert run([MASK], ground_truth=ground_truth)["0.5"]["mean_ap_area"] == 0.5
 
 

@@ -16,7 +16,14 @@ import warnings
 import numpy as np
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
-from mnc_jax.coco.faults import Fault, FaultReport, describe, list_first, raise_fault
+from mnc_jax.coco.faults import (
+  Fault,
+  FaultReport,
+  count_noun,
+  describe,
+  list_first,
+  raise_fault,
+)
 from mnc_jax.data import listing
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
 from mnc_jax.data.readers.coco_file import CocoFile, check_coco, read_coco_file
@@ -48,8 +55,8 @@ def load_coco(annotations_path: str | pathlib.Path, images_dir: str | pathlib.Pa
     coco = locate_images(coco, find_folder(coco, [folder]), raise_fault)
   files = [folder / image["file_name"] for image in coco.images]
   if coco.empty_ids:
-    warnings.warn(f"{coco.path}: dropped {len(coco.empty_ids)} annotations with an empty box or "
-                  f"mask: ids {list_first(coco.empty_ids)}", stacklevel=2)
+    warnings.warn(f"{coco.path}: dropped {count_noun(len(coco.empty_ids), 'annotation')} with "
+                  f"an empty box or mask: ids {list_first(coco.empty_ids)}", stacklevel=2)
   sizes = np.array([_size(image) for image in coco.images], np.int32).reshape(-1, 2)
   return Source(
       name=str(coco.path),

@@ -68,7 +68,7 @@ def find_annotations(folder: pathlib.Path, report: FaultReport, *,
 
 def _find(folder, report, options) -> dict[str, Annotations]:
   path = find_yaml(folder)
-  if path is not None and not _list_jsons(folder):
+  if path is not None and not _has_annotations(folder):
     found = read_yolo(folder, path, functools.partial(_measure, options), report)
     return {split: Annotations(path, content, [folder]) for split, content in found.items()}
   files = _find_pair(folder) or _find_split_folders(folder)
@@ -85,6 +85,20 @@ def _find(folder, report, options) -> dict[str, Annotations]:
 def _list_jsons(folder):
   return [path for part in (folder / "annotations", folder) for path in sorted(part.glob("*.json"))
           if not path.name.startswith(".")]
+
+
+def _has_annotations(folder):
+  """Returns whether any JSON file of a folder is one of annotations, in a format that is read."""
+  return any(map(_is_annotations, _list_jsons(folder)))
+
+
+def _is_annotations(path):
+  try:
+    content = read_json(path)
+  except ValueError:
+    return False
+  return is_labelme(content) or find_images(content) is not None or (
+      isinstance(content, dict) and "images" in content)
 
 
 def _list_inner(folder, depth):
@@ -110,17 +124,16 @@ def _find_pair(folder):
 
 def _find_split_folders(folder):
   """Returns {split: files} of the folders that are called as splits are, if one is to train on."""
-  if _list_jsons(folder):
-    return {}
   found = {}
   for part in sorted(path for path in folder.iterdir() if path.is_dir()):
     split, paths = _SPLITS.get(part.name.lower()), _list_jsons(part)
-    if split and paths and split in found:
+    if split and paths and split in found and not _has_annotations(folder):
       raise ValueError(f"{folder} has two folders for {split}: {found[split].folder.name} and "
                        f"{part.name}")
     if split and paths:
       found[split] = _Files(part, _prefer_instances(paths))
-  return found if listing.TRAIN in found else {}
+  # Other JSON files, such as a description of the set, do not count.
+  return found if listing.TRAIN in found and not _has_annotations(folder) else {}
 
 
 def _prefer_instances(paths):

@@ -12,7 +12,7 @@ import warnings
 from mnc_jax.coco import content
 from mnc_jax.coco.box_fit import correct_boxes
 from mnc_jax.coco.copies import join_copies
-from mnc_jax.coco.faults import list_first
+from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.evaluation.metrics.image_ids import correct_image_ids
@@ -104,8 +104,8 @@ def _warn_of_empty(annotations, name):
   ids = [record["id"] for record in annotations
          if "segmentation" in record and not mask_area(record["segmentation"])]
   if ids:
-    warnings.warn(f"{name}: {len(ids)} annotations have an empty mask, which counts as missed "
-                  f"where masks are scored: ids {list_first(ids)}", stacklevel=3)
+    warnings.warn(f"{name}: {count_noun(len(ids), 'annotation')} with an empty mask, counted "
+                  f"as missed where masks are scored: ids {list_first(ids)}", stacklevel=3)
 
 
 def _check_instances(annotations, name):

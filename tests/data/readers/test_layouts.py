@@ -139,6 +139,22 @@ def test_several_sets_in_one_folder(tmp_path):
     list_coco(tmp_path, None)
 
 
+@pytest.mark.parametrize("text", ['{"name": "cats", "version": 2}', "[1, 2]", "not JSON"])
+def test_other_json_files_do_not_hide_a_layout(tmp_path, text):
+  roboflow, yolo = tmp_path / "roboflow", tmp_path / "yolo"
+  for name in ("train", "valid"):
+    write_json(roboflow / name / "_annotations.coco.json", coco_split(name))
+    write_images(roboflow / name, coco_split(name))
+    write_image(yolo / "images" / name / "a.png")
+  (yolo / "data.yaml").write_text("names: [cat]\ntrain: images/train\nval: images/valid\n")
+  for folder, count in ((roboflow, 3), (yolo, 1)):
+    (folder / "about.json").write_text(text)
+    found, _, faults = read_listing(list_coco, folder)
+    assert {split: len(entries) for split, entries in found.splits.items()} == {
+        "train": count, "validation": count}
+    assert not faults
+
+
 def test_changed_annotations_of_a_split_folder_are_noticed(tmp_path):
   source = tmp_path / "source"
   for name in ("train", "valid"):
