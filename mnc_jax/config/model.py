@@ -56,6 +56,9 @@ class ModelConfig:
   """Positions of the samples in a RoI. center: aligned cell centres, as RoIAlign. edge: the paper's
   formula, without the half-cell offset. caffe: corners rounded to whole cells (release). See
   mnc_jax.roi_warp."""
+  roi_border: Literal["clamp", "zero"] = "clamp"
+  """What samples beyond the centre of a border cell of the image read. clamp: that cell, as
+  RoIAlign. zero: they fade to 0. Without effect on the grid caffe, which has a rule of its own."""
   roi_method: Literal["gather", "matmul"] = "gather"
   """How RoI warping is computed, with the same result. gather: reads four neighbours per sample.
   matmul: multiplies by interpolation matrices, for small maps and accelerators with slow
@@ -70,6 +73,10 @@ class ModelConfig:
   mask_size: int = 28
   """Pixels per side, M, of the mask predicted in a RoI (paper: 28; release: 21). With mask_head
   conv a multiple of roi_size."""
+  mask_resize: Literal["mean", "bilinear"] = "mean"
+  """How stage 2's mask becomes the size of the RoI features that stage 3 multiplies by it. mean:
+  the mean of the mask under each RoI cell. bilinear: one sample per RoI cell, half a cell off
+  (release)."""
   dense_width: int = 4096
   """Width of the dense layers fc6 and fc7 in stage 3. Ignored with a ResNet."""
   normalize: bool = False

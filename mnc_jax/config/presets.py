@@ -45,8 +45,8 @@ def release() -> Config:
   """
   return Config(
       model=ModelConfig(
-          partial_cells=True, roi_grid="caffe", mask_size=21, inclusive_corners=True,
-          box_gradient_clip=1 / 512),
+          partial_cells=True, roi_grid="caffe", mask_size=21, mask_resize="bilinear",
+          inclusive_corners=True, box_gradient_clip=1 / 512),
       data=DataConfig(dataset="sbd"),
       train=TrainConfig(
           force_roi_anchors=True, proposals=ProposalConfig(min_box_size=25.6),

@@ -57,8 +57,15 @@ _RENAMED = {
                       ("num_proposals", "num_proposals"), ("min_box_size", "min_box_size"))}
 
 
+# Fields that older versions did not have, and what these versions did.
+_ABSENT = {"model": {"mask_resize": "bilinear", "roi_border": "zero"}}
+
+
 def from_json(text: str) -> Config:
-  """Returns the config that `to_json` wrote as `text`; absent fields keep their defaults.
+  """Returns the config that `to_json` wrote as `text`.
+
+  Fields that the version which wrote it did not have are set to what that version did; others
+  that are absent keep their defaults.
 
   Raises:
     ValueError: if a section or field is unknown, or a value is of the wrong type, naming it.
@@ -67,7 +74,7 @@ def from_json(text: str) -> Config:
     content = json.loads(text)
   except RecursionError:
     raise ValueError("a config is a JSON object of sections, found one nested too deep") from None
-  return _read(Config(), _rename_fields(content), "")
+  return _read(Config(), _add_fields(_rename_fields(content)), "")
 
 
 def _rename_fields(content):
@@ -89,6 +96,14 @@ def _rename_fields(content):
       raise ValueError(f"config field {old!r} is an older name of {new!r}: keep one of them")
     target[name] = renamed[section].pop(field)
   return renamed
+
+
+def _add_fields(content):
+  """Returns `content` with the fields that older versions did not have."""
+  if not isinstance(content, dict):
+    return content
+  return content | {section: fields | content[section] for section, fields in _ABSENT.items()
+                    if isinstance(content.get(section), dict)}
 
 
 def _read(defaults, content, path):

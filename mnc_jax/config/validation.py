@@ -52,6 +52,7 @@ _CONDITIONS = (
     ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
      lambda c: c.model.backbone != "small" and not c.train.init_weights),
     ("model.partial_cells", "model.backbone vgg16", lambda c: c.model.backbone == "vgg16"),
+    ("model.roi_border", "model.roi_grid center or edge", lambda c: c.model.roi_grid != "caffe"),
     ("model.dense_width", "a VGG-16 or small model.backbone (a ResNet has its conv5_x instead)",
      lambda c: not _is_resnet(c)),
     ("model.box_gradient_clip", "model.box_gradient", lambda c: c.model.box_gradient),

@@ -123,7 +123,7 @@ def _roi_features(stage_features, boxes, image_size, samples, model):
   return roi_pool(
       stage_features, corner_pixels(boxes) if model.inclusive_corners else boxes,
       size=model.roi_size, pool=samples or model.roi_pool, stride=stride, grid=model.roi_grid,
-      method=model.roi_method, chunk=model.roi_chunk, cells=cells)
+      method=model.roi_method, border=model.roi_border, chunk=model.roi_chunk, cells=cells)
 
 
 def mask_and_classify(

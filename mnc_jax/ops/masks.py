@@ -76,26 +76,34 @@ def resample_masks(masks: Array, from_boxes: Array, to_boxes: Array, size: int) 
   return _read_masks(masks, as_float(from_boxes), rows, columns)
 
 
-def resize_masks(masks: Array, size: int) -> jax.Array:
-  """Resizes masks as the authors' code does between stages 2 and 3.
+def resize_masks(masks: Array, size: int, *, method: str = "mean") -> jax.Array:
+  """Resizes masks, as between stages 2 and 3.
 
-  Cell i of the result reads position i * M / size of the cells, bilinearly: the top
-  left cells coincide, half a cell off from the alignment used everywhere else. Positions
-  beyond the last cell's centre clamp to it (the authors' code gives 0 beyond half a
-  cell more, which happens only when a mask is enlarged).
+  Cell i of the result covers [i, i + 1) * M / size of the cells along each axis.
+
+    mean:     the mean of the mask over what the cell covers: each cell of the mask counts.
+    bilinear: the mask at i * M / size, as in the authors' code: the top left cells coincide,
+      half a cell off from the alignment used everywhere else, and few cells are read.
+      Positions beyond the last cell's centre clamp to it (the authors' code gives 0 beyond half
+      a cell more, which happens only when a mask is enlarged).
 
   Args:
     masks: [R, M, M].
     size: cells per side of the result.
+    method: see above.
 
   Returns:
-    [R, size, size] float32.
+    [R, size, size] float32. With "mean" each mask keeps its mean.
+
+  Raises:
+    ValueError: for another `method`.
   """
   chex.assert_rank(masks, 3)
+  if method not in _RESIZE_WEIGHTS:
+    raise ValueError(f"method is {method!r}, must be one of {tuple(_RESIZE_WEIGHTS)}")
   masks = as_float(masks)
   rows, columns = (
-      clamped_kappa((jnp.arange(size) * (cells / size)).astype(masks.dtype), cells)
-      for cells in masks.shape[1:])
+      _RESIZE_WEIGHTS[method](size, cells).astype(masks.dtype) for cells in masks.shape[1:])
   return _einsum("ym,rmn,xn->ryx", rows, masks, columns)
 
 
@@ -124,6 +132,21 @@ def mask_iou_in_box(
   found = union > MIN_UNION
   # Sampling error can put the part of an object inside the box above its whole area.
   return smaller(jnp.where(found, inter / jnp.where(found, union, 1.0), 0.0), 1.0)
+
+
+def _mean_weights(size, cells):
+  """Returns the share [size, cells] of each cell in the mean over [i, i + 1) * cells / size."""
+  edges = jnp.arange(size + 1)[:, None] * (cells / size)
+  starts = jnp.arange(cells)[None]
+  covered = jnp.minimum(edges[1:], starts + 1) - jnp.maximum(edges[:-1], starts)
+  return jnp.maximum(covered, 0.0) * (size / cells)
+
+
+def _bilinear_weights(size, cells):
+  return clamped_kappa(jnp.arange(size) * (cells / size), cells)
+
+
+_RESIZE_WEIGHTS = {"mean": _mean_weights, "bilinear": _bilinear_weights}
 
 
 def _check_masks(masks, boxes):

@@ -15,10 +15,12 @@ from mnc_jax.structs import Array
 
 _GRIDS = ("center", "edge", "caffe")
 _METHODS = ("gather", "matmul")
+_BORDERS = ("zero", "clamp")
 
 
 def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str = "center",
-             method: str = "gather", cells: Array | None = None) -> jax.Array:
+             method: str = "gather", border: str = "zero", cells: Array | None = None
+             ) -> jax.Array:
   """Samples size x size features in each box.
 
   Sampling positions along x, in feature cells, u = 0 ... size - 1 (and the same along y):
@@ -28,8 +30,11 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
     caffe:  r(x1 / stride) + u / size * max(r(x2 / stride) - r(x1 / stride), 0), the
       authors' code; r rounds half away from zero, with a straight-through gradient.
 
-  With `center` and `edge` the map is 0 outside. With `caffe` samples outside
-  [-.5, n - .5] are 0 and those inside clamp to the border cell; n counts the image's cells.
+  With `caffe` samples outside [-.5, n - .5] are 0 and those inside clamp to the border cell; n
+  counts the image's cells. With the other grids `border` decides:
+
+    zero:  the map is 0 outside; a sample beyond the centre of a border cell fades.
+    clamp: a sample beyond it reads the border cell, as in RoIAlign.
 
   Args:
     features: [H, W, K], any float dtype.
@@ -39,8 +44,9 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
     grid: where to sample, see above.
     method: "gather" reads the four neighbours of each sample; "matmul" multiplies by two
       dense weight matrices, for accelerators where gathers are slow. Same numbers.
+    border: what samples beyond the map read, see above.
     cells: [2] int (rows, columns) of the map that belong to the image, may be traced; the
-      map must be 0 in the others. None: all do. Only used by `caffe`.
+      map must be 0 in the others. None: all do.
 
   Returns:
     [R, size, size, K] in the dtype of `features`.
@@ -50,10 +56,10 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
 
   Gradient:
     Flows into features and boxes; exact, except for `caffe`, where it is that of the
-    rounded box.
+    rounded box. A clamped sample does not move with its box.
 
   Raises:
-    ValueError: for another `grid` or `method`.
+    ValueError: for another `grid`, `method` or `border`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -68,11 +74,13 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
   chex.assert_axis_dimension(boxes, 1, 4)
   _check_choice("grid", grid, _GRIDS)
   _check_choice("method", method, _METHODS)
+  _check_choice("border", border, _BORDERS)
   height, width = features.shape[:2]
   rows, columns = (height, width) if cells is None else cells
   boxes = as_float(boxes)
-  y = _sample_axis(boxes[:, 1], boxes[:, 3], rows, size, stride, grid)
-  x = _sample_axis(boxes[:, 0], boxes[:, 2], columns, size, stride, grid)
+  sample = functools.partial(_sample_axis, size=size, stride=stride, grid=grid, border=border)
+  y = sample(boxes[:, 1], boxes[:, 3], rows)
+  x = sample(boxes[:, 0], boxes[:, 2], columns)
   warp = _warp_by_gather if method == "gather" else _warp_by_matmul
   # In float32 at least. In bfloat16 the weights would be those of boxes off by hundredths of a
   # cell, and a box's gradient, a small difference of large sums over channels, twice as far off.
@@ -80,8 +88,8 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
 
 
 def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int,
-             grid: str = "center", method: str = "gather", chunk: int = 16,
-             cells: Array | None = None) -> jax.Array:
+             grid: str = "center", method: str = "gather", border: str = "zero",
+             chunk: int = 16, cells: Array | None = None) -> jax.Array:
   """Warps size * pool samples per side and max-pools them pool x pool.
 
   `chunk` RoIs are warped at a time and warped again in the backward pass, so that
@@ -95,6 +103,7 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
     stride: pixels per feature cell.
     grid: as in `roi_warp`.
     method: as in `roi_warp`.
+    border: as in `roi_warp`.
     chunk: RoIs at a time. It changes memory and time, not the result.
     cells: as in `roi_warp`.
 
@@ -107,7 +116,8 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
   @jax.checkpoint
   def warp_and_pool(features, boxes):
     samples = roi_warp(
-        features, boxes, size=size * pool, stride=stride, grid=grid, method=method, cells=cells)
+        features, boxes, size=size * pool, stride=stride, grid=grid, method=method,
+        border=border, cells=cells)
     return _max_pool(samples, pool)
 
   if count <= chunk:
@@ -130,18 +140,24 @@ def _max_pool(samples, pool):
   return pooled
 
 
-def _sample_axis(low, high, cells, size, stride, grid):
+def _sample_axis(low, high, cells, *, size, stride, grid, border):
   """Returns positions [R, size] in cells of the samples along one axis, and which count."""
   fractions = (jnp.arange(size) + (0.5 if grid == "center" else 0.0)) / size
   if grid == "caffe":
     low, high = _round_half_away(low / stride), _round_half_away(high / stride)
     positions = low[:, None] + rounded(along(larger(high - low, 0.0), fractions))
     inside = (positions >= -0.5) & (positions <= cells - 0.5)
-    return smaller(larger(positions, 0.0), cells - 1.0), inside
+    return _clamp(positions, cells), inside
   positions = (low[:, None] + rounded(along(high - low, fractions))) / stride
   if grid == "center":
     positions = rounded(positions) - 0.5
+  if border == "clamp":
+    positions = _clamp(positions, cells)
   return positions, jnp.ones_like(positions, bool)
+
+
+def _clamp(positions, cells):
+  return smaller(larger(positions, 0.0), cells - 1.0)
 
 
 def _round_half_away(values):

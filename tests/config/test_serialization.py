@@ -56,6 +56,13 @@ def test_deep_nesting_is_rejected():
     from_json("[" * 200_000)
 
 
+def test_fields_that_older_versions_did_not_have_mean_what_these_did():
+  older = from_json('{"model": {"backbone": "small"}}').model
+  assert (older.mask_resize, older.roi_border) == ("bilinear", "zero")
+  assert from_json('{"model": {"mask_resize": "mean"}}').model.mask_resize == "mean"
+  assert from_json("{}") == Config()
+
+
 def test_fields_of_older_versions_are_read_under_todays_names():
   config = from_json(json.dumps({
       "model": {"trunk": "small", "trunk_widths": [4, 8]}, "inference": {"suppression": "soft"},

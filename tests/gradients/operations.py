@@ -106,6 +106,9 @@ def _warp_rows():
         call = functools.partial(function, method=method, grid=grid)
         rows.append(Row(f"{name}[{method}, {grid}]", call, _features_and_boxes, wrt,
                         covers=(f"ops.roi_warp.{name}",)))
+      rows.append(Row(f"{name}[{method}, clamp]",
+                      functools.partial(function, method=method, border="clamp"),
+                      _features_and_boxes, (0, 1), covers=(f"ops.roi_warp.{name}",)))
   return rows
 
 
@@ -144,8 +147,10 @@ ROWS = (
     Row("resample_masks", lambda m, a, b: masks.resample_masks(m, a, b, 6),
         lambda rng: (*_masks_and_boxes(rng), boxes_in(rng, 3, smallest=7.0)), (0, 1, 2),
         covers=("ops.masks.resample_masks",)),
-    Row("resize_masks", lambda m: masks.resize_masks(m, 4),
-        lambda rng: (rng.uniform(size=(3, 7, 7)),), (0,), covers=("ops.masks.resize_masks",)),
+    *(Row(f"resize_masks[{method}]",
+          functools.partial(masks.resize_masks, size=4, method=method),
+          lambda rng: (rng.uniform(size=(3, 7, 7)),), (0,), covers=("ops.masks.resize_masks",))
+      for method in ("mean", "bilinear")),
     Row("mask_iou_in_box", masks.mask_iou_in_box, _mask_overlap, (0, 1, 2, 3)),
     Row("clear_outside", lambda x: padding.clear_outside(x, np.array([[12, 20]]), 4),
         lambda rng: (rng.normal(size=(1, 4, 6, 2)),), (0,), covers=("ops.padding.clear_outside",)),

@@ -24,7 +24,7 @@ from mutations.outcomes import Family, require
 
 CONFIG = ModelConfig(
     num_categories=3, dense_width=8, mask_hidden=4, mask_size=21, roi_grid="caffe",
-    inclusive_corners=True, partial_cells=True)
+    mask_resize="bilinear", inclusive_corners=True, partial_cells=True)
 _LIMIT = 2**29  # Numbers. No array that is read may have more.
 
 

@@ -1,16 +1,19 @@
 """Pasting, resampling and resizing masks, and their overlap."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.test_util import check_grads
 import numpy as np
+import pytest
 
 from helpers import oracles
 from mnc_jax.ops import masks as ops
 
 paste_masks = jax.jit(ops.paste_masks, static_argnums=(2, 3))
 resample_masks = jax.jit(ops.resample_masks, static_argnums=3)
-resize_masks = jax.jit(ops.resize_masks, static_argnums=1)
+resize_masks = jax.jit(ops.resize_masks, static_argnums=1, static_argnames="method")
 mask_iou_in_box = jax.jit(ops.mask_iou_in_box)
 
 
@@ -89,7 +92,9 @@ def test_gradients_against_finite_differences():
     assert np.abs(jax.grad(lambda b: paste(masks, b).sum())(boxes)).max() > 1e-2
     check_grads(paste, (masks, boxes), order=1, modes=["rev"])
     check_grads(resample, (masks, boxes, others), order=1, modes=["rev"])
-    check_grads(lambda m: resize_masks(m, 3), (masks,), order=1, modes=["rev"])
+    for method in ("mean", "bilinear"):
+      check_grads(lambda m, how=method: resize_masks(m, 3, method=how), (masks,), order=1,
+                  modes=["rev"])
 
 
 def test_gradients_are_finite_on_degenerate_boxes():
@@ -105,18 +110,45 @@ def test_gradients_are_finite_on_degenerate_boxes():
   assert all(np.all(np.isfinite(g)) for g in gradients)
 
 
-def test_resize_by_hand():
+def test_resize_takes_the_mean_under_each_cell():
+  masks = _masks(np.random.default_rng(5), 2, 24)
+  np.testing.assert_allclose(
+      resize_masks(masks, 8), masks.reshape(2, 8, 3, 8, 3).mean((2, 4)), rtol=1e-5)
+  # Cells that overlap in part count in part: 3 cells to 2 are 1.5 each.
+  mask = jnp.array([[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]])
+  third = 1 / 3  # (0 + 1 / 2) / 1.5 along the first row
+  np.testing.assert_allclose(
+      resize_masks(mask, 2), [[[4 * third, 8 * third], [16 * third, 20 * third]]], rtol=1e-6)
+  # Enlarged, each cell repeats.
+  np.testing.assert_allclose(resize_masks(mask, 6)[0, 0], [0, 0, 1, 1, 2, 2], atol=1e-6)
+
+
+def test_every_mask_cell_reaches_the_category_stage_alike():
+  position = np.broadcast_to((np.arange(24) + 0.5) / 24, (1, 24, 24))
+  read = resize_masks(position, 8)[0, 0]
+  np.testing.assert_allclose(read, (np.arange(8) + 0.5) / 8, atol=1e-6)
+  gradient = jax.grad(lambda masks: resize_masks(masks, 14).sum())(jnp.ones((1, 21, 21)))
+  np.testing.assert_allclose(gradient, np.full((1, 21, 21), (14 / 21) ** 2), rtol=1e-5)
+
+
+def test_another_resize_method_is_refused():
+  with pytest.raises(ValueError, match="method is 'area', must be one of .'mean', 'bilinear'"):
+    ops.resize_masks(jnp.ones((1, 4, 4)), 2, method="area")
+
+
+def test_bilinear_resize_by_hand():
+  bilinear = functools.partial(resize_masks, method="bilinear")
   mask = jnp.array([[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]])
   # Positions 0 and 1.5 along each axis.
-  np.testing.assert_allclose(resize_masks(mask, 2), [[[0.0, 1.5], [4.5, 6.0]]], rtol=1e-6)
+  np.testing.assert_allclose(bilinear(mask, 2), [[[0.0, 1.5], [4.5, 6.0]]], rtol=1e-6)
   # Enlarged, positions 0, .5, ... 2.5: beyond the last centre it clamps.
-  np.testing.assert_allclose(
-      resize_masks(mask, 6)[0, 0], [0.0, 0.5, 1.0, 1.5, 2.0, 2.0], rtol=1e-6)
+  np.testing.assert_allclose(bilinear(mask, 6)[0, 0], [0.0, 0.5, 1.0, 1.5, 2.0, 2.0], rtol=1e-6)
 
 
 def test_resize_against_the_release(shared_dir):
   data = np.load(shared_dir / "reference/release/mask_resize.npz")
-  np.testing.assert_allclose(resize_masks(data["masks"], 14), data["output"], atol=1e-5)
+  resized = resize_masks(data["masks"], 14, method="bilinear")
+  np.testing.assert_allclose(resized, data["output"], atol=1e-5)
 
 
 def test_mask_iou_by_hand():

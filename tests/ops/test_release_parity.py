@@ -99,7 +99,8 @@ def test_proposals_of_the_preset(load):
 def test_masks_of_the_preset_are_resized_as_there(load):
   data, model = load("mask_resize"), RELEASE.model
   assert data["masks"].shape[1] == model.mask_size
-  np.testing.assert_allclose(resize_masks(data["masks"], model.roi_size), data["output"], atol=1e-6)
+  np.testing.assert_allclose(resize_masks(
+      data["masks"], model.roi_size, method=model.mask_resize), data["output"], atol=1e-6)
 
 
 def test_the_files_were_made_with_the_presets_numbers(load):

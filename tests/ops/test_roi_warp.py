@@ -11,7 +11,7 @@ import pytest
 from helpers import oracles
 from mnc_jax.ops import roi_warp as ops
 
-_STATIC = ("size", "pool", "stride", "grid", "method", "chunk")
+_STATIC = ("size", "pool", "stride", "grid", "method", "border", "chunk")
 roi_warp = jax.jit(ops.roi_warp, static_argnames=[n for n in _STATIC if n not in ("pool", "chunk")])
 roi_pool = jax.jit(ops.roi_pool, static_argnames=_STATIC)
 
@@ -94,9 +94,31 @@ def test_cells_outside_the_image_change_nothing(grid, method):
   assert changed > 0.1 if grid == "caffe" else changed == 0
 
 
-def test_an_image_without_cells_gives_zeros():
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid", ("center", "edge"))
+def test_clamped_samples_read_the_border_cell(grid, method):
+  # 5 whole rows and 6 whole columns of stride 16; the image ends in the middle of the next cells.
+  image, features = (88, 104), np.zeros((7, 9, 1), np.float32)
+  features[:5, :6] = np.arange(1, 31).reshape(5, 6, 1)
+  boxes = jnp.array([[0.0, 0.0, 104, 88], [64, 56, 104, 88], [98, 0, 104, 0], [0, 80, 9, 88]])
+  warp = functools.partial(
+      roi_warp, boxes=boxes, size=8, stride=16, grid=grid, method=method, border="clamp",
+      cells=jnp.array([5, 6]))
+  np.testing.assert_allclose(warp(jnp.asarray(features > 0, jnp.float32)), 1.0, atol=1e-6)
+  found = warp(features)[..., 0]
+  np.testing.assert_allclose(found[2], np.full((8, 8), 6.0), rtol=1e-6)  # the corner cell alone
+  np.testing.assert_allclose(found[0, -1, -1], 30.0, rtol=1e-6)
+  # The same as repeating the border cells and reading without an end.
+  repeated = np.pad(features[:5, :6], ((2, 2), (2, 2), (0, 0)), mode="edge")
+  shifted = roi_warp(repeated, boxes + 32.0, size=8, stride=16, grid=grid, method=method)
+  np.testing.assert_allclose(found, shifted[..., 0], rtol=1e-5)
+  assert image == (boxes[0, 3], boxes[0, 2])
+
+
+@pytest.mark.parametrize("options", [{"grid": "caffe"}, {"border": "clamp"}])
+def test_an_image_without_cells_gives_zeros(options):
   warped = roi_warp(jnp.ones((4, 4, 1)), jnp.array([[0.0, 0, 2, 2], [-1.0, -1, 1, 1]]), size=2,
-                    stride=1, grid="caffe", cells=jnp.zeros(2, jnp.int32))
+                    stride=1, cells=jnp.zeros(2, jnp.int32), **options)
   assert not warped.any()
 
 
@@ -220,7 +242,7 @@ def test_more_boxes_do_not_change_the_others():
   np.testing.assert_allclose(pool(padded)[:5], pool(boxes), atol=1e-6)
 
 
-@pytest.mark.parametrize("argument", ["grid", "method"])
+@pytest.mark.parametrize("argument", ["grid", "method", "border"])
 def test_an_unknown_choice_is_named(argument):
   with pytest.raises(ValueError, match=f"{argument} is 'nearest'"):
     roi_warp(jnp.ones((2, 2, 1)), jnp.ones((1, 4)), size=2, stride=1, **{argument: "nearest"})

@@ -86,7 +86,8 @@ def predict_categories(params: dict, roi_features: Array, mask_logits: Array, *,
     Rows are independent; those of empty boxes or padding are finite. Gradients flow into the
     features and, through the product, into the masks.
   """
-  masks = resize_masks(jax.nn.sigmoid(mask_logits), config.roi_size)
+  masks = resize_masks(
+      jax.nn.sigmoid(mask_logits), config.roi_size, method=config.mask_resize)
   masked_features = roi_features * masks[..., None].astype(roi_features.dtype)
   outputs = apply_module(CategoryStage(config), params, masked_features, roi_features)
   categories, box_categories, deltas = (as_float(x) for x in outputs)

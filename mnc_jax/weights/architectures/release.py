@@ -90,7 +90,8 @@ def _check_config(file, config):
     raise ValueError(f"{file.path}: mask_pred predicts {pixels} pixels "
                      f"({math.isqrt(pixels)} x {math.isqrt(pixels)}), but model.mask_size is "
                      f"{config.mask_size}: {_ADVICE}")
-  for field in ("roi_grid", "inclusive_corners", "partial_cells", "anchor_scales", "anchor_ratios"):
+  for field in ("roi_grid", "mask_resize", "inclusive_corners", "partial_cells", "anchor_scales",
+                "anchor_ratios"):
     found, wanted = getattr(config, field), getattr(release().model, field)
     if found != wanted:
       raise ValueError(f"{file.path} holds {KIND}, whose weights mean model.{field} {wanted}, "

@@ -128,6 +128,7 @@ def test_a_bias_of_another_length_is_named():
     ({"anchor_scales": (8.0,)}, "scores 9 anchors per cell, but .* make 3"),
     ({"anchor_scales": (1.0, 2.0, 4.0)}, "mean model.anchor_scales .8.0, 16.0, 32.0., found"),
     ({"roi_grid": "center"}, "weights mean model.roi_grid caffe, found center"),
+    ({"mask_resize": "mean"}, "weights mean model.mask_resize bilinear, found mean"),
     ({"backbone": "small"}, "needs model.backbone 'vgg16', found 'small'"),
     ({"mask_head": "conv"}, "needs model.mask_head 'dense'"),
     ({"normalize": True}, "needs model.normalize False, found True"),
