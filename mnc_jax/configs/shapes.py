@@ -30,7 +30,7 @@ def _model():
       backbone="small", backbone_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
       # Shapes are 20 to 52 pixels wide.
       anchor_scales=(5.0, 8.0, 12.0), anchor_ratios=(0.5, 1.0, 2.0),
-      roi_size=8, roi_method="matmul", roi_chunk=64,
+      roi_size=8, roi_method="gather",
       mask_head="conv", mask_hidden=48, mask_size=24, dense_width=256,
       # Measured after 250 steps: unclipped, L3 moves stage 1's box deltas 14 times as hard as L1.
       box_gradient_clip=1 / 512)

@@ -56,8 +56,9 @@ def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: 
   positive = usable & (best_for_object | positive)
   negative &= usable & ~positive
   key_positive, key_negative = jax.random.split(key)
-  positive = sample_mask(key_positive, positive, config.anchors_per_image // 2)
-  negative = sample_mask(key_negative, negative, config.anchors_per_image - positive.sum())
+  quota = config.anchors_per_image
+  positive = sample_mask(key_positive, positive, quota // 2, limit=quota // 2)
+  negative = sample_mask(key_negative, negative, quota - positive.sum(), limit=quota)
   return _make_anchor_targets(positive | negative, positive, anchors, ground_truth.boxes[matched])
 
 

@@ -4,6 +4,7 @@ Targets are constants: no gradient flows into them. A target that moved with the
 prediction could lower the loss by worse boxes.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -170,11 +171,12 @@ def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array,
   hard = background & (iou >= config.roi_hard_negative_iou)
   keys = jax.random.split(key, 4)
   size = config.rois_per_image
-  chosen_foreground = sample_mask(keys[0], foreground, int(size * config.roi_positive_fraction))
+  sample = functools.partial(sample_mask, limit=size)
+  chosen_foreground = sample(keys[0], foreground, int(size * config.roi_positive_fraction))
   negatives = size - chosen_foreground.sum()
   hard_quota = jnp.round(negatives * config.roi_hard_negative_fraction).astype(jnp.int32)
-  chosen_hard = sample_mask(keys[1], hard, hard_quota)
-  chosen_easy = sample_mask(keys[2], background & ~hard, negatives - chosen_hard.sum())
+  chosen_hard = sample(keys[1], hard, hard_quota)
+  chosen_easy = sample(keys[2], background & ~hard, negatives - chosen_hard.sum())
   # First those within their quota, then negatives, then positives beyond it.
   rank = (4.0 * (chosen_foreground | chosen_hard | chosen_easy) + 2.0 * background
           + jax.random.uniform(keys[3], iou.shape))

@@ -8,23 +8,26 @@ from mnc_jax.ops.boxes import as_float
 from mnc_jax.structs import Array
 
 
-def sample_mask(key: jax.Array, mask: Array, count: int | Array) -> jax.Array:
+def sample_mask(key: jax.Array, mask: Array, count: int | Array, *, limit: int) -> jax.Array:
   """Returns a uniformly random subset of the True entries of a mask.
 
   Args:
     key: random key.
     mask: [N] bool.
     count: entries to keep, may be traced; negative counts as 0.
+    limit: the largest `count` that can occur. Only so many entries are sorted.
 
   Returns:
-    [N] bool with min(count, mask.sum()) entries True, all of them True in `mask`.
+    [N] bool with min(count, limit, mask.sum()) entries True, all of them True in `mask`.
   """
   chex.assert_rank(mask, 1)
   mask = jnp.asarray(mask)
-  order = jnp.argsort(jax.random.uniform(key, mask.shape))
-  shuffled = mask[order]
-  kept = shuffled & (jnp.cumsum(shuffled) <= count)
-  return jnp.zeros_like(mask).at[order].set(kept)
+  priority = jnp.where(mask, -jax.random.uniform(key, mask.shape), -jnp.inf)
+  indices, valid = top_indices(priority, limit)
+  kept = valid & (jnp.arange(limit) < count)
+  # Unused slots write to an extra row.
+  rows = jnp.where(kept, indices, mask.shape[0])
+  return jnp.zeros(mask.shape[0] + 1, bool).at[rows].set(True)[:-1]
 
 
 def top_indices(priority: Array, size: int) -> tuple[jax.Array, jax.Array]:

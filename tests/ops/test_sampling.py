@@ -11,9 +11,10 @@ MASK = np.array([True, False, True, True, False, True, True, False])
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 3, 5, 100])
-def test_sample_keeps_as_many_as_there_are(count):
-  kept = np.asarray(sample_mask(jax.random.key(0), MASK, count))
-  assert kept.dtype == bool and kept.sum() == min(max(count, 0), 5)
+@pytest.mark.parametrize("limit", [4, 8, 20])
+def test_sample_keeps_as_many_as_there_are(count, limit):
+  kept = np.asarray(sample_mask(jax.random.key(0), MASK, count, limit=limit))
+  assert kept.dtype == bool and kept.sum() == min(max(count, 0), limit, 5)
   assert not np.any(kept & ~MASK)
 
 
@@ -22,7 +23,7 @@ def test_sample_is_uniform_and_traced_once():
   @jax.jit
   def sample(keys, count):
     traces.append(1)
-    return jax.vmap(lambda key: sample_mask(key, MASK, count))(keys)
+    return jax.vmap(lambda key: sample_mask(key, MASK, count, limit=4))(keys)
   for seed, count in enumerate((2, 4)):
     kept = sample(jax.random.split(jax.random.key(seed), 4000), count)
     # 4000 draws: the standard error of each frequency is below .008.
@@ -32,8 +33,15 @@ def test_sample_is_uniform_and_traced_once():
   assert len(traces) == 1
 
 
+def test_sample_is_the_start_of_a_shuffle():
+  mask = np.random.default_rng(1).uniform(size=500) < 0.4
+  order = np.argsort(jax.random.uniform(jax.random.key(3), mask.shape), kind="stable")
+  kept = sample_mask(jax.random.key(3), mask, 30, limit=64)
+  np.testing.assert_array_equal(np.flatnonzero(kept), np.sort(order[mask[order]][:30]))
+
+
 def test_sample_of_nothing():
-  assert not sample_mask(jax.random.key(0), np.zeros(4, bool), 3).any()
+  assert not sample_mask(jax.random.key(0), np.zeros(4, bool), 3, limit=3).any()
 
 
 def test_top_by_hand():
