@@ -22,15 +22,21 @@ def make_predict(configs: Sequence[Config], mesh: Mesh) -> Callable:
   `models` are the parameters for each of `configs`, from `parallel.replicate`; images and sizes
   are this host's rows as numpy arrays, as are the returned `Instances`.
   """
-  predict_sharded = parallel.data_parallel(
-      functools.partial(predict_ensemble, configs=tuple(configs)), mesh,
-      inputs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED), outputs=parallel.SHARDED)
+  predict_sharded = _compile(tuple(configs), mesh)
 
   def predict(models, images, image_sizes):
     return parallel.local_rows(
         predict_sharded(models, *parallel.put_batch((images, image_sizes), mesh)))
 
   return predict
+
+
+# Validation and a later evaluation in the same process share it. Each holds a program per bucket.
+@functools.lru_cache(maxsize=4)
+def _compile(configs: tuple[Config, ...], mesh: Mesh):
+  return parallel.data_parallel(
+      functools.partial(predict_ensemble, configs=configs), mesh,
+      inputs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED), outputs=parallel.SHARDED)
 
 
 def predict_all(find: Callable, models: Sequence[dict], config: Config, source: Source, *,

@@ -12,16 +12,26 @@ import pathlib
 import re
 import socket
 import struct
+import sys
 import time
-from typing import Any, Self
+from typing import Any, Self, cast
 import warnings
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import masked_crc32c
 
 from mnc_jax.config.paths import is_remote
+
+# tensorboardX imports PyTorch where it is installed, which takes seconds and is not used here.
+_without_torch = "torch" not in sys.modules
+if _without_torch:
+  sys.modules["torch"] = cast(Any, None)
+try:
+  from tensorboardX import summary
+  from tensorboardX.proto import event_pb2
+  from tensorboardX.record_writer import masked_crc32c
+finally:
+  if _without_torch:
+    del sys.modules["torch"]
 
 # Its messages are made when it is imported.
 _event_pb2: Any = event_pb2

@@ -1,6 +1,7 @@
 """The training step over all devices: on a mesh, and as a `jax.pmap`."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 
 import jax
@@ -8,8 +9,13 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from mnc_jax import parallel
-from mnc_jax.config import Config
+from mnc_jax.config import Config, DataConfig, TrainConfig
 from mnc_jax.training.step import eval_step, step_key, train_step
+
+# Fields of `train` that only the loop around the step reads.
+_BOOKKEEPING = (
+    "init_weights", "init_reset_categories", "init_only_backbone", "log_every", "checkpoint_every",
+    "evaluate_every", "hang_minutes", "evaluate_images")
 
 
 def make_train_step(config: Config, mesh: Mesh) -> Callable:
@@ -17,7 +23,24 @@ def make_train_step(config: Config, mesh: Mesh) -> Callable:
 
   `state` comes from `parallel.replicate` and is donated; `batch` comes from `parallel.put_batch`.
   The key of each device follows from `train.seed`, the step and the device's index alone.
+
+  Configs that differ in what no step depends on share one function, so that a run that is resumed
+  in the same process, as in a notebook, is not compiled again.
   """
+  return _compile_train_step(_without_bookkeeping(config), mesh)
+
+
+def _without_bookkeeping(config):
+  """Returns `config` with defaults where no step depends on it."""
+  unused = _BOOKKEEPING + (("num_steps",) if config.train.schedule == "step" else ())
+  defaults = {name: getattr(TrainConfig, name) for name in unused}
+  return dataclasses.replace(
+      config, data=DataConfig(), train=dataclasses.replace(config.train, **defaults))
+
+
+# Each holds a compiled program per bucket.
+@functools.lru_cache(maxsize=4)
+def _compile_train_step(config: Config, mesh: Mesh):
   return parallel.data_parallel(
       functools.partial(_device_step, config=config), mesh,
       inputs=(parallel.REPLICATED, parallel.SHARDED), outputs=parallel.REPLICATED, donate=0)
@@ -74,8 +97,14 @@ def make_pmapped_train_step(config: Config) -> Callable:
 def make_eval_step(config: Config, mesh: Mesh) -> Callable:
   """Returns `step(params, batch) -> metrics`, compiled over all devices; see `eval_step`.
 
-  The metrics include `images`, the number of images that they are the mean of.
+  The metrics include `images`, the number of images that they are the mean of. Configs share
+  functions as those of `make_train_step` do.
   """
+  return _compile_eval_step(_without_bookkeeping(config), mesh)
+
+
+@functools.lru_cache(maxsize=4)
+def _compile_eval_step(config: Config, mesh: Mesh):
   def step(params, batch):
     key = step_key(config.train.seed, 0, jax.lax.axis_index(parallel.AXIS))
     metrics = eval_step(params, batch, key, config=config, mean_over_devices=parallel.weighted_mean)

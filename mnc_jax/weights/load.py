@@ -1,6 +1,7 @@
 """Loads pretrained weights into the parameter tree, one array at a time, with a report."""
 
 from collections.abc import Iterable, Sequence
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -136,13 +137,13 @@ def initialise_missing(params: dict, key: jax.Array, config: Config) -> dict:
   missing = [name for name, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
   if not missing:
     return params
+  return traverse_util.unflatten_dict(flat | _draw(key, config, tuple(missing)), sep="/")
 
-  @jax.jit
-  def draw(key):
-    fresh = traverse_util.flatten_dict(init_params(key, config), sep="/")
-    return {name: fresh[name] for name in missing}
 
-  return traverse_util.unflatten_dict(flat | draw(key), sep="/")
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _draw(key, config, names):
+  fresh = traverse_util.flatten_dict(init_params(key, config), sep="/")
+  return {name: fresh[name] for name in names}
 
 
 def move_to_device(params: dict) -> dict:

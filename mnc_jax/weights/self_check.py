@@ -85,15 +85,15 @@ def _draw_image():
 def _run_stages(params, image, boxes, config):
   """Returns {output: list of numbers}, stage by stage, each with only its own weights."""
   size = jnp.array(image.shape[:2], jnp.int32)
-  extract = jax.jit(functools.partial(extract_features, config=config))
+  # With static names, a later check of the same config in this process compiles nothing.
+  compiled = functools.partial(jax.jit, static_argnames="config")
   backbones = {name: tree for name, tree in params.items() if "features" in name}
-  features = extract(backbones, image[None], size[None])
+  features = compiled(extract_features)(backbones, image[None], size[None], config=config)
   features = jax.tree.map(lambda x: x[0], features)
-  score = jax.jit(functools.partial(score_anchors, config=config))
-  anchors = score({"box_stage": params["box_stage"]}, features, size)
+  anchors = compiled(score_anchors)(
+      {"box_stage": params["box_stage"]}, features, size, config=config)
   heads = {name: params[name] for name in ("mask_stage", "category_stage")}
-  output, refined = jax.jit(functools.partial(_run_heads, config=config))(
-      heads, features, boxes, size)
+  output, refined = compiled(_run_heads)(heads, features, boxes, size, config=config)
   chosen = jax.jit(_vote)(output.mask_logits, boxes, size)
   return {"features": _sample(features.boxes),
           "objectness (stage 1)": _sample(anchors.objectness_logits),

@@ -4,12 +4,19 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
 from helpers import tiny
 from mnc_jax import parallel
 from mnc_jax.evaluation import predict_split
 from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
+
+
+@pytest.fixture(autouse=True)
+def _new_programs():
+  """Lets no test find the program of another, whose prediction was replaced."""
+  predict_split._compile.cache_clear()
 
 
 def test_four_devices_predict_what_one_does(monkeypatch):

@@ -1,5 +1,7 @@
 """Ends a training run by a signal at some moment, and compares it with an uninterrupted one."""
 
+import contextlib
+import io
 import pathlib
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from helpers.event_files import read_metrics, read_scalars
+from mnc_jax import cli
 from mnc_jax.training import checkpoint
 from mnc_jax.training.run_folder import describe_owner
 
@@ -32,6 +35,14 @@ def command(config: pathlib.Path, workdir: pathlib.Path, *more) -> list[str]:
   """Returns the command that starts or resumes the run."""
   return [sys.executable, "-m", "mnc_jax", "train", "--config", str(config),
           "--workdir", str(workdir), *map(str, more)]
+
+
+def finish_here(arguments) -> str:
+  """Runs the program of `command` in this process, to its end; returns what it printed."""
+  printed = io.StringIO()
+  with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    cli.call("train", arguments[arguments.index("train") + 1:])
+  return printed.getvalue()
 
 
 def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) -> Ending:

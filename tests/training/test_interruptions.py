@@ -8,37 +8,37 @@ import signal
 import pytest
 
 from helpers.event_files import read_metrics
-from helpers.interruptions import assert_same_run, command, live
+from helpers.interruptions import assert_same_run, command, finish_here, live
 from helpers.toy_run import write_toy_set
 from mnc_jax.training import checkpoint
 
-OPTIONS = ("--train.num-steps", 12, "--train.checkpoint-every", 4, "--train.log-every", 3)
+# In three stages, which compile sooner.
+OPTIONS = ("--train.num-steps", 12, "--train.checkpoint-every", 4, "--train.log-every", 3,
+           "--train.num-stages", 3)
 VALIDATES = ("--train.evaluate-every", 6)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """A folder with a config file, and a run of it that was not interrupted."""
+  """A folder with a config file, and a run of it, in this process, that was not interrupted."""
   folder = tmp_path_factory.mktemp("interrupted")
   config = write_toy_set(folder)
-  whole = live(command(config, folder / "whole", *OPTIONS), folder / "whole", 0, moment="start",
-               delay=600)
-  assert whole.status == 0, (folder / "whole.log").read_text()
+  assert "Done: 12 steps" in finish_here(command(config, folder / "whole", *OPTIONS))
   return folder
 
 
 def end_at(folder, name, how, moments):
-  """Gives a run a signal at each of these moments, then lets it finish."""
+  """Gives a run a signal at each of these moments, then lets it finish in this process."""
   workdir, arguments = folder / name, command(folder / "config.py", folder / name, *OPTIONS)
   endings = [live(arguments, workdir, how, moment=moment, delay=delay)
              for moment, delay in moments]
-  last = live(arguments, workdir, how, moment="start", delay=600)
-  assert last == ("finished", 0, 0.0), (folder / f"{name}.log").read_text()
-  return workdir, endings
+  last = finish_here(arguments)
+  assert "Done: 12 steps" in last
+  return workdir, endings, last
 
 
 def test_killed_while_it_saves_it_resumes_bit_equal(folder):
-  workdir, endings = end_at(folder, "killed", signal.SIGKILL, [("write", 0.01), ("write", 0.3)])
+  workdir, endings, _ = end_at(folder, "killed", signal.SIGKILL, [("write", 0.01), ("write", 0.3)])
   assert [ending.status for ending in endings] == [-signal.SIGKILL] * 2
   assert_same_run(workdir, folder / "whole")
   # Half-written checkpoints are removed.
@@ -46,13 +46,13 @@ def test_killed_while_it_saves_it_resumes_bit_equal(folder):
 
 
 def test_on_sigterm_it_saves_at_once_and_resumes(folder):
-  workdir, endings = end_at(folder, "ended", signal.SIGTERM, [("write", 0.1)])
+  workdir, endings, last = end_at(folder, "ended", signal.SIGTERM, [("write", 0.1)])
   assert [ending.status for ending in endings] == [0]
   assert endings[0].seconds < 30
   text = (folder / "ended.log").read_text()
   saved = int(text.split("Stopped by SIGTERM after step ")[1].split(",")[0])
   assert saved >= 4
-  assert f"Resuming from the checkpoint of step {saved}." in text
+  assert f"Resuming from the checkpoint of step {saved}." in last
   assert_same_run(workdir, folder / "whole")
 
 
@@ -62,13 +62,13 @@ def test_an_interrupted_validation_is_repeated(folder):
   ended = live(arguments, workdir, signal.SIGTERM, moment="validation", delay=0)
   assert (ended.moment, ended.status) == ("validation", 0)
   assert ended.seconds < 5
-  log = folder / "validated.log"
-  assert "Nothing is lost" in log.read_text()
-  assert "Step 6: mAP" not in log.read_text()
-  last = live(arguments, workdir, 0, moment="start", delay=600)
-  assert last == ("finished", 0, 0.0), log.read_text()
-  assert "Resuming from the checkpoint of step 6." in log.read_text()
-  assert [log.read_text().count(f"Step {step}: mAP") for step in (6, 12)] == [1, 1]
+  log = (folder / "validated.log").read_text()
+  assert "Nothing is lost" in log
+  assert "Step 6: mAP" not in log
+  last = finish_here(arguments)
+  assert "Done: 12 steps" in last
+  assert "Resuming from the checkpoint of step 6." in last
+  assert [last.count(f"Step {step}: mAP") for step in (6, 12)] == [1, 1]
   assert (workdir / "best" / "validated").read_text() == "12"
   assert [line["step"] for line in read_metrics(workdir) if "validation/loss" in line] == [6, 12]
   assert_same_run(workdir, folder / "whole")

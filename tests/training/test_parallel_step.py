@@ -6,6 +6,7 @@ from flax import jax_utils
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from helpers import tiny
 import mnc_jax
@@ -18,6 +19,12 @@ from mnc_jax.training.step import TrainState, init_state, step_key, train_step
 def make_state(config):
   return jax.device_get(
       jax.jit(lambda: init_state(init_params(jax.random.key(0), config), config))())
+
+
+@pytest.fixture(autouse=True)
+def _new_steps():
+  """Lets no test find the compiled step of another, whose training step was replaced."""
+  parallel_step._compile_train_step.cache_clear()
 
 
 def count_traces(monkeypatch, function):
@@ -84,6 +91,17 @@ def test_each_bucket_is_compiled_once(monkeypatch):
     state, metrics = step(state, parallel.put_batch(batch, mesh))
     np.testing.assert_allclose(metrics["mean"], batch.images.mean(), rtol=1e-5)
   assert [batch.images[1] for _, batch, _ in traces] == [64, 96]
+
+
+def test_only_configs_of_the_same_step_share_its_program():
+  mesh = parallel.make_mesh()
+  make = lambda **train: parallel_step.make_train_step(
+      tiny.tiny_config(data={"page": len(train)}, train=train), mesh)
+  assert make() is make(num_steps=7, evaluate_every=3, log_every=1)
+  cosine = [make(schedule="cosine", num_steps=steps) for steps in (7, 8)]
+  # A field of the loss, of the optimiser, and the length of the cosine.
+  steps = [make(), make(rois_per_image=9), make(warmup_steps=3), *cosine]
+  assert len(set(steps)) == len(steps)
 
 
 def test_pmap_takes_the_steps_of_the_mesh_bit_by_bit():

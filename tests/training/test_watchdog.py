@@ -23,6 +23,8 @@ def hang_with_the_lock_of_python():
 
 def end_in_time():
   dog.stop()
+  other = Watchdog(0, "")
+  other.beat()
   time.sleep(3)
 
 locals()[sys.argv[2]]()
@@ -46,7 +48,6 @@ def test_a_hang_ends_the_program_and_shows_where(hang):
     assert 0 <= ended.stderr.find(message) < stacks
 
 
-@pytest.mark.parametrize(("seconds", "rest"), [(0, "end_in_time"), (0.7, "end_in_time")])
-def test_zero_or_a_stop_watches_nothing(seconds, rest):
-  ended = run(seconds, rest)
+def test_zero_or_a_stop_watches_nothing():
+  ended = run(0.7, "end_in_time")
   assert (ended.returncode, ended.stderr) == (0, "")
