@@ -19,6 +19,8 @@ from mnc_jax.data import load_source, prepare
 from mnc_jax.training import checkpoint
 
 RUN = "gs://bucket/runs/a"
+# In three stages, which compile sooner.
+STAGES = ("--train.num-stages", "3")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def train(folder, monkeypatch):
   monkeypatch.chdir(folder)
   before = sorted(path.name for path in folder.iterdir())
   def call(*options):
-    cli.call("train", ["--config", str(folder / "config.py"), "--workdir", RUN, *options])
+    cli.call("train", ["--config", str(folder / "config.py"), "--workdir", RUN, *STAGES, *options])
     assert sorted(path.name for path in folder.iterdir()) == before
   return call
 
@@ -58,7 +60,7 @@ def test_a_run_in_a_bucket_is_trained_resumed_and_used(folder, train, tmp_path, 
            for line in (bucket / "runs/a/metrics.jsonl").read_text().splitlines()]
   assert steps == [1, 2, 2, 3, 4, 5]
 
-  cli.call("train", ["--config", str(folder / "config.py"), "--workdir", str(tmp_path),
+  cli.call("train", ["--config", str(folder / "config.py"), "--workdir", str(tmp_path), *STAGES,
                      "--train.num-steps", "5"])
   jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(RUN)[0],
                checkpoint.load_params(tmp_path)[0])

@@ -15,7 +15,7 @@ from mnc_jax.cli.fields import field_docs
 from mnc_jax.config import Config
 
 
-@pytest.fixture(autouse=True, params=[80, 100])
+@pytest.fixture(params=[80, 100])
 def width(request, monkeypatch):
   """The width of the terminal."""
   monkeypatch.setenv("COLUMNS", str(request.param))
