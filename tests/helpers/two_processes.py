@@ -8,9 +8,19 @@ import sys
 
 TESTS = pathlib.Path(__file__).parents[1]
 
+# Lets one process compile for both. On CPU, JAX's keys of compiled programs hold the index of the
+# process, by which the second would wait in vain for the first, and find nothing in the cache.
+SHARE_PROGRAMS = """
+import jax
+from jax._src import cache_key
+if hasattr(cache_key, "_hash_accelerator_config"):
+  cache_key._hash_accelerator_config = lambda *unused: None
+  jax.config.update("jax_share_binary_between_hosts", True)
+"""
+
 # Arguments of a program: its process index, and the port where the two meet.
-_START = """
-import sys, jax
+_START = SHARE_PROGRAMS + """
+import sys
 jax.distributed.initialize("localhost:" + sys.argv[2], 2, int(sys.argv[1]))
 """
 
