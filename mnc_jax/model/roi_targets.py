@@ -53,23 +53,23 @@ def in_crowd(boxes: Array, ground_truth: GroundTruth) -> jax.Array:
   rows, half = jnp.argsort(~crowd), _IGNORED_SHARE * box_areas(boxes)
 
   def add_region(turn, inside):
-    masks, regions = ground_truth.masks[rows[turn]], ground_truth.boxes[rows[turn]]
-    return inside | (_covered_area(boxes, masks, regions) > half)
+    row = rows[turn]
+    mask, region = ground_truth.masks[row], ground_truth.boxes[row]
+    return inside | (_covered_area(boxes, mask, region) > half)
 
   return jax.lax.fori_loop(0, crowd.sum(), add_region, jnp.zeros_like(half, bool))
 
 
 def _covered_area(boxes, mask, region):
   """Returns [N], the pixels of a mask [M, M] in its box, `region` [4], that boxes [N, 4] cover."""
-  lengths = []
-  for axis in (1, 0):
-    low, extent = region[axis], jnp.maximum(region[axis + 2] - region[axis], 0.0)
-    # [N, M] pixels of each cell, a part of the region's extent, that are inside each box.
-    edges = low + extent * jnp.arange(mask.shape[0] + 1) / mask.shape[0]
-    first = jnp.maximum(boxes[:, axis, None], edges[None, :-1])
-    last = jnp.minimum(boxes[:, axis + 2, None], edges[None, 1:])
-    lengths.append(jnp.maximum(last - first, 0.0))
-  return jnp.einsum("ny,yx,nx->n", lengths[0], mask.astype(boxes.dtype), lengths[1],
+  cells, low = mask.shape[0], region[:2, None]
+  # [2, M + 1] pixels of the edges of the cells, and [N, 2, M] how much of each is inside each box.
+  extents = jnp.maximum(region[2:, None] - low, 0.0)
+  edges = low + extents * jnp.arange(cells + 1)[None] / cells
+  first = jnp.maximum(boxes[:, :2, None], edges[None, :, :-1])
+  last = jnp.minimum(boxes[:, 2:, None], edges[None, :, 1:])
+  lengths = jnp.maximum(last - first, 0.0)
+  return jnp.einsum("ny,yx,nx->n", lengths[:, 1], mask.astype(boxes.dtype), lengths[:, 0],
                     precision=jax.lax.Precision.HIGHEST)
 
 

@@ -43,9 +43,13 @@ def smaller(a: Array | float, b: Array | float) -> jax.Array:
 def box_areas(boxes: Array) -> jax.Array:
   """Returns the areas of boxes [..., 4] as [...], 0 for empty and inverted ones."""
   boxes = as_float(boxes)
-  widths = larger(0.0, boxes[..., 2] - boxes[..., 0])
-  heights = larger(0.0, boxes[..., 3] - boxes[..., 1])
-  return widths * heights
+  return _areas_between(boxes[..., :2], boxes[..., 2:])
+
+
+def _areas_between(low, high):
+  """Returns [...], the areas between corners (x, y) [..., 2]; 0 if a side is negative."""
+  sides = larger(0.0, high - low)
+  return sides[..., 0] * sides[..., 1]
 
 
 def box_iou(boxes_a: Array, boxes_b: Array) -> jax.Array:
@@ -78,7 +82,7 @@ def box_iou(boxes_a: Array, boxes_b: Array) -> jax.Array:
   a, b = as_float(boxes_a)[:, None], as_float(boxes_b)[None]
   low = larger(a[..., :2], b[..., :2])
   high = smaller(a[..., 2:], b[..., 2:])
-  inter = box_areas(jnp.concatenate([low, high], axis=-1))
+  inter = _areas_between(low, high)
   area_a, area_b = box_areas(a), box_areas(b)
   # Two inverted boxes can still have an intersection; it must not count.
   inter = jnp.where((area_a > 0) & (area_b > 0), inter, 0.0)

@@ -49,9 +49,7 @@ def cells_inside(image_sizes: Array, stride: int, height: int, width: int, *,
     [..., height, width] bool; all False for an image of size (0, 0).
   """
   limits = count_cells(image_sizes, stride, partial=partial)
-  rows = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0)
-  columns = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1)
-  inside = lambda limit: (rows < limit[0]) & (columns < limit[1])
-  for _ in range(image_sizes.ndim - 1):
-    inside = jax.vmap(inside)
-  return inside(limits)
+  batch = limits.shape[:-1]
+  rows = jax.lax.broadcasted_iota(jnp.int32, (*batch, height), len(batch)) < limits[..., :1]
+  columns = jax.lax.broadcasted_iota(jnp.int32, (*batch, width), len(batch)) < limits[..., 1:]
+  return rows[..., :, None] & columns[..., None, :]
