@@ -1,5 +1,6 @@
 """Ground truth of one image by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,3 +23,15 @@ def ground_truth(boxes, labels, *, crowd=None, masks=None, padding=1):
       areas=pad((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float32),
       crowd=pad(np.zeros(count) if crowd is None else crowd, bool),
       valid=pad(np.ones(count), bool))
+
+
+def pad_rows(tree, count):
+  """Returns a tree of arrays with zeros added up to `count` rows.
+
+  Equal shapes let tests share a compiled program.
+  """
+  def pad(x):
+    x = np.asarray(x)
+    assert len(x) <= count
+    return np.concatenate([x, np.zeros((count - len(x), *x.shape[1:]), x.dtype)])
+  return jax.tree.map(pad, tree)

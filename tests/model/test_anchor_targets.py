@@ -1,10 +1,12 @@
 """Targets of stage 1 by hand, on one image of 100 x 100 pixels."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helpers.one_image import SIZE, ground_truth
+from helpers.one_image import SIZE, ground_truth, pad_rows
 from mnc_jax.config import TrainConfig
 from mnc_jax.model import anchor_targets
 from mnc_jax.structs import AnchorOutput, Proposals
@@ -17,10 +19,19 @@ def anchor_output(boxes, valid=None):
                       jnp.ones(count, bool) if valid is None else jnp.asarray(valid))
 
 
+@functools.cache
+def compiled(**options):
+  return jax.jit(functools.partial(
+      anchor_targets.anchor_targets, config=TrainConfig(**options)))
+
+
 def label_anchors(boxes, gt, valid=None, **options):
-  return anchor_targets.anchor_targets(
-      anchor_output(boxes, valid), gt, SIZE, jax.random.key(0),
-      config=TrainConfig(**options))
+  count = len(boxes)
+  output = pad_rows(anchor_output(boxes, valid), 40)
+  targets = compiled(**options)(output, gt, SIZE, jax.random.key(0))
+  # Padding is never sampled.
+  assert not targets.sampled[count:].any()
+  return jax.tree.map(lambda x: np.asarray(x)[:count], targets)
 
 
 def test_anchor_labels_follow_the_thresholds():
@@ -101,7 +112,8 @@ def test_anchors_of_the_rois_are_forced_to_their_label():
       jnp.array([[10.0, 10, 50, 50]] * 3 + [[60.0, 60, 90, 90]] * 3 + [[10.0, 10, 50, 50]] * 2),
       jnp.ones(8), jnp.array([True] * 7 + [False]), jnp.array([0, 3, 4, 1, 2, 4, -1, 1]),
       jnp.int32(0))
-  forced = anchor_targets.force_anchors(targets, output, rois, gt, SIZE, config=TrainConfig())
+  force = jax.jit(functools.partial(anchor_targets.force_anchors, config=TrainConfig()))
+  forced = force(targets, output, rois, gt, SIZE)
   assert forced.sampled.tolist() == [True, True, True, False, True]
   assert forced.positive.tolist() == [True, False, False, False, True]
   # From [60, 60, 90, 90] to [10, 10, 50, 50]: -45 of 30 pixels, and log(40 / 30).

@@ -1,29 +1,37 @@
 """RoIs and their targets by hand, on one image of 100 x 100 pixels."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers.one_image import ground_truth
+from helpers.one_image import ground_truth, pad_rows
 from mnc_jax.config import Config, ModelConfig, TrainConfig
 from mnc_jax.model import roi_targets
 from mnc_jax.structs import Proposals
 
+ROIS = TrainConfig(rois_per_image=20)
+sample_rois = jax.jit(functools.partial(roi_targets.sample_rois, config=ROIS))
+in_crowd = jax.jit(roi_targets.in_crowd)
+mask_level_labels = jax.jit(functools.partial(
+    roi_targets.mask_level_labels, config=TrainConfig()))
+
 
 def proposals(boxes):
-  boxes = jnp.asarray(boxes, jnp.float32)
-  return Proposals(boxes, jnp.linspace(1, 0.5, len(boxes)), jnp.ones(len(boxes), bool),
-                   jnp.arange(100, 100 + len(boxes)), jnp.int32(0))
+  boxes = np.asarray(boxes, np.float32)
+  return Proposals(*pad_rows(
+      (boxes, np.linspace(1, 0.5, len(boxes), dtype=np.float32), np.ones(len(boxes), bool),
+       np.arange(100, 100 + len(boxes))), 150), np.int32(0))
 
 
 def test_roi_sampling_keeps_its_quotas():
   foreground = [[10, 10, 50, 49]] * 30
   hard = [[10, 10, 50, 26]] * 60      # IoU .4
   easy = [[60, 60, 90, 90]] * 60      # IoU 0
-  rois = roi_targets.sample_rois(
-      proposals(foreground + hard + easy), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0),
-      config=TrainConfig(rois_per_image=20))
+  rois = sample_rois(
+      proposals(foreground + hard + easy), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0))
   bottoms = np.asarray(rois.boxes[:, 3])
   assert rois.valid.all()
   assert ((bottoms == 49) | (bottoms == 50)).sum() == 6     # 30 % of 20
@@ -32,26 +40,31 @@ def test_roi_sampling_keeps_its_quotas():
 
 
 def test_ground_truth_boxes_join_the_candidates():
-  rois = roi_targets.sample_rois(
-      proposals([[60, 60, 90, 90]]), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0),
-      config=TrainConfig(rois_per_image=4))
-  np.testing.assert_array_equal(rois.valid, [True, True, False, False])
+  rois = sample_rois(
+      proposals([[60, 60, 90, 90]]), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0))
+  np.testing.assert_array_equal(rois.valid, [True, True] + 18 * [False])
   assert [10, 10, 50, 50] in np.asarray(rois.boxes).tolist()
-  np.testing.assert_array_equal(rois.boxes[2:], np.zeros((2, 4)))
-  assert sorted(rois.anchors.tolist()) == [-1, -1, -1, 100]
+  np.testing.assert_array_equal(rois.boxes[2:], np.zeros((18, 4)))
+  assert sorted(rois.anchors.tolist()) == 19 * [-1] + [100]
 
 
 def test_foreground_fills_the_slots_of_missing_negatives():
-  rois = roi_targets.sample_rois(
-      proposals([[10, 10, 50, 49]] * 30), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0),
-      config=TrainConfig(rois_per_image=20))
+  rois = sample_rois(
+      proposals([[10, 10, 50, 49]] * 30), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0))
   assert rois.valid.sum() == 20
 
 
-def targets_of(boxes, gt, **train):
+@functools.cache
+def compiled(**train):
   config = Config(model=ModelConfig(mask_size=4), train=TrainConfig(**train))
-  boxes = jnp.asarray(boxes, jnp.float32)
-  return roi_targets.roi_targets(boxes, jnp.ones(len(boxes), bool), gt, config=config)
+  return jax.jit(functools.partial(roi_targets.roi_targets, config=config))
+
+
+def targets_of(boxes, gt, **train):
+  count = len(boxes)
+  padded = pad_rows((np.asarray(boxes, np.float32), np.ones(count, bool)), 5)
+  targets = compiled(**train)(*padded, pad_rows(gt, 3))
+  return jax.tree.map(lambda x: np.asarray(x)[:count], targets)
 
 
 def test_roi_takes_the_object_of_largest_iou():
@@ -123,7 +136,7 @@ def test_crowds_cover_what_their_masks_cover():
   boxes = [[0, 10, 14, 30], [1, 10, 28, 30], [1, 10, 30, 30], [30, 30, 50, 50], [20, 5, 10, 9],
            [-30, 10, 14, 30]]
   np.testing.assert_array_equal(
-      roi_targets.in_crowd(jnp.asarray(boxes, jnp.float32), gt),
+      in_crowd(jnp.asarray(boxes, jnp.float32), gt),
       [True, True, False, False, False, False])
 
 
@@ -140,7 +153,7 @@ def test_share_of_crowd_against_pixels():
   boxes, shares = boxes[clear], shares[clear]
   gt = ground_truth([*regions, [0, 0, 9, 9]], [1, 1, 2], crowd=[1, 1, 0],
                     masks=[*masks, np.ones((112, 112))])
-  found = jax.jit(roi_targets.in_crowd)(jnp.asarray(boxes, jnp.float32), gt)
+  found = in_crowd(jnp.asarray(boxes, jnp.float32), gt)
   np.testing.assert_array_equal(found, (shares > 0.5).any(axis=1))
   assert 20 < found.sum() < 180
 
@@ -158,7 +171,7 @@ def test_rois_on_ignored_instances_are_neither_foreground_nor_background():
   targets = targets_of(boxes, gt)
   assert targets.valid.tolist() == [False, False, False, True, True]
   assert targets.foreground.tolist() == [False, False, False, False, True]
-  rois = roi_targets.sample_rois(proposals(boxes), gt, jax.random.key(0), config=TrainConfig())
+  rois = sample_rois(proposals(boxes), gt, jax.random.key(0))
   found = {tuple(box) for box in np.asarray(rois.boxes[rois.valid]).tolist()}
   assert found == {tuple(map(float, box)) for box in boxes[3:]}
 
@@ -176,13 +189,16 @@ def test_mask_level_label_needs_mask_overlap(columns, label):
   boxes = jnp.array([[0.0, 0, 40, 40]])
   targets = targets_of(boxes, ground_truth([[0, 0, 40, 40]], [1]))
   logits = jnp.where(jnp.arange(4) < columns, 5.0, -5.0)[None, None] * jnp.ones((1, 4, 4))
-  labels = roi_targets.mask_level_labels(targets, logits, boxes, config=TrainConfig())
+  labels = mask_level_labels(targets, logits, boxes)
   np.testing.assert_array_equal(labels, [label])
 
 
 def test_targets_take_no_gradient_from_the_rois():
   gt = ground_truth([[0, 0, 40, 40]], [1])
+  boxes = pad_rows(np.float32([[1, 2, 38, 41]]), 5)
+
   def deltas(boxes):
-    targets = roi_targets.roi_targets(boxes, jnp.ones(1, bool), gt, config=Config())
-    return targets.box_deltas.sum()
-  np.testing.assert_array_equal(jax.grad(deltas)(jnp.array([[1.0, 2, 38, 41]])), np.zeros((1, 4)))
+    return compiled()(boxes, np.arange(5) < 1, pad_rows(gt, 3)).box_deltas.sum()
+
+  assert deltas(boxes) != 0
+  np.testing.assert_array_equal(jax.jit(jax.grad(deltas))(boxes), np.zeros((5, 4)))

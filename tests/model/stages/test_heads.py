@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from helpers.one_image import pad_rows
 from mnc_jax.config import ProposalConfig
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.structs import AnchorOutput, StageOutput
@@ -17,17 +18,19 @@ CONFIG = tiny.tiny_config().model
 
 
 def anchor_output(boxes, scores, valid=None):
-  boxes = jnp.asarray(boxes, jnp.float32)
-  scores = jnp.asarray(scores)
-  logits = jnp.stack([jnp.zeros(len(boxes)), jnp.log(scores / (1 - scores))], axis=1)
-  return AnchorOutput(boxes, logits, jnp.zeros((len(boxes), 4)),
-                      jnp.ones(len(boxes), bool) if valid is None else jnp.asarray(valid))
+  boxes, scores = np.float32(boxes), np.float32(scores)
+  logits = np.stack([np.zeros_like(scores), np.log(scores / (1 - scores))], axis=1)
+  valid = np.ones(len(boxes), bool) if valid is None else np.array(valid)
+  return AnchorOutput(*pad_rows((boxes, logits, np.zeros_like(boxes), valid), 5))
+
+
+propose_boxes = jax.jit(box_stage.propose_boxes, static_argnames=("config", "inclusive_corners"))
 
 
 def propose(output, *, inclusive_corners=False, **options):
   options = {"pre_nms": 10, "num_proposals": 4, "min_box_size": 2.0} | options
-  return box_stage.propose_boxes(output, jnp.array([50, 50]), config=ProposalConfig(**options),
-                                 inclusive_corners=inclusive_corners)
+  return propose_boxes(output, np.array([50, 50]), config=ProposalConfig(**options),
+                       inclusive_corners=inclusive_corners)
 
 
 def test_proposals_come_best_first_clipped_and_without_duplicates():
@@ -75,9 +78,12 @@ def test_only_the_best_enter_the_nms():
 
 
 def test_anchor_scores_have_one_row_an_anchor():
-  params = box_stage.init_box_stage(jax.random.key(0), CONFIG, 16)
-  output = box_stage.score_anchors(params, jnp.ones((3, 4, 16)), jnp.array([12, 8]), stride=4,
-                                   config=CONFIG)
+  @jax.jit
+  def score(features, size):
+    params = box_stage.init_box_stage(jax.random.key(0), CONFIG, 16)
+    return box_stage.score_anchors(params, features, size, stride=4, config=CONFIG)
+
+  output = score(np.ones((3, 4, 16), np.float32), np.array([12, 8]))
   assert output.anchors.shape == (3 * 4 * 2, 4)
   # Row, column, anchor; the image is 3 x 2 cells.
   np.testing.assert_array_equal(output.valid.reshape(3, 4, 2)[:, :, 0],
@@ -87,10 +93,17 @@ def test_anchor_scores_have_one_row_an_anchor():
 
 def test_conv_mask_cells_predict_their_own_pixels():
   config = tiny.tiny_config(model={"mask_head": "conv", "mask_size": 24}).model
-  params = mask_stage.init_mask_stage(jax.random.key(0), config, 4)
-  features = jnp.zeros((1, 8, 8, 4)).at[0, 2, 5].set(100.0)
-  moved = mask_stage.predict_masks(params, features, config=config)
-  still = mask_stage.predict_masks(params, jnp.zeros_like(features), config=config)
+  @jax.jit
+  def predict(features):
+    params = mask_stage.init_mask_stage(jax.random.key(0), config, 4)
+    return mask_stage.predict_masks(params, features, config=config)
+
+  features = np.zeros((1, 8, 8, 4), np.float32)
+  still = predict(features)
+  # A copy: JAX may read the memory of the first later.
+  features = features.copy()
+  features[0, 2, 5] = 100
+  moved = predict(features)
   assert moved.shape == (1, 24, 24)
   # Two 3 x 3 convolutions reach two cells far: cells 0 ... 4 and 3 ... 7, three pixels each.
   rows, columns = np.nonzero(np.abs(moved - still)[0] > 1e-6)
@@ -105,11 +118,11 @@ def test_conv_masks_must_divide_into_cells():
 
 @functools.cache
 def category_params():
-  return category_stage.init_category_stage(jax.random.key(0), CONFIG, 4)
+  return jax.jit(lambda: category_stage.init_category_stage(jax.random.key(0), CONFIG, 4))()
 
 
-def classify(features, mask_logits):
-  return category_stage.predict_categories(category_params(), features, mask_logits, config=CONFIG)
+classify = jax.jit(functools.partial(category_stage.predict_categories, config=CONFIG))
+refine_boxes = jax.jit(bridge.refine_boxes, static_argnames=("config", "with_background"))
 
 
 def test_features_outside_the_mask_do_not_reach_the_mask_path():
@@ -119,7 +132,7 @@ def test_features_outside_the_mask_do_not_reach_the_mask_path():
   features = jax.random.normal(jax.random.key(1), (1, 8, 8, 4))
   mask = jnp.full((1, 12, 12), 40.0).at[:, :, 6:].set(-40.0)  # the right half is off
   changed = features.at[:, :, 5:].add(3.0)                    # cells wholly in that half
-  run = functools.partial(category_stage.predict_categories, params, config=CONFIG)
+  run = functools.partial(classify, params)
   np.testing.assert_allclose(run(changed, mask)[0], run(features, mask)[0], atol=1e-5)
   inside = features.at[:, :, :3].add(3.0)
   assert float(jnp.abs(run(inside, mask)[0] - run(features, mask)[0]).max()) > 1e-4
@@ -127,11 +140,11 @@ def test_features_outside_the_mask_do_not_reach_the_mask_path():
 
 def test_categories_have_their_shapes_and_a_gradient_in_the_mask():
   features, masks = jnp.ones((2, 8, 8, 4)), jnp.zeros((2, 12, 12))
-  categories, box_categories, deltas = classify(features, masks)
+  categories, box_categories, deltas = classify(category_params(), features, masks)
   assert categories.shape == box_categories.shape == (2, tiny.NUM_CATEGORIES)
   assert deltas.shape == (2, tiny.NUM_CATEGORIES, 4)
   features = jax.random.normal(jax.random.key(2), (2, 8, 8, 4))
-  slope = jax.grad(lambda m: classify(features, m)[0][0, 1])(masks)
+  slope = jax.jit(jax.grad(lambda m: classify(category_params(), features, m)[0][0, 1]))(masks)
   assert float(jnp.abs(slope[0]).max()) > 0
   assert not slope[1].any()
 
@@ -145,7 +158,7 @@ def test_bridge_takes_the_best_foreground_even_where_background_wins():
   deltas = [[9.0, 9, 9, 9], [1.0, 0, 0, 0], [0.0, -2, 0, 0]]
   output = stage_output([5.0, 1.0, 2.0], deltas)
   # Category 2 wins: dy = -2 x .1 of 20 pixels is 4 up.
-  boxes = bridge.refine_boxes(output, jnp.array([40, 40]), config=CONFIG)
+  boxes = refine_boxes(output, jnp.array([40, 40]), config=CONFIG)
   np.testing.assert_allclose(boxes, [[10, 6, 30, 26]], rtol=1e-5)
 
 
@@ -153,14 +166,14 @@ def test_bridge_of_the_release_takes_the_deltas_of_background_where_it_wins():
   deltas = [[0.0, 2, 0, 0], [1.0, 0, 0, 0], [0.0, -2, 0, 0]]
   for logits, boxes in (([5.0, 1.0, 2.0], [[10, 14, 30, 34]]),
                         ([1.0, 1.5, 2.0], [[10, 6, 30, 26]])):
-    found = bridge.refine_boxes(stage_output(logits, deltas), jnp.array([40, 40]), config=CONFIG,
+    found = refine_boxes(stage_output(logits, deltas), jnp.array([40, 40]), config=CONFIG,
                                 with_background=True)
     np.testing.assert_allclose(found, boxes, rtol=1e-5)
 
 
 def test_bridge_stays_inside_the_image():
   output = stage_output([0.0, 1.0, 0.0], [[0.0] * 4, [5.0, 0, 0, 0], [0.0] * 4])
-  boxes = bridge.refine_boxes(output, jnp.array([40, 40]), config=CONFIG)
+  boxes = refine_boxes(output, jnp.array([40, 40]), config=CONFIG)
   np.testing.assert_allclose(boxes, [[20, 10, 40, 30]], rtol=1e-5)
 
 
@@ -168,7 +181,7 @@ def test_bridge_of_the_release_adds_a_pixel_and_stays_inside():
   config = dataclasses.replace(CONFIG, inclusive_corners=True)
   for deltas, boxes in (([0.0] * 4, [[10, 10, 31, 31]]), ([5.0, 0, 0, 0], [[20, 10, 40, 31]])):
     output = stage_output([0.0, 1.0, 0.0], [[0.0] * 4, deltas, [0.0] * 4])
-    found = bridge.refine_boxes(output, jnp.array([40, 40]), config=config)
+    found = refine_boxes(output, jnp.array([40, 40]), config=config)
     np.testing.assert_allclose(found, boxes, rtol=1e-5)
 
 
@@ -177,7 +190,7 @@ def test_bridge_passes_gradient_to_the_box_and_to_the_chosen_deltas_only():
   def left(boxes, deltas):
     moved = output._replace(boxes=boxes, box_deltas=deltas)
     return bridge.refine_boxes(moved, jnp.array([40, 40]), config=CONFIG)[0, 0]
-  by_box, by_deltas = jax.grad(left, (0, 1))(output.boxes, output.box_deltas)
+  by_box, by_deltas = jax.jit(jax.grad(left, (0, 1)))(output.boxes, output.box_deltas)
   np.testing.assert_allclose(by_box, [[1, 0, 0, 0]], atol=1e-6)
   # x1 = centre + dx w - w exp(dw) / 2, with deltas in units of .1 and .2.
   np.testing.assert_allclose(by_deltas[0], [[0] * 4, [2.0, 0, -2.0, 0], [0] * 4], atol=1e-5)
