@@ -42,7 +42,9 @@ def predict(params: dict, images: Array, image_sizes: Array, *, config: Config) 
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8))
+    >>> model = ModelConfig(num_categories=3, backbone="small", backbone_widths=(8, 8),
+    ...                     box_stage_width=8, mask_hidden=8, dense_width=8)
+    >>> config = Config(model=model)
     >>> init = jax.jit(mnc_jax.init_params, static_argnames="config")
     >>> params = init(jax.random.key(0), config=config)
     >>> images, sizes = jnp.zeros((2, 64, 64, 3), jnp.uint8), jnp.array([[64, 64], [0, 0]])

@@ -68,13 +68,16 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
     ValueError: for another `nms`.
 
   Example:
+    >>> import functools
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> masks = jnp.stack([jnp.full((2, 2), 0.5), jnp.ones((2, 2))])
     >>> boxes = jnp.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 4.0]])
     >>> class_scores = jnp.array([[0.25, 0.75], [0.75, 0.25]])
-    >>> found = mnc_jax.vote_masks(masks, boxes, class_scores, nms_iou=0.3, similar_iou=0.5,
-    ...                            max_instances=2, height=8, width=8)
+    >>> vote = jax.jit(functools.partial(
+    ...     mnc_jax.vote_masks, nms_iou=0.3, similar_iou=0.5, max_instances=2, height=8, width=8))
+    >>> found = vote(masks, boxes, class_scores)
     >>> print(found.labels, found.scores, found.valid)
     [1 0] [0.75 0.  ] [ True False]
     >>> print(found.masks[0])  # .75 of the first mask and .25 of the second.

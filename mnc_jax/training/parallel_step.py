@@ -71,8 +71,9 @@ def make_pmapped_train_step(config: Config) -> Callable:
     >>> import jax
     >>> import jax.numpy as jnp
     >>> import mnc_jax
-    >>> from mnc_jax.config import Config, ModelConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8))
+    >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
+    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8),
+    ...                 train=TrainConfig(num_stages=3))
     >>> n = 2 * jax.local_device_count()
     >>> batch = mnc_jax.Batch(
     ...     images=jnp.full((n, 64, 64, 3), 90, jnp.uint8),
@@ -88,7 +89,7 @@ def make_pmapped_train_step(config: Config) -> Callable:
     >>> # state, metrics = step(start(), batch) trains; jax_utils.unreplicate(state) is one copy.
     >>> state, metrics = jax.eval_shape(step, jax.eval_shape(start), batch)
     >>> state.step.shape == (jax.local_device_count(),), len(metrics)
-    (True, 9)
+    (True, 7)
   """
   return jax.pmap(functools.partial(_device_step, config=config), axis_name=parallel.AXIS,
                   donate_argnums=0)

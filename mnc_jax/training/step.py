@@ -72,8 +72,9 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
     >>> import jax.numpy as jnp
     >>> import mnc_jax
     >>> from mnc_jax.config import Config, ModelConfig, TrainConfig
-    >>> config = Config(model=ModelConfig(num_categories=3, backbone="small", dense_width=8),
-    ...                 train=TrainConfig(num_stages=3))
+    >>> model = ModelConfig(num_categories=3, backbone="small", backbone_widths=(8, 8),
+    ...                     box_stage_width=8, mask_hidden=8, dense_width=8)
+    >>> config = Config(model=model, train=TrainConfig(num_stages=3, rois_per_image=8))
     >>> batch = mnc_jax.Batch(
     ...     images=jnp.full((1, 64, 64, 3), 90, jnp.uint8), image_sizes=jnp.array([[64, 64]]),
     ...     boxes=jnp.array([[[8.0, 8.0, 40.0, 40.0]]]), labels=jnp.array([[1]]),

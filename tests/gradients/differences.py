@@ -5,13 +5,13 @@ For F(x) = sum of w * f(x), w random and fixed, and a random direction u,
   |<grad F(x), u> - (F(x + h u) - F(x - h u)) / 2h|  over the larger of the two
 
 must stay below `TOLERANCE` for every differentiated argument by itself, so that no large gradient
-hides a small one. The gradient is taken plain (operation by operation), compiled, and compiled
-under vmap over the points: XLA fuses and recomputes differently in each.
+hides a small one. The gradient is taken compiled and compiled under vmap, of small functions also
+plain (operation by operation): XLA fuses and recomputes differently in each. Nearly all the time is
+compilation, so that one program gives the gradients of a way and all the values for differences.
 """
 
 from collections.abc import Callable
 import dataclasses
-import itertools
 import zlib
 
 import jax
@@ -36,14 +36,14 @@ class Row:
     draw: maps a numpy generator to the arguments at one interior point, of arrays and trees.
     wrt: numbers of the arguments that are differentiated.
     covers: the public functions, if not `call` itself, as "ops.boxes.box_iou".
-    plain: also test without jit; too slow for backbones, which compile hundreds of programs.
+    ways: how the gradient is taken. Each costs programs: "plain" one per operation.
   """
   name: str
   call: Callable
   draw: Callable
   wrt: tuple[int, ...]
   covers: tuple[str, ...] = ()
-  plain: bool = True
+  ways: tuple[str, ...] = ("vmap", "jit")
 
   def __str__(self):
     return self.name
@@ -55,9 +55,9 @@ def generator(name):
 
 
 def to_float64(tree):
-  """Returns a tree of arrays with floats as float64; other dtypes are unchanged."""
+  """Returns a tree of numpy arrays with floats as float64; other dtypes are unchanged."""
   wide = lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x
-  return jax.tree.map(lambda x: jnp.asarray(wide(np.asarray(x))), tree)
+  return jax.tree.map(lambda x: wide(np.asarray(x)), tree)
 
 
 def weigh(outputs):
@@ -78,12 +78,7 @@ def inner(a, b):
 
 
 def stack(trees):
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def _unstack(tree, count):
-  leaves, structure = jax.tree.flatten(tree)
-  return [jax.tree.unflatten(structure, [x[index] for x in leaves]) for index in range(count)]
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def random_direction(rng, tree):
@@ -96,17 +91,20 @@ def step_along(point, number, direction, step):
   return (*point[:number], moved, *point[number + 1:])
 
 
-def central_difference(evaluate, move):
-  """Returns the slope of `evaluate` at 0, a float of `move(step)`."""
-  quotients = [(float(evaluate(move(step))) - float(evaluate(move(-step)))) / (2 * step)
-               for step in STEPS]
-  return settled(quotients)
+def steps_along(point, number, direction):
+  """Returns the arguments ahead and behind at each of `STEPS`, in the order of `settle`."""
+  return [step_along(point, number, direction, sign * step) for step in STEPS for sign in (1, -1)]
 
 
-def settled(quotients):
-  """Returns the mean of the two neighbouring quotients that differ least."""
-  _, best = min((abs(a - b), (a + b) / 2) for a, b in itertools.pairwise(quotients))
-  return best
+def settle(values):
+  """Returns the slope of a function from its values at `steps_along`.
+
+  It is the mean of the two neighbouring quotients that differ least.
+  """
+  ahead, behind = np.asarray(values, np.float64).reshape(len(STEPS), 2).T
+  quotients = (ahead - behind) / (2 * np.asarray(STEPS))
+  best = np.abs(np.diff(quotients)).argmin()
+  return quotients[best:best + 2].mean()
 
 
 def relative_error(slope, quotient):
@@ -120,18 +118,38 @@ def compare(row: Row, *, points=POINTS):
   base = [to_float64(row.draw(rng)) for _ in range(points)]
   moves = [(p, number, random_direction(rng, base[p][number]))
            for p in range(points) for number in row.wrt for _ in range(DIRECTIONS)]
-  scalar = lambda *arguments: weigh(row.call(*arguments))
-  both = jax.value_and_grad(scalar, row.wrt)
+  both = jax.value_and_grad(lambda *arguments: weigh(row.call(*arguments)), row.wrt)
+  inputs = base + [moved for p, number, u in moves for moved in steps_along(base[p], number, u)]
+  gradients = {}
+  for way in row.ways:
+    if way == "plain":
+      gradients[way] = [both(*map(to_device, base[0]))[1]]
+      continue
+    # The way that comes first also gives the values for the differences.
+    first = way == row.ways[0]
+    values, gradients[way] = _WAYS[way](both, inputs if first else base, points)
+    if first:
+      quotients = [settle(x) for x in np.split(values[points:], len(moves))]
+  return {way: _largest_error(found, row.wrt, moves, quotients)
+          for way, found in gradients.items()}
+
+
+def to_device(tree):
+  return jax.tree.map(jnp.asarray, tree)
+
+
+def _together(both, inputs, points):
+  values, gradients = jax.device_get(jax.jit(jax.vmap(both))(*stack(inputs)))
+  return values, [jax.tree.map(lambda x, p=p: x[p], gradients) for p in range(points)]
+
+
+def _one_by_one(both, inputs, points):
   compiled = jax.jit(both)
-  ways = {"vmap": _unstack(jax.jit(jax.vmap(both))(*stack(base))[1], points),
-          "jit": [compiled(*point)[1] for point in base]}
-  if row.plain:
-    ways["plain"] = [both(*base[0])[1]]
-  quotients = [central_difference(
-      lambda point: compiled(*point)[0],
-      lambda step, p=p, number=number, u=u: step_along(base[p], number, u, step))
-               for p, number, u in moves]
-  return {way: _largest_error(found, row.wrt, moves, quotients) for way, found in ways.items()}
+  found = [jax.device_get(compiled(*point)) for point in inputs]
+  return np.array([value for value, _ in found]), [gradient for _, gradient in found[:points]]
+
+
+_WAYS = {"vmap": _together, "jit": _one_by_one}
 
 
 def _largest_error(gradients, wrt, moves, quotients):

@@ -1,4 +1,8 @@
-"""The table of gradients, second half: the stages, which have weights."""
+"""The table of gradients, second half: the stages, which have weights.
+
+What has convolutions is taken only compiled. `test_cascade_losses.py` takes it under vmap as the
+cascade does, over images and not over weights.
+"""
 
 import dataclasses
 import functools
@@ -43,7 +47,7 @@ def _mask_row(head):
   return Row(f"predict_masks[{head}]",
              lambda params, x: mask_stage.predict_masks(params, x, config=config),
              lambda rng: (draw_params(rng, init), _roi_features(rng)), (0, 1),
-             covers=("stages.mask_stage.predict_masks",))
+             covers=("stages.mask_stage.predict_masks",), ways=("jit",))
 
 
 def _without_frozen(params):
@@ -77,7 +81,7 @@ def _category_row(backbone):
             rng.normal(size=(3, MODEL.mask_size, MODEL.mask_size)))
   return Row(f"predict_categories[{backbone}]", call, draw, (0, 2, 3),
              covers=("stages.category_stage.predict_categories", "backbones.resnet.residual_layer",
-                     "backbones.resnet.conv_norm"), plain=backbone == "small")
+                     "backbones.resnet.conv_norm"), ways=("jit",))
 
 
 def _score_row():
@@ -85,7 +89,7 @@ def _score_row():
   def call(params, x):
     return box_stage.score_anchors(params, x, _SIZE, stride=4, config=MODEL)
   return Row("score_anchors", call, lambda rng: (draw_params(rng, init), rng.normal(
-      size=(3, 4, _CHANNELS))), (0, 1), covers=("stages.box_stage.score_anchors",))
+      size=(3, 4, _CHANNELS))), (0, 1), covers=("stages.box_stage.score_anchors",), ways=("jit",))
 
 
 def _backbone_row(backbone, norm="frozen_batch"):
@@ -101,7 +105,7 @@ def _backbone_row(backbone, norm="frozen_batch"):
   kind = backbone if backbone == "small" else f"{backbone}, {norm}"
   return Row(f"extract_features[{kind}]", call, draw,
              (0,), covers=("backbones.features.extract_features", "backbones.pixels.center_pixels"),
-             plain=False)
+             ways=("jit",))
 
 
 def _propose(deltas, logits, anchors):

@@ -14,6 +14,7 @@ from mnc_jax.ops import bilinear, boxes, gradients, masks, padding, roi_warp
 from mnc_jax.structs import AnchorOutput, Proposals, StageOutput
 
 _SIDE = 16.0
+_EACH_WAY = ("vmap", "jit", "plain")
 
 
 def boxes_in(rng, count, *, smallest=3.0):
@@ -104,44 +105,50 @@ def _warp_rows():
         # The gradient of `caffe` in boxes is not that of its values: see test_straight_through.
         wrt = (0,) if grid == "caffe" else (0, 1)
         call = functools.partial(function, method=method, grid=grid)
+        # One program per variant, but each way for both methods.
+        ways = _EACH_WAY if name == "roi_warp" and grid == "edge" else ("vmap",)
         rows.append(Row(f"{name}[{method}, {grid}]", call, _features_and_boxes, wrt,
-                        covers=(f"ops.roi_warp.{name}",)))
+                        covers=(f"ops.roi_warp.{name}",), ways=ways))
       rows.append(Row(f"{name}[{method}, clamp]",
                       functools.partial(function, method=method, border="clamp"),
-                      _features_and_boxes, (0, 1), covers=(f"ops.roi_warp.{name}",)))
+                      _features_and_boxes, (0, 1), covers=(f"ops.roi_warp.{name}",),
+                      ways=("jit",)))
   return rows
 
 
 _STDS = (0.1, 0.1, 0.2, 0.2)
 ROWS = (
     Row("as_float", boxes.as_float, lambda rng: (rng.normal(size=5),), (0,)),
-    Row("larger", boxes.larger, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1)),
+    Row("larger", boxes.larger, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1), ways=_EACH_WAY),
     Row("smaller", boxes.smaller, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1)),
     Row("box_areas", boxes.box_areas, lambda rng: (boxes_in(rng, 5),), (0,)),
-    Row("box_iou", boxes.box_iou, _pair, (0, 1)),
+    Row("box_iou", boxes.box_iou, _pair, (0, 1), ways=_EACH_WAY),
     Row("encode_boxes", functools.partial(boxes.encode_boxes, stds=_STDS), _pair, (0, 1),
         covers=("ops.boxes.encode_boxes",)),
     Row("decode_boxes", functools.partial(boxes.decode_boxes, stds=_STDS), _deltas_and_anchors,
-        (0, 1), covers=("ops.boxes.decode_boxes",)),
+        (0, 1), covers=("ops.boxes.decode_boxes",), ways=_EACH_WAY),
     Row("clip_boxes", lambda b: boxes.clip_boxes(b, 11, 13), lambda rng: (boxes_in(rng, 9),), (0,),
-        covers=("ops.boxes.clip_boxes",)),
+        covers=("ops.boxes.clip_boxes",), ways=_EACH_WAY),
     Row("clip_corners", lambda b: boxes.clip_corners(b, 11, 13), lambda rng: (boxes_in(rng, 9),),
         (0,), covers=("ops.boxes.clip_corners",)),
     Row("corner_pixels", boxes.corner_pixels, lambda rng: (boxes_in(rng, 5),), (0,)),
     Row("rounded", bilinear.rounded, lambda rng: (rng.normal(size=5),), (0,),
-        covers=("ops.bilinear.rounded",)),
+        covers=("ops.bilinear.rounded",), ways=_EACH_WAY),
     Row("cell_centers", lambda low, high: bilinear.cell_centers(low, high, 5),
         lambda rng: tuple(rng.normal(size=(2, 4))), (0, 1), covers=("ops.bilinear.cell_centers",)),
     Row("neighbors", lambda x: bilinear.neighbors(x, 5)[1],
-        lambda rng: (rng.uniform(-1, 6, 12),), (0,), covers=("ops.bilinear.neighbors",)),
+        lambda rng: (rng.uniform(-1, 6, 12),), (0,), covers=("ops.bilinear.neighbors",),
+        ways=_EACH_WAY),
     Row("along", bilinear.along, lambda rng: (rng.normal(size=(2, 3)), rng.uniform(size=4)),
         (0, 1)),
     Row("kappa", lambda x: bilinear.kappa(x, 5), lambda rng: (rng.uniform(-2, 7, 12),), (0,),
-        covers=("ops.bilinear.kappa",)),
+        covers=("ops.bilinear.kappa",), ways=_EACH_WAY),
     Row("clamped_kappa", lambda x: bilinear.clamped_kappa(x, 5),
-        lambda rng: (rng.uniform(-1, 6, 12),), (0,), covers=("ops.bilinear.clamped_kappa",)),
+        lambda rng: (rng.uniform(-1, 6, 12),), (0,), covers=("ops.bilinear.clamped_kappa",),
+        ways=_EACH_WAY),
     Row("clip_gradient[limit not reached]", lambda x: gradients.clip_gradient(x, 100.0),
-        lambda rng: (rng.normal(size=5),), (0,), covers=("ops.gradients.clip_gradient",)),
+        lambda rng: (rng.normal(size=5),), (0,), covers=("ops.gradients.clip_gradient",),
+        ways=_EACH_WAY),
     Row("paste_masks", lambda m, b: masks.paste_masks(m, b, 14, 17), _masks_and_boxes, (0, 1),
         covers=("ops.masks.paste_masks",)),
     Row("resample_masks", lambda m, a, b: masks.resample_masks(m, a, b, 6),
@@ -158,7 +165,7 @@ ROWS = (
     Row("masked_mean", losses.masked_mean,
         lambda rng: (rng.normal(size=6), rng.integers(0, 2, 6) * 1.0 + 0.5), (0, 1)),
     Row("smooth_l1", functools.partial(losses.smooth_l1, sigma=3.0),
-        lambda rng: (rng.normal(size=12),), (0,), covers=("losses.smooth_l1",)),
+        lambda rng: (rng.normal(size=12),), (0,), covers=("losses.smooth_l1",), ways=_EACH_WAY),
     Row("box_stage_loss", _anchor_loss, _anchor_loss_inputs, (0, 1),
         covers=("losses.box_stage_loss",)),
     Row("mask_stage_loss", lambda logits, labels, target: losses.mask_stage_loss(

@@ -29,7 +29,7 @@ from mnc_jax.training.optimizer import make_optimizer
 
 STEPS = 50
 LOSS, NORM = 0.02, 0.05
-CONFIG = tiny.tiny_config()
+CONFIG = tiny.tiny_config(model={"backbone_widths": (8, 16, 16)})
 HALF = tiny.override(CONFIG, model={"compute_dtype": "bfloat16"})
 
 

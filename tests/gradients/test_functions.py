@@ -1,4 +1,4 @@
-"""Every differentiable function against central differences: plain, compiled, under vmap."""
+"""Every differentiable function against central differences: compiled, under vmap, some plain."""
 
 import jax
 import pytest
@@ -14,5 +14,5 @@ def test_gradient_is_the_difference_quotient(row):
   with jax.enable_x64(True):
     errors = compare(row)
   print(f"relative error {max(errors.values()):.1e}  {row}")
-  assert set(errors) == {"jit", "vmap"} | ({"plain"} if row.plain else set())
+  assert set(errors) == set(row.ways) != set()
   assert max(errors.values()) < TOLERANCE, errors

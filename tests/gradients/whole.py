@@ -19,7 +19,7 @@ through the coordinates alone."""
 def config(**model):
   """Returns a five-stage cascade in float64, in which proposals, too, are foreground."""
   return tiny.tiny_config(
-      model={"compute_dtype": "float64", "backbone_widths": (4, 8, 8, 8), "box_stage_width": 8,
+      model={"compute_dtype": "float64", "backbone_widths": (4, 8, 8), "box_stage_width": 8,
              "mask_hidden": 8, "dense_width": 8, "mask_size": 6, "roi_size": 4, **model},
       train={"proposals": {"num_proposals": 24, "pre_nms": 60}, "rois_per_image": 10,
              "anchors_per_image": 16, "roi_positive_iou": 0.3, "roi_positive_fraction": 0.8})

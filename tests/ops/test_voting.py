@@ -15,9 +15,9 @@ HEIGHT, WIDTH, SIDE, CANDIDATES, CATEGORIES = 80, 100, 21, 24, 4
 TRACES = []
 
 
-def _vote_one(masks, boxes, scores, valid, height, width):
+def _vote_one(masks, boxes, scores, valid, height, width, min_score=0.0, **options):
   return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
-                    height=height, width=width, valid=valid)
+                    height=height, width=width, valid=valid, min_score=min_score, **options)
 
 
 @jax.jit
@@ -33,10 +33,10 @@ def _padded(rows, columns, masks, boxes, scores):
           np.pad(scores, ((0, add), (0, columns - scores.shape[1]))), np.arange(rows) < len(boxes))
 
 
-def vote(masks, boxes, scores, height=HEIGHT, width=WIDTH):
+def vote(masks, boxes, scores, height=HEIGHT, width=WIDTH, min_score=0.0):
   """Votes on candidates padded to one of two shapes, so that the tests compile twice."""
   rows, columns = (33, CATEGORIES) if masks.shape[1] == SIDE else (75, 3)
-  return _vote(*_padded(rows, columns, masks, boxes, scores), height, width)
+  return _vote(*_padded(rows, columns, masks, boxes, scores), height, width, min_score)
 
 
 paste = jax.jit(paste_masks, static_argnums=(2, 3))
@@ -149,7 +149,7 @@ def test_zero_nan_and_invalid_candidates_are_never_chosen():
   scores = np.array([[1.0, 0.0], [0.0, np.nan], [0.0, 1.0]], np.float32)
   masks, boxes, scores, valid = _padded(75, 3, np.ones((3, 4, 4), np.float32), boxes, scores)
   valid[2] = False
-  found = _vote(masks, boxes, scores, valid, HEIGHT, WIDTH)
+  found = _vote(masks, boxes, scores, valid, HEIGHT, WIDTH, 0.0)
   assert not any(np.any(part) for part in found)
 
 
@@ -161,7 +161,7 @@ def test_padding_never_changes_the_result():
          for x in (masks, boxes, scores)]
   boxes[CANDIDATES:], scores[CANDIDATES:] = boxes[:9], 1.0
   for padded in (nan, (masks, boxes, scores)):
-    for a, b in zip(plain, _vote(*padded, valid, HEIGHT, WIDTH)):
+    for a, b in zip(plain, _vote(*padded, valid, HEIGHT, WIDTH, 0.0)):
       np.testing.assert_allclose(b, a, atol=1e-6)
 
 
@@ -187,7 +187,7 @@ def test_vmap_agrees_with_a_loop():
   together = jax.jit(jax.vmap(_vote_one, in_axes=(0, 0, 0, 0, None, None)))(
       *stacked, HEIGHT, WIDTH)
   for i, batch in enumerate(batches):
-    for a, b in zip(_vote(*batch, HEIGHT, WIDTH), together):
+    for a, b in zip(_vote(*batch, HEIGHT, WIDTH, 0.0), together):
       np.testing.assert_allclose(b[i], a, atol=1e-4)
 
 
@@ -206,17 +206,15 @@ def test_no_gradient_flows():
 
 @pytest.fixture(scope="module")
 def vote_softly():
-  def one(masks, boxes, scores, min_score):
-    return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
-                      height=HEIGHT, width=WIDTH, nms="soft", soft_nms_sigma=0.4,
-                      min_score=min_score)
-  return jax.jit(one)
+  compiled = jax.jit(functools.partial(_vote_one, nms="soft", soft_nms_sigma=0.4))
+  return lambda *candidates, min_score: compiled(
+      *_padded(33, CATEGORIES, *candidates), HEIGHT, WIDTH, min_score)
 
 
 def test_soft_nms_against_the_oracle(vote_softly):
   candidates = _candidates(0)
   expected = oracles.vote_masks(*candidates, 0.3, 0.5, 8, HEIGHT, WIDTH, soft_nms_sigma=0.4)
-  found = vote_softly(*candidates, 0.0)
+  found = vote_softly(*candidates, min_score=0.0)
   np.testing.assert_array_equal(found.labels, [label for label, *_ in expected])
   lowered = np.array([score for _, _, score, _ in expected])
   np.testing.assert_allclose(found.scores, lowered, rtol=1e-5)
@@ -230,17 +228,17 @@ def test_soft_nms_against_the_oracle(vote_softly):
 
 def test_soft_nms_by_hand(vote_softly):
   # Two equal boxes: the worse comes last, after one elsewhere. Both masks vote .6 : .2 each time.
-  boxes = jnp.array([[10, 20, 30, 40], [10, 20, 30, 40], [60, 20, 80, 40]], jnp.float32)
-  masks = jnp.stack([jnp.ones((4, 4)), jnp.full((4, 4), 0.2), jnp.ones((4, 4))])
-  scores = jnp.array([[0.4, 0.6], [0.8, 0.2], [0.9, 0.1]])
-  found = vote_softly(masks, boxes, scores, 0.0)
+  boxes = np.array([[10, 20, 30, 40], [10, 20, 30, 40], [60, 20, 80, 40]], np.float32)
+  masks = np.full((3, SIDE, SIDE), np.float32([1, 0.2, 1])[:, None, None])
+  scores = np.array([[0.4, 0.6], [0.8, 0.2], [0.9, 0.1]], np.float32)
+  found = vote_softly(masks, boxes, scores, min_score=0.0)
   np.testing.assert_allclose(found.scores[:4], [0.6, 0.1, 0.2 * np.exp(-2.5), 0], rtol=1e-5)
   np.testing.assert_array_equal(found.valid, [True] * 3 + [False] * 5)
-  np.testing.assert_allclose(found.boxes[:3], boxes[jnp.array([0, 2, 1])], rtol=1e-6)
+  np.testing.assert_allclose(found.boxes[:3], boxes[[0, 2, 1]], rtol=1e-6)
   np.testing.assert_allclose(found.masks[:3, 0, 0], [0.8, 1, 0.8], rtol=1e-5)
   # .2 e^-2.5 is .0164.
   for min_score, count in ((0.016, 3), (0.017, 2), (0.11, 1), (0.7, 0)):
-    fewer = vote_softly(masks, boxes, scores, min_score)
+    fewer = vote_softly(masks, boxes, scores, min_score=min_score)
     for a, b in zip(fewer[:5], found[:5], strict=True):
       np.testing.assert_array_equal(a[:count], b[:count])
       assert not np.any(a[count:])
@@ -250,8 +248,7 @@ def test_the_smallest_score_takes_instances_but_no_votes():
   masks, boxes, scores = _candidates(1)
   whole = vote(masks, boxes, scores)
   limit = float(whole.scores[3])
-  fewer = vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
-                     height=HEIGHT, width=WIDTH, min_score=limit)
+  fewer = vote(masks, boxes, scores, min_score=limit)
   np.testing.assert_array_equal(fewer.valid, np.arange(8) < 4)
   # Some that vote are below the limit.
   assert np.sum(scores[:, 1:] < limit) > np.sum(scores[:, 1:] >= limit)
@@ -269,10 +266,10 @@ def test_an_unknown_nms_is_named():
 def test_instances_beyond_max_instances_are_counted():
   boxes = jnp.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30]])
   scores = jnp.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0]])
-  vote = functools.partial(vote_masks, jnp.ones((3, 4, 4)), boxes, scores, nms_iou=0.3,
-                           similar_iou=0.5, height=40, width=40)
+  @functools.partial(jax.jit, static_argnames="max_instances")
+  def count(max_instances, min_score):
+    found = vote_masks(jnp.ones((3, 4, 4)), boxes, scores, nms_iou=0.3, similar_iou=0.5,
+                       height=40, width=40, max_instances=max_instances, min_score=min_score)
+    return found.valid.sum(), found.dropped, found.truncated_proposals
   for slots, min_score, dropped in ((4, 0.0, 0), (3, 0.0, 1), (3, 0.5, 0), (2, 0.0, 1)):
-    found = vote(max_instances=slots, min_score=min_score)
-    assert int(found.valid.sum()) == min(slots, 4 - (min_score > 0))
-    assert int(found.dropped) == dropped
-    assert int(found.truncated_proposals) == 0
+    assert count(slots, min_score) == (min(slots, 4 - (min_score > 0)), dropped, 0)

@@ -1,5 +1,6 @@
 """Weights of a file in a model: what is loaded, what is kept, what is rejected."""
 
+import functools
 import json
 import operator
 
@@ -22,8 +23,13 @@ def flat(tree):
   return traverse_util.flatten_dict(tree, sep="/")
 
 
-def shapes(config=CONFIG):
+@functools.cache
+def traced_shapes(config):
   return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+
+
+def shapes(config=CONFIG):
+  return jax.tree.map(lambda x: x, traced_shapes(config))
 
 
 def make_model(config=CONFIG):
@@ -161,9 +167,11 @@ def test_an_array_at_two_paths_is_read_once():
 
 
 def test_missing_leaves_get_the_values_of_init_params():
-  fresh = jax.jit(lambda key: init_params(key, CONFIG))(jax.random.key(3))
-  given = {**shapes(), "mask_stage": jax.tree.map(np.zeros_like, make_model()["mask_stage"])}
-  params = weights.initialise_missing(given, jax.random.key(3), CONFIG)
+  config = override(CONFIG, model={"backbone_widths": (8, 16)})
+  fresh = jax.jit(lambda key: init_params(key, config))(jax.random.key(3))
+  zeros = jax.tree.map(np.zeros_like, make_model(config)["mask_stage"])
+  params = weights.initialise_missing(
+      {**shapes(config), "mask_stage": zeros}, jax.random.key(3), config)
   assert not any(leaf.any() for leaf in jax.tree.leaves(params.pop("mask_stage")))
   del fresh["mask_stage"]
   jax.tree.map(np.testing.assert_array_equal, params, fresh)
@@ -184,10 +192,10 @@ def test_long_lists_of_names_are_shortened():
 
 def test_unshared_backbones_all_begin_with_the_one_of_the_file(tmp_path):
   shared, unshared = (tiny_config(model={"share_features": choice}) for choice in (True, False))
-  params = jax.jit(lambda: init_params(jax.random.key(0), shared))()
+  params = make_model(shared)
   weights.save_safetensors(tmp_path / "one", params, {})
-  like = jax.eval_shape(lambda: init_params(jax.random.key(0), unshared))
-  loaded, report = weights.load_pretrained(like, tmp_path / "one", config=unshared.model)
+  loaded, report = weights.load_pretrained(
+      shapes(unshared), tmp_path / "one", config=unshared.model)
   assert report.initialised == ()
   for name in ("features", "mask_features", "category_features"):
     jax.tree.map(np.testing.assert_array_equal, loaded[name], params["features"])
