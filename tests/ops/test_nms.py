@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from helpers import oracles
-from mnc_jax.ops.nms import greedy_nms, nms
+from mnc_jax.ops import nms as ops
 
+greedy_nms = jax.jit(ops.greedy_nms, static_argnames="max_outputs")
+nms = jax.jit(ops.nms, static_argnames="max_outputs")
 COUNT, OUTPUTS, TRIALS = 60, 25, 200
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from helpers import oracles
-from mnc_jax.ops.nms import soft_nms
+from mnc_jax.ops import nms as ops
 
+soft_nms = jax.jit(ops.soft_nms, static_argnames="max_outputs")
 COUNT, OUTPUTS, TRIALS = 40, 25, 60
 
 
@@ -64,7 +65,7 @@ def test_below_the_smallest_score_nothing_is_chosen():
   lowered = np.float32(0.8) * np.exp(np.float32(-2))
   for min_score, count in ((0.5, 2), (lowered - 1e-4, 3), (lowered + 1e-4, 2), (0.75, 2), (1, 0)):
     indices, scores, valid = soft_nms(boxes, jnp.array([0.9, 0.8, 0.75]), sigma=0.5,
-                                      max_outputs=3, min_score=min_score)
+                                      max_outputs=3, min_score=float(min_score))
     assert valid.sum() == count
     np.testing.assert_array_equal(indices, np.array([0, 2, 1]) * (np.arange(3) < count))
     assert not scores[count:].any()
