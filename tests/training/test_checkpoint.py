@@ -21,6 +21,11 @@ from mnc_jax.weights.tree import leaves_by_path
 CATEGORIES = checkpoint.Categories(("disc", "square"), (3, 7))
 
 
+def small_config():
+  """Few arrays, which are written and read one by one."""
+  return tiny_config(model={"backbone_widths": (8, 16)}, train={"optimizer": "sgd"})
+
+
 @functools.cache
 def abstract_state(config):
   return jax.eval_shape(lambda: init_state(init_params(jax.random.key(0), config), config))
@@ -121,7 +126,7 @@ def test_model_is_loaded_with_config_and_categories(saved):
 
 def test_saving_does_not_read_donated_buffers(tmp_path):
   # The training step reuses the buffers of the state while the checkpoint is being written.
-  config, mesh = tiny_config(), parallel.make_mesh()
+  config, mesh = small_config(), parallel.make_mesh()
   overwrite = parallel.data_parallel(
       lambda s: jax.tree.map(lambda x: x * 0 + 1, s), mesh, inputs=(parallel.REPLICATED,),
       outputs=parallel.REPLICATED, donate=0)
@@ -139,7 +144,7 @@ def test_saving_does_not_read_donated_buffers(tmp_path):
 
 
 def test_latest_is_restored_and_only_some_are_kept(tmp_path):
-  config = tiny_config()
+  config = small_config()
   with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
     assert manager.latest_step() is None
     for step in (1, 2, 3):
@@ -151,7 +156,7 @@ def test_latest_is_restored_and_only_some_are_kept(tmp_path):
 
 
 def test_a_run_resumed_from_an_earlier_step_replaces_later_checkpoints(tmp_path):
-  config = tiny_config()
+  config = small_config()
   with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
     for step, reached in ((10, 0.4), (20, 0.5)):
       checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES,
@@ -166,7 +171,7 @@ def test_a_run_resumed_from_an_earlier_step_replaces_later_checkpoints(tmp_path)
 
 
 def test_changed_config_is_rewritten(tmp_path):
-  config = tiny_config()
+  config = small_config()
   longer = override(config, train={"num_steps": 4321})
   with checkpoint.open_checkpoints(tmp_path) as manager:
     for step, one in ((1, config), (2, longer)):
@@ -214,7 +219,7 @@ def test_other_optimizer_is_rejected(saved):
 
 
 def test_edited_config_is_checked(tmp_path):
-  config = tiny_config()
+  config = small_config()
   save_one(tmp_path, config)
   path = tmp_path / "config.json"
   text = path.read_text()
@@ -230,7 +235,7 @@ def test_edited_config_is_checked(tmp_path):
 
 
 def test_resuming_equals_not_stopping(tmp_path):
-  config = tiny_config()
+  config = small_config()
   @jax.jit
   def step(state):
     return state._replace(step=state.step + 1, params=jax.tree.map(jnp.sin, state.params))
@@ -248,7 +253,7 @@ def test_saving_prints_nothing(saved, tmp_path, capfd):
 
 
 def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
-  config = tiny_config()
+  config = small_config()
   state = make_state(config)
   params = jax.tree.map(np.asarray, state.params)
   checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={"source": "a file"})

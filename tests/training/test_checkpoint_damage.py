@@ -5,12 +5,17 @@ import shutil
 import jax
 import pytest
 
-from helpers.tiny import tiny_config
 from mnc_jax.training import checkpoint
 from mnc_jax.training.checkpoint.checksums import check_checksums, compute_checksums
-from training.test_checkpoint import abstract_state, assert_bit_equal, make_state, save_one
+from training.test_checkpoint import (
+  abstract_state,
+  assert_bit_equal,
+  make_state,
+  save_one,
+  small_config,
+)
 
-CONFIG = tiny_config()
+CONFIG = small_config()
 
 
 @pytest.fixture(scope="module")
