@@ -9,7 +9,6 @@ import pytest
 from helpers import tiny
 from mnc_jax import parallel
 from mnc_jax.evaluation import predict_split
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
 
 
@@ -28,7 +27,7 @@ def test_four_devices_predict_what_one_does(monkeypatch):
 
   monkeypatch.setattr(predict_split, "predict_ensemble", counted)
   config, mesh = tiny.tiny_config(), parallel.make_mesh()
-  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  params = tiny.random_params(config)
   batch = jax.device_get(tiny.make_batch(8))
   one = jax.jit(functools.partial(predict, config=config))(
       params, batch.images, batch.image_sizes)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +14,7 @@ from mnc_jax.config import (
   ProposalConfig,
   TrainConfig,
 )
+from mnc_jax.model.cascade import init_params
 from mnc_jax.structs import Batch
 
 SIDE = 64
@@ -47,6 +49,26 @@ def sample_everything(config: Config) -> Config:
   """Returns `config` with quotas so wide that no random choice is left."""
   return override(config, train={
       "anchors_per_image": 10_000, "rois_per_image": 20, "roi_positive_fraction": 1.0})
+
+
+# Layers that `init_params` starts near zero.
+_SMALL = {"objectness": 0.01, "category": 0.01, "box_category": 0.01, "mask": 0.01,
+          "box_deltas": 0.001}
+
+
+def random_params(config: Config, seed=0) -> dict:
+  """Returns parameters like those of `init_params`, without compiling their initialisation."""
+  rng = np.random.default_rng(seed)
+
+  def fill(path, leaf):
+    *_, layer, name = (part.key for part in path)
+    if leaf.ndim < 2:
+      return np.full(leaf.shape, name in ("scale", "pixel_scale"), leaf.dtype)
+    std = _SMALL.get(layer, 1 / np.sqrt(np.prod(leaf.shape[:-1])))
+    return np.float32(std) * rng.standard_normal(leaf.shape, leaf.dtype)
+
+  shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def make_batch(count=2, *, seed=0, instances=2, padding=2, side=SIDE) -> Batch:
