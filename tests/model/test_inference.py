@@ -16,8 +16,7 @@ from mnc_jax.training.step import init_state, train_step
 
 def find(config):
   """Compiled `predict` with fresh weights."""
-  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
-  return jax.jit(functools.partial(predict, params, config=config))
+  return jax.jit(functools.partial(predict, tiny.random_params(config), config=config))
 
 
 def test_an_empty_image_gives_no_instance_and_no_error():
@@ -43,7 +42,8 @@ def candidates():
 
 def test_instances_come_best_first_with_softmax_scores():
   config = tiny.tiny_config()
-  found = select_instances(candidates(), jnp.array([64, 64]), config=config)
+  select = jax.jit(functools.partial(select_instances, config=config))
+  found = select(candidates(), jnp.array([64, 64]))
   # Every candidate has some probability of either category: four instances, two strong ones.
   np.testing.assert_array_equal(found.labels[:2], [2, 1])
   expected = [np.exp(4) / (np.exp(4) + 2), np.exp(3) / (np.exp(3) + 2)]
@@ -58,8 +58,8 @@ def test_padding_candidates_change_nothing():
   padded = jax.tree.map(lambda x: jnp.concatenate([x, jnp.full_like(x, 7)]), output)
   padded = padded._replace(valid=jnp.arange(6) < 3)
   size = jnp.array([64, 64])
-  jax.tree.map(np.testing.assert_array_equal, select_instances(output, size, config=config),
-               select_instances(padded, size, config=config))
+  select = jax.jit(functools.partial(select_instances, config=config))
+  jax.tree.map(np.testing.assert_array_equal, select(output, size), select(padded, size))
 
 
 def abstract(tree):
@@ -83,17 +83,20 @@ def configurations():
           "vgg16": (full, full_size_batch())}
 
 
+@functools.cache
+def trace_programs(name):
+  """A training step and inference; tracing does not depend on the platform."""
+  config, batch = configurations()[name]
+  state = jax.eval_shape(lambda: init_state(init_params(jax.random.key(0), config), config))
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  return (jax.jit(functools.partial(train_step, config=config)).trace(state, batch, key),
+          jax.jit(functools.partial(predict, config=config)).trace(
+              state.params, batch.images, batch.image_sizes))
+
+
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("name", ["tiny", "vgg16"])
 def test_training_and_inference_lower_for_accelerators(name, platform):
-  config, batch = configurations()[name]
-  params = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
-  state = jax.eval_shape(lambda: init_state(init_params(jax.random.key(0), config), config))
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  step = jax.jit(functools.partial(train_step, config=config))
-  lowered = step.trace(state, batch, key).lower(lowering_platforms=(platform,))
-  assert "stablehlo" in lowered.as_text()[:4000]
-  find = jax.jit(functools.partial(predict, config=config))
-  lowered = find.trace(params, batch.images, batch.image_sizes).lower(
-      lowering_platforms=(platform,))
-  assert "stablehlo" in lowered.as_text()[:4000]
+  for traced in trace_programs(name):
+    lowered = traced.lower(lowering_platforms=(platform,))
+    assert "stablehlo" in lowered.as_text()[:4000]

@@ -116,8 +116,10 @@ def test_first_layer_sees_blue_first_minus_the_mean_of_the_parameters(norm, scal
   images = jnp.zeros((1, 32, 32, 3), jnp.uint8).at[..., 0].set(250)  # pure red
   first = output_of("conv1", params, images, [[32, 32]], norm)[0, 8, 8, :3]
   np.testing.assert_allclose(first, [-10, -20 * 2, (250 - 30) * 3], rtol=1e-6)
-  fresh = init_params(jax.random.key(0), config_of(norm))["features"]
-  np.testing.assert_allclose(fresh["pixel_scale"], np.full(3, scale))
+  # Compiled, the other parameters are not even drawn.
+  initial = jax.jit(lambda: features.init_features(
+      jax.random.key(0), config_of(norm).model)["pixel_scale"])
+  np.testing.assert_allclose(initial(), np.full(3, scale))
 
 
 def test_frozen_batch_norm_scales_and_adds_without_a_gradient():
@@ -194,14 +196,21 @@ def test_frozen_group_by_name():
   assert groups["mask_stage/conv1_norm/scale"] == "scales"
 
 
+@functools.cache
+def head(norm):
+  return jax.jit(functools.partial(
+      category_stage.predict_categories, config=config_of(norm).model))
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_rows_of_the_head_are_independent(norm):
   params, rng = parameters(norm)["category_stage"], np.random.default_rng(2)
-  predict = jax.jit(functools.partial(
-      category_stage.predict_categories, config=config_of(norm).model))
+  predict = head(norm)
   rois = rng.uniform(0, 1, (3, 8, 8, 128)).astype(np.float32)
   masks = rng.standard_normal((3, 12, 12)).astype(np.float32)
   before = predict(params, rois, masks)
+  # Copies: JAX may read the memory of the first later.
+  rois, masks = rois.copy(), masks.copy()
   rois[1], masks[1] = 50 * rois[1], -3
   after = predict(params, rois, masks)
   for one, other in zip(before, after, strict=True):
@@ -215,9 +224,8 @@ def test_mask_path_and_box_path_have_weights_of_their_own():
   assert (first("conv5") != first("conv5_mask")).any()
   # The first half of what the classifiers see comes from the mask path.
   only_mask = {"kernel": jnp.eye(512, 3), "bias": jnp.zeros(3)}
-  predict = jax.jit(functools.partial(
-      category_stage.predict_categories, config=config_of("frozen_batch").model))
-  rois, masks = jnp.ones((1, 8, 8, 128)), jnp.zeros((1, 12, 12))
+  predict = head("frozen_batch")
+  rois, masks = np.ones((3, 8, 8, 128), np.float32), np.zeros((3, 12, 12), np.float32)
   whole = params | {"category": only_mask}
   silent = jax.tree.map(jnp.zeros_like, params["conv5"])
   assert predict(whole, rois, masks)[0].any()
