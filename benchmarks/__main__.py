@@ -56,7 +56,7 @@ def parse_arguments(arguments) -> argparse.Namespace:
   evaluation.add_argument("--images", type=int, default=1000)
   evaluation.add_argument("--instances", type=int, default=100, help="found in each image")
   imports = commands.add_parser("import", help="pretrained weights to a model")
-  imports.add_argument("--dense-width", type=int, default=4096, help="of fc6 and fc7")
+  _add_width_options(imports)
   for command in commands.choices.values():
     command.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures here")
@@ -82,9 +82,14 @@ def _add_model_options(parser):
   parser.add_argument("--height", type=int, default=600)
   parser.add_argument("--width", type=int, default=1000)
   parser.add_argument("--categories", type=int, default=21, help="background included")
-  parser.add_argument("--dense-width", type=int, default=4096, help="of fc6 and fc7")
+  _add_width_options(parser)
   parser.add_argument("--roi-method", choices=("gather", "matmul"), default="gather")
   parser.add_argument("--roi-chunk", type=int, default=16, help="RoIs pooled at a time")
+
+
+def _add_width_options(parser):
+  parser.add_argument("--dense-width", type=int, default=4096, help="of fc6 and fc7")
+  parser.add_argument("--mask-hidden", type=int, default=256, help="width of the mask head")
 
 
 def _add_data_options(parser):

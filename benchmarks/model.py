@@ -25,6 +25,7 @@ def make_config(options) -> Config:
   """Returns the paper's VGG-16 with five stages, at the sizes of the command line."""
   model = ModelConfig(
       num_categories=options.categories, dense_width=options.dense_width,
+      mask_hidden=options.mask_hidden,
       compute_dtype=options.dtype, roi_method=options.roi_method, roi_chunk=options.roi_chunk)
   data = DataConfig(buckets=((options.height, options.width),), batch_size=options.batch)
   return Config(model=model, data=data)

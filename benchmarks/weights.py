@@ -39,7 +39,7 @@ def measure(options, torch_side):
         notes.append(f"{name}: PyTorch is not installed")
         continue
       notes.append(f"{name}: {path.stat().st_size / 1e6:.0f} MB")
-      figures = import_in_new_process(path, options.dense_width)
+      figures = import_in_new_process(path, options.dense_width, options.mask_hidden)
     rows += [{"name": f"{name}: {what}", "mnc_jax": value, "torchvision": None}
              for what, value in figures.items()]
   return rows, [*notes, "A process per format, from starting Python and JAX to a whole model, "
@@ -112,21 +112,22 @@ def write_torch(path: pathlib.Path, layers) -> None:
   torch.save({name: torch.from_numpy(array) for name, array in torch_arrays(layers).items()}, path)
 
 
-def import_in_new_process(path: pathlib.Path, width: int) -> dict:
+def import_in_new_process(path: pathlib.Path, width: int, mask_hidden: int) -> dict:
   """Runs `import_file` in a new process; returns its figures and those of the process."""
   start = time.perf_counter()
   # The library of this process, also if it is not installed.
   root = str(pathlib.Path(mnc_jax.__file__).parents[1])
   paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-  finished = subprocess.run([sys.executable, __file__, str(path), str(width)],
+  finished = subprocess.run([sys.executable, __file__, str(path), str(width), str(mask_hidden)],
                             env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE,
                             text=True, check=True)
   return {"whole process, s": time.perf_counter() - start, **json.loads(finished.stdout)}
 
 
-def import_file(path: pathlib.Path, width: int) -> dict:
-  """Loads a file into a model of full size; returns seconds and the peak of this process."""
-  config = Config(model=ModelConfig(num_categories=21, dense_width=width))
+def import_file(path: pathlib.Path, width: int, mask_hidden: int) -> dict:
+  """Loads a file into a model of these widths; returns seconds and the peak of this process."""
+  config = Config(model=ModelConfig(
+      num_categories=21, dense_width=width, mask_hidden=mask_hidden))
   params = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   start = time.perf_counter()
   params, _ = weights.load_pretrained(params, path, config=config.model)
@@ -137,4 +138,4 @@ def import_file(path: pathlib.Path, width: int) -> dict:
 
 
 if __name__ == "__main__":
-  print(json.dumps(import_file(pathlib.Path(sys.argv[1]), int(sys.argv[2]))))
+  print(json.dumps(import_file(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))))
