@@ -22,8 +22,8 @@ SIZE = (52, 44)
 @pytest.fixture(scope="module")
 def params():
   """Arbitrary weights: boxes, masks and categories differ from RoI to RoI."""
-  spread = lambda x: 3 * x + 0.05 * jnp.sin(1.7 * jnp.arange(x.size).reshape(x.shape))
-  return jax.jit(lambda: jax.tree.map(spread, init_params(jax.random.key(0), PLAIN)))()
+  spread = lambda x: np.float32(3 * x + 0.05 * np.sin(1.7 * np.arange(x.size).reshape(x.shape)))
+  return jax.tree.map(spread, tiny.random_params(PLAIN))
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,19 @@ import pytest
 from helpers import tiny
 import mnc_jax
 from mnc_jax import parallel
-from mnc_jax.model.cascade import init_params
 from mnc_jax.training import parallel_step
 from mnc_jax.training.step import TrainState, init_state, step_key, train_step
 
 
+def small_config(*, model=(), train=()):
+  """Three stages on a shallow backbone: the devices share any cascade in the same way."""
+  return tiny.tiny_config(model={"backbone_widths": (8, 16)} | dict(model),
+                          train={"num_stages": 3} | dict(train))
+
+
 def make_state(config):
-  return jax.device_get(
-      jax.jit(lambda: init_state(init_params(jax.random.key(0), config), config))())
+  start = jax.jit(functools.partial(init_state, config=config))
+  return jax.device_get(start(tiny.random_params(config)))
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +47,7 @@ def count_traces(monkeypatch, function):
 def test_four_devices_take_the_step_of_one(monkeypatch):
   # All candidates are sampled, so that the devices' keys do not matter; SGD without clipping, so
   # that a gradient that came out four times too large would show (Adam would hide it).
-  config = tiny.sample_everything(tiny.tiny_config(
+  config = tiny.sample_everything(small_config(
       model={"box_gradient_clip": 1e-3},
       train={"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0}))
   state = make_state(config)
@@ -105,7 +110,7 @@ def test_only_configs_of_the_same_step_share_its_program():
 
 
 def test_pmap_takes_the_steps_of_the_mesh_bit_by_bit():
-  config, mesh = tiny.tiny_config(), parallel.make_mesh()
+  config, mesh = small_config(), parallel.make_mesh()
   state = make_state(config)
   step = parallel_step.make_train_step(config, mesh)
   pmapped = mnc_jax.make_pmapped_train_step(config)
@@ -139,12 +144,15 @@ def test_each_device_has_its_own_key():
 
 def test_losses_are_the_mean_over_all_images_without_padding():
   config, mesh = tiny.sample_everything(tiny.tiny_config()), parallel.make_mesh()
-  params = make_state(config).params
-  batch = jax.device_get(tiny.make_batch(4))
-  padded = jax.tree.map(lambda x: np.concatenate([x, np.zeros_like(x)]), batch)
-  losses, placed = parallel_step.make_eval_step(config, mesh), parallel.replicate(params, mesh)
-  found, expected = (losses(placed, parallel.put_batch(x, mesh)) for x in (padded, batch))
-  assert int(found.pop("images")) == int(expected.pop("images")) == 4
+  pair = jax.device_get(tiny.make_batch(2))
+  # One image per device: two devices have padding alone, or the same two images again.
+  padded, twice = (jax.tree.map(lambda *rows: np.concatenate(rows), pair, other)
+                   for other in (jax.tree.map(np.zeros_like, pair), pair))
+  losses = parallel_step.make_eval_step(config, mesh)
+  params = parallel.replicate(tiny.random_params(config), mesh)
+  found, expected = (losses(params, parallel.put_batch(x, mesh)) for x in (padded, twice))
+  assert (int(found.pop("images")), int(expected.pop("images"))) == (2, 4)
   assert set(found) == {"loss", *(f"loss_{stage}" for stage in range(1, 6))}
   for name, value in found.items():
+    assert value > 0.1, name
     np.testing.assert_allclose(value, expected[name], rtol=1e-4)
