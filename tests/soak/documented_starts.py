@@ -1,0 +1,72 @@
+"""Takes the first five steps of shipped configs: documented_starts.py [NAME ...].
+
+`make soak` starts it, with tests/ on the import path.
+
+Every number is the config's, but for small images, two of them a step, and a warm-up that ends at
+the second step, so that the full rate is taken. Weights are random; those of VGG-16's conv5_3 are
+scaled so that its features are as large as with ImageNet's weights on photographs. Ends with status
+1 if a loss is not finite or grows by half.
+"""
+
+import argparse
+import dataclasses
+import functools
+import sys
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from helpers import tiny
+from mnc_jax import configs
+from mnc_jax.config import with_categories
+from mnc_jax.model.cascade import extract_features, init_params
+from mnc_jax.training.step import init_state, step_key, train_step
+
+SIDE, STEPS, WARMUP, GROWTH = 192, 5, 2, 1.5
+# Root mean square of conv5_3: see mnc_jax/model/stages/initial_scale.py.
+RMS = 10.0
+CATEGORIES = {"sbd": 20, "coco": 80}
+
+
+def main() -> int:
+  """Runs the named configs, or all; returns 1 if one of them diverges."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("names", nargs="*", metavar="NAME", default=configs.names())
+  diverged = [name for name in parser.parse_args().names if not stays_bounded(name)]
+  print(f"diverged: {', '.join(diverged)}" if diverged else "all starts stay bounded")
+  return 1 if diverged else 0
+
+
+def stays_bounded(name) -> bool:
+  """Takes the steps, prints the losses, and returns whether they are finite and do not grow."""
+  config = configs.get(name)
+  names = tuple(f"category {i}" for i in range(CATEGORIES.get(config.data.dataset, 4)))
+  config = with_categories(dataclasses.replace(config, train=dataclasses.replace(
+      config.train, warmup_steps=min(config.train.warmup_steps, WARMUP))), names)
+  batch = tiny.make_batch(2, side=SIDE)
+  step = jax.jit(functools.partial(train_step, config=config), donate_argnums=0)
+  state, losses = init_state(start(config, batch), config), []
+  for number in range(STEPS):
+    state, metrics = step(state, batch, step_key(0, number, 0))
+    losses.append(float(metrics["loss"]))
+  print(f"{name:22} {'  '.join(f'{loss:7.3f}' for loss in losses)}", flush=True)
+  return bool(np.all(np.isfinite(losses)) and max(losses) < GROWTH * losses[0])
+
+
+def start(config, batch):
+  """Returns fresh parameters; the features of VGG-16 have the scale of pretrained ones."""
+  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  if config.model.backbone != "vgg16":
+    return params
+  features = jax.jit(functools.partial(extract_features, config=config))(
+      params, batch.images, batch.image_sizes)
+  flat = traverse_util.flatten_dict(params, sep="/")
+  last = next(path for path in flat if "conv5_3" in path and path.endswith("kernel"))
+  flat[last] *= RMS / float(jnp.sqrt(jnp.mean(features.boxes ** 2)))
+  return traverse_util.unflatten_dict(flat, sep="/")
+
+
+if __name__ == "__main__":
+  sys.exit(main())
