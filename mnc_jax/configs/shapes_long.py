@@ -4,9 +4,9 @@ Paper:     as shapes.py
 Data:      as shapes.py
 Command:   mnc train --config shapes_long \
              --workdir runs/shapes_long
-Hardware:  2 CPU cores, 66 minutes beside other work
+Hardware:  one CPU core, 51 minutes, with other work on the second
 Expected:  mAP^r .80 at IoU .5, .60 at .7 and more.
-Score:     mAP^r .907 at IoU .5, .844 at .7 on the 200 held-out images (2026-11-22)
+Score:     mAP^r .907 at IoU .5, .864 at .7 on the 200 held-out images (2026-11-26)
 """
 
 import dataclasses

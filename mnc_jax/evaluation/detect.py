@@ -69,7 +69,7 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
     >>> image = draw_image(1, 1).image  # [128, 128, 3] uint8 RGB.
     >>> found = mnc_jax.detect(model, image)
     >>> found.names, found.masks.shape
-    (('ring', 'triangle'), (2, 128, 128))
+    (('triangle', 'ring'), (2, 128, 128))
     >>> found.scores.round(1)
     array([1., 1.], dtype=float32)
   """

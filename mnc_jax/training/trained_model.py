@@ -37,7 +37,7 @@ def load(name: str | os.PathLike) -> Model:
     >>> model = mnc_jax.load("shapes")
     >>> model.category_names
     ('disc', 'square', 'triangle', 'star', 'ring')
-    >>> model.config.data.buckets  # (height, width) of the network input.
+    >>> model.config.data.padded_sizes  # (height, width) of the network input.
     ((128, 128),)
   """
   path, shipped = as_path(name, buckets=("gs",)), shipped_models()
