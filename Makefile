@@ -26,7 +26,7 @@ help:
 	@echo "make install  create $(VENV) with the library and its dependencies"
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
-	@echo "make soak     the long tests: kills, mutated inputs, kinds of files (see docs/reliability.md; 90 minutes)"
+	@echo "make soak     the long tests: kills, mutated inputs, first steps, kinds of files (see docs/reliability.md; 90 minutes)"
 	@echo "make coverage all tests, and the share of mnc_jax/ that they run"
 	@echo "make types    type check only (pyright)"
 	@echo "make lint     lint only"
@@ -47,6 +47,7 @@ soak: $(INSTALLED)
 	@$(RUN) tests/soak/kills.py --kills 100
 	@$(RUN) tests/soak/kills.py --kills 20 --signal term
 	@$(RUN) tests/mutations/run.py --inputs 5000
+	@$(RUN) tests/soak/documented_starts.py
 	@$(RUN) tests/file_kinds/run.py --train
 
 # Fails below `fail_under` of setup.cfg; it takes longer than `make test`.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import json
 import pathlib
+import warnings
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images, read_image
 from mnc_jax.data.images import encode_png, image_options
-from mnc_jax.data.transforms import adapt_image
+from mnc_jax.data.transforms import adapt_image, describe_range
 from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.own_ids import OwnIds, read_ids
 from mnc_jax.evaluation.progress import compiling
@@ -52,7 +53,7 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
   Raises:
     ValueError: after all others, naming the images that could not be used.
   """
-  scores, broken = [], []
+  scores, broken, dark = [], [], []
   bar = tqdm(list(zip(paths, pictures, ids.images, strict=True)), unit="image", desc="predicting")
   with open_results(target) as write:
     for number, (path, picture, image_id) in enumerate(bar):
@@ -63,6 +64,7 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
       except BrokenImageError as error:
         broken.append(str(error) if str(path) in str(error) else f"{path}: {error}")
         continue
+      dark += filter(None, [describe_range(image, str(path), models[0].config.data)])
       records = instances_to_records(
           found, image.shape[:2], image_id=image_id, category_ids=ids.categories,
           mask_threshold=models[0].config.inference.mask_threshold)
@@ -71,6 +73,8 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
       draw(picture, adapt_image(image, models[0].config.data), records, ids.categories, models[0],
            min_score)
   print(describe(scores, len(paths) - len(broken), target, min_score))
+  if dark:
+    warnings.warn(dark[0], stacklevel=2)
   if broken:
     raise ValueError(f"{len(broken)} of {len(paths)} images were left out:\n  "
                      + "\n  ".join(broken))

@@ -97,6 +97,26 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
   return cv2.LUT(image, table) if image.dtype == np.uint8 else table[image]
 
 
+def describe_range(image: np.ndarray, name: str, config: DataConfig) -> str:
+  """Returns a sentence if an image whose contrast is not stretched uses little of its range.
+
+  Args:
+    image: [h, w, 3] RGB, uint8 or uint16.
+    name: of the image, for the sentence.
+    config: whether contrast is stretched.
+
+  Returns:
+    The sentence, or "" for at least a quarter of the range, or an image of one intensity.
+  """
+  if config.stretch_contrast:
+    return ""
+  share = range_share(image)
+  if not 0 < share < SMALL_RANGE:
+    return ""
+  return (f"{name} uses {share:.1%} of its range of intensities, and others may too: "
+          "data.stretch_contrast spreads them")
+
+
 def range_share(image: np.ndarray) -> float:
   """Returns the share of the range of its type between percentiles 1 and 99.8 of an image.
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 from typing import Literal, overload
+import warnings
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from mnc_jax.config.validation import check_overrides, check_values
 from mnc_jax.data.image_batch import make_image_batch
 from mnc_jax.data.images import image_options
 from mnc_jax.data.photographs import to_rgb
+from mnc_jax.data.transforms import describe_range
 from mnc_jax.evaluation.results import clip_corners, paste_binary, to_file_pixels
 from mnc_jax.model.inference import predict_ensemble
 from mnc_jax.model.trained import Model, check_members
@@ -56,6 +58,10 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
     `Detections` in pixels of the image, or a list of them. Instances of whose mask no pixel of the
     image exceeds `config.inference.mask_threshold` are dropped. Nothing found: n = 0.
 
+  Warns:
+    UserWarning: for the first image that uses less than a quarter of its range of intensities, as
+      12 bits in 16 do, if the model does not stretch contrast.
+
   Raises:
     ValueError: for an array that is not uint8 RGB, with the expression that makes it so; for a file
       that cannot be read (`BrokenImageError`); for options without effect; for models that cannot
@@ -78,10 +84,17 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
       soft_nms_sigma=soft_nms_sigma)
   if not 0 <= min_score <= 1:
     raise ValueError(f"min_score is {min_score}: it must be from 0 to 1")
-  if isinstance(image, list | tuple):
-    return [_detect(models, one, f"image {index} of the list", min_score)
-            for index, one in enumerate(image)]
-  return _detect(models, image, "the image", min_score)
+  listed = isinstance(image, list | tuple)
+  named = ([(one, f"image {index} of the list") for index, one in enumerate(image)] if listed
+           else [(image, "the image")])
+  dark, found = [], []
+  for one, name in named:
+    pixels = to_rgb(one, name, options=image_options(models[0].config.data))
+    dark += filter(None, [describe_range(pixels, name, models[0].config.data)])
+    found.append(_detect(models, pixels, min_score))
+  if dark:
+    warnings.warn(dark[0], stacklevel=2)
+  return found if listed else found[0]
 
 
 def find_instances(models: Sequence[Model], image: np.ndarray) -> Instances:
@@ -134,8 +147,7 @@ def _with_options(models, **options):
   return changed
 
 
-def _detect(models, image, name, min_score):
-  image = to_rgb(image, name, options=image_options(models[0].config.data))
+def _detect(models, image, min_score):
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
   found = find_instances(models, image)
   found = Instances(*(column[found.scores >= min_score] for column in found[:5]))

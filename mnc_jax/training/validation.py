@@ -79,8 +79,8 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
     source = space_evenly(source, config.train.evaluate_images)
   ground_truth = make_ground_truth(source)
   if all(annotation["iscrowd"] for annotation in ground_truth["annotations"]):
-    raise ValueError(f"{source.name}: none of the {len(source)} images for validation has an "
-                     "instance, so nothing could be scored: add images with instances, raise "
+    raise ValueError(f"{source.name}: no instance in {count_noun(len(source), 'image')} for "
+                     "validation, so nothing could be scored: add images with instances, raise "
                      "train.evaluate_images, or set train.evaluate_every 0")
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
     checkpoint.remove_unfinished(best)

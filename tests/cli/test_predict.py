@@ -53,6 +53,21 @@ def test_images_that_cannot_be_used_are_left_out_and_named(tmp_path, monkeypatch
   assert "2 instances in 2 images" in capsys.readouterr().out
 
 
+def test_the_first_image_that_uses_little_of_its_range_is_reported(
+    tmp_path, monkeypatch, recwarn):
+  monkeypatch.setattr(predict, "find_instances", find_square)
+  paths = [tmp_path / f"{name}.png" for name in ("a", "b")]
+  for path in paths:
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # 12 bits in 16.
+    cv2.imwrite(str(path), np.stack([ramp] * 3, axis=-1))
+  (tmp_path / "out").mkdir()
+  predict.predict_images(
+      [MODEL], paths, [tmp_path / "out" / path.name for path in paths], OwnIds([0, 1], (3, 7)),
+      tmp_path / "out" / "instances.json", 0.5)
+  (message,) = [str(warning.message) for warning in recwarn if "range" in str(warning.message)]
+  assert message.startswith(f"{paths[0]} uses 6.2% of its range of intensities")
+
+
 def test_what_was_found_before_an_end_is_a_complete_file(tmp_path, monkeypatch):
   def interrupt(models, image):
     if image.shape[0] == 20:

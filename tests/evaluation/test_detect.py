@@ -105,6 +105,16 @@ def test_a_list_of_files_and_arrays_of_any_size(model, tmp_path):
   assert detect(model, []) == []
 
 
+def test_an_image_that_uses_little_of_its_range_is_reported_once(model):
+  camera = 16 * make_image().astype(np.uint16)  # 12 bits in 16.
+  message = r"image 1 of the list uses 4\.6% of its range .*data\.stretch_contrast spreads them"
+  with pytest.warns(UserWarning, match=message) as caught:
+    detect(model, [make_image(), camera, camera])
+  assert len(caught) == 1
+  stretched = model._replace(config=tiny.tiny_config(data={"stretch_contrast": True}))
+  detect(stretched, camera)  # A warning would be an error.
+
+
 def test_files_are_detected_upright(model, tmp_path):
   exif = PIL.Image.Exif()
   exif[0x0112] = 6

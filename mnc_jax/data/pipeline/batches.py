@@ -39,9 +39,9 @@ class _Loader:
 
 
 class _Findings(NamedTuple):
-  """What loading a batch met: {row: message} of broken images, {row: share of the range}."""
+  """What loading a batch met: messages by row."""
   broken: dict[int, str]
-  small_ranges: dict[int, float]
+  small_ranges: dict[int, str]
 
 
 @dataclasses.dataclass
@@ -169,11 +169,11 @@ def _load(loader, row, found):
 
 
 def _read(loader, row, found):
-  record = loader.source[int(row)]
-  if not loader.config.stretch_contrast:
-    share = transforms.range_share(record.image)
-    if 0 < share < transforms.SMALL_RANGE:
-      found.small_ranges[int(row)] = share
+  record, source = loader.source[int(row)], loader.source
+  message = transforms.describe_range(
+      record.image, f"{source.name}: image {source.image_ids[row]}", loader.config)
+  if message:
+    found.small_ranges[int(row)] = message
   return record._replace(image=transforms.adapt_image(record.image, loader.config))
 
 
@@ -201,10 +201,7 @@ def _report(source, reported, loaded):
         f"{source.name}: no image can be read, the last: {[*found.broken.values()][-1]}")
   if found.small_ranges and not reported.small_range:
     reported.small_range = True
-    row, share = next(iter(found.small_ranges.items()))
-    warnings.warn(f"{source.name}: image {source.image_ids[row]} uses {share:.1%} of its range of "
-                  "intensities, and others may too: data.stretch_contrast spreads them",
-                  stacklevel=2)
+    warnings.warn(next(iter(found.small_ranges.values())), stacklevel=2)
   return batch
 
 
