@@ -14,7 +14,7 @@ from helpers import tiny
 
 def get_config():
   return tiny.tiny_config(
-      model={{"num_categories": 0}},
+      model={{"num_categories": 0, "backbone_widths": (8, 16)}},
       train={{"num_steps": 2, "checkpoint_every": 1, "log_every": 1}},
       data={{"dataset": "coco", "train_annotations": {annotations!r}, "train_images": {images!r},
             "eval_annotations": {annotations!r}, "eval_images": {images!r}, "flip": False,
