@@ -99,11 +99,12 @@ def test_two_hosts_train_validate_resume_and_score_as_one(place):
   for field in ("bbox", "score"):
     np.testing.assert_allclose([record[field] for record in two],
                                [record[field] for record in one], rtol=1e-4, atol=0.02)
-  one, two = (json.loads((place / name / "evaluation.json").read_text()) for name in ("one", "two"))
-  for name in ("images", "instances", "instances_found"):
-    assert one[name] == two[name]
-  # An IoU may be at a threshold but for rounding.
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.05), one, two)
+  # One host scores the parameters of two, not its own: an IoU may be just at a threshold.
+  cli.call("evaluate", ["--workdir", str(place / "two"), "--output", str(place / "again")])
+  again, two = (json.loads((place / name / "evaluation.json").read_text())
+                for name in ("again", "two"))
+  assert two["instances_found"] > 0
+  assert again == two
   both = [read_metrics(place / name) for name in ("one", "two")]
   assert [sorted(line) for line in both[0]] == [sorted(line) for line in both[1]]
   assert {"validation/loss_5", "validation/mean_ap_r_50"} <= set(both[0][-1])
