@@ -1,4 +1,4 @@
-"""NMS with static shapes: exact greedy, and soft."""
+"""NMS with static shapes: exact greedy, in tiles of rows; and soft, one choice after another."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.boxes import as_float, box_iou
+from mnc_jax.ops.nms_tiles import choose_by_tiles, rank_rows, suppressed
 from mnc_jax.structs import Array
 
 
@@ -29,8 +30,9 @@ def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
         valid: Array | None = None) -> tuple[jax.Array, jax.Array]:
   """Chooses boxes by falling score, each time suppressing those that overlap the chosen one.
 
-  Every step takes the best box left and suppresses against it alone, so that the
-  N x N overlaps never exist together and the result is greedy without approximation.
+  The rows are read best first, a tile at a time, until enough are chosen: a tile is compared
+  with the chosen boxes, then with itself. The result is greedy without approximation, takes a
+  few turns instead of one per chosen box, and the N x N overlaps never exist together.
 
   Args:
     boxes: [N, 4] pixels.
@@ -61,19 +63,35 @@ def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
     >>> print(indices, valid)
     [1 2 0] [ True  True False]
   """
-  kept = greedy_nms(
-      boxes, scores, iou_threshold=iou_threshold, max_outputs=max_outputs, valid=valid)
-  return kept.indices, kept.valid
+  ranked = rank_rows(boxes, scores, _usable(boxes, scores, valid))
+  chosen = choose_by_tiles(ranked, iou_threshold=iou_threshold, max_outputs=max_outputs)
+  return _chosen_rows(ranked, chosen, max_outputs)
 
 
 def greedy_nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
-               valid: Array | None = None) -> Kept:
-  """Like `nms`, with the number of boxes that exceed `max_outputs`."""
-  usable = _usable(boxes, scores, valid)
-  drop = lambda left, overlap: jnp.where(overlap > iou_threshold, -jnp.inf, left)
-  indices, chosen, left = _choose_in_turn(
-      boxes, jnp.where(usable, scores, -jnp.inf), max_outputs, drop)
-  return Kept(indices, chosen > -jnp.inf, jnp.sum(left > -jnp.inf, dtype=jnp.int32))
+               valid: Array | None = None, presorted: bool = False) -> Kept:
+  """Like `nms`, with the number of boxes that exceed `max_outputs`.
+
+  Args:
+    boxes: [N, 4] pixels.
+    scores: [N], as for `nms`.
+    iou_threshold: as for `nms`.
+    max_outputs: as for `nms`.
+    valid: [N] bool, as for `nms`.
+    presorted: the rows already come in the order of choice, best first, as from
+      `top_indices`; they are not sorted again.
+
+  Returns:
+    `Kept`. Counting the boxes beyond `max_outputs` compares all rows with the chosen ones.
+  """
+  ranked = rank_rows(boxes, scores, _usable(boxes, scores, valid), presorted=presorted)
+  chosen = choose_by_tiles(ranked, iou_threshold=iou_threshold, max_outputs=max_outputs)
+  indices, found = _chosen_rows(ranked, chosen, max_outputs)
+  # Usable rows before the last chosen one are chosen or suppressed.
+  last = jnp.max(chosen.ranks, initial=-1, where=jnp.arange(chosen.ranks.shape[0]) < chosen.count)
+  beyond = ranked.usable & (jnp.arange(ranked.usable.shape[0]) > last)
+  beyond &= ~suppressed(ranked.boxes, chosen, iou_threshold)
+  return Kept(indices, found, jnp.sum(beyond, dtype=jnp.int32))
 
 
 def soft_nms(
@@ -135,6 +153,15 @@ def _usable(boxes: Array, scores: Array, valid: Array | None) -> Array:
     return usable
   chex.assert_equal_shape([scores, valid])
   return usable & valid
+
+
+def _chosen_rows(ranked, chosen, max_outputs):
+  """Returns the `indices` and `valid` of `nms`."""
+  slots = chosen.ranks.shape[0]
+  found = jnp.arange(slots) < chosen.count
+  indices = jnp.where(found, ranked.rows[chosen.ranks], 0) if slots else chosen.ranks
+  unused = (0, max_outputs - slots)
+  return jnp.pad(indices, unused), jnp.pad(found, unused)
 
 
 def _choose_in_turn(

@@ -94,7 +94,7 @@ def propose_boxes(output: AnchorOutput, image_size: Array, *, config: ProposalCo
       jnp.where(usable, scores, -jnp.inf), min(config.pre_nms, len(scores)))
   kept = greedy_nms(
       boxes[best], scores[best], iou_threshold=config.nms_iou,
-      max_outputs=config.num_proposals, valid=best_valid)
+      max_outputs=config.num_proposals, valid=best_valid, presorted=True)
   chosen, valid = best[kept.indices], kept.valid
   beyond_pre_nms = usable.sum(dtype=jnp.int32) - best_valid.sum(dtype=jnp.int32)
   return Proposals(
