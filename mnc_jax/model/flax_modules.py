@@ -1,11 +1,16 @@
-"""Parameters and outputs of Flax modules, without the collections that no module here has."""
+"""Flax modules: convolution; parameters and outputs without the collections that none here has."""
 
+import functools
 from typing import Any
 
 from flax import linen as nn
 import jax
 
+from mnc_jax.ops.conv import conv_general_dilated
 from mnc_jax.structs import Array
+
+Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
+"""`nn.Conv`, whose kernel gradient of large maps is also fast on CPU."""
 
 
 def init_module(module: nn.Module, key: jax.Array, *inputs: Array) -> dict:

@@ -10,7 +10,7 @@ from helpers import oracles, tiny
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
-from mnc_jax.ops import bilinear, boxes, gradients, masks, padding, roi_warp
+from mnc_jax.ops import bilinear, boxes, conv, gradients, masks, padding, roi_warp
 from mnc_jax.structs import AnchorOutput, Proposals, StageOutput
 
 _SIDE = 16.0
@@ -116,6 +116,12 @@ def _warp_rows():
   return rows
 
 
+def _convolve(inputs, kernel):
+  # Large enough for the kernel gradient by products.
+  return conv.conv_general_dilated(
+      inputs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 _STDS = (0.1, 0.1, 0.2, 0.2)
 ROWS = (
     Row("as_float", boxes.as_float, lambda rng: (rng.normal(size=5),), (0,)),
@@ -162,6 +168,9 @@ ROWS = (
     Row("clear_outside", lambda x: padding.clear_outside(x, np.array([[12, 20]]), 4),
         lambda rng: (rng.normal(size=(1, 4, 6, 2)),), (0,), covers=("ops.padding.clear_outside",)),
     *_warp_rows(),
+    Row("conv_general_dilated", _convolve,
+        lambda rng: (rng.normal(size=(1, 14, 14, 2048)), rng.normal(size=(3, 3, 2048, 8)) / 100),
+        (0, 1), covers=("ops.conv.conv_general_dilated",)),
     Row("masked_mean", losses.masked_mean,
         lambda rng: (rng.normal(size=6), rng.integers(0, 2, 6) * 1.0 + 0.5), (0, 1)),
     Row("smooth_l1", functools.partial(losses.smooth_l1, sigma=3.0),

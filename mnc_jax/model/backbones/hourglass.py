@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
+from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import clear_outside
 from mnc_jax.structs import Array
 
@@ -52,7 +53,7 @@ class Hourglass(nn.Module):
       finer_maps.append(x)
     for level in reversed(range(2, len(widths))):
       finer = finer_maps[level - 2]
-      x = nn.Conv(finer.shape[-1], (1, 1), dtype=dtype, name=f"up{level}")(x)
+      x = Conv(finer.shape[-1], (1, 1), dtype=dtype, name=f"up{level}")(x)
       x = finer + x.repeat(2, axis=1).repeat(2, axis=2)
       x = clear_outside(x, image_sizes, 2**level)
       x = x + conv(x, finer.shape[-1], kernel=3, step=1, stride=2**level, name=f"merge{level}")
@@ -61,7 +62,7 @@ class Hourglass(nn.Module):
   def _conv(self, x, width, *, kernel, step, stride, image_sizes, name):
     # Equal padding on both sides keeps cell (i, j) centred at ((j + .5)s, (i + .5)s).
     padding = (kernel - step) // 2
-    x = nn.Conv(width, (kernel, kernel), strides=(step, step), padding=padding, use_bias=False,
+    x = Conv(width, (kernel, kernel), strides=(step, step), padding=padding, use_bias=False,
                 dtype=x.dtype, name=name)(x)
     x = nn.LayerNorm(dtype=x.dtype, name=f"{name}_norm")(x)
     return clear_outside(nn.relu(x), image_sizes, stride)

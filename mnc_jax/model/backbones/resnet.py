@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import cells_inside, clear_outside
 from mnc_jax.structs import Array
 
@@ -92,7 +93,7 @@ def conv_norm(x: Array, image_sizes: Array | None, *, config: ModelConfig, chann
     are not wholly inside their image. Statistics of a group normalisation are taken over the cells
     inside only; an image of size (0, 0) gives zeros and finite gradients.
   """
-  x = nn.Conv(channels, (kernel, kernel), strides=(stride, stride), padding=kernel // 2,
+  x = Conv(channels, (kernel, kernel), strides=(stride, stride), padding=kernel // 2,
               use_bias=False, dtype=x.dtype, kernel_init=nn.initializers.he_normal(),
               name=f"conv{suffix}")(x)
   inside = _inside(x, image_sizes, pixels)

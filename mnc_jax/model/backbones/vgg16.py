@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import clear_outside
 from mnc_jax.structs import Array
 
@@ -71,7 +72,7 @@ class VGG16(nn.Module):
       if block > 1:
         x = nn.max_pool(x, (2, 2), strides=(2, 2), padding=padding)
       for layer in layers:
-        x = nn.relu(nn.Conv(layer.outputs, (3, 3), dtype=dtype, name=layer.name)(x))
+        x = nn.relu(Conv(layer.outputs, (3, 3), dtype=dtype, name=layer.name)(x))
         x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
       if block == self.config.frozen_blocks:
         # Early layers are general and cost most of the memory; the release freezes them.

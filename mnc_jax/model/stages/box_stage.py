@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig, ProposalConfig
-from mnc_jax.model.flax_modules import apply_module, init_module
+from mnc_jax.model.flax_modules import Conv, apply_module, init_module
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.ops.boxes import as_float, clip_boxes, clip_corners, decode_boxes
 from mnc_jax.ops.nms import greedy_nms
@@ -26,7 +26,7 @@ class BoxStage(nn.Module):
     """Maps [h, w, K] to objectness logits [h, w, A * 2] and box deltas [h, w, A * 4]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
     anchors = len(config.anchor_scales) * len(config.anchor_ratios)
-    conv = functools.partial(nn.Conv, kernel_init=nn.initializers.normal(0.01))
+    conv = functools.partial(Conv, kernel_init=nn.initializers.normal(0.01))
     x = conv(config.box_stage_width, (3, 3), dtype=dtype, name="conv")(features)
     if config.normalize:
       x = nn.LayerNorm(dtype=dtype, name="norm")(x)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
-from mnc_jax.model.flax_modules import apply_module, init_module
+from mnc_jax.model.flax_modules import Conv, apply_module, init_module
 from mnc_jax.model.stages.initial_scale import feature_init
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.structs import Array
@@ -49,7 +49,7 @@ class ConvMaskStage(nn.Module):
     step = config.mask_size // side
     x = roi_features
     for layer, init in (("conv1", feature_init(config)), ("conv2", nn.initializers.lecun_normal())):
-      x = nn.Conv(config.mask_hidden, (3, 3), dtype=dtype, kernel_init=init, name=layer)(x)
+      x = Conv(config.mask_hidden, (3, 3), dtype=dtype, kernel_init=init, name=layer)(x)
       if config.normalize:
         x = nn.LayerNorm(dtype=dtype, name=f"{layer}_norm")(x)
       x = nn.relu(x)

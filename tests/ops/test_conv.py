@@ -1,0 +1,94 @@
+"""Convolution whose kernel gradient is a product for each cell of the kernel."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnc_jax.ops import conv
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Name, inputs, kernel, strides, padding: those of VGG-16, of ResNets, and an odd one.
+_CASES = {
+    "3 x 3": ((2, 14, 15, 128), (3, 3, 128, 128), (1, 1), "SAME"),
+    "1 x 1": ((2, 14, 15, 256), (1, 1, 256, 64), (1, 1), ((0, 0), (0, 0))),
+    "1 x 1, stride 2": ((2, 14, 15, 256), (1, 1, 256, 64), (2, 2), ((0, 0), (0, 0))),
+    "3 x 3, stride 2": ((2, 14, 15, 128), (3, 3, 128, 128), (2, 2), ((1, 1), (1, 1))),
+    "2 x 3, uneven": ((1, 14, 15, 128), (2, 3, 128, 128), (1, 2), ((0, 1), (2, 0))),
+    "no padding": ((1, 14, 15, 128), (3, 3, 128, 128), (1, 1), "VALID"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _small_maps_count_as_large(monkeypatch):
+  monkeypatch.setattr(conv, "_MIN_NUMBERS", 0)
+
+
+def _loss(convolve, case):
+  _, _, strides, padding = _CASES[case]
+  apply = functools.partial(
+      convolve, window_strides=strides, padding=padding, dimension_numbers=_LAYOUT)
+  return lambda x, w: jnp.sum(jnp.sin(apply(x, w)))
+
+
+def _arguments(case, dtype):
+  rng = np.random.default_rng(0)
+  inputs, kernel, _, _ = _CASES[case]
+  return (jnp.asarray(rng.normal(size=inputs), dtype),
+          jnp.asarray(rng.normal(size=kernel) / np.sqrt(np.prod(kernel[:-1])), dtype))
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_gradients_are_those_of_lax_in_float64(case):
+  with jax.enable_x64(True):
+    arguments = _arguments(case, np.float64)
+    ours, expected = (jax.jit(jax.value_and_grad(_loss(function, case), argnums=(0, 1)))(*arguments)
+                      for function in (conv.conv_general_dilated, jax.lax.conv_general_dilated))
+  assert ours[0] == expected[0]
+  for found, right in zip(ours[1], expected[1], strict=True):
+    np.testing.assert_allclose(found, right, rtol=0, atol=1e-12 * np.abs(right).max())
+
+
+def test_the_kernel_gradient_is_by_products_on_cpu_only_where_maps_are_large(monkeypatch):
+  arguments = _arguments("3 x 3", np.float32)
+  lower = lambda platform: jax.jit(jax.grad(
+      _loss(conv.conv_general_dilated, "3 x 3"), argnums=(0, 1))).trace(
+          *arguments).lower(lowering_platforms=(platform,)).as_text()
+  assert lower("cpu").count("dot_general") == 9
+  assert lower("tpu").count("dot_general") == 0
+  monkeypatch.setattr(conv, "_MIN_NUMBERS", 1 + arguments[0].size)
+  assert lower("cpu").count("dot_general") == 0
+
+
+def test_products_of_bfloat16_are_summed_in_float32():
+  arguments = _arguments("3 x 3", jnp.bfloat16)
+  found = jax.jit(jax.grad(_loss(conv.conv_general_dilated, "3 x 3"), argnums=1))(*arguments)
+  exact = jax.grad(_loss(jax.lax.conv_general_dilated, "3 x 3"), argnums=1)(
+      *(argument.astype(jnp.float32) for argument in arguments))
+  assert found.dtype == jnp.bfloat16
+  # The sine's gradient is rounded to 8 bits before the sum, the sum once more.
+  assert jnp.abs(found.astype(jnp.float32) - exact).max() < 0.01 * jnp.abs(exact).max()
+
+
+def test_images_under_vmap_add_up():
+  x, w = _arguments("3 x 3", np.float32)
+  loss = _loss(conv.conv_general_dilated, "3 x 3")
+  one_by_one = lambda w: jax.vmap(lambda image: loss(image[None], w))(x).sum()
+  summed, whole = jax.jit(jax.grad(one_by_one))(w), jax.jit(jax.grad(loss, argnums=1))(x, w)
+  np.testing.assert_allclose(summed, whole, rtol=0, atol=2e-6 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("options", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 2}])
+def test_dilated_and_grouped_convolutions_are_left_to_lax(options):
+  x, w = _arguments("3 x 3", np.float32)
+  w = w[:, :, :128 // options.get("feature_group_count", 1)]
+
+  def gradient(function):
+    convolve = functools.partial(function, window_strides=(1, 1), padding="SAME",
+                                 dimension_numbers=_LAYOUT, **options)
+    return jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(convolve(x, w)))))(w)
+
+  np.testing.assert_array_equal(
+      gradient(conv.conv_general_dilated), gradient(jax.lax.conv_general_dilated))
