@@ -45,7 +45,7 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
         reset_categories=config.train.init_reset_categories,
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
-    advice = advise_dense_layers(report, config.model)
+    advice = advise_dense_layers(report, config)
     if advice:
       warnings.warn(f"{file}: {advice}", stacklevel=2)
     origin = f"{report.kind}: {file.name}"
@@ -54,14 +54,18 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
 
 
-def advise_dense_layers(report: weights.LoadReport, model: ModelConfig) -> str:
+def advise_dense_layers(report: weights.LoadReport, config: Config) -> str:
   """Returns a warning if a VGG-16 starts without the dense layers that the paper starts from."""
+  model, train = config.model, config.train
   missing = {"category_stage/fc6/kernel", "category_stage/fc7/kernel"} & set(report.initialised)
   if model.backbone != "vgg16" or model.normalize or not missing:
     return ""
+  diverges = train.optimizer == "sgd" and not (train.warmup_steps and train.clip_norm)
+  gentle = (". SGD may diverge from there: set --train.warmup-steps 500 --train.clip-norm 10"
+            if diverges else "")
   return ("no fc6 and fc7 of VGG-16 are loaded, so the dense layers of stage 3 start from random "
           "weights: training takes longer, and scores below the paper's are to be expected. "
-          "torchvision's and Keras' files of VGG-16 have them")
+          f"torchvision's and Keras' files of VGG-16 have them{gentle}")
 
 
 def resume(config: Config, manager: ocp.CheckpointManager, source: Source

@@ -3,8 +3,8 @@
 import pytest
 
 from helpers import tiny
-from mnc_jax import weights
-from mnc_jax.config import ModelConfig
+from mnc_jax import configs, weights
+from mnc_jax.config import Config, ModelConfig
 from mnc_jax.training import initial_state
 
 
@@ -29,10 +29,19 @@ def test_trained_parts_may_start_from_random_weights(fields):
 def test_a_vgg_without_its_dense_layers_is_a_warning():
   report = weights.LoadReport("VGG-16", (), ("category_stage/fc6/kernel",), ())
   advise = initial_state.advise_dense_layers
-  assert advise(report, ModelConfig()).startswith("no fc6 and fc7 of VGG-16 are loaded")
-  assert not advise(report, ModelConfig(normalize=True))
-  assert not advise(report, ModelConfig(backbone="resnet50"))
-  assert not advise(report._replace(initialised=("mask_stage/mask/kernel",)), ModelConfig())
+  assert advise(report, Config()).startswith("no fc6 and fc7 of VGG-16 are loaded")
+  assert not advise(report, Config(model=ModelConfig(normalize=True)))
+  assert not advise(report, Config(model=ModelConfig(backbone="resnet50")))
+  assert not advise(report._replace(initialised=("mask_stage/mask/kernel",)), Config())
+
+
+@pytest.mark.parametrize(("name", "diverges"), [
+    ("release", True), ("paper", True), ("voc_vgg16_release", False), ("voc_vgg16_mnc5", False),
+    ("coco_vgg16_mnc5", False), ("coco_mini_overfit", False), ("coco_mini_release", False)])
+def test_a_schedule_without_a_gentle_start_is_named(name, diverges):
+  report = weights.LoadReport("VGG-16", (), ("category_stage/fc6/kernel",), ())
+  advice = initial_state.advise_dense_layers(report, configs.get(name))
+  assert ("--train.warmup-steps 500 --train.clip-norm 10" in advice) == diverges
 
 
 def test_changes_of_a_run_that_resumes_are_listed_with_its_rate():
