@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import oracles
-from mnc_jax.ops.masks import paste_masks
+from mnc_jax.ops.masks import paste_masks, resample_masks
 from mnc_jax.ops.voting import vote_masks
 
 HEIGHT, WIDTH, SIDE, CANDIDATES, CATEGORIES = 80, 100, 21, 24, 4
@@ -134,6 +134,27 @@ def test_more_voters_than_a_block_count_all():
   assert found.valid.sum() == 1
   np.testing.assert_allclose(
       found.masks[0], np.full((4, 4), np.average(values, weights=scores)), rtol=1e-5)
+
+
+def test_instances_with_many_and_few_voters_share_the_turns():
+  # Thirty objects: one is found by 61 candidates, one by 30, ..., the last by two.
+  voters = np.array([61, *range(30, 1, -1)])
+  left = 20.0 * np.repeat(np.arange(30), voters)
+  rng = np.random.default_rng(7)
+  boxes = np.stack([left, 0 * left, left + 10, 0 * left + 10], axis=1)
+  boxes = (boxes + rng.uniform(-0.5, 0.5, boxes.shape)).clip(0).astype(np.float32)
+  order = rng.permutation(len(boxes))
+  boxes, masks = boxes[order], rng.uniform(0.5, 1, (len(boxes), 4, 4)).astype(np.float32)
+  scores = rng.uniform(0.1, 1, len(boxes)).astype(np.float32)
+  found = jax.jit(functools.partial(
+      vote_masks, nms_iou=0.3, similar_iou=0.5, max_instances=33, height=20, width=700))(
+          masks, boxes, np.stack([1 - scores, scores], axis=1))
+  np.testing.assert_array_equal(found.valid, np.arange(33) < 30)
+  number = np.rint(boxes[:, 0] / 20)
+  for box, mask in zip(np.asarray(found.boxes[:30]), np.asarray(found.masks[:30])):
+    weights = np.where(number == np.rint(box[0] / 20), scores, 0)
+    read = resample_masks(masks, boxes, np.broadcast_to(box, boxes.shape), 4)
+    np.testing.assert_allclose(mask, np.average(read, axis=0, weights=weights), rtol=1e-5)
 
 
 def test_order_of_equal_scores():
