@@ -158,7 +158,8 @@ def _read_masks(masks, boxes, rows, columns):
   """Reads masks [R, M, N] in boxes [R, 4] at pixel rows [R, Y] and columns [R, X]."""
   y = _point_weights(rows, boxes[:, 1], boxes[:, 3], masks.shape[1])
   x = _point_weights(columns, boxes[:, 0], boxes[:, 2], masks.shape[2])
-  return _einsum("rym,rmn,rxn->ryx", y, as_float(masks), x)
+  # In two steps, since einsum would begin with the product of the weights.
+  return _einsum("ryn,rxn->ryx", _einsum("rym,rmn->ryn", y, as_float(masks)), x)
 
 
 def _point_weights(points, low, high, cells):

@@ -72,19 +72,8 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
   """
   chex.assert_rank([features, boxes], [3, 2])
   chex.assert_axis_dimension(boxes, 1, 4)
-  _check_choice("grid", grid, _GRIDS)
-  _check_choice("method", method, _METHODS)
-  _check_choice("border", border, _BORDERS)
-  height, width = features.shape[:2]
-  rows, columns = (height, width) if cells is None else cells
-  boxes = as_float(boxes)
-  sample = functools.partial(_sample_axis, size=size, stride=stride, grid=grid, border=border)
-  y = sample(boxes[:, 1], boxes[:, 3], rows)
-  x = sample(boxes[:, 0], boxes[:, 2], columns)
-  warp = _warp_by_gather if method == "gather" else _warp_by_matmul
-  # In float32 at least. In bfloat16 the weights would be those of boxes off by hundredths of a
-  # cell, and a box's gradient, a small difference of large sums over channels, twice as far off.
-  return warp(as_float(features), y, x).astype(features.dtype)
+  y, x = _samples(features, boxes, cells, size=size, stride=stride, grid=grid, border=border)
+  return _warp_function(method)(as_float(features), y, x).astype(features.dtype)
 
 
 def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int,
@@ -93,7 +82,8 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
   """Warps size * pool samples per side and max-pools them pool x pool.
 
   `chunk` RoIs are warped at a time and warped again in the backward pass, so that
-  the samples (482 MB for 300 RoIs of 28 x 28 x 512) are never all in memory.
+  the samples (482 MB for 300 RoIs of 28 x 28 x 512) are never all in memory. Of equal samples in a
+  cell the first takes the gradient.
 
   Args:
     features: [H, W, K].
@@ -111,14 +101,14 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
     [R, size, size, K] in the dtype of `features`.
   """
   chex.assert_rank([features, boxes], [3, 2])
+  chex.assert_axis_dimension(boxes, 1, 4)
   count = boxes.shape[0]
 
   @jax.checkpoint
   def warp_and_pool(features, boxes):
-    samples = roi_warp(
-        features, boxes, size=size * pool, stride=stride, grid=grid, method=method,
-        border=border, cells=cells)
-    return _max_pool(samples, pool)
+    y, x = _samples(features, boxes, cells, size=size * pool, stride=stride, grid=grid,
+                    border=border)
+    return _max_of_warps(features, y, x, pool, _warp_function(method))
 
   if count <= chunk:
     return warp_and_pool(features, boxes)
@@ -128,16 +118,36 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
   return pooled.reshape((-1,) + pooled.shape[2:])[:count]
 
 
-def _max_pool(samples, pool):
-  """Returns [R, S, S, K] samples max-pooled; of equal ones the first takes the gradient."""
-  # Not jnp.max: its gradient compares the samples with the maximum, and XLA computes the
-  # samples twice with different rounding when it fuses the warp into both. No sample is then
-  # equal: the box gradient was off by a tenth under jit.
-  pooled = samples[:, ::pool, ::pool]
+def _max_of_warps(features, y, x, pool, warp):
+  """Returns the largest of the pool x pool samples of each cell, [R, S, S, K].
+
+  One warp for each place in a cell, instead of strided slices of one warp of all samples, whose
+  gradient is a padding with holes: a fifth of a training step on a TPU, by the compiler's plan.
+  """
+  wide = as_float(features)
+  place = lambda samples, offset: jax.tree.map(lambda part: part[:, offset::pool], samples)
+  pooled = warp(wide, place(y, 0), place(x, 0))
   for i in range(1, pool * pool):
-    other = samples[:, i // pool::pool, i % pool::pool]
+    other = warp(wide, place(y, i // pool), place(x, i % pool))
+    # Not jnp.maximum, nor jnp.max: their gradients compare the samples with the maximum, and XLA
+    # computes the samples twice with different rounding when it fuses the warp into both. No sample
+    # is then equal: the box gradient was off by a tenth under jit.
     pooled = jnp.where(other > pooled, other, pooled)
-  return pooled
+  # Rounded after the maximum: among samples that bfloat16 makes equal, the wrong one would take
+  # the gradient, and a box's was off by a tenth.
+  return pooled.astype(features.dtype)
+
+
+def _samples(features, boxes, cells, *, size, stride, grid, border):
+  """Returns the samples along y and x as from `_sample_axis`, in float32 at least."""
+  # In bfloat16 the weights would be those of boxes off by hundredths of a cell, and a box's
+  # gradient, a small difference of large sums over channels, twice as far off.
+  _check_choice("grid", grid, _GRIDS)
+  _check_choice("border", border, _BORDERS)
+  rows, columns = features.shape[:2] if cells is None else cells
+  boxes = as_float(boxes)
+  sample = functools.partial(_sample_axis, size=size, stride=stride, grid=grid, border=border)
+  return (sample(boxes[:, 1], boxes[:, 3], rows), sample(boxes[:, 0], boxes[:, 2], columns))
 
 
 def _sample_axis(low, high, cells, *, size, stride, grid, border):
@@ -199,6 +209,11 @@ def _warp_by_matmul(features, y, x):
     return dot("ryh,rxhk->ryxk", rows, half.reshape(count, size, height, channels))
   half = dot("ih,hj->ij", rows.reshape(-1, height), features.reshape(height, width * channels))
   return dot("rxw,rywk->ryxk", columns, half.reshape(count, size, width, channels))
+
+
+def _warp_function(method):
+  _check_choice("method", method, _METHODS)
+  return _warp_by_gather if method == "gather" else _warp_by_matmul
 
 
 def _check_choice(name, value, choices):

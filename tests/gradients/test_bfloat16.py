@@ -28,7 +28,8 @@ from mnc_jax.model.cascade import cascade_loss, init_params
 from mnc_jax.training.optimizer import make_optimizer
 
 STEPS = 50
-LOSS, NORM = 0.02, 0.05
+# Of loss and gradient norm: arithmetic alone, and with other choices.
+HELD, FREE = (0.002, 0.01), (0.02, 0.05)
 CONFIG = tiny.tiny_config(model={"backbone_widths": (8, 16, 16), "roi_size": 4, "mask_size": 8,
                                  "mask_hidden": 16}, train={"learning_rate": 1e-2})
 HALF = tiny.override(CONFIG, model={"compute_dtype": "bfloat16"})
@@ -83,5 +84,5 @@ def test_loss_and_gradient_norm_over_fifty_steps():
                        ("mean of 50 steps, choices not held, exact", mean)):
     print(f"bfloat16 {name}: loss {values[0]:.2%}, gradient norm {values[1]:.2%}")
   assert (each.max(axis=0) > 0).all()
-  assert (each.max(axis=0) < (LOSS, NORM)).all(), each.max(axis=0)
-  assert (mean < (LOSS, NORM)).all(), mean
+  assert (each.max(axis=0) < HELD).all(), each.max(axis=0)
+  assert (mean < FREE).all(), mean

@@ -155,6 +155,19 @@ def test_bfloat16_features_keep_their_dtype(method):
   np.testing.assert_allclose(coarse.astype(jnp.float32), exact, atol=0.06)
 
 
+@pytest.mark.parametrize("method", ["gather", "matmul"])
+def test_the_box_gradient_of_pooled_bfloat16_features_is_exact(method):
+  # bfloat16 numbers, with samples that would be equal if they were rounded before the maximum.
+  rng = np.random.default_rng(5)
+  features = jnp.asarray(4 + 0.05 * rng.normal(size=(12, 14, 16)), jnp.bfloat16)
+  boxes = oracles.random_boxes(rng, 9, 24.0, 4.0)
+  weights = jnp.asarray(rng.choice([-1.0, 1.0], (9, 4, 4, 16)), jnp.float32)
+  pool = functools.partial(roi_pool, size=4, pool=2, stride=2, method=method, chunk=4)
+  gradient = jax.jit(jax.grad(lambda boxes, features: jnp.sum(weights * pool(features, boxes))))
+  rounded, exact = gradient(boxes, features), gradient(boxes, features.astype(jnp.float32))
+  np.testing.assert_allclose(rounded, exact, rtol=0, atol=1e-6 * np.abs(exact).max())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_pool_is_the_maximum_of_the_samples(method):
   features = jax.random.normal(jax.random.key(1), (5, 7, 3))
