@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 or newer and make; they install the rest into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak coverage lint types clean
+.PHONY: help install demo test soak plan coverage lint types clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
@@ -27,6 +27,8 @@ help:
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
 	@echo "make soak     the long tests: kills, mutated inputs, first steps, kinds of files (see docs/reliability.md; 90 minutes)"
+	@echo "make plan     the training step compiled for TPUs that need not be there: memory, loops, exchange"
+	@echo "              (2 GB in .venv-plan, then 2 minutes; SMALL=1: a tiny model)"
 	@echo "make coverage all tests, and the share of mnc_jax/ that they run"
 	@echo "make types    type check only (pyright)"
 	@echo "make lint     lint only"
@@ -50,6 +52,20 @@ soak: $(INSTALLED)
 	@$(RUN) tests/soak/documented_starts.py
 	@$(RUN) tests/file_kinds/run.py --train
 
+# libtpu compiles without a TPU. An environment of its own: installed beside the others, it would
+# make JAX look for TPUs in every process.
+PLAN := .venv-plan/bin/python
+PLAN_INSTALLED := .venv-plan/.installed-$(notdir $(CONSTRAINTS))
+
+plan: $(PLAN_INSTALLED)
+	@$(PLAN) -m benchmarks.check_plan $(if $(SMALL),--small)
+
+$(PLAN_INSTALLED): $(CONSTRAINTS)
+	@echo "Installing jax[tpu] into .venv-plan: a few minutes the first time."
+	@$(PLAN) -c "" 2>/dev/null || "$(PYTHON)" -m venv --clear .venv-plan
+	@$(PLAN) -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) "jax[tpu]" flax optax chex
+	@rm -f .venv-plan/.installed* && touch $@
+
 # Fails below `fail_under` of setup.cfg; it takes longer than `make test`.
 coverage: lint
 	@JAX_PLATFORMS=cpu $(PYTEST) --cov --cov-report=term $(TESTS)
@@ -71,4 +87,4 @@ $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@rm -f $(VENV)/.installed* && touch $@
 
 clean:
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build demo mnc_jax.egg-info
+	rm -rf $(VENV) .venv-plan .jax_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build demo mnc_jax.egg-info

@@ -3,13 +3,16 @@
     ops        NMS, RoI warping and pooling (forward, with gradient), mask voting
     inference  images in, instances out: VGG-16, five stages
     train      training steps: VGG-16, five stages
+    plan       the compiler's plan of such a step on a TPU or GPU that need not be there: memory,
+               kernels, loops, collectives, milliseconds at least and at most
     data       files in, training batches out: images a second and memory; Linux only
     evaluation many images with many instances, found by the shipped weights and scored
     import     a VGG-16 with its dense layers from a file (550 MB) into a model, and the memory
 
 Runs from a source tree on one device, and needs jax, flax, optax and numpy; `data`, `evaluation`
-and `import` need all that mnc_jax needs. Where torchvision can be imported, its operations and
-its Mask R-CNN stand in the next column.
+and `import` need all that mnc_jax needs. `plan` also needs the compiler, in an environment of its
+own: `pip install "jax[tpu]" flax optax chex`, or `"jax[cuda12]"`. Where torchvision can be
+imported, its operations and its Mask R-CNN stand in the next column.
 """
 
 import argparse
@@ -22,8 +25,9 @@ import platform
 import sys
 import types
 
-_MODULES = {"ops": "ops", "inference": "model", "train": "model", "data": "data",
+_MODULES = {"ops": "ops", "inference": "model", "train": "model", "plan": "plan", "data": "data",
             "evaluation": "evaluation", "import": "weights"}
+_TARGETS = ("v5e", "v6e", "v5p", "h100")
 
 
 def prepare_bare_machine() -> None:
@@ -51,6 +55,7 @@ def parse_arguments(arguments) -> argparse.Namespace:
     command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     command.add_argument("--repeats", type=int, default=5, help="the median of so many is taken")
     command.add_argument("--no-torchvision", action="store_true", help="leave its column out")
+  _add_plan_options(commands.add_parser("plan", help="a step as compiled for a TPU or GPU"))
   _add_data_options(commands.add_parser("data", help="files to training batches"))
   evaluation = commands.add_parser("evaluation", help="images to scores")
   evaluation.add_argument("--images", type=int, default=1000)
@@ -87,6 +92,19 @@ def _add_model_options(parser):
   parser.add_argument("--roi-chunk", type=int, default=16, help="RoIs pooled at a time")
 
 
+def _add_plan_options(parser):
+  parser.add_argument("--target", choices=_TARGETS, default="v5e")
+  parser.add_argument("--topology", default="", help="for example v5e:16x16; empty: a small one")
+  parser.add_argument("--step", choices=("train", "inference"), default="train")
+  parser.add_argument("--backbone", default="vgg16")
+  _add_model_options(parser)
+  parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+  parser.add_argument("--top", type=int, default=10, help="single instructions listed")
+  parser.add_argument("--hlo", type=pathlib.Path, metavar="FILE", help="write the program here")
+  # Images a chip; the number of categories is COCO's.
+  parser.set_defaults(batch=8, categories=81, dtype="bfloat16")
+
+
 def _add_width_options(parser):
   parser.add_argument("--dense-width", type=int, default=4096, help="of fc6 and fc7")
   parser.add_argument("--mask-hidden", type=int, default=256, help="width of the mask head")
@@ -105,7 +123,7 @@ def _add_data_options(parser):
 
 def torchvision_column(options):
   """Returns the module that measures torchvision, or None and why."""
-  if options.command in ("data", "evaluation", "import"):
+  if options.command in ("plan", "data", "evaluation", "import"):
     return None, "has nothing of the kind"
   if options.no_torchvision:
     return None, "left out by --no-torchvision"
@@ -146,6 +164,9 @@ def _format(cell):
 def main(arguments) -> dict:
   """Measures, prints a table and returns what `--json` writes."""
   options = parse_arguments(arguments)
+  if options.command == "plan":
+    # It needs no device, and must not take one from a process that does.
+    os.environ["JAX_PLATFORMS"] = "cpu"
   prepare_bare_machine()
   machine = describe_machine()
   print(f"mnc_jax benchmark: {options.command} on {machine['device']} "
@@ -154,12 +175,13 @@ def main(arguments) -> dict:
   torch_side, reason = torchvision_column(options)
   module = importlib.import_module(f"benchmarks.{_MODULES[options.command]}")
   rows, notes = module.measure(options, torch_side)
-  if torch_side is None:
+  columns = getattr(module, "COLUMNS", ("mnc_jax", "torchvision"))
+  if torch_side is None and "torchvision" in columns:
     notes = [*notes, f"torchvision: {reason}"]
-  print(format_table([("", "mnc_jax", "torchvision"),
-                      *((row["name"], row["mnc_jax"], row["torchvision"]) for row in rows)]))
+  print(format_table([("", *columns), *((row["name"], *map(row.get, columns)) for row in rows)]))
   print("\n".join(notes))
-  chosen = {name: value for name, value in vars(options).items() if name not in ("json", "command")}
+  chosen = {name: str(value) if isinstance(value, pathlib.Path) else value
+            for name, value in vars(options).items() if name not in ("json", "command")}
   report = {"command": options.command, "machine": machine, "options": chosen, "rows": rows,
             "notes": notes}
   if options.json:
