@@ -7,9 +7,12 @@ import jax.numpy as jnp
 
 from mnc_jax.config import TrainConfig
 from mnc_jax.model.roi_targets import match_ground_truth, split_by_overlap
-from mnc_jax.ops.boxes import encode_boxes
-from mnc_jax.ops.sampling import sample_mask
+from mnc_jax.ops.boxes import box_iou, encode_boxes
+from mnc_jax.ops.sampling import sample_mask, top_indices
 from mnc_jax.structs import AnchorOutput, Array, GroundTruth, Proposals
+
+# Instances compared with all anchors at a time.
+_BLOCK = 16
 
 
 class AnchorTargets(NamedTuple):
@@ -45,11 +48,7 @@ def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: 
     `AnchorTargets`. Without ground truth all sampled anchors are negative.
   """
   anchors, usable = output.anchors, _usable(output, image_size, config.anchor_border)
-  best_iou, matched, iou = match_ground_truth(anchors, ground_truth)
-  iou = jnp.where(usable[:, None], iou, 0.0)
-  # With a tolerance: compiled, the maximum and its operand may differ in the last bit.
-  best = (1 - 1e-6) * iou.max(axis=0, keepdims=True)
-  best_for_object = jnp.any((iou > 0) & (iou >= best), axis=1)
+  best_iou, best_for_object = _best_overlaps(anchors, usable, ground_truth)
   positive, negative = split_by_overlap(
       anchors, best_iou, ground_truth, positive_iou=config.anchor_positive_iou,
       negative_iou=config.anchor_negative_iou)
@@ -59,7 +58,8 @@ def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: 
   quota = config.anchors_per_image
   positive = sample_mask(key_positive, positive, quota // 2, limit=quota // 2)
   negative = sample_mask(key_negative, negative, quota - positive.sum(), limit=quota)
-  return _make_anchor_targets(positive | negative, positive, anchors, ground_truth.boxes[matched])
+  return _make_anchor_targets(
+      positive | negative, positive, anchors, ground_truth, limit=quota // 2)
 
 
 def force_anchors(targets: AnchorTargets, output: AnchorOutput, rois: Proposals,
@@ -90,10 +90,34 @@ def force_anchors(targets: AnchorTargets, output: AnchorOutput, rois: Proposals,
     rows = jnp.where(rois.valid & chosen & (rois.anchors >= 0), rois.anchors, count)
     return jnp.zeros(count + 1, bool).at[rows].set(True)[:count] & usable
   positive, negative = anchors_of(foreground), anchors_of(~foreground)
-  _, matched, _ = match_ground_truth(output.anchors, ground_truth)
   return _make_anchor_targets(
       targets.sampled | positive | negative, targets.positive & ~negative | positive,
-      output.anchors, ground_truth.boxes[matched])
+      output.anchors, ground_truth, limit=config.anchors_per_image // 2 + config.rois_per_image)
+
+
+def _best_overlaps(anchors, usable, ground_truth):
+  """Returns the largest IoU [N] of each anchor, and [N] bool, which are the best for an instance.
+
+  Blocks of instances up to the last that counts, so that neither time nor memory grow with padding.
+  """
+  countable = ground_truth.valid & ~ground_truth.crowd
+  padding = -countable.shape[0] % _BLOCK
+  boxes = jnp.pad(ground_truth.boxes, ((0, padding), (0, 0)))
+  last = jnp.max(jnp.where(countable, jnp.arange(1, countable.shape[0] + 1), 0), initial=0)
+  countable = jnp.pad(countable, (0, padding))
+
+  def compare(block, state):
+    best_iou, best_for_object = state
+    take = lambda rows: jax.lax.dynamic_slice_in_dim(rows, block * _BLOCK, _BLOCK)
+    iou = box_iou(anchors, take(boxes)) * take(countable)[None]
+    inside = jnp.where(usable[:, None], iou, 0.0)
+    # With a tolerance: compiled, the maximum and its operand may differ in the last bit.
+    best = (1 - 1e-6) * inside.max(axis=0, keepdims=True)
+    best_here = jnp.any((inside > 0) & (inside >= best), axis=1)
+    return jnp.maximum(best_iou, iou.max(axis=1)), best_for_object | best_here
+
+  start = (jnp.zeros_like(anchors[:, 0]), jnp.zeros(len(anchors), bool))
+  return jax.lax.fori_loop(0, -(-last // _BLOCK), compare, start)
 
 
 def _usable(output, image_size, border):
@@ -103,6 +127,12 @@ def _usable(output, image_size, border):
   return jnp.all((low >= -border) & (high <= limit[None]), axis=1) & output.valid
 
 
-def _make_anchor_targets(sampled, positive, anchors, matched_boxes):
-  deltas = encode_boxes(matched_boxes, anchors)
-  return AnchorTargets(sampled, positive, jnp.where(positive[:, None], deltas, 0.0))
+def _make_anchor_targets(sampled, positive, anchors, ground_truth, *, limit):
+  """Matches the positive anchors, at most `limit`, to their instances."""
+  rows, found = top_indices(jnp.where(positive, 0.0, -jnp.inf), limit)
+  _, matched, _ = match_ground_truth(anchors[rows], ground_truth)
+  deltas = encode_boxes(ground_truth.boxes[matched], anchors[rows])
+  # Unused slots write to an extra row.
+  rows = jnp.where(found, rows, len(anchors))
+  targets = jnp.zeros((len(anchors) + 1, 4), deltas.dtype).at[rows].set(deltas)[:-1]
+  return AnchorTargets(sampled, positive, targets)

@@ -9,6 +9,7 @@ import numpy as np
 from helpers.one_image import SIZE, ground_truth, pad_rows
 from mnc_jax.config import TrainConfig
 from mnc_jax.model import anchor_targets
+from mnc_jax.ops.boxes import decode_boxes
 from mnc_jax.structs import AnchorOutput, Proposals
 
 
@@ -77,6 +78,21 @@ def test_anchor_deltas_lead_to_the_object():
   targets = label_anchors([[10, 10, 30, 50]], ground_truth([[10, 10, 50, 50]], [1]))
   # The centre moves by 10 of 20 pixels; the width doubles.
   np.testing.assert_allclose(targets.box_deltas[0], [0.5, 0, np.log(2), 0], rtol=1e-6)
+
+
+def test_instances_of_several_blocks_are_all_compared():
+  # 40 instances, crowd and padding between them; each has an anchor of IoU .5, its best.
+  rng = np.random.default_rng(0)
+  corners = np.stack(np.meshgrid(np.arange(8), np.arange(5)), -1).reshape(-1, 2) * 12.0
+  boxes = np.concatenate([corners, corners + rng.uniform(6, 10, (40, 2))], axis=1)
+  counts, crowd = np.arange(40) % 5 != 2, np.arange(40) % 10 == 7
+  gt = ground_truth(boxes, np.ones(40), crowd=crowd, padding=0)._replace(valid=counts | crowd)
+  anchors = boxes.copy()
+  anchors[:, 2] -= (boxes[:, 2] - boxes[:, 0]) / 2
+  targets = label_anchors(anchors, gt, anchors_per_image=128)
+  np.testing.assert_array_equal(targets.positive, counts)
+  np.testing.assert_allclose(
+      decode_boxes(targets.box_deltas, anchors)[counts], boxes[counts], rtol=1e-5)
 
 
 def test_crowd_is_never_a_target_and_hides_its_negatives():
