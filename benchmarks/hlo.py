@@ -9,12 +9,6 @@ import math
 import re
 from typing import NamedTuple
 
-# Names for inputs, constants and parts of others, and what only contains other instructions.
-_NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all",
-              "partition-id", "replica-id", "while", "conditional", "call", "opt-barrier"}
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute",
-               "collective-broadcast", "ragged-all-to-all")
-
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
@@ -133,16 +127,30 @@ class Program:
   def turns(self, loop: Instruction) -> int | None:
     """Returns the constant that a loop's condition compares with: how often it runs at most.
 
-    None if it compares with none: how often it runs depends on the data.
+    None if the condition compares only, or also, values with each other: how often it runs depends
+    on the data, and a constant beside that, as of NMS the number of boxes kept, is a far limit.
     """
     known = loop.attribute(r'"known_trip_count":\{"n":"(\d+)"')
     if known:
       return int(known)
-    condition, = loop.called("condition")
-    bounds = [int(value) for inner in self.nested(condition) if inner.opcode == "constant"
-              for value in re.findall(r"^(\d+)", inner.attributes)
-              if inner.arrays[0].dtype in ("s32", "u32", "s64") and not inner.arrays[0].dims]
-    return max(bounds, default=None)
+    inner, = loop.called("condition")
+    parts = list(self.nested(inner))
+    bounds = [{self._constant(name, parts) for name in part.operands} - {None}
+              for part in parts if part.opcode == "compare"]
+    return max(set().union(*bounds)) if bounds and all(bounds) else None
+
+  def _constant(self, name, parts) -> int | None:
+    """Returns the integer that an instruction among `parts` stands for, or None."""
+    source = self.instructions[name]
+    if source.opcode in ("broadcast", "bitcast", "reshape", "convert", "copy"):
+      return self._constant(source.operands[0], parts)
+    if source.opcode == "parameter":
+      position = int(source.attribute(r"^(\d+)"))
+      outer = [part.operands[position] for part in parts if part.opcode == "fusion"
+               and source in self.computations[part.called("calls")[0]]]
+      return self._constant(outer[0], parts) if outer else None
+    value = source.attribute(r"^(\d+)") if source.opcode == "constant" else ""
+    return int(value) if value else None
 
   def nested(self, computation: str) -> Iterator[Instruction]:
     """Yields the instructions of a computation and of the fusions in it."""
@@ -171,27 +179,3 @@ def parse_shape(shape: str) -> tuple[Array, ...]:
       Array(dtype, tuple(int(side) for side in dims.split(",") if side),
             not re.search(r"S\([1-9]", layout or ""))
       for dtype, dims, layout in _ARRAY.findall(shape))
-
-
-def is_kernel(instruction: Instruction) -> bool:
-  """Returns whether an instruction takes a kernel or a copy.
-
-  Arithmetic on scalars that is not in a fusion takes none: TPUs do it between kernels.
-  """
-  if instruction.opcode in _NO_KERNEL or instruction.opcode.endswith("-done"):
-    return False
-  scalars = all(not array.dims for array in instruction.arrays)
-  return not scalars or instruction.opcode in ("fusion", "custom-call") or is_collective(
-      instruction)
-
-
-def has_holes(instruction: Instruction, *, least_bytes: int) -> bool:
-  """Returns whether it pads a large array between its elements, as gradients of strides do."""
-  padding = instruction.attribute(r"\bpadding=([\dx_\-]+)")
-  return (instruction.opcode == "pad" and instruction.arrays[0].nbytes >= least_bytes
-          and bool(re.search(r"-?\d+_-?\d+_[1-9]", padding)))
-
-
-def is_collective(instruction: Instruction) -> bool:
-  """Returns whether it exchanges data between devices; of a pair, only the start does."""
-  return instruction.opcode.removesuffix("-start") in COLLECTIVES

@@ -6,7 +6,8 @@ import re
 from typing import NamedTuple
 
 from benchmarks.chips import Chip
-from benchmarks.hlo import Executed, Instruction, Program, is_collective, is_kernel
+from benchmarks.hlo import Executed, Instruction, Program
+from benchmarks.hlo_kinds import is_collective, is_kernel
 from benchmarks.hlo_products import product_flops
 
 _SLICES = {"dynamic-slice", "slice", "gather"}

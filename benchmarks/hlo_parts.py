@@ -3,7 +3,8 @@
 from collections import defaultdict
 import re
 
-from benchmarks.hlo import Instruction, Program, is_collective
+from benchmarks.hlo import Instruction, Program
+from benchmarks.hlo_kinds import is_collective
 
 # Files that serve many parts; an instruction of theirs belongs to the part that called them.
 _SHARED = re.compile(

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.hlo import Executed, Program, has_holes, is_collective, is_kernel
+from benchmarks.hlo import Executed, Program
 from benchmarks.hlo_cost import Cost
+from benchmarks.hlo_kinds import has_holes, is_collective, is_kernel
 
 COLUMNS = ("plan", "roofline", "low", "high")
 LARGE = 1_000_000  # Bytes.

@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks import schedule
 from benchmarks.chips import Chip
-from benchmarks.hlo import Array, Program, has_holes, is_collective, is_kernel, parse_shape
+from benchmarks.hlo import Array, Program, parse_shape
 from benchmarks.hlo_cost import Cost, cost_of, moved_bytes
+from benchmarks.hlo_kinds import has_holes, is_collective, is_kernel
 from benchmarks.hlo_parts import Sources
 from benchmarks.hlo_products import product_flops
 
@@ -44,6 +45,31 @@ def test_bodies_of_loops_run_as_often_as_their_condition_says(program):
   assert executed(program, "by_data").loops == ("outer", "inner")
   assert executed(program, "by_data").times == 5  # An unknown number of turns counts once.
   assert executed(program, "sorted").times == 1
+
+
+def test_a_constant_beside_a_bound_in_the_data_is_not_taken_for_the_turns():
+  compare = "%less.2 = pred[] compare(%k.1, %five), direction=LT\n"
+  both = compare.replace("less.2", "below") + """\
+  %k.2 = s32[] get-tuple-element(%k.0), index=0
+  %limited = pred[] compare(%k.1, %k.2), direction=LT
+  ROOT %less.2 = pred[] and(%below, %limited)
+"""
+  program = Program(PROGRAM.replace("ROOT " + compare, both))
+  assert program.turns(program.instructions["outer"]) is None
+
+
+def test_turns_are_found_inside_fusions():
+  compare = "ROOT %less.2 = pred[] compare(%k.1, %five), direction=LT\n"
+  fused = "ROOT %less.2 = pred[] fusion(%k.1, %five), kind=kLoop, calls=%less_body\n"
+  body = """%less_body (s.0: s32[], s.1: s32[]) -> pred[] {
+  %s.0 = s32[] parameter(0)
+  %s.1 = s32[] parameter(1)
+  ROOT %is_less = pred[] compare(%s.0, %s.1), direction=LT
+}
+
+%outer_condition"""
+  program = Program(PROGRAM.replace(compare, fused).replace("%outer_condition", body, 1))
+  assert program.turns(program.instructions["outer"]) == 5
 
 
 def test_kernels(program):
