@@ -88,7 +88,8 @@ def greedy_nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs
   chosen = choose_by_tiles(ranked, iou_threshold=iou_threshold, max_outputs=max_outputs)
   indices, found = _chosen_rows(ranked, chosen, max_outputs)
   # Usable rows before the last chosen one are chosen or suppressed.
-  last = jnp.max(chosen.ranks, initial=-1, where=jnp.arange(chosen.ranks.shape[0]) < chosen.count)
+  used = jnp.arange(chosen.ranks.shape[0]) < chosen.num_chosen
+  last = jnp.max(chosen.ranks, initial=-1, where=used)
   beyond = ranked.usable & (jnp.arange(ranked.usable.shape[0]) > last)
   beyond &= ~suppressed(ranked.boxes, chosen, iou_threshold)
   return Kept(indices, found, jnp.sum(beyond, dtype=jnp.int32))
@@ -158,7 +159,7 @@ def _usable(boxes: Array, scores: Array, valid: Array | None) -> Array:
 def _chosen_rows(ranked, chosen, max_outputs):
   """Returns the `indices` and `valid` of `nms`."""
   slots = chosen.ranks.shape[0]
-  found = jnp.arange(slots) < chosen.count
+  found = jnp.arange(slots) < chosen.num_chosen
   indices = jnp.where(found, ranked.rows[chosen.ranks], 0) if slots else chosen.ranks
   unused = (0, max_outputs - slots)
   return jnp.pad(indices, unused), jnp.pad(found, unused)

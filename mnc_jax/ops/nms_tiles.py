@@ -27,16 +27,16 @@ class Ranked(NamedTuple):
 
 
 class Chosen(NamedTuple):
-  """The boxes chosen so far; slots from `count` on are unused.
+  """The boxes chosen so far; slots from `num_chosen` on are unused.
 
   Attributes:
     ranks: [slots] int32, best first.
     boxes: [slots, 4].
-    count: [] int32, above the number of slots if boxes found none.
+    num_chosen: [] int32, above the number of slots if boxes found none.
   """
   ranks: jax.Array
   boxes: jax.Array
-  count: jax.Array
+  num_chosen: jax.Array
 
 
 def rank_rows(boxes: Array, scores: Array, usable: Array, *, presorted: bool = False) -> Ranked:
@@ -96,13 +96,13 @@ def choose_by_tiles(ranked: Ranked, *, iou_threshold: float | Array, max_outputs
   # The next tile travels in the state: read where it is used, XLA on CPU fuses the reading with
   # the overlaps, which then take five times as long.
   return jax.lax.while_loop(
-      lambda state: (state[0] < num_tiles) & (state[1].count < slots), choose,
+      lambda state: (state[0] < num_tiles) & (state[1].num_chosen < slots), choose,
       (jnp.int32(0), none, *read(0)))[1]
 
 
 def suppressed(boxes: Array, chosen: Chosen, iou_threshold: float | Array) -> jax.Array:
   """Returns [M] bool, which of the boxes [M, 4] have IoU > `iou_threshold` with a chosen one."""
-  used = jnp.arange(chosen.boxes.shape[0]) < chosen.count
+  used = jnp.arange(chosen.boxes.shape[0]) < chosen.num_chosen
   return jnp.any((box_iou(chosen.boxes, boxes) > iou_threshold) & used[:, None], axis=0)
 
 
@@ -138,8 +138,8 @@ def _choose_in_tile(boxes, candidates, iou_threshold):
 def _append(chosen, ranks, boxes, kept):
   """Adds the kept rows to the chosen ones; those beyond the last slot are dropped."""
   slots = chosen.ranks.shape[0]
-  slot = chosen.count + jnp.cumsum(kept, dtype=jnp.int32) - 1
+  slot = chosen.num_chosen + jnp.cumsum(kept, dtype=jnp.int32) - 1
   slot = jnp.where(kept, slot, slots)
   return Chosen(chosen.ranks.at[slot].set(ranks, mode="drop"),
                 chosen.boxes.at[slot].set(boxes, mode="drop"),
-                chosen.count + jnp.sum(kept, dtype=jnp.int32))
+                chosen.num_chosen + jnp.sum(kept, dtype=jnp.int32))
