@@ -18,7 +18,7 @@ PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Named after the versions, so that choosing others installs them.
 INSTALLED := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
 
-# Compiled programs are cached on disk.
+# Compiled programs are cached here; by default commands keep them in ~/.cache/mnc_jax/compiled.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 1
 

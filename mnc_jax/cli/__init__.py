@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from mnc_jax.cli.commands import COMMANDS
+from mnc_jax.cli.commands import COMMANDS, COMPILING
+from mnc_jax.cli.compilation_cache import keep_compiled_programs
 from mnc_jax.cli.errors import end_with_message
 from mnc_jax.cli.parse import find_details, find_named, parse, wrap
 from mnc_jax.config.paths import as_path
@@ -52,6 +53,8 @@ def call(command: str, arguments: Sequence[str]) -> None:
   options = parse(kind, command, arguments, base=_help_base(kind, arguments))
   # Only now: a wrong option is reported, and help shown, without the seconds that JAX takes.
   module = importlib.import_module(f"mnc_jax.cli.{command.replace('-', '_')}")
+  if command in COMPILING:
+    keep_compiled_programs()
   if hasattr(options, "model"):
     # The options change the config of a model, which is known only when it is loaded.
     module.run(options, lambda base: parse(kind, command, arguments, base=base).experiment)
@@ -76,6 +79,7 @@ def _show_commands(arguments):
       Annotated[dataclasses.make_dataclass(kind.__name__, []), tyro.conf.subcommand(
           name, description=kind.__doc__.partition("\n\n")[0])] for name, kind in COMMANDS.items())
   about = ("Multi-task Network Cascades: instance segmentation in JAX. mnc COMMAND --help explains "
-           "the options of a command, mnc --version prints the version.")
+           "the options of a command, mnc --version prints the version. Compiled programs are kept "
+           "in ~/.cache/mnc_jax/compiled, or in the folder JAX_COMPILATION_CACHE_DIR.")
   tyro.cli(functools.reduce(operator.or_, kinds), prog="mnc", args=arguments,
            description=wrap(about))

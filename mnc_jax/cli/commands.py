@@ -243,3 +243,6 @@ COMMANDS = {
     "import-weights": ImportWeights,
     "replay": Replay,
 }
+
+# Those that run a model.
+COMPILING = frozenset(COMMANDS) - {"prepare", "score"}
