@@ -45,18 +45,22 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
       inputs.shape[1:3], kernel.shape[:2], window_strides, padding)
   by_products = functools.partial(
       _kernel_gradient, shape=kernel.shape, strides=tuple(window_strides), pads=pads)
+  # The whole convolution depends on the platform, not its gradient alone: under `vmap`, a gradient
+  # of our own would be taken image by image on accelerators, too.
+  return jax.lax.platform_dependent(
+      inputs, kernel, cpu=_with_kernel_gradient(convolve, by_products), default=convolve)
 
+
+def _with_kernel_gradient(convolve, kernel_gradient):
+  """Returns `convolve`, whose kernel gradient is `kernel_gradient(inputs, output's gradient)`."""
   def backward(residuals, gradient):
     inputs, kernel = residuals
     to_inputs, = jax.linear_transpose(lambda x: convolve(x, kernel), inputs)(gradient)
-    to_kernel = jax.lax.platform_dependent(
-        inputs, gradient, cpu=by_products,
-        default=lambda x, g: jax.linear_transpose(lambda w: convolve(x, w), kernel)(g)[0])
-    return to_inputs, to_kernel
+    return to_inputs, kernel_gradient(inputs, gradient)
 
   differentiated = jax.custom_vjp(convolve)
   differentiated.defvjp(lambda x, w: (convolve(x, w), (x, w)), backward)
-  return differentiated(inputs, kernel)
+  return differentiated
 
 
 def _is_plain(options):

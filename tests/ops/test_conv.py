@@ -80,6 +80,15 @@ def test_images_under_vmap_add_up():
   np.testing.assert_allclose(summed, whole, rtol=0, atol=2e-6 * np.abs(whole).max())
 
 
+def test_on_accelerators_images_under_vmap_share_one_kernel_gradient():
+  x, w = _arguments("3 x 3", np.float32)
+  loss = _loss(conv.conv_general_dilated, "3 x 3")
+  one_by_one = lambda w: jax.vmap(lambda image: loss(image[None], w))(x).sum()
+  program = jax.jit(jax.grad(one_by_one)).trace(w).lower(lowering_platforms=("tpu",)).as_text()
+  assert "tensor<2x3x3x128x128xf32>" not in program
+  assert program.count("stablehlo.convolution") == 2  # Forward, and the kernel's gradient.
+
+
 @pytest.mark.parametrize("options", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 2}])
 def test_dilated_and_grouped_convolutions_are_left_to_lax(options):
   x, w = _arguments("3 x 3", np.float32)
