@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 import tempfile
+from typing import Any
 
 # Of all programs together. A prediction of a small model takes 0.3 MB, a large training step 38 MB.
 MAX_BYTES = 2_000_000_000
@@ -23,11 +24,12 @@ def keep_compiled_programs() -> None:
   they have a checksum: one that is half written is a warning, and the program is compiled.
   """
   import jax  # Only here: --help and mistakes must not wait for it.
-  if jax.config.jax_compilation_cache_dir == "":
+  settings: Any = jax.config  # Its attributes are made at import.
+  if settings.jax_compilation_cache_dir == "":
     # JAX would still make the folder of its GPU autotuner, in the working directory.
     jax.config.update("jax_compilation_cache_dir", None)
     return
-  if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+  if settings.jax_compilation_cache_dir or not settings.jax_enable_compilation_cache:
     return
   try:
     folder = folder_of_programs()

@@ -4,9 +4,9 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
            Cascades", CVPR 2016, with a small backbone at stride 4 instead of VGG-16.
 Data:      shapes, drawn and prepared at the first run.
 Command:   mnc train --config shapes --workdir runs/shapes
-Hardware:  2 CPU cores, 7 to 11 minutes (of `make demo`, which does more)
+Hardware:  2 CPU cores, 4 minutes (of `make demo`, which does more)
 Expected:  mAP^r .50 at IoU .5, .25 at .7 and more on the 200 held-out images.
-Score:     mAP^r .821 at IoU .5, .699 at .7 (2026-11-26); .590 and .475 when the box gradient was
+Score:     mAP^r .828 at IoU .5, .705 at .7 (2026-11-26); .590 and .475 when the box gradient was
            clipped at coordinates (2026-11-24)
 """
 
