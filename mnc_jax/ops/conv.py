@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from mnc_jax.structs import Array
 
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
 # XLA's CPU backend takes the gradient of a kernel as a convolution whose window is the whole map:
 # slow from some size on. These bounds are where the products below begin to win, measured for 1 to
 # 64 images of 7 x 7 to 150 x 150 cells with 64 to 512 channels (docs/performance.md).
@@ -28,7 +29,7 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
     kernel: [h, w, K, outputs].
     window_strides: two.
     padding: a string, or two pairs, as of `jax.lax.conv_general_dilated`.
-    **options: of the same; with dilation or groups all is left to `jax.lax`.
+    **options: of the same; with dilation, groups or another layout all is left to `jax.lax`.
 
   Returns:
     [B, H', W', outputs] in the dtype of `inputs`.
@@ -39,7 +40,7 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
   """
   convolve = functools.partial(
       jax.lax.conv_general_dilated, window_strides=window_strides, padding=padding, **options)
-  if not _is_plain(options) or not _is_large(inputs.shape, kernel.shape):
+  if not _is_plain(inputs.shape, kernel.shape, options) or not _is_large(inputs.shape, kernel.shape):
     return convolve(inputs, kernel)
   pads = padding if not isinstance(padding, str) else jax.lax.padtype_to_pads(
       inputs.shape[1:3], kernel.shape[:2], window_strides, padding)
@@ -63,9 +64,13 @@ def _with_kernel_gradient(convolve, kernel_gradient):
   return differentiated
 
 
-def _is_plain(options):
+def _is_plain(inputs, kernel, options):
+  """Returns whether arrays of these shapes have the layout above, without dilation or groups."""
+  layout, ours = (jax.lax.conv_dimension_numbers(inputs, kernel, numbers)
+                  for numbers in (options.get("dimension_numbers"), _LAYOUT))
   dilations = [*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ())]
-  return options.get("feature_group_count", 1) == 1 and set(dilations) <= {1}
+  groups = options.get("feature_group_count", 1) * options.get("batch_group_count", 1)
+  return layout == ours and groups == 1 and set(dilations) <= {1}
 
 
 def _is_large(inputs, kernel):

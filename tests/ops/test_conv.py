@@ -24,6 +24,7 @@ _CASES = {
 @pytest.fixture(autouse=True)
 def _small_maps_count_as_large(monkeypatch):
   monkeypatch.setattr(conv, "_MIN_NUMBERS", 0)
+  monkeypatch.setattr(conv, "_MIN_KERNEL", 0)
 
 
 def _loss(convolve, case):
@@ -101,3 +102,13 @@ def test_dilated_and_grouped_convolutions_are_left_to_lax(options):
 
   np.testing.assert_array_equal(
       gradient(conv.conv_general_dilated), gradient(jax.lax.conv_general_dilated))
+
+
+def test_another_layout_is_left_to_lax():
+  x, w = _arguments("3 x 3", np.float32)
+  x = x[..., :15]  # [2, 14, 15, 15]: also valid as [B, K, H, W] with 14 channels.
+  w = jnp.asarray(np.random.default_rng(1).normal(size=(64, 14, 3, 3)), jnp.float32)
+  ours, expected = (jax.jit(jax.grad(lambda w, function=function: jnp.sum(
+      jnp.sin(function(x, w, (1, 1), "SAME")))))(w)
+                    for function in (conv.conv_general_dilated, jax.lax.conv_general_dilated))
+  np.testing.assert_array_equal(ours, expected)
