@@ -40,7 +40,8 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
   """
   convolve = functools.partial(
       jax.lax.conv_general_dilated, window_strides=window_strides, padding=padding, **options)
-  if not _is_plain(inputs.shape, kernel.shape, options) or not _is_large(inputs.shape, kernel.shape):
+  shapes = (inputs.shape, kernel.shape)
+  if not _is_plain(*shapes, options) or not _is_large(*shapes):
     return convolve(inputs, kernel)
   pads = padding if not isinstance(padding, str) else jax.lax.padtype_to_pads(
       inputs.shape[1:3], kernel.shape[:2], window_strides, padding)
