@@ -24,6 +24,13 @@ class ModelConfig:
   table 1)."""
   backbone_widths: tuple[int, ...] = (32, 64, 96, 128)
   """Channels of the small backbone at strides 2, 4, 8, 16, and so on. Ignored by the others."""
+  pyramid_stride: Literal[0, 4, 8, 16] = 0
+  """Stride of the features of a VGG-16 or ResNet if its blocks from this stride on are joined from
+  coarse to fine (Lin et al. 2017, "Feature Pyramid Networks"): small objects and the borders of
+  masks need a finer map than conv5_3's. RoIs of all sizes use this one map. 0: the last block
+  alone, stride 16 (paper)."""
+  pyramid_width: int = 256
+  """Channels of the joined map (Lin et al.: 256)."""
   share_features: bool = True
   """Whether stages 1, 2 and 3 share one backbone. False gives each its own (the paper's ablation,
   table 1)."""
@@ -66,8 +73,10 @@ class ModelConfig:
   roi_chunk: int = 16
   """Number of RoIs that are warped and pooled at a time. Lower needs less memory."""
   mask_head: Literal["dense", "conv"] = "dense"
-  """Head of stage 2. dense: two dense layers (paper, section 3.2). conv: two 3 x 3 convolutions,
-  which learn from scratch with fewer images."""
+  """Head of stage 2. dense: two dense layers (paper, section 3.2). conv: mask_convs 3 x 3
+  convolutions, which learn in fewer steps and from fewer images."""
+  mask_convs: int = 2
+  """Number of 3 x 3 convolutions of mask_head conv (He et al. 2017, "Mask R-CNN": 4)."""
   mask_hidden: int = 256
   """Width of stage 2's hidden dense layer (paper, section 3.2), or channels of its convolutions."""
   mask_size: int = 28
@@ -78,7 +87,8 @@ class ModelConfig:
   the mean of the mask under each RoI cell. bilinear: one sample per RoI cell, half a cell off
   (release)."""
   dense_width: int = 4096
-  """Width of the dense layers fc6 and fc7 in stage 3. Ignored with a ResNet."""
+  """Width of the dense layers fc6 and fc7 in stage 3. Ignored with a ResNet without
+  pyramid_stride, which has its conv5_x instead."""
   normalize: bool = False
   """Whether the hidden layers of stages 2 and 3 have layer normalisation. Needed to train from
   scratch; pretrained VGG-16 has none."""

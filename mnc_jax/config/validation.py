@@ -19,7 +19,8 @@ _AT_LEAST_ONE = (
     "train.proposals.pre_nms", "train.proposals.num_proposals", "train.rois_per_image",
     "inference.proposals.pre_nms", "inference.proposals.num_proposals", "inference.max_instances",
     "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
-    "model.mask_hidden", "model.dense_width", "model.box_stage_width")
+    "model.mask_hidden", "model.dense_width", "model.box_stage_width",
+    "model.mask_convs", "model.pyramid_width")
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
@@ -51,10 +52,15 @@ _CONDITIONS = (
      lambda c: c.model.backbone != "small"),
     ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
      lambda c: c.model.backbone != "small" and not c.train.init_weights),
-    ("model.partial_cells", "model.backbone vgg16", lambda c: c.model.backbone == "vgg16"),
+    ("model.partial_cells", "model.backbone vgg16 without model.pyramid_stride",
+     lambda c: c.model.backbone == "vgg16" and not c.model.pyramid_stride),
+    ("model.pyramid_stride", "a VGG-16 or ResNet as model.backbone",
+     lambda c: c.model.backbone != "small"),
+    ("model.pyramid_width", "model.pyramid_stride", lambda c: c.model.pyramid_stride),
+    ("model.mask_convs", "model.mask_head conv", lambda c: c.model.mask_head == "conv"),
     ("model.roi_border", "model.roi_grid center or edge", lambda c: c.model.roi_grid != "caffe"),
-    ("model.dense_width", "a VGG-16 or small model.backbone (a ResNet has its conv5_x instead)",
-     lambda c: not _is_resnet(c)),
+    ("model.dense_width", "a VGG-16 or small model.backbone, or model.pyramid_stride (a ResNet has "
+     "its conv5_x instead)", lambda c: not _is_resnet(c) or c.model.pyramid_stride),
     ("model.box_gradient_clip", "model.box_gradient", lambda c: c.model.box_gradient),
     ("data.data_dir", "a prepared set (data.train_annotations and the like name files)",
      lambda c: not (c.data.train_annotations or c.data.eval_annotations)),

@@ -58,7 +58,7 @@ def advise_dense_layers(report: weights.LoadReport, config: Config) -> str:
   """Returns a warning if a VGG-16 starts without the dense layers that the paper starts from."""
   model, train = config.model, config.train
   missing = {"category_stage/fc6/kernel", "category_stage/fc7/kernel"} & set(report.initialised)
-  if model.backbone != "vgg16" or model.normalize or not missing:
+  if model.backbone != "vgg16" or model.normalize or model.pyramid_stride or not missing:
     return ""
   diverges = train.optimizer == "sgd" and not (train.warmup_steps and train.clip_norm)
   gentle = (". SGD may diverge from there: set --train.warmup-steps 500 --train.clip-norm 10"

@@ -92,8 +92,8 @@ def _score_row():
       size=(3, 4, _CHANNELS))), (0, 1), covers=("stages.box_stage.score_anchors",), ways=("jit",))
 
 
-def _backbone_row(backbone, norm="frozen_batch"):
-  config = _model(backbone=backbone, backbone_norm=norm)
+def _backbone_row(backbone, norm="frozen_batch", pyramid=0):
+  config = _model(backbone=backbone, backbone_norm=norm, pyramid_stride=pyramid, pyramid_width=4)
   sizes = _SIZE[None]
   def call(moving, held, images):
     return features.extract_features(_merged(moving, held), images, sizes, config=config)
@@ -102,7 +102,7 @@ def _backbone_row(backbone, norm="frozen_batch"):
     images = rng.uniform(0, 255, (1, 32, 32, 3))
     images[:, _SIZE[0]:] = 0
     return (*_without_frozen(params), images)
-  kind = backbone if backbone == "small" else f"{backbone}, {norm}"
+  kind = backbone if backbone == "small" else f"{backbone}, {norm}" + ", joined" * bool(pyramid)
   return Row(f"extract_features[{kind}]", call, draw,
              (0,), covers=("backbones.features.extract_features", "backbones.pixels.center_pixels"),
              ways=("jit",))
@@ -130,7 +130,7 @@ def _refine_inputs(rng):
 ROWS = (
     _mask_row("dense"), _mask_row("conv"), _category_row("small"), _category_row("resnet26"),
     _score_row(), _backbone_row("small"), _backbone_row("resnet26"),
-    _backbone_row("resnet26", "group"),
+    _backbone_row("resnet26", "group"), _backbone_row("resnet26", pyramid=8),
     Row("propose_boxes", _propose, _propose_inputs, (0,),
         covers=("stages.box_stage.propose_boxes",)),
     Row("refine_boxes", _refine, _refine_inputs, (0, 1), covers=("stages.bridge.refine_boxes",)))

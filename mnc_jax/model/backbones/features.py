@@ -63,7 +63,8 @@ def extract_features(params: dict, images: Array, image_sizes: Array, *,
     ValueError: if the padded size, or `config.partial_cells`, does not fit the backbone.
   """
   chex.assert_rank([images, image_sizes], [4, 2])
-  if config.partial_cells and config.backbone != "vgg16":
+  if config.partial_cells and (config.backbone != "vgg16" or config.pyramid_stride):
     raise ValueError(
-        f"model.partial_cells is for model.backbone 'vgg16', found {config.backbone!r}")
+        "model.partial_cells is for model.backbone 'vgg16' without model.pyramid_stride, found "
+        f"{config.backbone!r} and {config.pyramid_stride}")
   return apply_module(make_backbone(config).module, params, images, image_sizes)

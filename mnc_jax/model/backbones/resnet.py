@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.model.backbones.top_down import TopDown
 from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import cells_inside, clear_outside
 from mnc_jax.structs import Array
@@ -29,10 +30,12 @@ FROZEN_NORMS = frozenset(("bn1", "bn2", "bn3", "bn_down"))
 
 
 def make_resnet(config: ModelConfig) -> Backbone:
-  """Returns a ResNet up to conv4_x."""
+  """Returns a ResNet up to conv4_x, stride 16, or to the map of `config.pyramid_stride`."""
   norm = "bn1" if config.backbone_norm == "frozen_batch" else "gn1"
   blocks = (("conv1", norm), *(layer_names(config, number) for number in range(1, 4)))
-  return Backbone(ResNetC4(config), 4 * EXPANSION * config.resnet_width, stride=16, multiple=16,
+  channels = (config.pyramid_width if config.pyramid_stride
+              else 4 * EXPANSION * config.resnet_width)
+  return Backbone(ResNetC4(config), channels, stride=config.pyramid_stride or 16, multiple=16,
                   blocks=blocks)
 
 
@@ -170,7 +173,10 @@ class ResNetC4(nn.Module):
 
   @nn.compact
   def __call__(self, images: Array, image_sizes: Array) -> Array:
-    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images."""
+    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, K], zero outside the images.
+
+    With `pyramid_stride` s the result is [B, H // s, W // s, `pyramid_width`].
+    """
     config, (height, width) = self.config, images.shape[1:3]
     # From scratch, numbers of order one; pretrained kernels expect their own scale.
     scale = 1 / _PIXEL_SPREAD if config.backbone_norm == "group" else 1.0
@@ -182,14 +188,20 @@ class ResNetC4(nn.Module):
     x = nn.max_pool(x, (3, 3), strides=(2, 2),
                     padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
     x = clear_outside(x, image_sizes, 4)
+    maps = {}
     for number, pixels in ((1, 4), (2, 4), (3, 8)):
       if number == config.frozen_blocks:
         x = jax.lax.stop_gradient(x)
       x = residual_layer(x, image_sizes, config=config, number=number, pixels=pixels)
+      stride = 2 ** (number + 1)
+      # If a side is not a multiple of it, torchvision's padding leaves a last, incomplete cell.
+      maps[stride] = x[:, :height // stride, :width // stride]
     if config.frozen_blocks > 3:
-      x = jax.lax.stop_gradient(x)
-    # If a side is not a multiple of 16, torchvision's padding leaves a last, incomplete cell.
-    return x[:, :height // 16, :width // 16]
+      maps[16] = jax.lax.stop_gradient(maps[16])
+    if not config.pyramid_stride:
+      return maps[16]
+    return TopDown(config, name="top_down")(
+        {stride: maps[stride] for stride in maps if stride >= config.pyramid_stride}, image_sizes)
 
 
 def layer_names(config: ModelConfig, number: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""VGG-16 up to conv5_3."""
+"""VGG-16 up to conv5_3, or its blocks joined into a finer map."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.model.backbones.top_down import TopDown
 from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import clear_outside
 from mnc_jax.structs import Array
@@ -50,9 +51,11 @@ VGG16_BLOCKS = tuple(tuple(layer for layer in VGG16_LAYERS if layer.block == blo
 
 
 def make_vgg16(config: ModelConfig) -> Backbone:
-  """Returns VGG-16 up to conv5_3."""
+  """Returns VGG-16 up to conv5_3, stride 16, or to the map of `config.pyramid_stride`."""
   names = tuple(tuple(layer.name for layer in layers) for layers in VGG16_BLOCKS)
-  return Backbone(VGG16(config), VGG16_LAYERS[-1].outputs, stride=16, multiple=16, blocks=names)
+  channels = config.pyramid_width if config.pyramid_stride else VGG16_LAYERS[-1].outputs
+  return Backbone(VGG16(config), channels, stride=config.pyramid_stride or 16, multiple=16,
+                  blocks=names)
 
 
 class VGG16(nn.Module):
@@ -62,12 +65,16 @@ class VGG16(nn.Module):
 
   @nn.compact
   def __call__(self, images: Array, image_sizes: Array) -> Array:
-    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]; `partial_cells` rounds up."""
+    """Maps [B, H, W, 3] uint8 RGB to [B, H // 16, W // 16, 512]; `partial_cells` rounds up.
+
+    With `pyramid_stride` s the result is [B, H // s, W // s, `pyramid_width`].
+    """
     partial = self.config.partial_cells
     padding = "SAME" if partial else "VALID"
     dtype = jnp.dtype(self.config.compute_dtype)
     x = center_pixels(self, images, config=self.config)
     x = clear_outside(x, image_sizes, 1)
+    maps = {}
     for block, layers in enumerate(VGG16_BLOCKS, start=1):
       if block > 1:
         x = nn.max_pool(x, (2, 2), strides=(2, 2), padding=padding)
@@ -77,4 +84,9 @@ class VGG16(nn.Module):
       if block == self.config.frozen_blocks:
         # Early layers are general and cost most of the memory; the release freezes them.
         x = jax.lax.stop_gradient(x)
-    return x
+      maps[2 ** (block - 1)] = x
+    if not self.config.pyramid_stride:
+      return x
+    return TopDown(self.config, name="top_down")(
+        {stride: maps[stride] for stride in maps if stride >= self.config.pyramid_stride},
+        image_sizes)

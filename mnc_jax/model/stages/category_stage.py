@@ -16,7 +16,8 @@ from mnc_jax.structs import Array
 class CategoryStage(nn.Module):
   """A mask path and a box path, joined before the classifiers.
 
-  Each is two dense layers, or with a ResNet a conv5_x of its own (He et al. 2016, appendix A).
+  Each is two dense layers, or with a ResNet's conv4_x a conv5_x of its own (He et al. 2016,
+  appendix A).
   """
 
   config: ModelConfig
@@ -38,7 +39,7 @@ class CategoryStage(nn.Module):
             classify(categories * 4, 0.001, "box_deltas"))
 
   def _path(self, x, suffix):
-    if self.config.backbone in DEPTHS:
+    if self.config.backbone in DEPTHS and not self.config.pyramid_stride:
       return Conv5(self.config, name=f"conv5{suffix}")(x)
     dtype = jnp.dtype(self.config.compute_dtype)
     x = nn.max_pool(x, (2, 2), strides=(2, 2))

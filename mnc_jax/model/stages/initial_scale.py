@@ -14,7 +14,9 @@ def feature_init(config: ModelConfig) -> nn.initializers.Initializer:
 
   It is LeCun's, which expects inputs of about 1, divided by the scale of the features. On VGG-16,
   fresh dense layers otherwise give logits of about 10, and SGD at the paper's rate diverges. With
-  `config.normalize` outputs are normalised anyway, and it is LeCun's.
+  `config.normalize` outputs are normalised anyway, and with `config.pyramid_stride` the features
+  are: it is LeCun's.
   """
-  rms = 1.0 if config.normalize else _FEATURE_RMS.get(config.backbone, 1.0)
+  known = config.normalize or config.pyramid_stride
+  rms = 1.0 if known else _FEATURE_RMS.get(config.backbone, 1.0)
   return nn.initializers.variance_scaling(rms**-2, "fan_in", "truncated_normal")

@@ -32,7 +32,7 @@ class DenseMaskStage(nn.Module):
 
 
 class ConvMaskStage(nn.Module):
-  """Two 3 x 3 convolutions, then each cell predicts its own (M / S)^2 pixels.
+  """3 x 3 convolutions, then each cell predicts its own (M / S)^2 pixels.
 
   The paper's dense layers rely on a pretrained backbone. From scratch they must learn the
   same edge separately at every position in the box; convolutions learn it once (He et al. 2017,
@@ -48,7 +48,9 @@ class ConvMaskStage(nn.Module):
     count, side = roi_features.shape[:2]
     step = config.mask_size // side
     x = roi_features
-    for layer, init in (("conv1", feature_init(config)), ("conv2", nn.initializers.lecun_normal())):
+    for number in range(1, config.mask_convs + 1):
+      init = nn.initializers.lecun_normal() if number > 1 else feature_init(config)
+      layer = f"conv{number}"
       x = Conv(config.mask_hidden, (3, 3), dtype=dtype, kernel_init=init, name=layer)(x)
       if config.normalize:
         x = nn.LayerNorm(dtype=dtype, name=f"{layer}_norm")(x)

@@ -33,7 +33,8 @@ class _Layer(NamedTuple):
 def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
   """Matches a file that holds a ResNet.
 
-  layer4 (conv5_x) goes to both paths of stage 3, as one `Lazy` twice. The classifier is unused.
+  layer4 (conv5_x) goes to both paths of stage 3, as one `Lazy` twice; with
+  `config.pyramid_stride`, where stage 3 has none, it is unused. The classifier is unused.
   Counters of training steps (num_batches_tracked) are ignored.
 
   Args:
@@ -54,16 +55,23 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
   kind = _plain_kind(file, names, depths)
   _check_config(file, names, depths, kind, config)
   layers = list(_layers(depths))
-  wanted = {name for layer in layers for name in (
-      f"{layer.conv}.weight", *(f"{layer.norm}.{part}" for part in _NORM_PARTS))}
+  wanted = set().union(*map(_array_names, layers))
   _check_names(file, kind, wanted, names)
   arrays = conversion.pixel_parameters_of_unit_rgb()
+  used = set()
   for layer in layers:
+    if config.pyramid_stride and not layer.parents[0].startswith("features"):
+      continue
+    used |= _array_names(layer)
     kernel, norm = _kernel(file, layer.conv), _fold(file, layer.norm)
     for parent in layer.parents:
       arrays[f"{parent}/conv{layer.suffix}/kernel"] = kernel
       arrays |= {f"{parent}/bn{layer.suffix}/{part}": array for part, array in norm.items()}
-  return MatchedWeights(f"{kind} (torchvision or timm)", arrays, tuple(sorted(names - wanted)))
+  return MatchedWeights(f"{kind} (torchvision or timm)", arrays, tuple(sorted(names - used)))
+
+
+def _array_names(layer):
+  return {f"{layer.conv}.weight", *(f"{layer.norm}.{part}" for part in _NORM_PARTS)}
 
 
 def _depth(names, number):

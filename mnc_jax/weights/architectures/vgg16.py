@@ -1,7 +1,8 @@
 """VGG-16 trained on ImageNet, from Keras, NumPy, torchvision, timm or Caffe.
 
 Its convolutions are the backbone; its two dense layers, where the file has them, initialise both
-paths of stage 3 (paper, section 3.3, after Fast R-CNN).
+paths of stage 3 (paper, section 3.3, after Fast R-CNN), unless its features are no longer conv5_3
+(`ModelConfig.pyramid_stride`).
 """
 
 from collections.abc import Callable, Iterable
@@ -79,7 +80,8 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
             conversion.pixel_parameters(conversion.OXFORD_MEAN_BGR))
   for layer in VGG16_LAYERS:
     arrays |= _convolution(file, library, layer, *names[layer.name])
-  dense = [layer for layer in _DENSE_LAYERS if names[layer][0] in file.arrays]
+  dense = [] if config.pyramid_stride else [
+      layer for layer in _DENSE_LAYERS if names[layer][0] in file.arrays]
   for layer in dense:
     arrays |= _dense(file, library, layer, *names[layer])
   used = {name for layer in (*_CONVOLUTIONS, *dense) for name in names[layer]}

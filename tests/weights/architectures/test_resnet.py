@@ -40,6 +40,16 @@ def test_every_array_of_backbone_and_head_has_its_path_and_shape():
   assert source.unused == ("fc.bias", "fc.weight")
 
 
+def test_conv5_is_unused_where_stage_3_has_none():
+  source = match(arrays_of(), pyramid_stride=8, pyramid_width=4)
+  shapes = jax.eval_shape(lambda: init_params(
+      jax.random.key(0), config_of(pyramid_stride=8, pyramid_width=4)))
+  wanted = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(shapes, sep="/").items()
+            if path.startswith("features/") and not path.startswith("features/top_down")}
+  assert {path: array.shape for path, array in source.arrays.items()} == wanted
+  assert "layer4.1.conv3.weight" in source.unused and "layer3.1.conv3.weight" not in source.unused
+
+
 def test_folding_by_hand():
   parts = {"weight": 3.0, "bias": 0.5, "running_mean": 2.0, "running_var": 4.0 - 1e-5}
   kernel = np.zeros((WIDTH, 3, 7, 7), np.float32)

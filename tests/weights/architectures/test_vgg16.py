@@ -1,5 +1,6 @@
 """VGG-16 out of every library's files: where each number goes, what is rejected."""
 
+import dataclasses
 import functools
 
 import jax
@@ -288,6 +289,13 @@ def wide_file(layers, tmp_path_factory):
 def test_dense_layers_that_do_not_fit_are_reported(wide_file):
   rejects(wide_file, r"category_stage/fc6/kernel with shape \(4608, 16\), but the model's has "
           r"shape \(25088, 8\). .*model.dense_width 4096 and model.roi_size 14.* --only-backbone")
+
+
+def test_dense_layers_are_unused_where_features_are_not_conv5_3(wide_file):
+  model = dataclasses.replace(MODEL, pyramid_stride=8, pyramid_width=4)
+  _, report = weights.load_pretrained(shapes(model), wide_file, config=model)
+  assert len(report.loaded) == 28
+  assert {"fc6/0", "fc6/1"} <= set(report.unused)
 
 
 def test_the_backbone_alone_can_be_loaded(wide_file, layers):
