@@ -157,25 +157,34 @@ class Candidates(NamedTuple):
     valid: [R] bool.
     mask_logits: [R, M, M], class-agnostic, inside each box.
     category_logits: [R, C].
+    refined_boxes: [R, C, 4], the boxes moved once more, by the deltas of each category; not those
+      that the masks fill. None: instances have the bounds of their masks.
   """
   boxes: Array
   valid: Array
   mask_logits: Array
   category_logits: Array
+  refined_boxes: Array | None = None
 
 
 class Instances(NamedTuple):
   """Object instances of one image, best first.
 
+  The box of an instance and the box that its mask fills are two: with `inference.boxes`
+  "regressed" a mask may reach beyond its instance's box. `paste_masks(found.masks,
+  found.paste_boxes, height, width)` draws the masks.
+
   Attributes:
-    boxes: [D, 4] float32 pixels of the network input.
+    boxes: [D, 4] float32 pixels of the network input: the result.
     labels: [D] int32, 1 ... C - 1; 0 in padding.
     scores: [D] float32; 0 in padding.
-    masks: [D, M, M] float32 probabilities on a regular grid inside each box.
+    masks: [D, M, M] float32 probabilities on a regular grid inside each of `paste_boxes`.
     valid: [D] bool.
     dropped: [] int32, number of instances beyond D that `min_score` and NMS would have kept. At
       most D are counted per category.
     truncated_proposals: [] int32, `Proposals.truncated` of all views and models together.
+    mask_boxes: [D, 4] float32, the box that each mask fills, the bounds of its part above
+      `inference.mask_threshold`; zeros in padding. None: masks fill `boxes`.
   """
   boxes: Array
   labels: Array
@@ -184,6 +193,12 @@ class Instances(NamedTuple):
   valid: Array
   dropped: Array | int = 0
   truncated_proposals: Array | int = 0
+  mask_boxes: Array | None = None
+
+  @property
+  def paste_boxes(self) -> Array:
+    """The boxes that the masks fill."""
+    return self.boxes if self.mask_boxes is None else self.mask_boxes
 
 
 class Detections(NamedTuple):

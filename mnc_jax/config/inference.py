@@ -29,6 +29,11 @@ class InferenceConfig:
   similar_iou: float = 0.5
   """Candidates with at least this box IoU with an instance vote on its mask (paper, section
   3.4)."""
+  boxes: Literal["regressed", "mask"] = "regressed"
+  """Box of an instance. regressed: the boxes of the candidates that vote, each moved once more by
+  its box deltas of the instance's category, averaged by their scores (as the box layers of stages 3
+  and 5 in the paper, section 4.1). mask: the bounds of the voted mask (paper; release). Masks are
+  the same with both."""
   mask_threshold: float = 0.4
   """Pixels of a voted mask above this belong to the instance (paper: .5; release: .4)."""
   max_instances: int = 100

@@ -29,7 +29,8 @@ def paper() -> Config:
           proposals=ProposalConfig(pre_nms=10**6, min_box_size=0.0), roi_positive_fraction=0.25,
           roi_hard_negative_fraction=1.0, mask_threshold=0.5, binarize_mask_targets=False),
       inference=InferenceConfig(
-          proposals=ProposalConfig(pre_nms=10**6, min_box_size=0.0), mask_threshold=0.5))
+          proposals=ProposalConfig(pre_nms=10**6, min_box_size=0.0), boxes="mask",
+          mask_threshold=0.5))
 
 
 def release() -> Config:
@@ -54,4 +55,4 @@ def release() -> Config:
           bias_rate=2.0, decay_biases=True, num_steps=25000, decay_steps=(20000,)),
       inference=InferenceConfig(
           proposals=ProposalConfig(pre_nms=6000, min_box_size=25.6), release_bridge=True,
-          refined_roi_pool=1))
+          refined_roi_pool=1, boxes="mask"))

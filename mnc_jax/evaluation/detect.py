@@ -16,7 +16,7 @@ from mnc_jax.data.image_batch import make_image_batch
 from mnc_jax.data.images import image_options
 from mnc_jax.data.photographs import to_rgb
 from mnc_jax.data.transforms import describe_range
-from mnc_jax.evaluation.results import clip_corners, paste_binary, to_file_pixels
+from mnc_jax.evaluation.results import clip_corners, paste_binary, take_rows, to_file_pixels
 from mnc_jax.model.inference import predict_ensemble
 from mnc_jax.model.trained import Model, check_members
 from mnc_jax.structs import Array, Detections, Instances
@@ -111,9 +111,9 @@ def find_instances(models: Sequence[Model], image: np.ndarray) -> Instances:
   images, sizes, info = make_image_batch(image, models[0].config.data, image_id=0)
   find = _compile(tuple(model.config for model in models))
   found = jax.device_get(find(tuple(model.params for model in models), images, sizes))
-  found = Instances(*(column[found.valid] for column in found[:5]),
-                    *(count[0] for count in found[5:]))
-  return found._replace(boxes=to_file_pixels(found.boxes, info.scales[0]))
+  found = found._replace(
+      dropped=found.dropped[0], truncated_proposals=found.truncated_proposals[0])
+  return to_file_pixels(take_rows(found, found.valid), info.scales[0])
 
 
 # Each holds a program per bucket; more sets of options than this are seldom used in turns.
@@ -150,9 +150,9 @@ def _with_options(models, **options):
 def _detect(models, image, min_score):
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
   found = find_instances(models, image)
-  found = Instances(*(column[found.scores >= min_score] for column in found[:5]))
+  found = take_rows(found, found.scores >= min_score)
   masks = np.zeros((len(found.boxes), *size), bool)
-  for whole, mask, box in zip(masks, found.masks, found.boxes, strict=True):
+  for whole, mask, box in zip(masks, found.masks, found.paste_boxes, strict=True):
     window, inside = paste_binary(mask, box, size, threshold)
     whole[window] = inside
   kept = masks.any(axis=(1, 2))

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ def instances_to_results(
     ) -> list[dict]:
   """Writes the instances of a batch as COCO results, with masks at the size of the image files.
 
-  Each mask becomes RLE at once, to keep thousands of images small. An instance whose mask exceeds
+  Boxes are those of the instances, not the bounds of the masks. Each mask becomes RLE at once, to
+  keep thousands of images small. An instance whose mask exceeds
   the threshold in no pixel of the image (thinner than a pixel, or faint) is dropped: no protocol
   could match it.
 
@@ -32,24 +34,36 @@ def instances_to_results(
   records = []
   for index, image_id in enumerate(np.asarray(info.image_ids).tolist()):
     if image_id >= 0:
-      one = Instances(*(np.asarray(column)[index] for column in instances[:5]))
-      one = Instances(*(column[one.valid] for column in one[:5]))
+      one = take_rows(instances, index)
+      one = to_file_pixels(take_rows(one, one.valid), info.scales[index])
       height, width = map(int, info.original_sizes[index])
-      one = one._replace(boxes=to_file_pixels(one.boxes, info.scales[index]))
       records += instances_to_records(
           one, (height, width), image_id=image_id, category_ids=category_ids,
           mask_threshold=mask_threshold)
   return records
 
 
-def to_file_pixels(boxes: Array, scales: Array) -> np.ndarray:
-  """Returns boxes [n, 4] of the network input in pixels of the file, float32.
+_ROWS = ("boxes", "labels", "scores", "masks", "valid", "mask_boxes")
+
+
+def take_rows(instances: Instances, rows: Any) -> Instances:
+  """Returns `instances` with the rows of each column that `rows`, any index of numpy, selects."""
+  columns = {name: getattr(instances, name) for name in _ROWS}
+  return instances._replace(**{
+      name: np.asarray(column)[rows] for name, column in columns.items() if column is not None})
+
+
+def to_file_pixels(instances: Instances, scales: Array) -> Instances:
+  """Returns instances of the network input with all boxes in pixels of the file, float32.
 
   Args:
-    boxes: in pixels of the network input.
+    instances: of one image, boxes in pixels of the network input.
     scales: [2] (down, across), network pixels per pixel of the file.
   """
-  return (np.asarray(boxes, np.float64) / np.tile(scales[::-1], 2)).astype(np.float32)
+  boxes, mask_boxes = (
+      (np.asarray(boxes, np.float64) / np.tile(scales[::-1], 2)).astype(np.float32)
+      for boxes in (instances.boxes, instances.paste_boxes))
+  return instances._replace(boxes=boxes, mask_boxes=mask_boxes)
 
 
 def merge_shares(shares: Sequence[Sequence], image_ids: Iterable[int]) -> list[dict]:
@@ -93,7 +107,7 @@ def instances_to_records(instances: Instances, size: tuple[int, int], *, image_i
     A record for each instance with a pixel, in the same order.
   """
   pasted = [paste_binary(mask, box, size, mask_threshold) for mask, box in zip(
-      np.asarray(instances.masks), np.asarray(instances.boxes), strict=True)]
+      np.asarray(instances.masks), np.asarray(instances.paste_boxes), strict=True)]
   boxes = clip_corners(instances.boxes, size)
   return [
       {"image_id": image_id, "category_id": int(category_ids[label - 1]),
@@ -107,7 +121,7 @@ def instances_to_records(instances: Instances, size: tuple[int, int], *, image_i
 def clip_corners(boxes: Array, size: tuple[int, int]) -> np.ndarray:
   """Returns `boxes` [n, 4] cut at an image of `size` (height, width).
 
-  Masks are pasted with the boxes before: a clipped box would squeeze its mask.
+  Masks are pasted in `Instances.paste_boxes`, not clipped: a clipped box would squeeze its mask.
   """
   return np.clip(np.asarray(boxes), 0, np.array([size[1], size[0]] * 2))
 

@@ -18,7 +18,8 @@ def predict(params: dict, images: Array, image_sizes: Array, *, config: Config) 
 
   Runs all five stages even if training had three: R proposals and the same R refined are all
   candidates, in every view of `config.inference`; per category NMS chooses among their boxes, and
-  similar candidates vote on each chosen mask (paper, section 3.4; Dai et al.'s release).
+  similar candidates vote on each chosen mask (paper, section 3.4; Dai et al.'s release), and on its
+  box unless `config.inference.boxes` is "mask".
 
   Args:
     params: from `init_params`.
@@ -103,7 +104,7 @@ def predict_ensemble(models: Sequence[dict], images: Array, image_sizes: Array, 
   for params, config in zip(models, configs, strict=True):
     for view in make_views(images, image_sizes, config=config):
       proposals, output = run_cascade(params, view.images, view.image_sizes, config=config)
-      views.append(restore_candidates(output, image_sizes, view))
+      views.append(restore_candidates(output, image_sizes, view, config=config.model))
       truncated += proposals.truncated
   candidates = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *views)
   vote = functools.partial(select_instances, config=configs[0])
@@ -149,4 +150,5 @@ def select_instances(candidates: Candidates, image_size: Array, *, config: Confi
       similar_iou=options.similar_iou, max_instances=options.max_instances,
       height=image_size[0], width=image_size[1], valid=candidates.valid,
       mask_threshold=options.mask_threshold, nms=options.nms,
-      soft_nms_sigma=options.soft_nms_sigma, min_score=options.min_score)
+      soft_nms_sigma=options.soft_nms_sigma, min_score=options.min_score,
+      refined_boxes=candidates.refined_boxes if options.boxes == "regressed" else None)

@@ -1,5 +1,6 @@
 """Test-time augmentation: mirrored and scaled views, and candidates mapped back from them."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -8,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnc_jax.config import Config
+from mnc_jax.config import Config, ModelConfig
 from mnc_jax.model.backbones.features import make_backbone
+from mnc_jax.model.stages.bridge import refine_by_category
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.padding import cells_inside
 from mnc_jax.structs import Array, Candidates, StageOutput
@@ -111,28 +113,38 @@ def scale_images(images: Array, image_sizes: Array, *, factor: float,
   return jax.vmap(scale)(images, image_sizes, sizes), sizes
 
 
-def restore_candidates(output: StageOutput, image_sizes: Array, view: View) -> Candidates:
+def restore_candidates(output: StageOutput, image_sizes: Array, view: View, *,
+                       config: ModelConfig) -> Candidates:
   """Maps the cascade's output for a view back to the network input.
 
   Args:
     output: with leading [B, R], boxes in pixels of the view.
     image_sizes: [B, 2] int32 (height, width) of the network input, not of the view.
     view: of the output.
+    config: the model, whose box deltas move the boxes once more, in the view.
 
   Returns:
     `Candidates` with leading [B, R]. Boxes are divided by the factor, then mirrored in
     the image's width; masks are mirrored. Boxes may reach up to half a pixel of the view
     outside the image, because the sides of the view are whole pixels.
   """
-  boxes, masks = as_float(output.boxes), output.mask_logits
+  refined = jax.vmap(functools.partial(refine_by_category, config=config))(
+      output, view.image_sizes)
+  boxes, refined = (_restore_boxes(x, image_sizes, view) for x in (output.boxes, refined))
+  masks = output.mask_logits[..., ::-1] if view.mirrored else output.mask_logits
+  return Candidates(boxes, output.valid, masks, output.category_logits, refined)
+
+
+def _restore_boxes(boxes, image_sizes, view):
+  """Maps boxes [B, ..., 4] of a view back to the network input."""
+  boxes = as_float(boxes)
   if view.factor != 1:
     boxes = boxes / view.factor
-  if view.mirrored:
-    x1, y1, x2, y2 = jnp.moveaxis(boxes, -1, 0)
-    width = image_sizes[:, 1, None].astype(boxes.dtype)
-    boxes = jnp.stack([width - x2, y1, width - x1, y2], axis=-1)
-    masks = masks[..., ::-1]
-  return Candidates(boxes, output.valid, masks, output.category_logits)
+  if not view.mirrored:
+    return boxes
+  x1, y1, x2, y2 = jnp.moveaxis(boxes, -1, 0)
+  width = image_sizes[:, 1].astype(boxes.dtype).reshape(-1, *[1] * (x1.ndim - 1))
+  return jnp.stack([width - x2, y1, width - x1, y2], axis=-1)
 
 
 def _padded_side(side, factor, multiple):

@@ -1,4 +1,4 @@
-"""Mask voting: candidates with similar boxes average their masks (paper, section 3.4)."""
+"""Voting: candidates with similar boxes average their masks and boxes (paper, section 3.4)."""
 
 from collections.abc import Callable
 import functools
@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.boxes import as_float, box_iou, clip_boxes
+from mnc_jax.ops.boxes import as_float, box_areas, box_iou, clip_boxes
 from mnc_jax.ops.masks import resample_masks
 from mnc_jax.ops.nms import nms, soft_nms
 from mnc_jax.ops.sampling import top_indices
@@ -23,20 +23,23 @@ _BLOCK, _BLOCKS_PER_TURN = 8, 32
 def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: float,
                similar_iou: float, max_instances: int, height: int | Array, width: int | Array,
                valid: Array | None = None, mask_threshold: float = 0.4, nms: str = "greedy",
-               soft_nms_sigma: float = 0.5, min_score: float = 0.0) -> Instances:
+               soft_nms_sigma: float = 0.5, min_score: float = 0.0,
+               refined_boxes: Array | None = None) -> Instances:
   """Turns candidates of all categories into instances.
 
   Per category, NMS chooses boxes; over all categories the best `max_instances` stay. For each,
   the candidates of box IoU >= `similar_iou` vote: their masks, 0 outside their own boxes, are
-  averaged in the image frame, weighted by their scores of the instance's category. The new box
-  is the bounding box of the average above `mask_threshold`.
+  averaged in the image frame, weighted by their scores of the instance's category. The mask
+  fills the bounding box of the average above `mask_threshold`. That is the instance's box too
+  (Dai et al.'s release), or the average of the voters' `refined_boxes` with the same weights (box
+  voting: Gidaris and Komodakis 2015, section 4).
 
   Boxes are compared after clipping to the image. Masks are read in the boxes before clipping,
   because a mask fills its whole box and must not be squeezed into the part inside the image.
 
   No image-size canvas is drawn. The average is first taken on a 2M x 2M grid in the hull of
-  the voting boxes, whose cells above `mask_threshold` give the new box; then again from the
-  candidates, M x M in the new box.
+  the voting boxes, whose cells above `mask_threshold` give its bounds; then again from the
+  candidates, M x M in these bounds.
 
   Args:
     masks: [R, M, M] probabilities inside each box.
@@ -55,14 +58,19 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
       stay, and their instances have the lowered scores. Votes keep the candidates' own scores.
     soft_nms_sigma: sigma of `soft_nms`.
     min_score: instances of lower score are not returned; their candidates still vote.
+    refined_boxes: [R, C, 4] the box of each candidate as an instance of each category, which may
+      differ from the one that its mask fills. Those without a vote are not read. None: boxes are
+      the bounds of the masks.
 
   Returns:
     `Instances` with D rows, best first, of equal scores the lower category, then the
-    lower candidate first; all zero where `valid` is False. `truncated_proposals` is 0.
+    lower candidate first; all zero where `valid` is False. Boxes are inside the image. Masks fill
+    `mask_boxes`, which do not depend on `refined_boxes`. `truncated_proposals` is 0.
 
   Degenerate input:
-    Without a valid candidate, no row is valid. If the average is nowhere above the threshold,
-    the box is the chosen candidate's, clipped.
+    Without a valid candidate, no row is valid. If the average mask is nowhere above the
+    threshold, its bounds are the chosen candidate's box, clipped. An average box without area is
+    replaced by the bounds of the mask.
 
   Gradient:
     Not differentiable.
@@ -104,7 +112,14 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
   votes = jax.vmap(functools.partial(_vote_weights, clipped, similar_iou=similar_iou))(
       scores.T[labels], chosen)
   votes = jnp.where(found[:, None], votes, 0.0)
-  voted_boxes, voted_masks = _vote(masks, boxes, clipped, votes, chosen, mask_threshold)
+  mask_boxes, voted_masks = _vote(masks, boxes, clipped, votes, chosen, mask_threshold)
+  voted_boxes = mask_boxes
+  if refined_boxes is not None:
+    chex.assert_shape(refined_boxes, (*scores.shape, 4))
+    voted_boxes = clip_boxes(
+        _average_boxes(jax.lax.stop_gradient(as_float(refined_boxes)), votes, labels),
+        height, width)
+    voted_boxes = jnp.where(box_areas(voted_boxes)[:, None] > 0, voted_boxes, mask_boxes)
   return Instances(
       boxes=jnp.where(found[:, None], voted_boxes, 0.0),
       labels=jnp.where(found, labels, 0),
@@ -112,7 +127,8 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
       masks=jnp.where(found[:, None, None], voted_masks, 0.0),
       valid=found,
       dropped=dropped,
-      truncated_proposals=jnp.zeros_like(dropped))
+      truncated_proposals=jnp.zeros_like(dropped),
+      mask_boxes=jnp.where(found[:, None], mask_boxes, 0.0))
 
 
 def _nms_function(kind: str, nms_iou: float, sigma: float) -> Callable:
@@ -139,6 +155,15 @@ def _choose_instances(boxes, scores, choose, max_instances, min_score):
   slots, found = top_indices(jnp.where(kept, kept_scores, -jnp.inf), max_instances)
   return (indices.reshape(-1)[slots], slots // max_instances + 1, kept_scores[slots], found,
           kept.sum(dtype=jnp.int32) - found.sum(dtype=jnp.int32))
+
+
+def _average_boxes(boxes, votes, labels):
+  """Returns the averages [D, 4] of boxes [R, C, 4] of the categories [D], by `votes` [D, R]."""
+  of_category = boxes.swapaxes(0, 1)[labels]
+  shares = votes[..., None]
+  # Boxes without a vote are replaced, not multiplied by 0: padding may hold NaN. No matrix product:
+  # on accelerators it would round coordinates.
+  return jnp.sum(jnp.where(shares > 0, shares * of_category, 0.0), axis=1)
 
 
 def _vote(masks, boxes, clipped, votes, chosen, mask_threshold):

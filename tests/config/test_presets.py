@@ -1,10 +1,11 @@
 """What the paper's text and its authors' code do differently, field by field."""
 
 import dataclasses
+import json
 
 import pytest
 
-from mnc_jax import config
+from mnc_jax import config, configs
 from mnc_jax.config.serialization import from_json, to_json
 
 # Field: the paper's value, the release's.
@@ -57,7 +58,7 @@ COMMON = {
     "train.momentum": 0.9, "train.weight_decay": 5e-4, "train.schedule": "step",
     "inference.proposals.nms_iou": 0.7, "inference.proposals.num_proposals": 300,
     "inference.nms_iou": 0.3,
-    "inference.similar_iou": 0.5, "inference.max_instances": 100,
+    "inference.similar_iou": 0.5, "inference.boxes": "mask", "inference.max_instances": 100,
 }
 
 
@@ -81,3 +82,16 @@ def test_presets_have_the_rest_in_common_and_survive_json(preset):
   fields = fields_of(preset())
   assert {name: fields[name] for name in COMMON} == COMMON
   assert from_json(to_json(preset())) == preset()
+
+
+def test_only_the_presets_report_the_bounds_of_masks():
+  boxes = {name: configs.get(name).inference.boxes for name in configs.names()}
+  assert config.Config().inference.boxes == "regressed"
+  assert sorted(name for name, kind in boxes.items() if kind == "mask") == [
+      "coco_mini_release", "paper", "release", "voc_vgg16_mnc5", "voc_vgg16_release"]
+
+
+def test_a_saved_config_without_the_field_reports_regressed_boxes():
+  text = json.loads(to_json(config.Config()))
+  del text["inference"]["boxes"]
+  assert from_json(json.dumps(text)).inference.boxes == "regressed"

@@ -45,11 +45,12 @@ def assert_equal(found, expected):
     np.testing.assert_array_equal(one, other)
 
 
-def replace_network(monkeypatch, boxes, scores, masks):
+def replace_network(monkeypatch, boxes, scores, masks, mask_boxes=None):
   """Lets the network find these boxes, in pixels of its input, in every image."""
   labels = np.arange(len(boxes), dtype=np.int32) % 2 + 1
   found = jax.tree.map(lambda x: np.asarray(x)[None], Instances(
-      np.float32(boxes), labels, np.float32(scores), np.float32(masks), np.float32(scores) > 0))
+      np.float32(boxes), labels, np.float32(scores), np.float32(masks), np.float32(scores) > 0,
+      mask_boxes=None if mask_boxes is None else np.float32(mask_boxes)))
   monkeypatch.setattr(module, "_compile", lambda configs: lambda *batch: found)
 
 
@@ -69,6 +70,20 @@ def test_boxes_come_back_by_the_exact_ratio_of_each_axis(monkeypatch, model, siz
   assert (found.labels.tolist(), found.names) == ([1, 2], ("cat", "dog"))
   assert [x.dtype for x in found[:4]] == [np.float32, bool, np.float32, np.int32]
   assert all(isinstance(x, np.ndarray) for x in found[:4])
+
+
+def test_masks_are_pasted_where_they_were_predicted_whatever_the_box(monkeypatch, model):
+  # The image of 32 x 32 is enlarged to the network input of 64 x 64. The last row is padding, the
+  # second scores too little.
+  replace_network(
+      monkeypatch, [[4, 2, 30, 22], [0, 0, 9, 9], [40, 40, 60, 60], [0, 0, 9, 9]],
+      [0.9, 0.2, 0.8, 0], np.ones((4, 12, 12)),
+      [[0, 0, 32, 24], [0, 0, 9, 9], [44, 44, 80, 50], [0, 0, 9, 9]])
+  found = detect(model, make_image(32, 32))
+  np.testing.assert_array_equal(found.boxes, [[2, 1, 15, 11], [20, 20, 30, 30]])
+  expected = np.zeros((2, 32, 32), bool)
+  expected[0, :12, :16] = expected[1, 22:25, 22:] = True
+  np.testing.assert_array_equal(found.masks, expected)
 
 
 def test_what_is_outside_below_the_score_or_without_a_pixel_is_dropped(monkeypatch, model):

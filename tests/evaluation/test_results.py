@@ -10,7 +10,7 @@ from mnc_jax.structs import ImageInfo, Instances
 SIZE = 14  # Mask side.
 
 
-def make_instances(boxes, *, masks=None, labels=None, scores=None, valid=None):
+def make_instances(boxes, *, masks=None, labels=None, scores=None, valid=None, mask_boxes=None):
   """Instances of one image with a leading B of 1."""
   count = len(boxes)
   return Instances(
@@ -19,7 +19,8 @@ def make_instances(boxes, *, masks=None, labels=None, scores=None, valid=None):
       scores=np.asarray([scores or [0.5] * count], np.float32),
       masks=np.ones((1, count, SIZE, SIZE), np.float32) if masks is None else masks[None],
       valid=np.asarray([valid or [True] * count]),
-      dropped=np.zeros(1, np.int32), truncated_proposals=np.zeros(1, np.int32))
+      dropped=np.zeros(1, np.int32), truncated_proposals=np.zeros(1, np.int32),
+      mask_boxes=None if mask_boxes is None else np.asarray([mask_boxes], np.float32))
 
 
 def make_info(*, image_id=42, size=(40, 60), scale: float | tuple = 1.0):
@@ -86,6 +87,18 @@ def test_pixels_must_exceed_the_threshold():
   assert decode(record).sum() == 400
 
 
+def test_the_mask_is_pasted_where_it_was_predicted_whatever_the_box():
+  # The second box is beyond the image, but its mask is not; the row between them is padding.
+  instances = make_instances(
+      [[12, 6, 26, 24], [0, 0, 9, 9], [70, 0, 80, 10]], valid=[True, False, True],
+      mask_boxes=[[10, 5, 30, 25], [0, 0, 9, 9], [0, 0, 4, 2]])
+  first, second = write(instances, make_info(scale=(0.5, 1.0)))
+  assert first["bbox"] == [12, 12, 14, 28]
+  np.testing.assert_array_equal(decode(first), rectangle((40, 60), 10, 40, 10, 30))
+  assert second["bbox"] == [60, 0, 0, 20]
+  np.testing.assert_array_equal(decode(second), rectangle((40, 60), 0, 4, 0, 4))
+
+
 def test_box_beyond_the_image_is_clipped_and_its_mask_cut():
   record, = write(make_instances([[50, 30, 70, 50]]), make_info())
   assert record["bbox"] == [50, 30, 10, 10]
@@ -108,7 +121,7 @@ def test_invalid_rows_and_padding_images_are_skipped():
 
 def test_images_of_a_batch_keep_to_themselves():
   one, other = make_instances([[10, 5, 30, 25]]), make_instances([[0, 0, 4, 4]])
-  batch = Instances(*(np.concatenate(columns) for columns in zip(one, one, other, strict=True)))
+  batch = jax.tree.map(lambda *columns: np.concatenate(columns), one, one, other)
   info = ImageInfo(np.array([7, -1, 0]), np.array([[40, 60], [0, 0], [10, 10]]),
                    np.ones((3, 2)), np.zeros(3, np.int32))
   records = write(batch, info)

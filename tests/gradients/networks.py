@@ -123,6 +123,12 @@ def _refine(boxes, deltas, logits):
   return bridge.refine_boxes(output, np.array([16, 16]), config=MODEL)
 
 
+def _refine_each(boxes, deltas):
+  logits = jnp.zeros(deltas.shape[:2])
+  output = StageOutput(boxes, jnp.ones(len(boxes), bool), logits, logits, logits, deltas)
+  return bridge.refine_by_category(output, np.array([16, 16]), config=MODEL)
+
+
 def _refine_inputs(rng):
   return boxes_in(rng, 5), rng.normal(size=(5, 3, 4)), rng.normal(size=(5, 3))
 
@@ -133,4 +139,6 @@ ROWS = (
     _backbone_row("resnet26", "group"), _backbone_row("resnet26", pyramid=8),
     Row("propose_boxes", _propose, _propose_inputs, (0,),
         covers=("stages.box_stage.propose_boxes",)),
-    Row("refine_boxes", _refine, _refine_inputs, (0, 1), covers=("stages.bridge.refine_boxes",)))
+    Row("refine_boxes", _refine, _refine_inputs, (0, 1), covers=("stages.bridge.refine_boxes",)),
+    Row("refine_by_category", _refine_each, lambda rng: _refine_inputs(rng)[:2], (0, 1),
+        covers=("stages.bridge.refine_by_category",)))

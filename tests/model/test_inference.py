@@ -37,7 +37,8 @@ def candidates():
   """Three candidates: two of category 1 on the same object, one of category 2 elsewhere."""
   boxes = jnp.array([[10.0, 10, 30, 30], [11, 10, 31, 30], [40, 40, 60, 60]])
   logits = jnp.array([[0.0, 3, 0], [0, 2, 0], [0, 0, 4]])
-  return Candidates(boxes, jnp.ones(3, bool), jnp.full((3, 12, 12), 8.0), logits)
+  refined = jnp.stack([jnp.zeros((3, 4)), boxes + 1, boxes + 2], axis=1)
+  return Candidates(boxes, jnp.ones(3, bool), jnp.full((3, 12, 12), 8.0), logits, refined)
 
 
 def test_instances_come_best_first_with_softmax_scores():
@@ -50,7 +51,20 @@ def test_instances_come_best_first_with_softmax_scores():
   np.testing.assert_allclose(found.scores[:2], expected, rtol=1e-5)
   assert (np.diff(found.scores) <= 0).all()
   # The two candidates of the first object vote: the box is between theirs.
-  np.testing.assert_allclose(found.boxes[1], [10, 10, 31, 30], atol=1.0)
+  np.testing.assert_allclose(found.mask_boxes[1], [10, 10, 31, 30], atol=1.0)
+  first, second = np.exp(3) / (np.exp(3) + 2), np.exp(2) / (np.exp(2) + 2)
+  shift = second / (first + second)
+  np.testing.assert_allclose(found.boxes[1], [11 + shift, 11, 31 + shift, 31], rtol=1e-6)
+  np.testing.assert_allclose(found.boxes[0], [42, 42, 62, 62], rtol=1e-6)
+
+
+def test_masks_do_not_depend_on_the_kind_of_boxes():
+  regressed, mask = (
+      jax.jit(functools.partial(select_instances, config=tiny.tiny_config(inference={"boxes": x})))(
+          candidates(), jnp.array([64, 64])) for x in ("regressed", "mask"))
+  jax.tree.map(np.testing.assert_array_equal, regressed._replace(boxes=mask.boxes), mask)
+  np.testing.assert_array_equal(mask.boxes, mask.mask_boxes)
+  assert np.abs(regressed.boxes - mask.boxes)[:2].max(axis=1).min() > 0.5
 
 
 def test_padding_candidates_change_nothing():

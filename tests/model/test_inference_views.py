@@ -11,6 +11,7 @@ from helpers import tiny
 from mnc_jax.model import inference
 from mnc_jax.model.cascade import init_params, run_cascade
 from mnc_jax.model.inference import predict, predict_ensemble, select_instances
+from mnc_jax.model.stages.bridge import refine_by_category
 from mnc_jax.model.test_time_augmentation import make_views, restore_candidates, scale_images
 from mnc_jax.ops.voting import vote_masks
 from mnc_jax.structs import Candidates, Instances, Proposals, StageOutput
@@ -51,7 +52,8 @@ def written_out(params, images, sizes):
       jax.nn.sigmoid(output.mask_logits), output.boxes, jax.nn.softmax(output.category_logits),
       nms_iou=options.nms_iou, similar_iou=options.similar_iou,
       max_instances=options.max_instances, height=size[0], width=size[1], valid=output.valid,
-      mask_threshold=options.mask_threshold)
+      mask_threshold=options.mask_threshold,
+      refined_boxes=refine_by_category(output, size, config=PLAIN.model))
   return jax.vmap(one)(output, sizes)._replace(truncated_proposals=proposals.truncated)
 
 
@@ -82,9 +84,11 @@ def test_the_mirrored_image_has_the_mirrored_instances(params, image):
   assert len(set(one.scores.tolist())) == len(one.scores)
   np.testing.assert_array_equal(other.labels, one.labels)
   np.testing.assert_allclose(other.scores, one.scores, rtol=1e-4)
-  x1, y1, x2, y2 = one.boxes.T
-  np.testing.assert_allclose(
-      other.boxes, np.stack([SIZE[1] - x2, y1, SIZE[1] - x1, y2], axis=1), atol=1e-2)
+  for ours, theirs in ((one.boxes, other.boxes), (one.mask_boxes, other.mask_boxes)):
+    x1, y1, x2, y2 = ours.T
+    np.testing.assert_allclose(
+        theirs, np.stack([SIZE[1] - x2, y1, SIZE[1] - x1, y2], axis=1), atol=1e-2)
+  assert np.abs(one.boxes - one.mask_boxes).max() > 1
   np.testing.assert_allclose(other.masks, one.masks[:, :, ::-1], atol=1e-2)
   # The image is not its own mirror image.
   assert np.abs(other.boxes - one.boxes).max() > 1
@@ -115,12 +119,15 @@ def test_candidates_of_a_scaled_view_are_in_the_frame_of_the_input(params, image
   def restored(params, images, sizes):
     view, = make_views(images, sizes, config=config)
     _, output = run_cascade(params, view.images, view.image_sizes, config=config)
-    return restore_candidates(output, sizes, view)
+    return restore_candidates(output, sizes, view, config=config.model)
 
   got = restored(params, image[None], np.array([SIZE]))
   _, output = jax.jit(functools.partial(run_cascade, config=PLAIN))(params, half, half_size)
   assert output.valid.any()
   np.testing.assert_allclose(got.boxes, 2 * np.asarray(output.boxes), atol=1e-3)
+  refined = refine_by_category(
+      jax.tree.map(lambda x: x[0], output), half_size[0], config=PLAIN.model)
+  np.testing.assert_allclose(got.refined_boxes[0], 2 * np.asarray(refined), atol=1e-3)
   np.testing.assert_allclose(got.category_logits, output.category_logits, atol=1e-4)
   np.testing.assert_allclose(got.mask_logits, output.mask_logits, atol=1e-4)
 
@@ -140,7 +147,7 @@ def test_models_vote_together_by_hand(monkeypatch):
     used.append(config)
     truncated = jnp.array([len(used), 0])
     return (Proposals(params.boxes, None, params.valid, None, truncated),
-            StageOutput(*params, box_category_logits=None, box_deltas=None))
+            StageOutput(*params[:4], box_category_logits=None, box_deltas=jnp.zeros((2, 2, 2, 4))))
   monkeypatch.setattr(inference, "run_cascade", stand_in)
   configs = (PLAIN, tiny.tiny_config(model={"dense_width": 48}, inference={"nms_iou": 0.9}))
   models = (by_hand(10.0, 9.0, 0.6), by_hand(12.0, -9.0, 0.2))
@@ -152,7 +159,9 @@ def test_models_vote_together_by_hand(monkeypatch):
   # ends with the last of 8 columns of 2.75 pixels whose centre is left of 30.
   np.testing.assert_array_equal(found.valid, [[True] + [False] * 5] * 2)
   np.testing.assert_allclose(found.scores[0, 0], 0.6, rtol=1e-5)
-  np.testing.assert_allclose(found.boxes[0, 0], [10, 10, 29.25, 30], rtol=1e-5)
+  np.testing.assert_allclose(found.mask_boxes[0, 0], [10, 10, 29.25, 30], rtol=1e-5)
+  # Without box deltas, the average of the candidates' boxes: a quarter of the way.
+  np.testing.assert_allclose(found.boxes[0, 0], [10.5, 10, 30.5, 30], rtol=1e-5)
   np.testing.assert_allclose(found.masks[0, 0], np.full((4, 4), 0.75), rtol=1e-3)
 
 

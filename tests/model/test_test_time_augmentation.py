@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import oracles, tiny
+from mnc_jax.config import ModelConfig
 from mnc_jax.model.test_time_augmentation import (
   View,
   make_views,
@@ -94,7 +95,10 @@ def output_of(boxes):
   masks = jnp.arange(count[0] * count[1] * 4.0).reshape(*count, 2, 2)
   logits = jnp.arange(count[0] * count[1] * 3.0).reshape(*count, 3)
   return StageOutput(jnp.asarray(boxes), jnp.ones(count, bool), masks, logits, logits,
-                     jnp.zeros((*count, 3, 4)))
+                     jnp.zeros((*count, 3, 4)).at[..., 2, 0].set(1.0))
+
+
+MODEL = ModelConfig(num_categories=3)  # A delta of 1 is a tenth of a width.
 
 
 @pytest.mark.parametrize(("factor", "mirrored", "expected"), [
@@ -105,9 +109,17 @@ def output_of(boxes):
     (0.5, True, [[-20, 20, 60, 80], [-100, 0, 100, 160]])])
 def test_boxes_and_masks_come_back_by_hand(factor, mirrored, expected):
   output = output_of(np.array([[[20, 10, 60, 40], [0, 0, 100, 80]]], np.float32))
-  view = View(None, None, factor, mirrored)
-  found = restore_candidates(output, jnp.array([[80, 100]]), view)
+  size = np.array([[80, 100]])
+  view = View(None, size, factor, mirrored)
+  found = restore_candidates(output, size, view, config=MODEL)
   np.testing.assert_array_equal(found.boxes[0], expected)
+  # Only the last category moves a box, to the right in the view, and not out of it.
+  np.testing.assert_allclose(
+      found.refined_boxes[0, :, :2], np.stack([expected, expected], axis=1), rtol=1e-6)
+  moved = np.array([[24, 10, 64, 40], [10, 0, 100, 80]]) / factor
+  if mirrored:
+    moved[:, [0, 2]] = 100 - moved[:, [2, 0]]
+  np.testing.assert_allclose(found.refined_boxes[0, :, 2], moved, rtol=1e-6)
   first = [[1, 0], [3, 2]] if mirrored else [[0, 1], [2, 3]]
   np.testing.assert_array_equal(found.mask_logits[0, 0], first)
   np.testing.assert_array_equal(found.category_logits, output.category_logits)
@@ -116,8 +128,11 @@ def test_boxes_and_masks_come_back_by_hand(factor, mirrored, expected):
 
 def test_each_image_is_mirrored_in_its_own_width():
   output = output_of(np.array([[[2, 0, 5, 9]], [[2, 0, 5, 9]]], np.float32))
-  found = restore_candidates(output, jnp.array([[9, 10], [9, 20]]), View(None, None, 1.0, True))
+  sizes = jnp.array([[9, 10], [9, 20]])
+  found = restore_candidates(output, sizes, View(None, sizes, 1.0, True), config=MODEL)
   np.testing.assert_array_equal(found.boxes[:, 0], [[5, 0, 8, 9], [15, 0, 18, 9]])
+  np.testing.assert_allclose(
+      found.refined_boxes[:, 0, 2], [[4.7, 0, 7.7, 9], [14.7, 0, 17.7, 9]], rtol=1e-6)
 
 
 def test_by_default_the_only_view_is_the_arguments():

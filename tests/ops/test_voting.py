@@ -15,14 +15,15 @@ HEIGHT, WIDTH, SIDE, CANDIDATES, CATEGORIES = 80, 100, 21, 24, 4
 TRACES = []
 
 
-def _vote_one(masks, boxes, scores, valid, height, width, min_score=0.0, **options):
+def _vote_one(masks, boxes, scores, valid, height, width, min_score=0.0, refined=None, **options):
   return vote_masks(masks, boxes, scores, nms_iou=0.3, similar_iou=0.5, max_instances=8,
-                    height=height, width=width, valid=valid, min_score=min_score, **options)
+                    height=height, width=width, valid=valid, min_score=min_score,
+                    refined_boxes=refined, **options)
 
 
 @jax.jit
 def _vote(masks, *others):
-  TRACES.append(masks.shape)
+  TRACES.append((masks.shape, len(jax.tree.leaves(others))))
   return _vote_one(masks, *others)
 
 
@@ -33,10 +34,18 @@ def _padded(rows, columns, masks, boxes, scores):
           np.pad(scores, ((0, add), (0, columns - scores.shape[1]))), np.arange(rows) < len(boxes))
 
 
-def vote(masks, boxes, scores, height=HEIGHT, width=WIDTH, min_score=0.0):
+def _by_category(boxes, categories):
+  """Boxes [R, C, 4] that grow by a pixel to the right from category to category."""
+  grown = np.arange(categories)[:, None] * np.float32([0, 0, 1, 0])
+  return (np.asarray(boxes)[:, None] + grown).astype(np.float32)
+
+
+def vote(masks, boxes, scores, height=HEIGHT, width=WIDTH, min_score=0.0, refined=None):
   """Votes on candidates padded to one of two shapes, so that the tests compile twice."""
   rows, columns = (33, CATEGORIES) if masks.shape[1] == SIDE else (75, 3)
-  return _vote(*_padded(rows, columns, masks, boxes, scores), height, width, min_score)
+  if refined is not None:
+    refined = np.pad(refined, ((0, rows - len(boxes)), (0, columns - scores.shape[1]), (0, 0)))
+  return _vote(*_padded(rows, columns, masks, boxes, scores), height, width, min_score, refined)
 
 
 paste = jax.jit(paste_masks, static_argnums=(2, 3))
@@ -165,24 +174,57 @@ def test_order_of_equal_scores():
   np.testing.assert_allclose(found.boxes[:6, 0], [0, 20, 0, 40, 40, 20], atol=1e-5)
 
 
+def test_refined_boxes_are_averaged_by_hand():
+  # Two vote .2 and .6 for the first category, the third for the second category is elsewhere.
+  boxes = jnp.array([[10, 20, 30, 40], [10, 20, 30, 40], [60, 20, 80, 40]], jnp.float32)
+  masks = jnp.stack([jnp.zeros((4, 4)), jnp.ones((4, 4)), jnp.ones((4, 4))])
+  scores = jnp.array([[0.8, 0.2, 0.0], [0.4, 0.6, 0.0], [0.5, 0.0, 0.5]])
+  nan = [np.nan] * 4
+  refined = jnp.array([[nan, [8, 20, 30, 44], nan], [nan, [12, 16, 34, 40], nan],
+                       [nan, nan, [62, 22, 106, 38]]])
+  found = vote(masks, boxes, scores, refined=refined)
+  np.testing.assert_array_equal(found.labels[:3], [1, 2, 0])
+  # A quarter of the first and three quarters of the second. The other is cut at the image.
+  np.testing.assert_allclose(
+      found.boxes[:2], [[11, 17, 33, 41], [62, 22, 100, 38]], rtol=1e-6)
+  # Masks and all else are as without them.
+  plain = vote(masks, boxes, scores)
+  np.testing.assert_array_equal(plain.boxes, plain.mask_boxes)
+  np.testing.assert_allclose(plain.boxes[:2], boxes[1:], rtol=1e-6)
+  jax.tree.map(np.testing.assert_array_equal, found._replace(boxes=plain.boxes), plain)
+
+
+def test_an_average_box_without_area_becomes_the_bounds_of_the_mask():
+  # Beyond the image, inverted, and narrow but not empty.
+  boxes = jnp.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], jnp.float32)
+  moved = jnp.array([[-30, 0, -20, 10], [28, 0, 22, 10], [41, 0, 41.5, 10]])
+  refined = jnp.stack([boxes, moved, boxes], axis=1)
+  scores = jnp.array([[0.1, 0.9, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]])
+  found = vote(jnp.ones((3, 4, 4)), boxes, scores, refined=refined)
+  np.testing.assert_allclose(
+      found.boxes[:3], [[0, 0, 10, 10], [20, 0, 30, 10], [41, 0, 41.5, 10]], rtol=1e-6)
+
+
 def test_zero_nan_and_invalid_candidates_are_never_chosen():
   boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], np.float32)
   scores = np.array([[1.0, 0.0], [0.0, np.nan], [0.0, 1.0]], np.float32)
   masks, boxes, scores, valid = _padded(75, 3, np.ones((3, 4, 4), np.float32), boxes, scores)
   valid[2] = False
-  found = _vote(masks, boxes, scores, valid, HEIGHT, WIDTH, 0.0)
+  found = _vote(masks, boxes, scores, valid, HEIGHT, WIDTH, 0.0, _by_category(boxes + 1, 3))
   assert not any(np.any(part) for part in found)
 
 
 def test_padding_never_changes_the_result():
   candidates = _candidates(3)
-  plain = vote(*candidates)
+  plain = vote(*candidates, refined=_by_category(candidates[1] + 1, CATEGORIES))
+  assert np.abs(plain.boxes - plain.mask_boxes).max() > 0.5
   masks, boxes, scores, valid = _padded(33, CATEGORIES, *candidates)
   nan = [np.where(valid.reshape((-1,) + (1,) * (x.ndim - 1)), x, np.nan).astype(np.float32)
          for x in (masks, boxes, scores)]
   boxes[CANDIDATES:], scores[CANDIDATES:] = boxes[:9], 1.0
   for padded in (nan, (masks, boxes, scores)):
-    for a, b in zip(plain, _vote(*padded, valid, HEIGHT, WIDTH, 0.0)):
+    refined = _by_category(padded[1] + 1, CATEGORIES)
+    for a, b in zip(plain, _vote(*padded, valid, HEIGHT, WIDTH, 0.0, refined), strict=True):
       np.testing.assert_allclose(b, a, atol=1e-6)
 
 
@@ -192,7 +234,7 @@ def test_boxes_stay_in_the_image_and_image_sizes_share_one_trace():
     assert np.all(found.boxes >= 0)
     assert np.all(found.boxes <= np.array([[width, height, width, height]]) + 1e-4)
     assert found.valid.any()
-  assert TRACES.count((33, SIDE, SIDE)) == 1
+  assert TRACES.count(((33, SIDE, SIDE), 6)) == 1
 
 
 def test_degenerate_boxes_are_finite():
@@ -208,7 +250,7 @@ def test_vmap_agrees_with_a_loop():
   together = jax.jit(jax.vmap(_vote_one, in_axes=(0, 0, 0, 0, None, None)))(
       *stacked, HEIGHT, WIDTH)
   for i, batch in enumerate(batches):
-    for a, b in zip(_vote(*batch, HEIGHT, WIDTH, 0.0), together):
+    for a, b in zip(_vote(*batch, HEIGHT, WIDTH, 0.0), together, strict=True):
       np.testing.assert_allclose(b[i], a, atol=1e-4)
 
 

@@ -79,7 +79,7 @@ def test_overfits_two_images():
 
 
 def _mask_iou(found, batch, image, best, instance):
-  predicted = paste(found.masks[image, best], found.boxes[image, best])
+  predicted = paste(found.masks[image, best], found.paste_boxes[image, best])
   true = paste(np.float32(batch.masks[image, instance]), batch.boxes[image, instance])
   return float((predicted & true).sum() / (predicted | true).sum())
 
