@@ -205,7 +205,8 @@ class Detections(NamedTuple):
   """What `detect` finds in one image, best first: numpy arrays without padding, n may be 0.
 
   Attributes:
-    boxes: [n, 4] float32 `[x1, y1, x2, y2]` in pixels of the image, inside it.
+    boxes: [n, 4] float32 `[x1, y1, x2, y2]` in pixels of the image, inside it. Regressed, unless
+      `inference.boxes` is "mask": not the bounds of the masks.
     masks: [n, h, w] bool, each of one pixel or more.
     scores: [n] float32, 0 ... 1.
     labels: [n] int32, 1 ... C - 1: one plus the index in `Model.category_names`.
