@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from mnc_jax.ops.bilinear import along, kappa, neighbors, rounded
 from mnc_jax.ops.boxes import as_float, larger, smaller
+from mnc_jax.ops.max_pool import WINNERS, max_of_blocks
 from mnc_jax.structs import Array
 
 _GRIDS = ("center", "edge", "caffe")
@@ -81,9 +82,9 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
              chunk: int = 16, cells: Array | None = None) -> jax.Array:
   """Warps size * pool samples per side and max-pools them pool x pool.
 
-  `chunk` RoIs are warped at a time and warped again in the backward pass, so that
-  the samples (482 MB for 300 RoIs of 28 x 28 x 512) are never all in memory. Of equal samples in a
-  cell the first takes the gradient.
+  `chunk` RoIs are warped at a time, and the backward pass reads the features again, so that the
+  samples (482 MB for 300 RoIs of 28 x 28 x 512) are never all in memory. It only keeps, as a byte,
+  which sample of each cell was the largest; of equal ones the first takes the gradient.
 
   Args:
     features: [H, W, K].
@@ -104,7 +105,7 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
   chex.assert_axis_dimension(boxes, 1, 4)
   count = boxes.shape[0]
 
-  @jax.checkpoint
+  @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(WINNERS))
   def warp_and_pool(features, boxes):
     y, x = _samples(features, boxes, cells, size=size * pool, stride=stride, grid=grid,
                     border=border)
@@ -129,17 +130,10 @@ def _warp_and_max(features, y, x, pool, warp):
   by_place = lambda samples: jax.tree.map(
       lambda part: part.reshape(-1, size, pool).swapaxes(1, 2).reshape(-1, pool * size), samples)
   samples = warp(as_float(features), by_place(y), by_place(x))
-  pooled = samples[:, :size, :size]
-  for i in range(1, pool * pool):
-    row, column = size * (i // pool), size * (i % pool)
-    other = samples[:, row:row + size, column:column + size]
-    # Not jnp.maximum, nor jnp.max: their gradients compare the samples with the maximum, and XLA
-    # computes the samples twice with different rounding when it fuses the warp into both. No sample
-    # is then equal: the box gradient was off by a tenth under jit.
-    pooled = jnp.where(other > pooled, other, pooled)
+  blocks = samples.reshape(-1, pool, size, pool, size, samples.shape[-1])
   # Rounded after the maximum: among samples that bfloat16 makes equal, the wrong one would take
   # the gradient, and a box's was off by a tenth.
-  return pooled.astype(features.dtype)
+  return max_of_blocks(blocks, (1, 3)).astype(features.dtype)
 
 
 def _samples(features, boxes, cells, *, size, stride, grid, border):

@@ -10,7 +10,7 @@ from helpers import oracles, tiny
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
-from mnc_jax.ops import bilinear, boxes, conv, gradients, masks, padding, roi_warp
+from mnc_jax.ops import bilinear, boxes, conv, gradients, masks, max_pool, padding, roi_warp
 from mnc_jax.structs import AnchorOutput, Proposals, StageOutput
 
 _SIDE = 16.0
@@ -171,6 +171,13 @@ ROWS = (
     Row("conv_general_dilated", _convolve,
         lambda rng: (rng.normal(size=(1, 14, 14, 2048)), rng.normal(size=(3, 3, 2048, 8)) / 100),
         (0, 1), covers=("ops.conv.conv_general_dilated",)),
+    *(Row(f"max_pool[{padding_name}]",
+          functools.partial(max_pool.max_pool, padding=padding_name),
+          lambda rng: (rng.normal(size=(2, 5, 7, 3)),), (0,), covers=("ops.max_pool.max_pool",))
+      for padding_name in ("VALID", "SAME")),
+    Row("max_of_blocks", lambda x: max_pool.max_of_blocks(x, (0, 2)),
+        lambda rng: (rng.normal(size=(3, 4, 2, 5)),), (0,), covers=("ops.max_pool.max_of_blocks",),
+        ways=_EACH_WAY),
     Row("masked_mean", losses.masked_mean,
         lambda rng: (rng.normal(size=6), rng.integers(0, 2, 6) * 1.0 + 0.5), (0, 1)),
     Row("smooth_l1", functools.partial(losses.smooth_l1, sigma=3.0),

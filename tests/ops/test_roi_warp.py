@@ -229,3 +229,10 @@ def test_more_boxes_do_not_change_the_others():
 def test_an_unknown_choice_is_named(argument):
   with pytest.raises(ValueError, match=f"{argument} is 'nearest'"):
     roi_warp(jnp.ones((2, 2, 1)), jnp.ones((1, 4)), size=2, stride=1, **{argument: "nearest"})
+
+
+def test_the_winners_are_found_once_and_kept_for_the_gradient():
+  gradient = jax.grad(lambda boxes: ops.roi_pool(
+      jnp.ones((5, 7, 3)), boxes, size=3, pool=2, stride=2, chunk=2).sum())
+  # Four samples per cell: three comparisons, which a second search would double.
+  assert str(jax.make_jaxpr(gradient)(jnp.ones((6, 4)))).count("bool[2,3,3,3] = gt") == 3

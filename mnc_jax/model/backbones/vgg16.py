@@ -12,6 +12,7 @@ from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import center_pixels
 from mnc_jax.model.backbones.top_down import TopDown
 from mnc_jax.model.flax_modules import Conv
+from mnc_jax.ops.max_pool import max_pool
 from mnc_jax.ops.padding import clear_outside
 from mnc_jax.structs import Array
 
@@ -77,7 +78,7 @@ class VGG16(nn.Module):
     maps = {}
     for block, layers in enumerate(VGG16_BLOCKS, start=1):
       if block > 1:
-        x = nn.max_pool(x, (2, 2), strides=(2, 2), padding=padding)
+        x = max_pool(x, padding=padding)
       for layer in layers:
         x = nn.relu(Conv(layer.outputs, (3, 3), dtype=dtype, name=layer.name)(x))
         x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)

@@ -10,6 +10,7 @@ from mnc_jax.model.flax_modules import apply_module, init_module
 from mnc_jax.model.stages.initial_scale import feature_init
 from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.masks import resize_masks
+from mnc_jax.ops.max_pool import max_pool
 from mnc_jax.structs import Array
 
 
@@ -42,7 +43,7 @@ class CategoryStage(nn.Module):
     if self.config.backbone in DEPTHS and not self.config.pyramid_stride:
       return Conv5(self.config, name=f"conv5{suffix}")(x)
     dtype = jnp.dtype(self.config.compute_dtype)
-    x = nn.max_pool(x, (2, 2), strides=(2, 2))
+    x = max_pool(x)
     x = x.reshape(x.shape[0], -1)
     inits = {"fc6": feature_init(self.config), "fc7": nn.initializers.lecun_normal()}
     for layer, init in inits.items():
