@@ -307,6 +307,20 @@ def test_images_that_pad_the_batch_change_neither_loss_nor_gradient():
   for name, value in metrics.items():
     np.testing.assert_allclose(same[name], value, rtol=1e-5, err_msg=name)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient, same_gradient)
+  alone, gradient_alone = gradient_fn(BASE)(tiny_params(), image)
+  for name, value in metrics.items():
+    np.testing.assert_allclose(alone[name], value, rtol=1e-5, err_msg=name)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient, gradient_alone)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_image_alone_has_no_axis_of_images(count):
+  batch, config = tiny.make_batch(count), BASE.model
+  program = jax.make_jaxpr(lambda: run_cascade(
+      tiny_params(), batch.images, batch.image_sizes, config=BASE))()
+  mask_logits = (BASE.inference.proposals.num_proposals, config.mask_size, config.mask_size)
+  of_all_images = ",".join(map(str, (count, *mask_logits)))
+  assert (f"[{of_all_images}]" in str(program)) == (count > 1)
 
 
 @pytest.mark.parametrize("case", ["no instances", "all crowd", "only padding", "empty boxes"])
