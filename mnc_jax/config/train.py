@@ -86,6 +86,10 @@ class TrainConfig:
   (w + 1) of it. 0: no warm-up."""
   clip_norm: float = 0.0
   """Largest global norm of the gradient, to which longer ones are scaled. 0: not clipped."""
+  # Several devices.
+  gradient_exchange_dtype: Literal["float32", "bfloat16"] = "float32"
+  """Type in which devices exchange their gradients. bfloat16 halves the bytes; each term and each
+  sum of some of them is rounded to 8 bits. The optimiser stays in float32."""
   # Bookkeeping.
   init_weights: str = ""
   """File of pretrained weights to start from: VGG-16 or ResNet trained on ImageNet, the release, or

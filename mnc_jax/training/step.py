@@ -94,7 +94,9 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
   if mean_over_devices is not None:
     # Padding images may be spread unevenly over devices.
     real_images = jnp.sum(batch.image_sizes[:, 0] > 0)
-    gradients, metrics = mean_over_devices((gradients, metrics), real_images)
+    metrics = mean_over_devices(metrics, real_images)
+    gradients = mean_over_devices(
+        gradients, real_images, dtype=config.train.gradient_exchange_dtype)
   metrics["gradient_norm"] = optax.tree.norm(gradients)
   metrics["learning_rate"] = jnp.asarray(learning_rate(config.train)(state.step), jnp.float32)
   optimizer = make_optimizer(config)

@@ -61,6 +61,20 @@ def test_the_mean_over_devices_is_weighted_by_their_images():
     assert float(found) == expected
 
 
+def test_a_mean_exchanged_in_bfloat16_is_rounded_but_not_by_one_device_alone():
+  # 1 + 2^-8 lies between two numbers of 8 bits, and is rounded to the even one, 1.
+  terms, weights = np.float32([1 + 2**-8, 3, 3, 3]), np.int32([2, 0, 0, 0])
+  def mean(mesh, dtype):
+    compiled = parallel.data_parallel(
+        lambda x, weight: parallel.weighted_mean(x[0], weight[0], dtype=dtype), mesh,
+        inputs=(parallel.SHARDED, parallel.SHARDED), outputs=parallel.REPLICATED)
+    return compiled(*parallel.put_batch((terms[:mesh.size], weights[:mesh.size]), mesh))
+  many, one = parallel.make_mesh(), jax.sharding.Mesh(jax.devices()[:1], parallel.AXIS)
+  assert mean(many, "bfloat16").dtype == np.float32
+  assert (float(mean(many, "bfloat16")), float(mean(many, "float32"))) == (1, 1 + 2**-8)
+  assert float(mean(one, "bfloat16")) == 1 + 2**-8
+
+
 # Each process has its own two rows, and the first process those that come first.
 _ROWS = """
 import numpy as np

@@ -1,6 +1,9 @@
 """Four fake devices train like one; the mesh and pmap give the same bits."""
 
+import collections
 import functools
+import math
+import re
 
 from flax import jax_utils
 import jax
@@ -81,6 +84,52 @@ def test_four_devices_take_the_step_of_one(monkeypatch):
   five, _ = step(four, parallel.put_batch(jax.device_get(other), mesh))
   assert int(five.step) == 2
   assert len(traces) == step._cache_size() == 1
+
+
+def lower_steps(config):
+  """Returns the step on the mesh and by pmap, two images a device, as StableHLO."""
+  mesh, state, batch = parallel.make_mesh(), make_state(config), tiny.make_batch(8)
+  by_device = jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), batch)
+  pmapped = mnc_jax.make_pmapped_train_step(config).lower(jax_utils.replicate(state), by_device)
+  return [parallel_step.make_train_step(config, mesh).lower(state, batch).as_text(),
+          pmapped.as_text()]
+
+
+def exchanged_bytes(program):
+  """Returns the bytes that the all-reduces of a program send, by type."""
+  sent, sizes = collections.Counter(), {"f32": 4, "bf16": 2, "i32": 4}
+  for operand in re.findall(r"all_reduce.*?\}\) : \(tensor<(.*?)>\)", program, re.DOTALL):
+    *dims, dtype = operand.split("x")
+    sent[dtype] += sizes[dtype] * math.prod(map(int, dims))
+  return sent
+
+
+def test_gradients_exchanged_in_bfloat16_take_two_bytes_a_parameter():
+  config = small_config(train={"gradient_exchange_dtype": "bfloat16"})
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(tiny.random_params(config)))
+  for program in lower_steps(config):
+    sent = exchanged_bytes(program)
+    assert sent["bf16"] == 2 * parameters
+    # The losses, and the numbers of images.
+    assert sum(sent.values()) - sent["bf16"] < 64
+
+
+def test_four_devices_take_the_step_of_one_to_the_rounding_of_bfloat16():
+  config = tiny.sample_everything(small_config(train={
+      "optimizer": "sgd", "learning_rate": 0.1, "gradient_exchange_dtype": "bfloat16"}))
+  state, batch, mesh = make_state(config), tiny.make_batch(4), parallel.make_mesh()
+  one, metrics = jax.jit(functools.partial(train_step, config=config))(
+      state, batch, step_key(0, 0, 0))
+  step = parallel_step.make_train_step(config, mesh)
+  four, metrics_four = step(
+      parallel.replicate(state, mesh), parallel.put_batch(jax.device_get(batch), mesh))
+  np.testing.assert_allclose(metrics_four["loss"], metrics["loss"], rtol=1e-5)
+  moved = [np.concatenate([np.ravel(a - b) for a, b in zip(
+      jax.tree.leaves(jax.device_get(new.params)), jax.tree.leaves(state.params), strict=True)])
+           for new in (one, four)]
+  error = np.linalg.norm(moved[1] - moved[0]) / np.linalg.norm(moved[0])
+  # Four terms with 2^-9 at most, which cancel in part, and three sums of them.
+  assert 1e-4 < error < 2**-7
 
 
 def test_each_bucket_is_compiled_once(monkeypatch):
