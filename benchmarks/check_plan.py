@@ -1,19 +1,21 @@
 """Checks the compiler's plan of the training step on TPUs that need not be there: `make plan`.
 
 Compiles VGG-16 with five stages at full size, 8 images of 600 x 1000 a chip in bfloat16, for a
-v5e:2x2 slice; with --small a tiny model for v5e:2x2 and v5e:16x16, on a mesh and by `jax.pmap`.
+v5e:2x2 slice; with --small a tiny model for v5e:2x2 and v5e:16x16, on a mesh, by `jax.pmap`, and
+with the optimiser divided over the devices and gradients exchanged in bfloat16.
 Prints the plan and a line per fault, and ends with status 1 if there is one. Needs `jax[tpu]`,
 flax, optax and chex.
 """
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
 import functools
 import sys
 from unittest import mock
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from benchmarks.__main__ import format_table, parse_arguments
 from benchmarks.chips import CHIPS, find_devices
@@ -21,10 +23,12 @@ from benchmarks.hlo import Program
 from benchmarks.model import make_config
 from benchmarks.plan import lower_step, memory_bytes, one_image
 from benchmarks.plan_rows import count_rows, memory_rows
+from mnc_jax import parallel
 from mnc_jax.config import Config, ModelConfig, ProposalConfig, TrainConfig
 from mnc_jax.model.cascade import init_params
 from mnc_jax.structs import Batch
 from mnc_jax.training.parallel_step import make_pmapped_train_step
+from mnc_jax.training.sharded_optimizer import split_axis
 from mnc_jax.training.step import init_state
 
 # The step has one for NMS and four over blocks of instances. A loop over RoIs or images is a
@@ -56,7 +60,8 @@ def _check_full():
   config = make_config(options)
   compiled = lower_step(
       "train", config, one_image(options, config), options.batch, find_devices("v5e")).compile()
-  return check("full size, v5e:2x2", compiled, config, memory=CHIPS["v5e"].memory)
+  return check("full size, v5e:2x2", compiled, memory=CHIPS["v5e"].memory,
+               exchanged=exchanged_bytes(config, 4))
 
 
 def _check_small():
@@ -74,7 +79,13 @@ def _check_small():
     lowered = {"mesh": lower_step("train", config, example, 1, devices),
                "pmap": lower_pmapped_step(config, example, devices)}
     for name, step in lowered.items():
-      faults += check(f"small, {topology}, {name}", step.compile(), config, memory=1e9)
+      faults += check(f"small, {topology}, {name}", step.compile(), memory=1e9,
+                      exchanged=exchanged_bytes(config, len(devices)))
+    divided = dataclasses.replace(config, train=dataclasses.replace(
+        config.train, shard_optimizer=True, gradient_exchange_dtype="bfloat16"))
+    step = lower_step("train", divided, example, 1, devices)
+    faults += check(f"small, {topology}, divided", step.compile(), memory=1e9,
+                    exchanged=exchanged_bytes(divided, len(devices)))
   return faults
 
 
@@ -92,40 +103,48 @@ def lower_pmapped_step(config: Config, example: Batch, devices: Sequence[jax.Dev
   return step.lower(on_devices(state), on_devices(example))
 
 
-def check(name: str, compiled: jax.stages.Compiled, config: Config, *, memory: float) -> list[str]:
+def exchanged_bytes(config: Config, devices: int) -> int:
+  """Returns the bytes of weights and gradients that a device gives to the collectives of a step."""
+  params = jax.eval_shape(functools.partial(init_params, config=config), jax.random.key(0))
+  leaves = jax.tree.leaves(params)
+  size = jnp.dtype(config.train.gradient_exchange_dtype).itemsize
+  gathered = [leaf for leaf in leaves if config.train.shard_optimizer
+              and split_axis(leaf.shape, devices) != parallel.WHOLE]
+  return (size * sum(leaf.size for leaf in leaves)
+          + sum(leaf.size * leaf.dtype.itemsize for leaf in gathered) // devices)
+
+
+def check(name: str, compiled: jax.stages.Compiled, *, memory: float, exchanged: int) -> list[str]:
   """Prints the plan of a training step and returns a sentence per fault.
 
   Args:
     name: of the step, for the output.
     compiled: for TPUs.
-    config: of the step; its parameters are what is exchanged.
     memory: bytes of a chip.
+    exchanged: bytes, from `exchanged_bytes`.
   """
   program = Program(compiled.as_text())
   rows = [*memory_rows(memory_bytes(compiled)), *count_rows(program, program.executed())]
   print(format_table([(name, "plan"), *((row["name"], row["plan"]) for row in rows)]), flush=True)
-  params = jax.eval_shape(functools.partial(init_params, config=config), jax.random.key(0))
-  count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
   return [f"{name}: {fault}" for fault in find_faults(
-      {row["name"]: row["plan"] for row in rows}, parameters=int(count), memory=memory)]
+      {row["name"]: row["plan"] for row in rows}, memory=memory, exchanged=exchanged)]
 
 
-def find_faults(plan: dict[str, float], *, parameters: int, memory: float) -> list[str]:
+def find_faults(plan: dict[str, float], *, memory: float, exchanged: int) -> list[str]:
   """Returns a sentence for each figure of a plan that should be another.
 
   Args:
     plan: by the names of `memory_rows` and `count_rows`.
-    parameters: of the model. Their gradients are exchanged once, in float32 or bfloat16.
     memory: bytes of a chip.
+    exchanged: bytes of weights and gradients, once.
   """
-  exchanged = 1e6 * plan["MB exchanged"]
+  found = 1e6 * plan["MB exchanged"]
   limits = {"GB a chip": memory / 1e9, "loops": MOST_LOOPS, "large pads with holes": 0,
             "collectives in loops": 0}
   faults = [f"{what}: {plan[what]:.4g}, should be at most {most:.4g}"
             for what, most in limits.items() if plan[what] > most]
-  if not any(_LEAST_SHARE * size * parameters <= exchanged <= size * parameters + _MORE_BYTES
-             for size in (2, 4)):
-    faults.append(f"bytes exchanged per parameter: {exchanged / parameters:.3f}, should be 2 or 4")
+  if not _LEAST_SHARE * exchanged <= found <= exchanged + _MORE_BYTES:
+    faults.append(f"bytes exchanged: {found:.0f}, should be {exchanged}")
   return faults
 
 

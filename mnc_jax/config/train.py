@@ -90,6 +90,9 @@ class TrainConfig:
   gradient_exchange_dtype: Literal["float32", "bfloat16"] = "float32"
   """Type in which devices exchange their gradients. bfloat16 halves the bytes; each term and each
   sum of some of them is rounded to 8 bits. The optimiser stays in float32."""
+  shard_optimizer: bool = False
+  """Whether each device keeps and updates only a part of the optimiser's state, which saves memory
+  and the time of the update. Checkpoints are the same."""
   # Bookkeeping.
   init_weights: str = ""
   """File of pretrained weights to start from: VGG-16 or ResNet trained on ImageNet, the release, or

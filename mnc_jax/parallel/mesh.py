@@ -5,10 +5,11 @@ averaged: N devices with B images each take the step of one device with N * B im
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 import zlib
 
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
@@ -18,6 +19,7 @@ from mnc_jax.parallel.hosts import check_same, process_count
 Tree = TypeVar("Tree")
 AXIS = "data"
 REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(AXIS)
+WHOLE = -1  # The axis of what is not cut into parts.
 
 
 def make_mesh() -> Mesh:
@@ -38,10 +40,26 @@ def replicate(tree: Tree, mesh: Mesh) -> Tree:
   Raises:
     ValueError: if `tree` differs between hosts.
   """
+  return place(tree, mesh, REPLICATED)
+
+
+def place(tree: Tree, mesh: Mesh, specs: Any) -> Tree:
+  """Returns `tree` as global arrays, of which each device holds the part that `specs` gives it.
+
+  Args:
+    tree: whole arrays on the host or a device, the same on all hosts.
+    mesh: from `make_mesh`.
+    specs: a `PartitionSpec` for each array, or one for a part of the tree.
+
+  Raises:
+    ValueError: if `tree` differs between hosts.
+  """
   tree = jax.tree.map(np.asarray, jax.device_get(tree))
   if process_count() > 1:
     check_same(_checksum(tree), "weights with checksum ")
-  return jax.make_array_from_process_local_data(NamedSharding(mesh, REPLICATED), tree)
+  put = lambda spec, part: jax.tree.map(lambda x: jax.make_array_from_process_local_data(
+      NamedSharding(mesh, spec), x, x.shape), part)
+  return jax.tree.map(put, specs, tree)
 
 
 def _checksum(tree):
@@ -49,6 +67,18 @@ def _checksum(tree):
   for leaf in jax.tree.leaves(tree):
     checksum = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, checksum)
   return checksum
+
+
+def to_host(tree: Any) -> Any:
+  """Returns arrays on the host or devices as whole numpy arrays; all hosts must call it.
+
+  Parts that only other hosts hold are gathered, over the memory of the devices.
+  """
+  gather = lambda x: multihost_utils.process_allgather(x, tiled=True)
+  is_spread = lambda x: isinstance(x, jax.Array) and not (
+      x.is_fully_addressable or x.is_fully_replicated)
+  tree = jax.tree.map(lambda x: gather(x) if is_spread(x) else x, tree)
+  return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
 def put_batch(tree: Tree, mesh: Mesh) -> Tree:
@@ -82,14 +112,15 @@ def local_rows(tree: Tree) -> Tree:
   return jax.tree.map(np.concatenate, shards, is_leaf=lambda x: isinstance(x, list))
 
 
-def data_parallel(function: Callable, mesh: Mesh, *, inputs: tuple[PartitionSpec, ...],
-                  outputs: PartitionSpec, donate: int | tuple[int, ...] = ()) -> Callable:
+def data_parallel(function: Callable, mesh: Mesh, *, inputs: tuple[Any, ...],
+                  outputs: Any, donate: int | tuple[int, ...] = ()) -> Callable:
   """Compiles a function of one device's share of a batch into one of global arrays.
 
   Args:
     function: may use collectives over `AXIS`.
     mesh: from `make_mesh`.
-    inputs: per argument `REPLICATED` (from `replicate`) or `SHARDED` (from `put_batch`).
+    inputs: per argument `REPLICATED` (from `replicate`), `SHARDED` (from `put_batch`), or a tree
+      of such (from `place`).
     outputs: the same of the result. What is replicated must be equal on all devices.
     donate: indices of the arguments whose buffers the results reuse; the caller loses them.
   """
@@ -99,10 +130,11 @@ def data_parallel(function: Callable, mesh: Mesh, *, inputs: tuple[PartitionSpec
       function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
   # With shardings, JAX rejects a host's rows that are taken for the whole batch.
   return jax.jit(mapped, donate_argnums=donate,
-                 in_shardings=tuple(NamedSharding(mesh, spec) for spec in inputs))
+                 in_shardings=jax.tree.map(lambda spec: NamedSharding(mesh, spec), inputs))
 
 
-def weighted_mean(tree: Tree, weight: jax.Array, *, dtype: str | None = None) -> Tree:
+def weighted_mean(tree: Tree, weight: jax.Array, *, dtype: str | None = None, axes: Any = None
+                  ) -> Tree:
   """Returns the mean of `tree` over devices by their weights; zeros if all weigh 0.
 
   Args:
@@ -111,12 +143,18 @@ def weighted_mean(tree: Tree, weight: jax.Array, *, dtype: str | None = None) ->
     dtype: in which the devices exchange and add their terms; None, or on one device: that of
       `tree`. With "bfloat16" each term, and each sum of some of them, has a relative error of at
       most 2^-9.
+    axes: a tree like `tree` of the axis along which the mean of each array is cut, so that each
+      device receives its part alone; `WHOLE` where it is not cut. None: nowhere.
   """
   total = jnp.maximum(jax.lax.psum(weight, axis_name=AXIS), 1)
+  axes = jax.tree.map(lambda x: WHOLE, tree) if axes is None else axes
   return jax.tree.map(
-      lambda x: _sum_over_devices(x * weight, dtype).astype(x.dtype) / total, tree)
+      lambda x, axis: _sum_over_devices(x * weight, dtype, axis).astype(x.dtype) / total,
+      tree, axes)
 
 
-def _sum_over_devices(term, dtype):
+def _sum_over_devices(term, dtype, axis):
   exchanged = term if dtype is None or jax.lax.axis_size(AXIS) == 1 else term.astype(dtype)
-  return jax.lax.psum(exchanged, axis_name=AXIS)
+  if axis == WHOLE:
+    return jax.lax.psum(exchanged, axis_name=AXIS)
+  return jax.lax.psum_scatter(exchanged, AXIS, scatter_dimension=axis, tiled=True)

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnc_jax import parallel, weights
+from mnc_jax import weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.serialization import differing_fields
@@ -17,6 +17,7 @@ from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.optimizer import learning_rate
+from mnc_jax.training.parallel_step import place_state
 from mnc_jax.training.step import TrainState, init_state
 
 
@@ -28,7 +29,7 @@ def start_state(config: Config, manager: ocp.CheckpointManager, source: Source, 
   """
   make = initialise if manager.latest_step() is None else resume
   state, notes = make(config, manager, source)
-  return parallel.replicate(state, mesh), notes
+  return place_state(state, config, mesh), notes
 
 
 def initialise(config: Config, manager: ocp.CheckpointManager, source: Source

@@ -5,11 +5,13 @@ from collections.abc import Hashable
 import functools
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mnc_jax.config import Config, ModelConfig, TrainConfig
 from mnc_jax.model.backbones.features import frozen_layers
 from mnc_jax.model.backbones.resnet import FROZEN_NORMS
+from mnc_jax.structs import Array
 
 GROUPS = ("weights", "biases", "scales", "frozen")
 
@@ -54,14 +56,18 @@ def _is_frozen(names, config: ModelConfig):
   return names[0].endswith("features") and names[1] in frozen_layers(config)
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
+def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.GradientTransformation:
   """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as set in `config`.
 
   Frozen parameters have no state. Their gradients are 0, so the norm of all gradients, which is
   clipped, is that of the others.
+
+  Args:
+    config: of the run.
+    norm: [] of the gradients, if the update has only parts of them; None: it is computed.
   """
   options = config.train
-  clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  clip = _clip_norm(options.clip_norm, norm) if options.clip_norm else optax.identity()
   decays = _decays(options)
   rules: dict[Hashable, optax.GradientTransformation] = {
       "weights": _rule(options, decay=decays["weights"]),
@@ -70,6 +76,16 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
       "frozen": optax.set_to_zero()}
   return optax.chain(
       clip, optax.partition(rules, functools.partial(parameter_groups, config=config)))
+
+
+def _clip_norm(limit, norm):
+  """Scales gradients of a larger norm down to `limit`, as `optax.clip_by_global_norm`."""
+  def clip(gradients, _=None):
+    found = optax.tree.norm(gradients) if norm is None else norm
+    return jax.tree.map(
+        lambda x: jnp.where(found < limit, x, x / found.astype(x.dtype) * limit), gradients)
+
+  return optax.stateless(clip)
 
 
 def _decays(options: TrainConfig) -> dict[str, float]:

@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 
 from mnc_jax import parallel
 from mnc_jax.config import Config, DataConfig, TrainConfig
-from mnc_jax.training.step import eval_step, step_key, train_step
+from mnc_jax.training.sharded_optimizer import sharded_train_step, state_specs
+from mnc_jax.training.step import TrainState, eval_step, step_key, train_step
 
 # Fields of `train` that only the loop around the step reads.
 _BOOKKEEPING = (
@@ -21,7 +22,7 @@ _BOOKKEEPING = (
 def make_train_step(config: Config, mesh: Mesh) -> Callable:
   """Returns `step(state, batch) -> (state, metrics)`, compiled over all devices of the mesh.
 
-  `state` comes from `parallel.replicate` and is donated; `batch` comes from `parallel.put_batch`.
+  `state` comes from `place_state` and is donated; `batch` comes from `parallel.put_batch`.
   The key of each device follows from `train.seed`, the step and the device's index alone.
 
   Configs that differ in what no step depends on share one function, so that a run that is resumed
@@ -41,13 +42,25 @@ def _without_bookkeeping(config):
 # Each holds a compiled program per bucket.
 @functools.lru_cache(maxsize=4)
 def _compile_train_step(config: Config, mesh: Mesh):
+  specs = state_specs(config, mesh)
   return parallel.data_parallel(
       functools.partial(_device_step, config=config), mesh,
-      inputs=(parallel.REPLICATED, parallel.SHARDED), outputs=parallel.REPLICATED, donate=0)
+      inputs=(specs, parallel.SHARDED), outputs=(specs, parallel.REPLICATED), donate=0)
+
+
+def place_state(state: TrainState, config: Config, mesh: Mesh) -> TrainState:
+  """Returns a state as global arrays on the devices, as `make_train_step` takes it.
+
+  Raises:
+    ValueError: if `state` differs between hosts.
+  """
+  return parallel.place(state, mesh, state_specs(config, mesh))
 
 
 def _device_step(state, batch, *, config):
   key = step_key(config.train.seed, state.step, jax.lax.axis_index(parallel.AXIS))
+  if config.train.shard_optimizer:
+    return sharded_train_step(state, batch, key, config=config)
   return train_step(state, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
 
 
@@ -65,6 +78,9 @@ def make_pmapped_train_step(config: Config) -> Callable:
     `step(state, batch) -> (state, metrics)`. All arrays have a leading axis of local devices, and
     the buffers of `state` are donated. No key is passed: the key of each device follows from
     `config.train.seed`, the step and the device's index.
+
+  Raises:
+    ValueError: with `train.shard_optimizer`, which needs a mesh.
 
   Example:
     >>> from flax import jax_utils
@@ -91,6 +107,9 @@ def make_pmapped_train_step(config: Config) -> Callable:
     >>> state.step.shape == (jax.local_device_count(),), len(metrics)
     (True, 7)
   """
+  if config.train.shard_optimizer:
+    raise ValueError("train.shard_optimizer divides the state over a mesh, which a jax.pmap has "
+                     "not: set it to False, or train with `mnc train`")
   return jax.pmap(functools.partial(_device_step, config=config), axis_name=parallel.AXIS,
                   donate_argnums=0)
 

@@ -97,12 +97,26 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
     metrics = mean_over_devices(metrics, real_images)
     gradients = mean_over_devices(
         gradients, real_images, dtype=config.train.gradient_exchange_dtype)
-  metrics["gradient_norm"] = optax.tree.norm(gradients)
-  metrics["learning_rate"] = jnp.asarray(learning_rate(config.train)(state.step), jnp.float32)
-  optimizer = make_optimizer(config)
+  return update_state(state, gradients, metrics, config=config, norm=optax.tree.norm(gradients))
+
+
+def update_state(state: TrainState, gradients: dict, metrics: dict[str, Array], *, config: Config,
+                 norm: Array) -> tuple[TrainState, dict[str, Array]]:
+  """Returns the state after the optimiser's step, and the metrics with those of the optimiser.
+
+  Args:
+    state: before the step, or parts of its arrays.
+    gradients: like `state.params`.
+    metrics: of `cascade_loss`.
+    config: chooses the optimizer.
+    norm: [] of the gradients; if these are parts, of the whole.
+  """
+  rate = jnp.asarray(learning_rate(config.train)(state.step), jnp.float32)
+  optimizer = make_optimizer(config, norm=norm)
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
   params = cast(dict, optax.apply_updates(state.params, updates))
-  return TrainState(state.step + 1, params, opt_state), metrics
+  return (TrainState(state.step + 1, params, opt_state),
+          metrics | {"gradient_norm": norm, "learning_rate": rate})
 
 
 def eval_step(params: dict, batch: Batch, key: Array, *, config: Config,

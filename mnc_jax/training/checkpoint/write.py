@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
+from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_workdir
 from mnc_jax.training.checkpoint.checksums import compute_checksums
@@ -23,7 +23,8 @@ def save(manager: ocp.CheckpointManager, state: Any, config: Config, categories:
 
   Args:
     manager: from `open_checkpoints`.
-    state: NamedTuple with `step`, `params`, `opt_state`, on the host or replicated on devices.
+    state: NamedTuple with `step`, `params`, `opt_state`, on the host or on devices. What is
+      divided over them is saved whole.
     config: of the run; `config.json` is rewritten if it has changed.
     categories: anything with `category_names` and `category_ids`.
     scores: {name: float} that this state reached, if it was evaluated.
@@ -34,7 +35,7 @@ def save(manager: ocp.CheckpointManager, state: Any, config: Config, categories:
       saved again. A later failure is raised by the next `save`, `check_written` or
       `wait_until_written`.
   """
-  state = jax.tree.map(np.asarray, jax.device_get(state))
+  state = parallel.to_host(state)
   for step in manager.all_steps():
     if step >= state.step:
       manager.delete(step)
