@@ -14,6 +14,10 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # slow from some size on. These bounds are where the products below begin to win, measured for 1 to
 # 64 images of 7 x 7 to 150 x 150 cells with 64 to 512 channels (docs/performance.md).
 _MIN_CELLS, _MIN_NUMBERS, _MIN_KERNEL = 190, 400_000, 128 * 128
+# The same for smaller kernels, whose products are by blocks of so many cells, which stay in the
+# cache: of many cells in all, or of the RoIs of an image, which come with those of the others.
+_MIN_CHANNELS, _MIN_ALL_CELLS, _MIN_ROIS, _MIN_ROI_CELLS = 16, 16_000, 32, 2048
+_BLOCK = 512
 
 
 def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[int],
@@ -22,7 +26,8 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
 
   Results and gradients are those of `jax.lax` but for rounding. On CPU the kernel gradient of
   large maps is one matrix product for each cell of the kernel, of the inputs that it reads and the
-  output's gradient: 3 to 4 times as fast there. Elsewhere it is `jax.lax`'s own.
+  output's gradient: 3 to 4 times as fast there. With few channels it is the sum of such products
+  over blocks of the maps, twice as fast. Elsewhere it is `jax.lax`'s own.
 
   Args:
     inputs: [B, H, W, K].
@@ -41,12 +46,14 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
   convolve = functools.partial(
       jax.lax.conv_general_dilated, window_strides=window_strides, padding=padding, **options)
   shapes = (inputs.shape, kernel.shape)
-  if not _is_plain(*shapes, options) or not _is_large(*shapes):
+  large, many = _is_large(*shapes), _is_many(*shapes)
+  if not _is_plain(*shapes, options) or not (large or many):
     return convolve(inputs, kernel)
   pads = padding if not isinstance(padding, str) else jax.lax.padtype_to_pads(
       inputs.shape[1:3], kernel.shape[:2], window_strides, padding)
   by_products = functools.partial(
-      _kernel_gradient, shape=kernel.shape, strides=tuple(window_strides), pads=pads)
+      _kernel_gradient if large else _kernel_gradient_by_blocks,
+      shape=kernel.shape, strides=tuple(window_strides), pads=pads)
   # The whole convolution depends on the platform, not its gradient alone: under `vmap`, a gradient
   # of our own would be taken image by image on accelerators, too.
   return jax.lax.platform_dependent(
@@ -81,10 +88,54 @@ def _is_large(inputs, kernel):
           and channels * kernel[-1] >= _MIN_KERNEL)
 
 
+def _is_many(inputs, kernel):
+  """Returns whether the kernel gradient of maps and kernel of these shapes is by blocks."""
+  batch, height, width, channels = inputs
+  cells = batch * height * width
+  return (channels >= _MIN_CHANNELS and channels * kernel[-1] < _MIN_KERNEL and (
+      cells >= _MIN_ALL_CELLS or batch >= _MIN_ROIS and cells >= _MIN_ROI_CELLS))
+
+
 def _kernel_gradient(inputs, gradient, *, shape, strides, pads):
   """Returns the gradient [h, w, K, outputs] of the kernel; `gradient` is that of the output."""
-  rows, columns = gradient.shape[1:3]
   padded = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
+  return _products(padded, gradient, shape, strides).astype(inputs.dtype)
+
+
+def _kernel_gradient_by_blocks(inputs, gradient, *, shape, strides, pads):
+  """Like `_kernel_gradient`, summed over blocks of images, or of rows of an image."""
+  # One image after the other under `vmap`: products with a batch are slow.
+  @jax.custom_batching.sequential_vmap
+  def by_blocks(padded, gradient):
+    batch, rows, columns, outputs = gradient.shape
+    images = _divisor(batch, _BLOCK // (rows * columns))
+    rows_read = rows if images > 1 else _divisor(rows, _BLOCK // columns)
+
+    def add_block(block, total):
+      image, row = block // (rows // rows_read) * images, block % (rows // rows_read) * rows_read
+      high = (rows_read - 1) * strides[0] + shape[0]
+      read = jax.lax.dynamic_slice(
+          padded, (image, row * strides[0], 0, 0), (images, high, *padded.shape[2:]))
+      slopes = jax.lax.dynamic_slice(
+          gradient, (image, row, 0, 0), (images, rows_read, columns, outputs))
+      return total + _products(read, slopes, shape, strides)
+
+    zero = jnp.zeros(shape, jnp.promote_types(gradient.dtype, jnp.float32))
+    return jax.lax.fori_loop(0, (batch // images) * (rows // rows_read), add_block, zero)
+
+  padded = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
+  return by_blocks(padded, gradient).astype(inputs.dtype)
+
+
+def _divisor(number, limit):
+  """Returns the largest divisor of `number` that is not above `limit`, or 1."""
+  return max(divisor for divisor in range(1, number + 1)
+             if number % divisor == 0 and divisor <= max(limit, 1))
+
+
+def _products(padded, gradient, shape, strides):
+  """Returns [h, w, K, outputs] in float32 at least, a product for each cell of the kernel."""
+  rows, columns = gradient.shape[1:3]
   right = gradient.reshape(-1, shape[-1])
 
   def product(i, j):
@@ -94,4 +145,4 @@ def _kernel_gradient(inputs, gradient, *, shape, strides, pads):
                                preferred_element_type=jnp.promote_types(right.dtype, jnp.float32))
 
   cells = [product(i, j) for i in range(shape[0]) for j in range(shape[1])]
-  return jnp.stack(cells).reshape(shape).astype(inputs.dtype)
+  return jnp.stack(cells).reshape(shape)

@@ -112,3 +112,52 @@ def test_another_layout_is_left_to_lax():
       jnp.sin(function(x, w, (1, 1), "SAME")))))(w)
                     for function in (conv.conv_general_dilated, jax.lax.conv_general_dilated))
   np.testing.assert_array_equal(ours, expected)
+
+
+# Name, inputs, strides, padding: blocks of images, of rows, of one row, and of uneven strides.
+_BLOCKS = {
+    "images": ((6, 4, 4, 16), (1, 1), "SAME"),
+    "rows": ((2, 12, 8, 16), (1, 1), "SAME"),
+    "single rows": ((1, 5, 40, 16), (1, 1), "SAME"),
+    "strides": ((2, 12, 9, 16), (2, 1), ((1, 0), (0, 1))),
+}
+
+
+@pytest.mark.parametrize("under_vmap", [False, True])
+@pytest.mark.parametrize("case", _BLOCKS)
+def test_gradients_by_blocks_are_those_of_lax_in_float64(case, under_vmap, monkeypatch):
+  for name, value in {"_MIN_KERNEL": 128 * 128, "_MIN_ALL_CELLS": 0, "_BLOCK": 40}.items():
+    monkeypatch.setattr(conv, name, value)
+  shape, strides, padding = _BLOCKS[case]
+  rng = np.random.default_rng(0)
+
+  def loss(convolve, x, w):
+    convolve = functools.partial(
+        convolve, window_strides=strides, padding=padding, dimension_numbers=_LAYOUT)
+    return jnp.sum(jnp.sin(jax.vmap(lambda x: convolve(x, w))(x) if under_vmap else convolve(x, w)))
+
+  with jax.enable_x64(True):
+    x, w = rng.normal(size=(3,) * under_vmap + shape), rng.normal(size=(3, 2, 16, 5))
+    ours, expected = (jax.jit(jax.grad(functools.partial(loss, function), argnums=(0, 1)))(x, w)
+                      for function in (conv.conv_general_dilated, jax.lax.conv_general_dilated))
+  for found, right in zip(ours, expected, strict=True):
+    np.testing.assert_allclose(found, right, rtol=0, atol=1e-12 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("shape, by_blocks", [
+    ((32, 8, 8, 48), True),  # The RoIs of an image.
+    ((8, 48, 48, 48), True),
+    ((8, 24, 24, 64), False),  # Too few cells,
+    ((8, 192, 192, 3), False),  # too few channels.
+])
+def test_few_channels_are_by_blocks_where_cells_are_many(shape, by_blocks, monkeypatch):
+  monkeypatch.setattr(conv, "_MIN_KERNEL", 128 * 128)
+  convolve = functools.partial(conv.conv_general_dilated, window_strides=(1, 1), padding="SAME",
+                               dimension_numbers=_LAYOUT)
+  gradient = jax.jit(jax.grad(lambda w, x: convolve(x, w).sum()))
+  lower = lambda platform: gradient.trace(
+      jax.ShapeDtypeStruct((3, 3, shape[-1], 16), np.float32),
+      jax.ShapeDtypeStruct(shape, np.float32)).lower(lowering_platforms=(platform,)).as_text()
+  assert lower("cpu").count("dot_general") == 9 * by_blocks
+  assert lower("cpu").count("stablehlo.while") == by_blocks
+  assert lower("tpu").count("stablehlo.while") == 0
