@@ -22,6 +22,7 @@ from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.own_ids import OwnIds, read_ids
 from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_records
+from mnc_jax.evaluation.tiles.plan import describe_tiles
 from mnc_jax.evaluation.visualize import draw_instances
 from mnc_jax.model.trained import Model
 from mnc_jax.training.checkpoint import describe_source
@@ -53,16 +54,25 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
   Raises:
     ValueError: after all others, naming the images that could not be used.
   """
-  scores, broken, dark = [], [], []
+  scores, broken, dark, tiled = [], [], [], 0
   bar = tqdm(list(zip(paths, pictures, ids.images, strict=True)), unit="image", desc="predicting")
   with open_results(target) as write:
     for number, (path, picture, image_id) in enumerate(bar):
       try:
         image = read_image(path, options=image_options(models[0].config.data))
+        message = describe_tiles(image.shape[:2], str(path), models[0].config)
+        if message and not tiled:
+          bar.write(f"{message}.")
+        tiled += bool(message)
         with compiling(bar, first=number == len(broken)):
-          found = find_instances(models, image)
+          found = find_instances(
+              models, image, min_score=min_score,
+              beat=lambda done, tiles: bar.set_postfix_str(f"{done} of {tiles} tiles"))
       except BrokenImageError as error:
         broken.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+        continue
+      except MemoryError:
+        broken.append(f"{path}: it does not fit into memory with what is found in it")
         continue
       dark += filter(None, [describe_range(image, str(path), models[0].config.data)])
       records = instances_to_records(
@@ -73,6 +83,8 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
       draw(picture, adapt_image(image, models[0].config.data), records, ids.categories, models[0],
            min_score)
   print(describe(scores, len(paths) - len(broken), target, min_score))
+  if tiled > 1:
+    print(f"{tiled} of the images were run in tiles.")
   if dark:
     warnings.warn(dark[0], stacklevel=2)
   if broken:

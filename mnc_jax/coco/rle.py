@@ -96,11 +96,12 @@ def mask_boxes(rles: list[Rle]) -> np.ndarray:
   return np.asarray(_mask_api.toBbox(rles), np.float64).reshape(-1, 4)
 
 
-def measure_iou(found: list, ground_truth: list, crowd: np.ndarray) -> np.ndarray:
+def measure_iou(found: list | np.ndarray, ground_truth: list | np.ndarray, crowd: np.ndarray
+                ) -> np.ndarray:
   """Returns the IoU of every pair of masks, or of boxes `[x, y, width, height]`.
 
   Args:
-    found: D RLEs, or D boxes.
+    found: D RLEs, or D boxes (float64 if an array).
     ground_truth: G of the same, at least one of both.
     crowd: [G] uint8, 1 for crowd regions: there the union is replaced by the area found.
 

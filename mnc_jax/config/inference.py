@@ -37,7 +37,8 @@ class InferenceConfig:
   mask_threshold: float = 0.4
   """Pixels of a voted mask above this belong to the instance (paper: .5; release: .4)."""
   max_instances: int = 100
-  """Largest number of instances per image, D: those of the highest scores."""
+  """Largest number of instances per image, D: those of the highest scores. Of an image in tiles:
+  per tile; all of them are merged."""
   min_score: float = 0.0
   """Instances below this score are dropped."""
   # Views of one image whose candidates are merged before voting. Each runs the whole cascade.
@@ -47,3 +48,12 @@ class InferenceConfig:
   scales: tuple[float, ...] = (1.0,)
   """Factors on the size of the network input; each image is run at each of them, and candidates
   vote together. proposals.min_box_size is in pixels of the scaled input."""
+  # Tiles of large images, in detect and mnc predict. mnc evaluate scores whole images.
+  max_shrink: float = 16.0
+  """Largest factor by which an image is shrunk to the network input. Of a larger image, tiles are
+  run as well, at scales about a factor of 2 apart, the last shrunk by this factor; what all of them
+  find is merged. 0: each image is run as a whole. The default leaves photographs of up to 24
+  megapixels whole, from a short side of 320 on."""
+  tile_overlap: float = 0.4
+  """Least overlap of neighbouring tiles, as a share of their sides. No larger object is cut in all
+  of the tiles of one scale; on those of the next one it is half as large."""

@@ -26,10 +26,12 @@ _AT_LEAST_ZERO = (
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
     "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
     "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
-    "inference.refined_roi_pool")
+    "inference.refined_roi_pool", "inference.max_shrink", "inference.tile_overlap")
 
 _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annotations",
                 "data.eval_images", "train.init_weights")
+
+_LARGEST_OVERLAP = 0.8  # Each pixel is then in 25 tiles.
 
 # Blocks of a backbone that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
@@ -75,6 +77,7 @@ _CONDITIONS = (
      lambda c: c.inference.nms == "soft"),
     ("inference.nms_iou", "inference.nms greedy",
      lambda c: c.inference.nms == "greedy"),
+    ("inference.tile_overlap", "inference.max_shrink", lambda c: c.inference.max_shrink),
 )
 
 
@@ -186,3 +189,6 @@ def check_values(config: Config) -> None:
   if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
     raise ValueError(f"inference.scales is {options.scales}: it must have one factor or more, each "
                      "above 0 (1 is the network input as it is)")
+  if options.tile_overlap > _LARGEST_OVERLAP:
+    raise ValueError(f"inference.tile_overlap is {options.tile_overlap}: it must be "
+                     f"{_LARGEST_OVERLAP} or less, or there are very many tiles")

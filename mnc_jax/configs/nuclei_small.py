@@ -61,4 +61,6 @@ def _inference():
   # Up to 375 nuclei lie in one image.
   return InferenceConfig(
       proposals=ProposalConfig(pre_nms=3000, num_proposals=400, min_box_size=3.0),
-      max_instances=400)
+      max_instances=400,
+      # The largest images of the training set are shrunk by 3.2.
+      max_shrink=4.0)

@@ -53,4 +53,6 @@ def _train():
 
 def _inference():
   return InferenceConfig(
-      proposals=ProposalConfig(pre_nms=1000, num_proposals=64, min_box_size=4.0), max_instances=20)
+      proposals=ProposalConfig(pre_nms=1000, num_proposals=64, min_box_size=4.0), max_instances=20,
+      # Shapes of 80 to 208 pixels in the file are then of the sizes trained on.
+      max_shrink=4.0)

@@ -223,7 +223,7 @@ def open_image(encoded: bytes, *, page: int = 0) -> PIL.Image.Image:
     pixels = image.height * image.width
     frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
   if pixels > MOST_PIXELS:
-    raise ValueError(f"claims {pixels} pixels, more than {MOST_PIXELS}")
+    raise ValueError(f"claims {pixels} pixels, more than {MOST_PIXELS}: cut it into smaller images")
   index = _page_index(frames, page, "frame" if frames > 1 else "page")
   with _explained(encoded):
     if index:
@@ -239,6 +239,8 @@ def _explained(encoded):
     yield
   except OSError as error:
     raise ValueError(f"cannot be decoded: {error}") from error
+  except MemoryError:  # Says nothing about the file.
+    raise
   except Exception as error:  # Whatever the parsers run into in a damaged file.
     raise ValueError(_unreadable(encoded)) from error
 

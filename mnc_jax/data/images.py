@@ -105,16 +105,19 @@ def decode(encoded: bytes, name: str, *, options: ImageOptions = DEFAULT_OPTIONS
 
   Raises:
     BrokenImageError: if the bytes are not an image, or one that was truncated; if it has several
-      pages or channels and none is chosen, or not the chosen one.
+      pages or channels and none is chosen, or not the chosen one; if it does not fit into memory.
   """
   try:
     samples = decoding.decode_samples(encoded, options.page)
     pixels = _to_rgb(_choose(samples, options.channels))
+    upright = options.exif == "upright"
+    return DecodedImage(decoding.turn(pixels, samples.orientation) if upright else pixels,
+                        samples.orientation)
   except ValueError as error:
     raise BrokenImageError(f"image {name} {error}") from error
-  upright = options.exif == "upright"
-  return DecodedImage(decoding.turn(pixels, samples.orientation) if upright else pixels,
-                      samples.orientation)
+  except MemoryError as error:
+    raise BrokenImageError(f"image {name} does not fit into memory: cut it into smaller images"
+                           ) from error
 
 
 def _choose(samples, channels):

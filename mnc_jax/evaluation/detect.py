@@ -1,6 +1,6 @@
 """Finds the instances of photographs, in pixels of the image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import os
@@ -10,16 +10,23 @@ import warnings
 import jax
 import numpy as np
 
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides, check_values
 from mnc_jax.data.image_batch import make_image_batch
 from mnc_jax.data.images import image_options
 from mnc_jax.data.photographs import to_rgb
-from mnc_jax.data.transforms import describe_range
+from mnc_jax.data.transforms import adapt_image, describe_range
 from mnc_jax.evaluation.results import clip_corners, paste_binary, take_rows, to_file_pixels
+from mnc_jax.evaluation.tiles.merge import merge_tiles
+from mnc_jax.evaluation.tiles.plan import describe_tiles, plan_tiles
+from mnc_jax.evaluation.tiles.run import find_in_tiles
 from mnc_jax.model.inference import predict_ensemble
 from mnc_jax.model.trained import Model, check_members
 from mnc_jax.structs import Array, Detections, Instances
+
+# Of the masks of one image at its own size; 500 of 24 megapixels would take three times as much.
+_MOST_MASK_BYTES = 2 ** 32
 
 Image = str | os.PathLike | np.ndarray | Array
 
@@ -28,16 +35,18 @@ Image = str | os.PathLike | np.ndarray | Array
 def detect(model: Model | Sequence[Model], image: Image, *, min_score: float = ...,
            flip: bool | None = ..., scales: Sequence[float] | None = ...,
            nms: Literal["greedy", "soft"] | None = ...,
-           soft_nms_sigma: float | None = ...) -> Detections: ...
+           soft_nms_sigma: float | None = ..., max_shrink: float | None = ...) -> Detections: ...
 @overload
 def detect(model: Model | Sequence[Model], image: Sequence[Image], *, min_score: float = ...,
            flip: bool | None = ..., scales: Sequence[float] | None = ...,
            nms: Literal["greedy", "soft"] | None = ...,
-           soft_nms_sigma: float | None = ...) -> list[Detections]: ...
+           soft_nms_sigma: float | None = ..., max_shrink: float | None = ...
+           ) -> list[Detections]: ...
 def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
            min_score: float = 0.5, flip: bool | None = None, scales: Sequence[float] | None = None,
            nms: Literal["greedy", "soft"] | None = None,
-           soft_nms_sigma: float | None = None) -> Detections | list[Detections]:
+           soft_nms_sigma: float | None = None, max_shrink: float | None = None
+           ) -> Detections | list[Detections]:
   """Finds the object instances in an image, or in each of a list of images.
 
   Args:
@@ -46,26 +55,31 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
     image: path, read upright as viewers show it (EXIF orientation), unless `config.data.exif` of
       the model says otherwise; or [h, w, 3] RGB, uint8 or uint16; or a list of these. Images
       of any size are scaled and padded to `config.data` of the model: one compilation for each
-      bucket and set of options, kept between calls.
+      bucket and set of options, kept between calls (and one for tiles).
     min_score: instances that score less are dropped. Replaces `config.inference.min_score`; .5 is
       what `mnc predict` draws from.
     flip: detect in the mirrored image too. None, here and below: as in `config.inference`.
     scales: detect in the image at these factors of the network input.
     nms: "greedy", or "soft" for soft-NMS.
     soft_nms_sigma: of soft-NMS; the smaller, the more an overlap costs.
+    max_shrink: an image that would be shrunk by more than this is also run in overlapping tiles,
+      which are shrunk by no more, `config.data.eval_batch_size` of them at a time: so small objects
+      of large images are found. 0: no image is. Large objects are found in coarser tiles.
 
   Returns:
     `Detections` in pixels of the image, or a list of them. Instances of whose mask no pixel of the
     image exceeds `config.inference.mask_threshold` are dropped. Nothing found: n = 0.
 
   Warns:
-    UserWarning: for the first image that uses less than a quarter of its range of intensities, as
-      12 bits in 16 do, if the model does not stretch contrast.
+    UserWarning: for the first image that is run in tiles because of the model's config, not of
+      `max_shrink`; for one of which tiles held more instances of `min_score` than
+      `config.inference.max_instances`; for the first image that uses less than a quarter of its
+      range of intensities, as 12 bits in 16 do, if the model does not stretch contrast.
 
   Raises:
     ValueError: for an array that is not uint8 RGB, with the expression that makes it so; for a file
-      that cannot be read (`BrokenImageError`); for options without effect; for models that cannot
-      vote together.
+      that cannot be read or does not fit into memory (`BrokenImageError`); for options without
+      effect; for models that cannot vote together; for masks of more than 4 GiB together.
     TypeError: for anything that is neither a path nor an array, or no model.
 
   Example:
@@ -81,39 +95,69 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
   """
   models = _with_options(
       _as_sequence(model), flip=flip, scales=None if scales is None else tuple(scales), nms=nms,
-      soft_nms_sigma=soft_nms_sigma)
+      soft_nms_sigma=soft_nms_sigma, max_shrink=max_shrink)
   if not 0 <= min_score <= 1:
     raise ValueError(f"min_score is {min_score}: it must be from 0 to 1")
   listed = isinstance(image, list | tuple)
   named = ([(one, f"image {index} of the list") for index, one in enumerate(image)] if listed
            else [(image, "the image")])
-  dark, found = [], []
+  dark, tiled, found = [], [], []
   for one, name in named:
     pixels = to_rgb(one, name, options=image_options(models[0].config.data))
     dark += filter(None, [describe_range(pixels, name, models[0].config.data)])
+    if max_shrink is None:
+      tiled += filter(None, [describe_tiles(pixels.shape[:2], name, models[0].config)])
     found.append(_detect(models, pixels, min_score))
-  if dark:
-    warnings.warn(dark[0], stacklevel=2)
+  for messages in (dark, tiled):
+    if messages:
+      warnings.warn(messages[0], stacklevel=2)
   return found if listed else found[0]
 
 
-def find_instances(models: Sequence[Model], image: np.ndarray) -> Instances:
+def find_instances(models: Sequence[Model], image: np.ndarray, *, min_score: float = 0.5,
+                   beat: Callable[[int, int], None] = lambda done, tiles: None) -> Instances:
   """Finds the instances of one image, under the options in the configs of the models.
 
   Args:
     models: one or more, whose candidates vote together.
     image: [h, w, 3] RGB, uint8 or uint16.
+    min_score: that a dropped instance must have for a warning.
+    beat: called with the numbers of tiles done and of all, after each batch of them.
 
   Returns:
     `Instances` as numpy arrays without padding, boxes in pixels of the image; they may reach
     outside of it.
+
+  Warns:
+    UserWarning: if tiles held more instances of `min_score` than `inference.max_instances`.
   """
-  images, sizes, info = make_image_batch(image, models[0].config.data, image_id=0)
-  find = _compile(tuple(model.config for model in models))
-  found = jax.device_get(find(tuple(model.params for model in models), images, sizes))
-  found = found._replace(
-      dropped=found.dropped[0], truncated_proposals=found.truncated_proposals[0])
-  return to_file_pixels(take_rows(found, found.valid), info.scales[0])
+  config = models[0].config
+  compiled = _compile(tuple(_without_tiles(model.config) for model in models))
+  find = lambda images, sizes: jax.device_get(
+      compiled(tuple(model.params for model in models), images, sizes))
+  plan = plan_tiles(image.shape[:2], config)
+  if plan is None:
+    images, sizes, info = make_image_batch(image, config.data, image_id=0)
+    found = find(images, sizes)
+    found = found._replace(
+        dropped=found.dropped[0], truncated_proposals=found.truncated_proposals[0])
+    return to_file_pixels(take_rows(found, found.valid), info.scales[0])
+  results = find_in_tiles(
+      find, adapt_image(image, config.data), plan, batch_size=config.data.eval_batch_size,
+      beat=lambda done: beat(done, plan.num_tiles))
+  full = int(np.sum(results.full >= min_score))
+  if full:
+    warnings.warn(
+        f"{count_noun(full, 'tile')} held more than {config.inference.max_instances} instances of "
+        f"score {min_score:g}, and the others were dropped: raise inference.max_instances",
+        stacklevel=2)
+  return merge_tiles(results, plan.size, config.inference)
+
+
+def _without_tiles(config):
+  """Returns the config without what no program depends on, so that others share it."""
+  return dataclasses.replace(
+      config, inference=dataclasses.replace(config.inference, max_shrink=0.0, tile_overlap=0.0))
 
 
 # Each holds a program per bucket; more sets of options than this are seldom used in turns.
@@ -149,14 +193,25 @@ def _with_options(models, **options):
 
 def _detect(models, image, min_score):
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
-  found = find_instances(models, image)
+  found = find_instances(models, image, min_score=min_score)
   found = take_rows(found, found.scores >= min_score)
-  masks = np.zeros((len(found.boxes), *size), bool)
-  for whole, mask, box in zip(masks, found.masks, found.paste_boxes, strict=True):
-    window, inside = paste_binary(mask, box, size, threshold)
+  pasted = [paste_binary(mask, box, size, threshold)
+            for mask, box in zip(found.masks, found.paste_boxes, strict=True)]
+  kept = np.array([inside.any() for _, inside in pasted], bool)
+  masks = _make_masks(int(kept.sum()), size)
+  for whole, row in zip(masks, np.flatnonzero(kept), strict=True):
+    window, inside = pasted[row]
     whole[window] = inside
-  kept = masks.any(axis=(1, 2))
   labels, scores = np.asarray(found.labels)[kept], np.asarray(found.scores)[kept]
   return Detections(
-      clip_corners(found.boxes[kept], size).astype(np.float32), masks[kept], scores, labels,
+      clip_corners(found.boxes[kept], size).astype(np.float32), masks, scores, labels,
       tuple(models[0].category_names[label - 1] for label in labels))
+
+
+def _make_masks(count, size):
+  if count * size[0] * size[1] > _MOST_MASK_BYTES:
+    raise ValueError(
+        f"{count} masks of {size[1]} x {size[0]} pixels would take "
+        f"{count * size[0] * size[1] / 1e9:.1f} GB: raise min_score, or let mnc predict write them "
+        "run-length encoded (in a program: find_instances and instances_to_records)")
+  return np.zeros((count, *size), bool)

@@ -43,12 +43,13 @@ def instances_to_results(
   return records
 
 
-_ROWS = ("boxes", "labels", "scores", "masks", "valid", "mask_boxes")
+# Columns of `Instances` with a row for each.
+ROWS = ("boxes", "labels", "scores", "masks", "valid", "mask_boxes")
 
 
 def take_rows(instances: Instances, rows: Any) -> Instances:
   """Returns `instances` with the rows of each column that `rows`, any index of numpy, selects."""
-  columns = {name: getattr(instances, name) for name in _ROWS}
+  columns = {name: getattr(instances, name) for name in ROWS}
   return instances._replace(**{
       name: np.asarray(column)[rows] for name, column in columns.items() if column is not None})
 

@@ -131,6 +131,32 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
       mask_boxes=jnp.where(found[:, None], mask_boxes, 0.0))
 
 
+def average_masks(masks: Array, boxes: Array, votes: Array, chosen: Array, *, height: int | Array,
+                  width: int | Array, mask_threshold: float | Array = 0.4
+                  ) -> tuple[jax.Array, jax.Array]:
+  """Averages masks as `vote_masks` does, for instances and voters that are already known.
+
+  Args:
+    masks: [R, M, M] probabilities inside each box.
+    boxes: [R, 4] pixels, may reach outside the image.
+    votes: [D, R] weights of the voters of each instance, summing to 1; 0 for all others.
+    chosen: [D] int32, the row whose box an instance gets if its average is nowhere above the
+      threshold.
+    height: pixels of the image.
+    width: pixels of the image.
+    mask_threshold: pixels whose average is above it belong to the instance.
+
+  Returns:
+    boxes: [D, 4], the bounds of each average above the threshold.
+    masks: [D, M, M], the averages inside these.
+
+  Gradient:
+    Not differentiable.
+  """
+  masks, boxes = (jax.lax.stop_gradient(as_float(x)) for x in (masks, boxes))
+  return _vote(masks, boxes, clip_boxes(boxes, height, width), votes, chosen, mask_threshold)
+
+
 def _nms_function(kind: str, nms_iou: float, sigma: float) -> Callable:
   """Returns a function with the arguments and results of `soft_nms`."""
   if kind == "soft":

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers import tiny
+from helpers import colored_discs, tiny
 from mnc_jax.cli import predict
 from mnc_jax.data.image_batch import make_image_batch
 from mnc_jax.evaluation.own_ids import OwnIds
@@ -17,7 +17,7 @@ MODEL = Model({}, tiny.tiny_config(data={"buckets": ((32, 64),), "short_side": 3
               ("cat", "dog"), (3, 7), {})
 
 
-def find_square(models, image):
+def find_square(models, image, **options):
   """One instance that fills the image, if it fits into a bucket."""
   height, width = image.shape[:2]
   make_image_batch(image, models[0].config.data, image_id=0)
@@ -69,7 +69,7 @@ def test_the_first_image_that_uses_little_of_its_range_is_reported(
 
 
 def test_what_was_found_before_an_end_is_a_complete_file(tmp_path, monkeypatch):
-  def interrupt(models, image):
+  def interrupt(models, image, **options):
     if image.shape[0] == 20:
       raise KeyboardInterrupt
     return find_square(models, image)
@@ -79,7 +79,45 @@ def test_what_was_found_before_an_end_is_a_complete_file(tmp_path, monkeypatch):
   assert written(tmp_path) == [0]
 
 
+def test_an_image_for_which_memory_is_too_small_is_left_out(tmp_path, monkeypatch):
+  def find(models, image, **options):
+    if image.shape[0] == 64:
+      raise MemoryError
+    return find_square(models, image)
+
+  with pytest.raises(ValueError, match="first.png: it does not fit into memory with what is found"):
+    run(tmp_path, monkeypatch, find)
+  assert written(tmp_path) == [3]
+
+
 def test_no_instance_is_an_empty_list(tmp_path):
   with predict.open_results(tmp_path / "none.json") as write:
     write([])
   assert json.loads((tmp_path / "none.json").read_text()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*range of intensities")
+def test_large_images_are_found_in_tiles_and_announced_once(tmp_path, monkeypatch, capsys):
+  colored_discs.replace_network(monkeypatch)
+  image, masks = colored_discs.draw_discs((700, 800), [(300, 300, 48), (520, 240, 30)])
+  paths = [tmp_path / f"{name}.png" for name in ("a", "b", "small")]
+  for path in paths:
+    cv2.imwrite(str(path), (image if path.stem != "small" else image[:200, :200])[..., ::-1])
+  (tmp_path / "out").mkdir()
+  predict.predict_images(
+      [colored_discs.make_model()], paths, [tmp_path / "out" / path.name for path in paths],
+      OwnIds([4, 5, 6], (3, 7)), tmp_path / "out" / "instances.json", 0.5)
+  records = json.loads((tmp_path / "out" / "instances.json").read_text())
+  assert [record["image_id"] for record in records] == [4, 4, 5, 5]
+  assert {record["category_id"] for record in records} == {3}
+  assert {tuple(record["segmentation"]["size"]) for record in records} == {(700, 800)}
+  x, y, width, height = records[0]["bbox"]
+  np.testing.assert_allclose([x, y, x + width, y + height], [252, 252, 348, 348], atol=5)
+  picture = cv2.imread(str(tmp_path / "out" / "a.png"))[..., ::-1]
+  changed = np.any(picture != image, axis=2)
+  assert changed[masks.any(axis=0)].mean() > 0.9
+  assert not changed[400:].any()
+  out = capsys.readouterr()
+  assert (out.out + out.err).count("so it is also run in tiles") == 1
+  assert "a.png (800 x 700) would be shrunk by 12.5" in out.out + out.err
+  assert "2 of the images were run in tiles." in out.out

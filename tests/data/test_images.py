@@ -271,3 +271,13 @@ def test_photographs_have_the_pixels_that_opencv_finds(shared_dir):
   for path in paths:
     np.testing.assert_array_equal(read_image(path), cv2.imread(str(path))[..., ::-1])
   assert len(paths) == 40
+
+
+@pytest.mark.parametrize("step", ["PIL.ImageFile.ImageFile.load", "mnc_jax.data.decoding.turn"])
+def test_an_image_larger_than_memory_is_not_called_damaged(monkeypatch, step):
+  def load(*arguments):
+    raise MemoryError
+
+  monkeypatch.setattr(step, load)
+  with pytest.raises(BrokenImageError, match="^image x does not fit into memory: cut it into sm"):
+    decode_image(encode_png(RGB), "x")

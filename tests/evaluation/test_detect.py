@@ -108,6 +108,15 @@ def test_nothing_found(monkeypatch, model, scores):
   assert found.names == ()
 
 
+def test_masks_that_would_fill_the_memory_are_an_error(monkeypatch, model):
+  replace_network(monkeypatch, [[0, 0, 9, 9], [0, 0, 9, 9]], [0.9, 0.8], np.ones((2, 12, 12)))
+  monkeypatch.setattr(module, "_MOST_MASK_BYTES", 2 * 64 * 64)
+  assert detect(model, make_image()).masks.shape == (2, 64, 64)
+  with pytest.raises(ValueError, match=r"2 masks of 65 x 64 pixels .* 0.0 GB: raise min_score, or"):
+    detect(model, make_image(64, 65))
+  assert len(detect(model, make_image(64, 65), min_score=0.85).masks) == 1
+
+
 def test_a_list_of_files_and_arrays_of_any_size(model, tmp_path):
   arrays = [make_image(), make_image(100, 70), make_image(20, 30, seed=2)]
   PIL.Image.fromarray(arrays[1]).save(tmp_path / "image.png")

@@ -40,6 +40,7 @@ WITHOUT_ROW = {
     "ops.sampling.top_indices": _INDICES,
     "ops.padding.count_cells": _COUNTS,
     "ops.padding.cells_inside": _COUNTS,
+    "ops.voting.average_masks": _INSTANCES,
     "ops.voting.vote_masks": _INSTANCES,
     "roi_targets.in_crowd": "returns bools",
     "roi_targets.split_by_overlap": "returns bools",
