@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mnc_jax.structs import Array
 
 WINNERS = "winners"
-"""Name of what the gradient of `max_of_blocks` needs, for policies of `jax.checkpoint`."""
+"""Name of what the gradients of the maxima here need, for policies of `jax.checkpoint`."""
 
 
 def max_pool(inputs: Array, *, padding: str = "VALID") -> jax.Array:
@@ -62,18 +62,68 @@ def max_of_blocks(blocks: Array, axes: Sequence[int]) -> jax.Array:
     different rounding, and none is equal then.
   """
   sizes = [blocks.shape[axis] for axis in axes]
-  maximum = jax.custom_vjp(lambda blocks: _first_largest(blocks, axes)[0])
-  maximum.defvjp(functools.partial(_forward, axes=axes),
+  maximum = jax.custom_vjp(lambda blocks: _first_largest(_entries(blocks, axes))[0])
+  maximum.defvjp(lambda blocks: _keep_winner(*_first_largest(_entries(blocks, axes))),
                  functools.partial(_backward, axes=axes, sizes=sizes))
   return maximum(blocks)
 
 
-def _first_largest(blocks, axes):
-  """Returns the maximum over `axes` and its place in their order."""
+def max_of_tiles(array: Array, count: int) -> jax.Array:
+  """Returns the largest of count x count tiles, cell by cell.
+
+  As `max_of_blocks` of the reshaped array, which is what it is on CPU. A TPU would have to copy it.
+
+  Args:
+    array: [R, count * S, count * S', K].
+    count: of the tiles along each axis.
+
+  Returns:
+    [R, S, S', K]; NaN if an entry is.
+
+  Gradient:
+    As of `max_of_blocks`, in the order of rows.
+  """
+  maximum = jax.custom_vjp(lambda array: _largest_tile(array, count)[0])
+  maximum.defvjp(lambda array: _keep_winner(*_largest_tile(array, count)),
+                 functools.partial(_tiles_backward, count=count))
+  return maximum(array)
+
+
+def _largest_tile(array, count):
+  height, width = (side // count for side in array.shape[1:3])
+  blocks = lambda array: array.reshape(-1, count, height, count, width, array.shape[-1])
+  tiles = lambda array: [
+      array[:, height * i:height * (i + 1), width * j:width * (j + 1)]
+      for i in range(count) for j in range(count)]
+  return jax.lax.platform_dependent(
+      array, cpu=lambda array: _first_largest(_entries(blocks(array), (1, 3))),
+      default=lambda array: _first_largest(tiles(array)))
+
+
+def _tiles_backward(winner, gradient, *, count):
+  rois, height, width, channels = winner.shape
+
+  def by_blocks(winner, gradient):
+    won, = _backward(winner, gradient, axes=(1, 3), sizes=(count, count))
+    return won.reshape(rois, count * height, count * width, channels)
+
+  def by_tiles(winner, gradient):
+    won = [jnp.where(winner == place, gradient, 0) for place in range(count * count)]
+    rows = [jnp.concatenate(won[i:i + count], axis=2) for i in range(0, len(won), count)]
+    return jnp.concatenate(rows, axis=1)
+
+  return (jax.lax.platform_dependent(winner, gradient, cpu=by_blocks, default=by_tiles),)
+
+
+def _entries(blocks, axes):
   entries = jnp.moveaxis(blocks, axes, range(len(axes)))
-  entries = entries.reshape(-1, *entries.shape[len(axes):])
+  return entries.reshape(-1, *entries.shape[len(axes):])
+
+
+def _first_largest(entries):
+  """Returns the maximum of a sequence of arrays, and the place of the first that has it."""
   dtype = jnp.int8 if len(entries) <= 128 else jnp.int32
-  largest, winner = entries[0], jnp.zeros(entries.shape[1:], dtype)
+  largest, winner = entries[0], jnp.zeros(entries[0].shape, dtype)
   for place in range(1, len(entries)):
     better = (entries[place] > largest) | jnp.isnan(entries[place])
     largest = jnp.where(better, entries[place], largest)
@@ -81,8 +131,7 @@ def _first_largest(blocks, axes):
   return largest, winner
 
 
-def _forward(blocks, *, axes):
-  largest, winner = _first_largest(blocks, axes)
+def _keep_winner(largest, winner):
   return largest, checkpoint_name(winner, WINNERS)
 
 

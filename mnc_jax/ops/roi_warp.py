@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from mnc_jax.ops.bilinear import along, kappa, neighbors, rounded
 from mnc_jax.ops.boxes import as_float, larger, smaller
-from mnc_jax.ops.max_pool import WINNERS, max_of_blocks
+from mnc_jax.ops.max_pool import WINNERS, max_of_tiles
 from mnc_jax.structs import Array
 
 _GRIDS = ("center", "edge", "caffe")
@@ -123,17 +123,16 @@ def _warp_and_max(features, y, x, pool, warp):
   """Returns the largest of the pool x pool samples of each cell, [R, S, S, K].
 
   Samples are warped in the order of their place in a cell, so that those to be compared lie in
-  blocks. The gradient of strided slices would be a padding with holes: a fifth of a training step
+  tiles. The gradient of strided slices would be a padding with holes: a fifth of a training step
   on a TPU, by the compiler's plan.
   """
   size = y[0].shape[1] // pool
   by_place = lambda samples: jax.tree.map(
       lambda part: part.reshape(-1, size, pool).swapaxes(1, 2).reshape(-1, pool * size), samples)
   samples = warp(as_float(features), by_place(y), by_place(x))
-  blocks = samples.reshape(-1, pool, size, pool, size, samples.shape[-1])
   # Rounded after the maximum: among samples that bfloat16 makes equal, the wrong one would take
   # the gradient, and a box's was off by a tenth.
-  return max_of_blocks(blocks, (1, 3)).astype(features.dtype)
+  return max_of_tiles(samples, pool).astype(features.dtype)
 
 
 def _samples(features, boxes, cells, *, size, stride, grid, border):
@@ -194,19 +193,32 @@ def _neighbors_of(samples, cells):
 
 def _warp_by_matmul(features, y, x):
   """Contracts the longer axis first, then the other; y and x are from `_sample_axis`."""
-  height, width, channels = features.shape
+  height, width = features.shape[:2]
   rows, columns = (jnp.where(inside[..., None], kappa(positions, cells), 0.0)
                    for (positions, inside), cells in ((y, height), (x, width)))
-  count, size = rows.shape[:2]
-  # Products in full: TF32 or bfloat16 passes would move the samples.
-  dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-  # The first product is one plain matrix product; batched ones are slow on CPU.
   if width >= height:
-    by_columns = features.transpose(1, 0, 2).reshape(width, height * channels)
-    half = dot("iw,wj->ij", columns.reshape(-1, width), by_columns)
-    return dot("ryh,rxhk->ryxk", rows, half.reshape(count, size, height, channels))
-  half = dot("ih,hj->ij", rows.reshape(-1, height), features.reshape(height, width * channels))
-  return dot("rxw,rywk->ryxk", columns, half.reshape(count, size, width, channels))
+    half = _contract(columns, features.swapaxes(0, 1))
+    return _dot("ryh,rxhk->ryxk", rows, half)
+  return _dot("rxw,rywk->ryxk", columns, _contract(rows, features))
+
+
+# Products in full: TF32 or bfloat16 passes would move the samples.
+_dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+
+def _contract(weights, features):
+  """Returns the product of weights [R, S, n] and features [n, m, K], [R, S, m, K]."""
+  return jax.lax.platform_dependent(
+      weights, features, cpu=_contract_merged,
+      # Merged axes would be copied before and after the product: a tenth of a step on a TPU.
+      default=functools.partial(_dot, "rsn,nmk->rsmk"))
+
+
+def _contract_merged(weights, features):
+  """The same as one plain matrix product; with more axes its gradient is slow on CPU."""
+  product = _dot("in,nj->ij", weights.reshape(-1, weights.shape[-1]),
+                 features.reshape(features.shape[0], -1))
+  return product.reshape(*weights.shape[:2], *features.shape[1:])
 
 
 def _warp_function(method):

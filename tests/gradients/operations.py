@@ -175,6 +175,9 @@ ROWS = (
           functools.partial(max_pool.max_pool, padding=padding_name),
           lambda rng: (rng.normal(size=(2, 5, 7, 3)),), (0,), covers=("ops.max_pool.max_pool",))
       for padding_name in ("VALID", "SAME")),
+    Row("max_of_tiles", lambda x: max_pool.max_of_tiles(x, 2),
+        lambda rng: (rng.normal(size=(3, 4, 6, 2)),), (0,), covers=("ops.max_pool.max_of_tiles",),
+        ways=_EACH_WAY),
     Row("max_of_blocks", lambda x: max_pool.max_of_blocks(x, (0, 2)),
         lambda rng: (rng.normal(size=(3, 4, 2, 5)),), (0,), covers=("ops.max_pool.max_of_blocks",),
         ways=_EACH_WAY),

@@ -1,6 +1,7 @@
 """RoI warping, and warping with pooling. More of their gradients: `tests/gradients`."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -231,8 +232,42 @@ def test_an_unknown_choice_is_named(argument):
     roi_warp(jnp.ones((2, 2, 1)), jnp.ones((1, 4)), size=2, stride=1, **{argument: "nearest"})
 
 
-def test_the_winners_are_found_once_and_kept_for_the_gradient():
-  gradient = jax.grad(lambda boxes: ops.roi_pool(
-      jnp.ones((5, 7, 3)), boxes, size=3, pool=2, stride=2, chunk=2).sum())
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_the_winners_are_found_once_and_kept_for_the_gradient(platform):
+  gradient = jax.jit(jax.grad(lambda boxes: ops.roi_pool(
+      jnp.ones((5, 7, 3)), boxes, size=3, pool=2, stride=2, chunk=2).sum()))
+  program = gradient.trace(jnp.ones((6, 4))).lower(lowering_platforms=(platform,)).as_text()
   # Four samples per cell: three comparisons, which a second search would double.
-  assert str(jax.make_jaxpr(gradient)(jnp.ones((6, 4)))).count("bool[2,3,3,3] = gt") == 3
+  assert len(re.findall(r"compare +GT, .*\(tensor<2x3x3x3xf32>", program)) == 3
+
+
+def test_accelerators_multiply_without_merging_axes():
+  pool = jax.jit(lambda features, boxes: ops.roi_pool(
+      features, boxes, size=3, pool=2, stride=2, method="matmul"))
+  def shapes(platform):
+    program = pool.trace(jnp.ones((5, 7, 3)), jnp.ones((4, 4))).lower(
+        lowering_platforms=(platform,)).as_text()
+    return re.findall(r"dot_general .* -> tensor<(.*)xf32>", program)
+  assert shapes("tpu")[0] == "4x6x5x3"
+  assert shapes("cpu")[0] == "24x15"
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5)])
+def test_accelerators_have_the_numbers_of_the_cpu(monkeypatch, shape):
+  # Their branches never run here otherwise.
+  rng = np.random.default_rng(0)
+  features = rng.normal(size=(*shape, 3)).astype(np.float32)
+  boxes = rng.uniform(0, 8, (3, 4)).astype(np.float32).cumsum(axis=1)
+  def warp_with_gradients():
+    pool = lambda features, boxes: ops.roi_pool(
+        features, boxes, size=3, pool=2, stride=2, method="matmul", chunk=2)
+    pooled, backward = jax.vjp(pool, features, boxes)
+    return pooled, *backward(jnp.sin(jnp.arange(pooled.size)).reshape(pooled.shape))
+  expected, branches = warp_with_gradients(), []
+  def on_accelerator(*operands, cpu, default):
+    branches.append(cpu)
+    return default(*operands)
+  monkeypatch.setattr(jax.lax, "platform_dependent", on_accelerator)
+  for found, value in zip(warp_with_gradients(), expected, strict=True):
+    np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-5)
+  assert len(branches) >= 3  # The product, the maximum and its gradient.
