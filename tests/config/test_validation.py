@@ -87,6 +87,8 @@ def test_weights_with_another_meaning_are_rejected_with_field_and_values():
     ({"train": {"evaluate_images": 5}}, "evaluate_images is 5, .* without train.evaluate_every"),
     ({"inference": {"soft_nms_sigma": 0.3}}, "soft_nms_sigma is 0.3, .*inference.nms soft"),
     ({"inference": {"nms": "soft", "nms_iou": 0.4}}, "nms_iou is 0.4, .* greedy"),
+    ({"inference": {"max_shrink": 0.0, "tile_overlap": 0.5}},
+     "inference.tile_overlap is 0.5, but it has no effect without inference.max_shrink"),
 ])
 def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
   with pytest.raises(ValueError, match=message):
