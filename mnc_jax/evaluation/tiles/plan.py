@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.config import Config
+from mnc_jax.data.records import BrokenImageError
 from mnc_jax.data.transforms import choose_buckets, scale_factors, scaled_sizes
 from mnc_jax.model.backbones.features import make_backbone
 
@@ -63,7 +65,8 @@ def plan_tiles(size: tuple[int, int], config: Config) -> TilePlan | None:
       and the overlap.
 
   Raises:
-    BrokenImageError: if the image as a whole fits into no bucket.
+    BrokenImageError: if the image as a whole fits into no bucket, or the factor would enlarge it to
+      more pixels than an image may have.
   """
   data, options = config.data, config.inference
   shrink = _shrink(size, config)
@@ -76,6 +79,10 @@ def plan_tiles(size: tuple[int, int], config: Config) -> TilePlan | None:
              for step in range(1, steps + 1)]
   sizes = [tuple(whole[0].tolist()), *(
       tuple(max(round(side / factor), 1) for side in size) for factor in factors)]
+  if math.prod(sizes[-1]) > MOST_PIXELS:
+    raise BrokenImageError(
+        f"its finest tiles would be cut from one of {sizes[-1][1]} x {sizes[-1][0]} pixels, more "
+        f"than {MOST_PIXELS}: raise inference.max_shrink, which is {options.max_shrink:g}")
   least = _least_side(bucket, config)
   return TilePlan(size, bucket, tuple(
       _make_level(scaled, bucket, options.tile_overlap, (

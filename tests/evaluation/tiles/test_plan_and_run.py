@@ -10,6 +10,7 @@ from helpers import tiny
 from helpers.colored_discs import draw_discs, find_discs, make_model, replace_network
 import mnc_jax
 from mnc_jax.configs import shapes
+from mnc_jax.data.records import BrokenImageError
 from mnc_jax.evaluation import detect as module
 from mnc_jax.evaluation.detect import detect, find_instances
 from mnc_jax.evaluation.tiles.plan import describe_tiles, plan_tiles
@@ -76,6 +77,14 @@ def test_photographs_of_24_megapixels_are_run_as_a_whole_by_default(size):
   config = tiny.override(mnc_jax.Config(), data={"short_side": 320, "long_side": 533})
   assert plan_tiles(size, config) is None
   assert plan_tiles(size, mnc_jax.Config()) is None
+
+
+def test_a_factor_that_would_enlarge_an_image_beyond_memory_is_an_error():
+  config = tiny.override(CONFIG, inference={"max_shrink": 0.25})
+  assert plan_tiles((2500, 3000), config).levels[-1].size == (10000, 12000)
+  with pytest.raises(BrokenImageError, match=(
+      "of 16000 x 12000 pixels, more than 134217728: raise inference.max_shrink, which is 0.25")):
+    plan_tiles((3000, 4000), config)
 
 
 def test_a_sentence_with_factor_tiles_overlap_and_option():
