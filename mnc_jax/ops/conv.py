@@ -99,7 +99,7 @@ def _is_many(inputs, kernel):
 def _kernel_gradient(inputs, gradient, *, shape, strides, pads):
   """Returns the gradient [h, w, K, outputs] of the kernel; `gradient` is that of the output."""
   padded = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
-  return _products(padded, gradient, shape, strides).astype(inputs.dtype)
+  return _products(padded, gradient, shape, strides, in_turn=True).astype(inputs.dtype)
 
 
 def _kernel_gradient_by_blocks(inputs, gradient, *, shape, strides, pads):
@@ -133,16 +133,22 @@ def _divisor(number, limit):
              if number % divisor == 0 and divisor <= max(limit, 1))
 
 
-def _products(padded, gradient, shape, strides):
-  """Returns [h, w, K, outputs] in float32 at least, a product for each cell of the kernel."""
+def _products(padded, gradient, shape, strides, *, in_turn=False):
+  """Returns [h, w, K, outputs] in float32 at least, a product for each cell of the kernel.
+
+  `in_turn`: in a loop, which is compiled once and copies what one cell reads at a time. Written
+  out, the nine of conv3_2 of VGG-16 take 350 MB instead of 80.
+  """
   rows, columns = gradient.shape[1:3]
+  window = (len(padded), (rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1, shape[2])
   right = gradient.reshape(-1, shape[-1])
 
-  def product(i, j):
-    read = padded[:, i:i + (rows - 1) * strides[0] + 1:strides[0],
-                  j:j + (columns - 1) * strides[1] + 1:strides[1]]
+  def product(start):
+    read = jax.lax.dynamic_slice(padded, start, window)[:, ::strides[0], ::strides[1]]
     return jax.lax.dot_general(read.reshape(-1, shape[-2]), right, (((0,), (0,)), ((), ())),
                                preferred_element_type=jnp.promote_types(right.dtype, jnp.float32))
 
-  cells = [product(i, j) for i in range(shape[0]) for j in range(shape[1])]
-  return jnp.stack(cells).reshape(shape)
+  starts = [(0, i, j, 0) for i in range(shape[0]) for j in range(shape[1])]
+  cells = (jax.lax.map(product, jnp.array(starts, jnp.int32)) if in_turn
+           else jnp.stack([product(start) for start in starts]))
+  return cells.reshape(shape)
