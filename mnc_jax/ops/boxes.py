@@ -130,7 +130,7 @@ def encode_boxes(boxes: Array, anchors: Array, *,
   ratios = jnp.where(found, sizes, 1.0) / anchor_sizes
   logs = jnp.where(found & anchor_found, jnp.log(ratios), 0.0)
   deltas = jnp.concatenate([shifts, logs], axis=-1)
-  return jnp.stack([deltas[..., i] / stds[i] for i in range(4)], axis=-1)
+  return deltas / _per_coordinate(stds, deltas)
 
 
 def decode_boxes(deltas: Array, anchors: Array, *,
@@ -161,7 +161,7 @@ def decode_boxes(deltas: Array, anchors: Array, *,
   chex.assert_equal_shape([deltas, anchors])
   chex.assert_axis_dimension(deltas, -1, 4)
   deltas = as_float(deltas)
-  deltas = jnp.stack([deltas[..., i] * stds[i] for i in range(4)], axis=-1)
+  deltas = deltas * _per_coordinate(stds, deltas)
   anchor_centers, anchor_sizes = _centers_and_sizes(as_float(anchors))
   centers = anchor_centers + deltas[..., :2] * anchor_sizes
   half_sizes = 0.5 * anchor_sizes * jnp.exp(smaller(deltas[..., 2:], MAX_LOG_SCALE))
@@ -195,10 +195,8 @@ def clip_boxes(boxes: Array, height: int | Array, width: int | Array) -> jax.Arr
   """
   chex.assert_axis_dimension(boxes, -1, 4)
   boxes = as_float(boxes)
-  width, height = (jnp.asarray(side).astype(boxes.dtype) for side in (width, height))
-  sides = (width, height, width, height)
-  return jnp.stack(
-      [smaller(larger(boxes[..., i], 0.0), side) for i, side in enumerate(sides)], axis=-1)
+  sides = _per_coordinate((width, height, width, height), boxes)
+  return smaller(larger(boxes, 0.0), sides)
 
 
 def clip_corners(boxes: Array, height: int | Array, width: int | Array) -> jax.Array:
@@ -219,8 +217,13 @@ def corner_pixels(boxes: Array) -> jax.Array:
 
 
 def _far_corner(boxes):
-  corner = jnp.asarray((0.0, 0.0, 1.0, 1.0), boxes.dtype)
-  return corner.reshape((1,) * (boxes.ndim - 1) + (4,))
+  return _per_coordinate((0.0, 0.0, 1.0, 1.0), boxes)
+
+
+def _per_coordinate(values, boxes):
+  """Returns four numbers as [..., 4] to be broadcast against boxes or deltas, in their dtype."""
+  # One array, not four columns: their gradients would be four paddings and a sum.
+  return jnp.asarray(values, boxes.dtype).reshape((1,) * (boxes.ndim - 1) + (4,))
 
 
 def _centers_and_sizes(boxes):

@@ -144,3 +144,11 @@ def test_vmap_agrees_with_a_loop():
 def test_areas():
   np.testing.assert_allclose(
       ops.box_areas(oracles.DEGENERATE_BOXES[:7]), [0, 0, 0, 0, 100, 1e12, 64], rtol=1e-6)
+
+
+def test_the_gradient_of_a_moved_and_clipped_box_pads_no_columns():
+  boxes = jnp.array([[1.0, 2.0, 5.0, 6.0]])
+  move = lambda deltas: ops.clip_boxes(
+      ops.decode_boxes(deltas, boxes, stds=(0.1, 0.1, 0.2, 0.2)), 8, 8).sum()
+  # One for each of (dx, dy) and (dw, dh).
+  assert str(jax.make_jaxpr(jax.grad(move))(jnp.zeros((1, 4)))).count(" pad[") == 2
