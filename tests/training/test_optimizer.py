@@ -75,6 +75,18 @@ def test_clipping_bounds_the_gradient():
   np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -1.0), rtol=1e-6)
 
 
+def test_clipping_divides_once_and_not_per_array():
+  config = TrainConfig(optimizer="sgd", clip_norm=2.0, warmup_steps=0, decay_steps=())
+  optimizer = make_optimizer(Config(train=config))
+
+  def divisions(count):
+    params = {f"layer{i}": jnp.zeros((2, 2)) for i in range(count)}
+    return str(jax.make_jaxpr(optimizer.update)(params, optimizer.init(params), params)).count(
+        " div ")
+
+  assert divisions(5) == divisions(1)
+
+
 # A layer of each kind: frozen, trained, normalisation.
 PARAMS = {
     "features": {"pixel_mean": jnp.ones(3),
