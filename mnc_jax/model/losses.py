@@ -31,6 +31,20 @@ def smooth_l1(x: Array, *, sigma: float = 1.0) -> jax.Array:
   return jnp.where(size < 1 / square, 0.5 * square * x * x, size - 0.5 / square)
 
 
+def _pick(rows, labels):
+  """Returns of rows [N, C, ...] those of the labels [N], [N, ...].
+
+  A sum over a mask: a gather has a scatter as gradient, and each takes several kernels.
+  """
+  chosen = jnp.arange(rows.shape[1])[None] == labels[:, None]
+  return jnp.sum(rows, axis=1, where=chosen.reshape(chosen.shape + (1,) * (rows.ndim - 2)))
+
+
+def _cross_entropy(logits, labels):
+  """Returns the softmax cross entropy [N] of logits [N, C] and int labels [N]."""
+  return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels)
+
+
 def box_stage_loss(output: AnchorOutput, targets: AnchorTargets) -> jax.Array:
   """L1: softmax cross entropy and smooth L1 (sigma 3) over the sampled anchors.
 
@@ -45,7 +59,7 @@ def box_stage_loss(output: AnchorOutput, targets: AnchorTargets) -> jax.Array:
     [] float32; 0, with gradient 0, if no anchor is sampled.
   """
   labels = targets.positive.astype(jnp.int32)
-  objectness = optax.softmax_cross_entropy_with_integer_labels(output.objectness_logits, labels)
+  objectness = _cross_entropy(output.objectness_logits, labels)
   distance = smooth_l1(output.box_deltas - targets.box_deltas, sigma=3.0).sum(axis=-1)
   return (masked_mean(objectness, targets.sampled)
           + masked_mean(distance * targets.positive, targets.sampled))
@@ -77,9 +91,8 @@ def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels: A
     [] float32, the sum of three means over the valid RoIs (background RoIs have box distance 0);
     0, with gradient 0, if no RoI is valid.
   """
-  entropy = optax.softmax_cross_entropy_with_integer_labels
-  deltas = jnp.take_along_axis(output.box_deltas, targets.labels[:, None, None], axis=1)[:, 0]
+  deltas = _pick(output.box_deltas, targets.labels)
   distance = smooth_l1(deltas - targets.box_deltas).sum(axis=-1) * targets.foreground
-  return (masked_mean(entropy(output.category_logits, mask_labels), targets.valid)
-          + masked_mean(entropy(output.box_category_logits, targets.labels), targets.valid)
+  return (masked_mean(_cross_entropy(output.category_logits, mask_labels), targets.valid)
+          + masked_mean(_cross_entropy(output.box_category_logits, targets.labels), targets.valid)
           + masked_mean(distance, targets.valid))

@@ -78,3 +78,12 @@ def test_category_stage_loss_by_hand():
                                     jnp.array([2, 0, 0]))
   # Two cross entropies of log 3; smooth L1 of 2 is 1.5, over the two valid RoIs.
   np.testing.assert_allclose(loss, 2 * np.log(3) + 1.5 / 2, rtol=1e-6)
+
+
+def test_the_gradients_of_losses_scatter_nothing():
+  targets = targets_of([1, 0, 0], jnp.zeros((3, 2, 2)))
+  loss = lambda logits, deltas: losses.category_stage_loss(
+      StageOutput(jnp.zeros((3, 4)), targets.valid, jnp.zeros((3, 2, 2)), logits, logits, deltas),
+      targets, targets.labels)
+  program = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(jnp.zeros((3, 4)), jnp.zeros((3, 4, 4)))
+  assert "scatter" not in str(program)
