@@ -32,7 +32,7 @@ def _model():
       backbone="small", backbone_widths=(16, 48, 64, 96), box_stage_width=64, normalize=True,
       # Nuclei are 6 to 60 pixels wide at this scale, and nearly round.
       anchor_scales=(2.0, 3.0, 4.5, 6.5, 10.0, 15.0), anchor_ratios=(1.0,),
-      roi_size=8, roi_method="gather", roi_chunk=64,
+      roi_size=8, roi_method="gather", roi_chunk=24,
       mask_head="conv", mask_hidden=48, mask_size=16, dense_width=128,
       box_gradient_clip=1 / 512)
 
