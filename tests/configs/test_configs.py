@@ -68,7 +68,8 @@ def test_names_are_those_of_the_modules_and_presets():
 def test_an_unknown_name_lists_the_shipped_ones():
   with pytest.raises(ValueError, match=r"'shape'. Did you mean shapes\? Shipped are: coco_"):
     configs.get("shape")
-  with pytest.raises(ValueError, match="'x'. Shipped are: .*, paper, release, shapes, shapes_long"):
+  names = "photographs, release, shapes, shapes_long"
+  with pytest.raises(ValueError, match=f"'x'. Shipped are: .*, paper, {names}"):
     configs.get("x")
 
 
