@@ -2,10 +2,13 @@
 
 import pathlib
 
+from mnc_jax.cli.advice import describe_fit
 from mnc_jax.cli.commands import Prepare
 from mnc_jax.cli.parse import UsageError
-from mnc_jax.data import prepare, set_folder, summarize
+from mnc_jax.config import DataConfig
+from mnc_jax.data import prepare, read_index, set_folder, summarize
 from mnc_jax.data.images import ImageOptions
+from mnc_jax.data.prepared.builder import as_argument
 
 
 def run(options: Prepare) -> None:
@@ -22,6 +25,18 @@ def run(options: Prepare) -> None:
   print(f"{folder} exists already: nothing was done. Delete it to prepare the set again."
         if existed else f"Prepared in {folder}:")
   print(summarize(folder))
+  if options.dataset != "shapes":
+    print(describe_fit(read_index(folder, "train"), train_options(options)))
+
+
+def train_options(options: Prepare) -> list[str]:
+  """Returns the options of `mnc train` that read the prepared set."""
+  given = [("dataset", options.dataset), ("data_dir", options.data_dir), ("exif", options.exif),
+           ("page", options.page), ("channels", options.channels)]
+  defaults = DataConfig()
+  return [part for name, value in given
+          if name == "dataset" or str(value) != str(getattr(defaults, name))
+          for part in (f"--data.{name.replace('_', '-')}", *as_argument(value).split())]
 
 
 def report_leftovers(folder: pathlib.Path) -> None:

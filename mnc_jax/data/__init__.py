@@ -12,6 +12,7 @@ from mnc_jax.data.load import warn_of_shared_images as warn_of_shared_images
 from mnc_jax.data.pipeline.batches import count_evaluation_batches as count_evaluation_batches
 from mnc_jax.data.pipeline.batches import evaluation_batches as evaluation_batches
 from mnc_jax.data.pipeline.batches import training_batches as training_batches
+from mnc_jax.data.prepared.index import read_index as read_index
 from mnc_jax.data.prepared.index import set_folder as set_folder
 from mnc_jax.data.prepared.summary import summarize as summarize
 from mnc_jax.data.records import BrokenImageError as BrokenImageError

@@ -81,16 +81,20 @@ class Summary(NamedTuple):
     size: (height, width) in pixels.
     category_ids: of each annotation.
     crowd: number of crowd regions.
+    boxes: [n, 2] (height, width) of the boxes of the other annotations.
   """
   size: tuple[int, int]
   category_ids: list[int]
   crowd: int
+  boxes: np.ndarray
 
 
 def summarize_content(content: Content) -> Summary:
   """Returns what the index keeps of `content`."""
+  boxes = [row["bbox"][3:1:-1] for row in content.annotations if not row["iscrowd"]]
   return Summary(content.size, [row["category_id"] for row in content.annotations],
-                 sum(row["iscrowd"] for row in content.annotations))
+                 sum(row["iscrowd"] for row in content.annotations),
+                 np.array(boxes, np.float32).reshape(-1, 2))
 
 
 def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
@@ -105,11 +109,18 @@ def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
       sizes=np.array([content.size for content in contents], np.int32).reshape(-1, 2),
       instance_counts=np.array([len(found) for found in category_ids], np.int32),
       crowd_counts=np.array([content.crowd for content in contents], np.int32),
-      category_ids=ids, category_counts=counts)
+      category_ids=ids, category_counts=counts,
+      box_images=np.repeat(np.arange(len(contents)), [len(content.boxes) for content in contents]),
+      box_sizes=np.concatenate([np.zeros((0, 2), np.float32),
+                                *(content.boxes for content in contents)]))
 
 
 def read_index(folder: pathlib.Path, split: str) -> dict[str, np.ndarray]:
-  """Returns what `write_index` wrote of a `split` in `folder`; counts are of each category."""
+  """Returns what `write_index` wrote of a `split` in `folder`; counts are of each category.
+
+  Sets prepared by earlier versions lack `box_sizes`, (height, width) in pixels of the file of each
+  instance that is no crowd region, and `box_images`, their rows of `sizes`.
+  """
   with np.load(io.BytesIO((folder / _index_name(split)).read_bytes())) as arrays:
     return dict(arrays)
 

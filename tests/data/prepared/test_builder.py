@@ -127,6 +127,14 @@ def test_bad_items_are_skipped_and_reported(tmp_path):
                        "  8.jpg has the image id 8 of 8.jpg"]
 
 
+def test_the_index_has_the_size_of_each_box_but_crowd(tmp_path):
+  folder = _prepare(tmp_path, [_entry(1, annotations=3), _entry(2, annotations=0), _entry(3)])
+  found = index.read_index(folder, "train")
+  # Diagonals of 30 x 40 from (0, 1) and (0, 3); the third annotation is crowd.
+  np.testing.assert_array_equal(found["box_sizes"], [[30, 30], [30, 30], [30, 30]])
+  assert found["box_images"].tolist() == [0, 0, 2]
+
+
 def test_a_set_without_categories_is_rejected(tmp_path):
   listing = Listing([], {"train": [_entry(1, annotations=0)]})
   builder.prepare_set("coco", lambda source, report: listing, "there", tmp_path)
