@@ -36,8 +36,13 @@ class Part(NamedTuple):
 
 
 def count_flops(function: Callable, *arguments) -> float:
-  """Returns the floating-point operations of a function of arrays, or of their shapes."""
-  return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
+  """Returns the floating-point operations of a function of arrays, or of their shapes.
+
+  They are those of the program for a TPU, on whatever device: for a CPU, kernel gradients of large
+  maps are loops (`ops/conv.py`), whose bodies would be counted once.
+  """
+  lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
+  return lowered.cost_analysis()["flops"]
 
 
 def inference_flops(height: int, width: int, config: Config) -> dict[str, float]:
