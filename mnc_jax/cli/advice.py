@@ -113,7 +113,7 @@ def _minutes(config: Config, use, short, long):
 
 
 def describe_fit(index: Mapping[str, np.ndarray], options: Sequence[str]) -> str:
-  """Returns sentences and a command on what fits the training split.
+  """Returns sentences and a command on what fits the training split; "" if nothing is known.
 
   Args:
     index: see `find_fit`.
@@ -124,12 +124,13 @@ def describe_fit(index: Mapping[str, np.ndarray], options: Sequence[str]) -> str
     return ""
   low, middle, high = np.quantile(_relative_sides(index), (0.05, 0.5, 0.95))
   backbone = configs.get(fit.config).model.backbone
-  command = [
-      "mnc", "train", "--config", fit.config, "--workdir", "runs/mine", *options,
-      "--data.short-side", str(fit.short_side), "--data.long-side", str(fit.long_side),
-      "--data.buckets", "--data.max-instances", str(fit.max_instances),
-      "--model.anchor-scales", *(f"{scale:g}" for scale in fit.anchor_scales),
-      *(("--train.init-weights", "VGG16_FILE") if backbone == "vgg16" else ())]
+  parts = [
+      ["mnc", "train", "--config", fit.config, "--workdir", "runs/mine"], options,
+      ["--data.short-side", str(fit.short_side), "--data.long-side", str(fit.long_side),
+       "--data.buckets", "--data.max-instances", str(fit.max_instances)],
+      ["--model.anchor-scales", *(f"{scale:g}" for scale in fit.anchor_scales)],
+      ["--train.init-weights", "VGG16_FILE"] if backbone == "vgg16" else []]
+  command = " \\\n    ".join(shlex.join(part) for part in parts if part)
   return (f"Objects are {low:.0%} to {high:.0%} of the short side of their image (median "
           f"{middle:.0%}).\nWhat fits, {fit.minutes:.0f} minutes on two CPU cores:\n"
-          f"  {shlex.join(command)}")
+          f"  {command}\n")

@@ -26,7 +26,7 @@ def run(options: Prepare) -> None:
         if existed else f"Prepared in {folder}:")
   print(summarize(folder))
   if options.dataset != "shapes":
-    print(describe_fit(read_index(folder, "train"), train_options(options)))
+    print(describe_fit(read_index(folder, "train"), train_options(options)), end="")
 
 
 def train_options(options: Prepare) -> list[str]:

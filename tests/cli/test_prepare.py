@@ -49,8 +49,8 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
   assert ["validation", "1", "3", "0", "3", "3.0", "3"] in lines
   assert ["object", "1", "24", "3"] in lines
   assert ["Skipped:", "1", "image", "and", "0", "annotations."] in lines
-  assert ("mnc train --config photographs --workdir runs/mine --data.dataset label_images "
-          f"--data.data-dir {tmp_path} --data.short-side ") in text
+  assert ("mnc train --config photographs --workdir runs/mine \\\n    --data.dataset label_images "
+          f"--data.data-dir {tmp_path} \\\n    --data.short-side ") in text
 
   cli.call("prepare", options)
   again = capsys.readouterr().out
