@@ -6,7 +6,7 @@ Data:      shapes, drawn and prepared at the first run.
 Command:   mnc train --config shapes --workdir runs/shapes
 Hardware:  2 CPU cores, 4 minutes (of `make demo`, which does more)
 Expected:  mAP^r .50 at IoU .5, .25 at .7 and more on the 200 held-out images.
-Score:     mAP^r .828 at IoU .5, .705 at .7 (2026-11-26); .590 and .475 when the box gradient was
+Score:     mAP^r .816 at IoU .5, .702 at .7 (2026-11-27); .590 and .475 when the box gradient was
            clipped at coordinates (2026-11-24)
 """
 
