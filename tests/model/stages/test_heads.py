@@ -10,7 +10,7 @@ import pytest
 
 from helpers import tiny
 from helpers.one_image import pad_rows
-from mnc_jax.config import ProposalConfig
+from mnc_jax.config import ModelConfig, ProposalConfig
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.structs import AnchorOutput, StageOutput
 
@@ -194,3 +194,12 @@ def test_bridge_passes_gradient_to_the_box_and_to_the_chosen_deltas_only():
   np.testing.assert_allclose(by_box, [[1, 0, 0, 0]], atol=1e-6)
   # x1 = centre + dx w - w exp(dw) / 2, with deltas in units of .1 and .2.
   np.testing.assert_allclose(by_deltas[0], [[0] * 4, [2.0, 0, -2.0, 0], [0] * 4], atol=1e-5)
+
+
+def test_mask_convs_counts_the_convolutions_of_the_mask_head():
+  config = ModelConfig(mask_head="conv", mask_convs=4, mask_hidden=6, mask_size=8, roi_size=4)
+  params = jax.eval_shape(
+      lambda: mask_stage.init_mask_stage(jax.random.key(0), config, channels=5))
+  kernels = {name: layer["kernel"].shape for name, layer in params.items()}
+  assert kernels == {"conv1": (3, 3, 5, 6), "conv2": (3, 3, 6, 6), "conv3": (3, 3, 6, 6),
+                     "conv4": (3, 3, 6, 6), "mask": (6, 4)}
