@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
+from mnc_jax.coco.run_lengths import decompress_runs, join_runs
+
 # Its type stubs lack most of the arguments that it takes.
 _mask_api: Any = mask
-_LONGEST_SHIFT = 30  # Bits; pycocotools reads lengths of 32.
 _FARTHEST = 1e6  # Pixels.
 # Pixels an image may have. Its RGB takes three bytes of each, and pycocotools keeps run lengths
 # in 32 bits. Larger pictures are cut into tiles (11 600 x 11 600 still pass).
@@ -53,7 +54,22 @@ def encode_window(mask: np.ndarray, window: tuple[slice, slice], size: tuple[int
   ends = (columns + window[1].start) * size[0] + rows + window[0].start
   # Runs that end at the bottom of a column may begin again at the top of the next.
   lengths = np.diff(ends, prepend=0, append=size[0] * size[1])
-  return encode_runs(_join_runs(lengths), *size)
+  return encode_runs(join_runs(lengths), *size)
+
+
+def decode_window(rle: Rle, window: tuple[slice, slice]) -> np.ndarray:
+  """Returns the [h, w] uint8 part of a mask in a window; only its columns are decoded.
+
+  Args:
+    rle: compressed, of a whole image.
+    window: rows and columns, inside the image.
+  """
+  height, columns = rle["size"][0], window[1]
+  ends = np.cumsum(decompress_runs(rle["counts"].encode()))
+  inside = np.clip(ends - columns.start * height, 0, (columns.stop - columns.start) * height)
+  values = np.arange(len(ends), dtype=np.uint8) & 1
+  pixels = np.repeat(values, np.diff(inside, prepend=0))
+  return np.ascontiguousarray(pixels.reshape(-1, height).T[window[0]])
 
 
 def encode_runs(lengths: Sequence[int], height: int, width: int) -> Rle:
@@ -191,7 +207,7 @@ def _read_rle(segmentation, height, width):
     raise ValueError(f"segmentation has the size {size} (height, width), its image "
                      f"[{height}, {width}]")
   if isinstance(counts, str | bytes):
-    lengths = _decompress(counts.encode() if isinstance(counts, str) else counts)
+    lengths = decompress_runs(counts.encode() if isinstance(counts, str) else counts)
   elif isinstance(counts, list) and all(type(length) is int for length in counts):
     lengths = np.array(counts, object)  # Of integers of any size.
   else:
@@ -200,44 +216,6 @@ def _read_rle(segmentation, height, width):
     raise ValueError(f"segmentation has counts for {lengths.sum()} pixels, its image "
                      f"{height * width}")
   if isinstance(counts, list) or not lengths[1:].all():
-    return encode_runs(_join_runs(lengths), height, width)
+    return encode_runs(join_runs(lengths), height, width)
   return _with_text({"size": [height, width], "counts": counts})
 
-
-def _join_runs(lengths):
-  """Returns the same runs, without empty ones after the first.
-
-  Where both masks have an empty run, pycocotools takes it for their end: the IoU of [3, 0, 5, 8]
-  with itself is 0.
-  """
-  joined = [0]
-  for index, length in enumerate(lengths.tolist()):
-    if length and index % 2 == len(joined) % 2:
-      joined.append(length)
-    else:
-      joined[-1] += length
-  return joined
-
-
-def _decompress(text):
-  """Returns the run lengths of compressed counts.
-
-  Each character, less 48, holds five bits, the lowest first, and in its sixth bit whether
-  more follow; from the fourth on, a number is the difference to the length two before.
-  """
-  codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-  if ((codes < 0) | (codes > 63)).any():
-    wrong = text[int(np.argmax((codes < 0) | (codes > 63)))]
-    raise ValueError(f"segmentation has the character {chr(wrong)!r} in its counts")
-  last = codes < 32
-  if not last[-1:].all():
-    raise ValueError("segmentation has counts that are truncated")
-  ends = np.flatnonzero(last)
-  starts = np.append(0, ends[:-1] + 1)[:len(ends)]
-  shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
-  if shifts.max(initial=0) > _LONGEST_SHIFT:
-    raise ValueError("segmentation has a length of more than 32 bits in its counts")
-  numbers = np.add.reduceat((codes & 31) << shifts, starts) if len(codes) else codes
-  numbers -= np.where(codes[ends] & 16, np.int64(32) << shifts[ends], 0)
-  numbers[1::2], numbers[2::2] = np.cumsum(numbers[1::2]), np.cumsum(numbers[2::2])
-  return numbers

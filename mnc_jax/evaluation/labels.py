@@ -46,20 +46,21 @@ def _place_label(box, size, shape, taken):
   width, height = size
   tries = ((x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y1 - height), (x2 - width, y2),
            (x2 - width, y1), (x1, y2 - height))
-  areas = []
-  for left, top in tries:
-    left = max(0, min(left, shape[1] - width))
-    top = max(0, min(top, shape[0] - height))
-    areas.append((left, top, left + width, top + height))
+  left, top = np.transpose(tries).clip(0, np.array([[shape[1] - width], [shape[0] - height]]))
+  # A label wider than the image begins at its left.
+  left, top = left.clip(0), top.clip(0)
+  areas = np.stack([left, top, left + width, top + height], axis=1)
   small = (x2 - x1) * (y2 - y1) < 8 * width * height
   avoided = taken + [box] if small else taken
-  return min(areas, key=lambda area: sum(_overlap(area, other) for other in avoided))
+  covered = _overlap(areas, np.reshape(avoided, (-1, 4))).sum(axis=1)
+  return tuple(areas[covered.argmin()].tolist())
 
 
-def _overlap(one, other):
-  width = min(one[2], other[2]) - max(one[0], other[0])
-  height = min(one[3], other[3]) - max(one[1], other[1])
-  return max(width, 0) * max(height, 0)
+def _overlap(areas, others):
+  """Returns [n, m], the pixels that n areas share with m others, both (x1, y1, x2, y2)."""
+  one, other = np.atleast_2d(areas)[:, None], np.atleast_2d(others)[None]
+  sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+  return sides.clip(0).prod(axis=2)
 
 
 def _write_label(canvas, area, rise, text, color, scale):

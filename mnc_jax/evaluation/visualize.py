@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mnc_jax.coco.rle import decode_mask, encode_masks, mask_area, mask_box
+from mnc_jax.coco.rle import decode_window, encode_masks, mask_area, mask_box
 from mnc_jax.data.photographs import to_rgb
 from mnc_jax.data.transforms import stretch_contrast
 from mnc_jax.evaluation.labels import SMALL, write_labels
@@ -140,8 +140,9 @@ def _draw_mask(canvas, rle, factor, color, width):
   x, y, box_width, box_height = map(int, mask_box(rle))
   # Room for the smooth edge and for the outline.
   left, top = max(x - width - 4, 0), max(y - width - 4, 0)
-  right, bottom = x + box_width + width + 4, y + box_height + width + 4
-  mask = decode_mask(rle)[top:bottom, left:right]
+  right = min(x + box_width + width + 4, rle["size"][1])
+  bottom = min(y + box_height + width + 4, rle["size"][0])
+  mask = decode_window(rle, (slice(top, bottom), slice(left, right)))
   part = canvas[top * factor:bottom * factor, left * factor:right * factor]
   _fill_mask(part, _enlarge_mask(mask, factor), color, width)
 
@@ -158,9 +159,10 @@ def _enlarge_mask(mask, factor):
 
 
 def _fill_mask(canvas, mask, color, width):
-  blend = (1 - _FILL) * canvas[mask] + _FILL * np.array(color)
-  canvas[mask] = np.rint(blend).astype(np.uint8)
-  outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+  blend = np.rint((1 - _FILL) * np.arange(256)[:, None] + _FILL * np.array(color))
+  mask = mask.astype(np.uint8)
+  cv2.copyTo(cv2.LUT(canvas, blend.astype(np.uint8)[:, None]), mask, canvas)
+  outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
   # A dark line under the coloured one keeps the outline visible on any background; small images
   # have no room for it.
   cv2.drawContours(canvas, outlines, -1, _darken(color), width + 2 * (width > 1), cv2.LINE_AA)

@@ -4,7 +4,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 import pytest
 
-from mnc_jax.coco.rle import encode_mask, encode_window, read_segmentation
+from mnc_jax.coco.rle import decode_window, encode_mask, encode_window, read_segmentation
 
 
 @pytest.mark.parametrize(("segmentation", "message"), [
@@ -48,3 +48,16 @@ def test_masks_in_a_window_equal_pycocotools():
     whole = np.zeros(size, np.uint8, order="F")
     whole[window] = rng.random(high - low) < rng.choice([0.1, 0.5, 0.9, 1])
     assert encode_window(whole[window], window, size) == encode_mask(whole)
+
+
+def test_the_part_of_a_mask_in_a_window_equals_that_of_the_whole():
+  rng = np.random.default_rng(1)
+  for _ in range(60):
+    size = rng.integers(1, 30, 2)
+    low = rng.integers(0, size)
+    high = rng.integers(low, size + 1)
+    window = slice(*map(int, (low[0], high[0]))), slice(*map(int, (low[1], high[1])))
+    whole = (rng.random(size) < rng.choice([0, 0.1, 0.5, 0.9, 1])).astype(np.uint8)
+    part = decode_window(encode_mask(whole), window)
+    np.testing.assert_array_equal(part, whole[window])
+    assert (part.dtype, part.flags.c_contiguous) == (np.uint8, True)
