@@ -93,7 +93,7 @@ def precision_11point(true: np.ndarray, positives: int) -> float:
     true: [N] bool, whether each result is right, best score first.
     positives: number of ground-truth instances, at least 1.
   """
-  hits, precision = _curve(true)
+  hits, precision = count_precision(true)
   # In floating point a recall of 3 / 5 does not reach the seventh point, .6000000000000001.
   # The usual evaluation code compares so, and published numbers contain it.
   reached = [precision[hits / positives >= point] for point in np.arange(0.0, 1.1, 0.1)]
@@ -102,9 +102,23 @@ def precision_11point(true: np.ndarray, positives: int) -> float:
 
 def precision_area(true: np.ndarray, positives: int) -> float:
   """Returns AP as the area under monotone precision (VOC 2010), of the same arguments."""
-  hits, precision = _curve(true)
-  best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-  return float(np.sum(best_from_here * np.diff(hits, prepend=0)) / positives)
+  hits, precision = count_precision(true)
+  return float(np.sum(best_from_here(precision) * np.diff(hits, prepend=0)) / positives)
+
+
+def count_precision(true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the number of right results and the precision after each result, two [N] arrays.
+
+  Args:
+    true: [N] bool, whether each result is right, best score first.
+  """
+  hits = np.cumsum(np.asarray(true, np.int64))
+  return hits, hits / np.arange(1, len(hits) + 1)
+
+
+def best_from_here(precision: np.ndarray) -> np.ndarray:
+  """Returns [N] the best `precision` at each result or a later one, which falls monotonically."""
+  return np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def _score_threshold(matches, instances, threshold) -> ThresholdScore:
@@ -119,9 +133,3 @@ def _score_threshold(matches, instances, threshold) -> ThresholdScore:
                     "ignored": int(ignored.sum())}
   return ThresholdScore(by_points, by_area, counts, float(np.mean(list(by_points.values()))),
                         float(np.mean(list(by_area.values()))))
-
-
-def _curve(true):
-  """Returns the number of right results and the precision after each result."""
-  hits = np.cumsum(np.asarray(true, np.int64))
-  return hits, hits / np.arange(1, len(hits) + 1)

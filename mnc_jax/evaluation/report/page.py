@@ -13,11 +13,14 @@ from mnc_jax.evaluation.metrics.errors import (
     count_confusions,
     count_kinds,
 )
+from mnc_jax.evaluation.report.charts import Charts
 from mnc_jax.evaluation.report.pictures import KIND_COLORS
 
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
+_CHART_TEMPLATES = _TEMPLATES.parents[1] / "charts" / "templates"
 _EXAMPLES = 5  # Images to which a kind of error links.
 _CONFUSIONS = 12
+_CHARTS = 12  # Categories whose charts are seen at once; the others unfold.
 
 
 class Settings(NamedTuple):
@@ -30,21 +33,23 @@ class Settings(NamedTuple):
   category_scores: dict
 
 
-def make_page(judged: list, cards: list, settings: Settings) -> str:
+def make_page(judged: list, cards: list, charts: Charts, settings: Settings) -> str:
   """Returns the HTML of the page.
 
   Args:
     judged: `ImageErrors` of all images, worst first.
     cards: `Card` of the first of them.
+    charts: of the whole set.
     settings: of the page.
   """
   counts = sorted(count_kinds(judged).items(), key=lambda item: -_count_errors(item[1]))
   total = sum((count for _, count in counts), collections.Counter())
   environment = jinja2.Environment(
-      loader=jinja2.FileSystemLoader(_TEMPLATES), undefined=jinja2.StrictUndefined,
-      autoescape=True, trim_blocks=True, lstrip_blocks=True)
+      loader=jinja2.FileSystemLoader([_TEMPLATES, _CHART_TEMPLATES]),
+      undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
   return environment.get_template("page.html").render(
-      settings=settings, names=settings.names, cards=cards, colors=KIND_COLORS,
+      settings=settings, names=settings.names, cards=cards, charts=charts, colors=KIND_COLORS,
+      first_charts=_CHARTS,
       images=len(judged), results=sum(len(one.results) for one in judged),
       hidden=sum(one.hidden for one in judged), total=total,
       false_positives=sum(total[kind] for kind in FALSE_KINDS),

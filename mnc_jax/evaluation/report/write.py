@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from mnc_jax.config.paths import as_path
 from mnc_jax.evaluation.metrics.errors import classify_errors
 from mnc_jax.evaluation.report.cards import make_card
+from mnc_jax.evaluation.report.charts import make_charts
 from mnc_jax.evaluation.report.page import Settings, make_page
 from mnc_jax.evaluation.report.pictures import remove_pictures, write_pictures
 
@@ -56,7 +57,8 @@ def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
     cards.append(make_card(errors, names, pictures, min_score))
   settings = Settings(title, names, iou_threshold, min_score, scores or {}, category_scores or {})
   page = folder / "index.html"
-  page.write_text(make_page(judged, cards, settings), encoding="utf-8")
+  charts = make_charts(ground_truth, results, judged, iou_threshold, min_score)
+  page.write_text(make_page(judged, cards, charts, settings), encoding="utf-8")
   return page
 
 

@@ -267,6 +267,7 @@ def test_the_templates_are_installed_with_the_library():
   setup = configparser.ConfigParser()
   setup.read(ROOT / "setup.cfg")
   patterns = setup["options.package_data"]["mnc_jax"].split()
-  inside = [path.relative_to(ROOT / "mnc_jax").as_posix() for path in page._TEMPLATES.iterdir()]
-  assert len(inside) == 3
+  inside = [path.relative_to(ROOT / "mnc_jax").as_posix()
+            for folder in (page._TEMPLATES, page._CHART_TEMPLATES) for path in folder.iterdir()]
+  assert len(inside) == 5
   assert all(any(fnmatch.fnmatch(path, pattern) for pattern in patterns) for path in inside)
