@@ -19,8 +19,8 @@ __all__ = (
     "ModelConfig", "ProposalConfig", "TrainConfig", "TrainState", "box_iou", "cascade_loss",
     "clip_boxes", "decode_boxes", "detect", "draw", "encode_boxes", "init_params", "init_state",
     "load", "make_anchors", "make_pmapped_train_step", "nms", "paper", "paste_masks", "predict",
-    "predict_ensemble", "release", "roi_warp", "soft_nms", "train_step", "vote_masks",
-    "with_categories")
+    "predict_ensemble", "register_backbone", "register_loss", "register_reader", "release",
+    "roi_warp", "soft_nms", "train_step", "vote_masks", "with_categories")
 
 if TYPE_CHECKING:  # For type checkers and editors: the same names as below.
   from mnc_jax import config as config, configs as configs, data as data, ops as ops
@@ -29,11 +29,14 @@ if TYPE_CHECKING:  # For type checkers and editors: the same names as below.
   from mnc_jax.config import (
       Config, DataConfig, InferenceConfig, ModelConfig, ProposalConfig, TrainConfig, paper, release,
       with_categories)
+  from mnc_jax.data.reader_names import register_reader
   from mnc_jax.evaluation import metrics as metrics, visualize as visualize
   from mnc_jax.evaluation.detect import detect
   from mnc_jax.evaluation.visualize import draw
+  from mnc_jax.model.backbones.features import register_backbone
   from mnc_jax.model.cascade import cascade_loss, init_params
   from mnc_jax.model.inference import predict, predict_ensemble
+  from mnc_jax.model.losses import register_loss
   from mnc_jax.model.trained import Model
   from mnc_jax.ops.anchors import make_anchors
   from mnc_jax.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
@@ -51,10 +54,13 @@ else:
   _MODULES = {
       "config": ("Config", "DataConfig", "InferenceConfig", "ModelConfig", "ProposalConfig",
                  "TrainConfig", "paper", "release", "with_categories"),
+      "data.reader_names": ("register_reader",),
       "evaluation.detect": ("detect",),
       "evaluation.visualize": ("draw",),
+      "model.backbones.features": ("register_backbone",),
       "model.cascade": ("cascade_loss", "init_params"),
       "model.inference": ("predict", "predict_ensemble"),
+      "model.losses": ("register_loss",),
       "model.trained": ("Model",),
       "ops.anchors": ("make_anchors",),
       "ops.boxes": ("box_iou", "clip_boxes", "decode_boxes", "encode_boxes"),

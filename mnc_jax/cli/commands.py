@@ -134,7 +134,7 @@ class Prepare:
     shapes        drawn; needs no source.
   """
 
-  dataset: DatasetName
+  dataset: DatasetName | str
   """Layout of the source, and name of the set: data.dataset of a config."""
   source: LocalFolder | None = None
   """Folder of the data set; required except for shapes."""

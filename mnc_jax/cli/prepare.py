@@ -4,15 +4,18 @@ import pathlib
 
 from mnc_jax.cli.advice import describe_fit
 from mnc_jax.cli.commands import Prepare
-from mnc_jax.cli.parse import UsageError
+from mnc_jax.cli.parse import UsageError, usage_errors
 from mnc_jax.config import DataConfig
 from mnc_jax.data import prepare, read_index, set_folder, summarize
 from mnc_jax.data.images import ImageOptions
 from mnc_jax.data.prepared.builder import as_argument
+from mnc_jax.data.reader_names import find_reader
 
 
 def run(options: Prepare) -> None:
   """Prepares the set unless it exists, and prints what it holds."""
+  with usage_errors():
+    find_reader(options.dataset)
   if options.source is None and options.dataset != "shapes":
     raise UsageError(f"--dataset {options.dataset} needs --source DIR")
   folder = set_folder(options.dataset, options.data_dir)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-# The keys of `_READERS` in data/load.py.
+# The keys of `_READERS` in data/load.py; programs may register others.
 DatasetName = Literal["shapes", "coco", "label_images", "sbd"]
 
 # The sides of derived buckets are multiples of it, which all backbones accept as they come.
@@ -14,9 +14,10 @@ _BUCKET_STEP = 16
 class DataConfig:
   """The images, and how they become batches."""
 
-  dataset: DatasetName = "coco"
+  dataset: DatasetName | str = "coco"
   """Data set in data_dir, where mnc prepare writes it. shapes: drawn there on first use. coco: read
-  from its original files instead if any of the four paths below is given."""
+  from its original files instead if any of the four paths below is given. Or a set that a reader of
+  your own prepared (mnc_jax.register_reader)."""
   data_dir: str = "data"
   """Folder of all prepared data sets. It may be in a bucket (gs://), to which sets that were
   prepared on a disk are copied."""

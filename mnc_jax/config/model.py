@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+BackboneName = Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"]
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -10,11 +12,12 @@ class ModelConfig:
 
   num_categories: int = 0
   """Number of categories C, background included. 0: taken from the data set."""
-  backbone: Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"] = "vgg16"
+  backbone: BackboneName | str = "vgg16"
   """Network of the shared features. vgg16: up to conv5_3, stride 16. resnet50, resnet101: up to
   conv4_x, stride 16; conv5_x replaces the dense layers of stage 3 (He et al. 2016, appendix A).
   resnet26: the same with two blocks per layer, to train from scratch. small: an hourglass with
-  layer normalisation, stride 4, to train from scratch."""
+  layer normalisation, stride 4, to train from scratch. Or one that the program registered
+  (mnc_jax.register_backbone)."""
   backbone_norm: Literal["frozen_batch", "group"] = "frozen_batch"
   """Normalisation of a ResNet. frozen_batch: batch normalisation with the statistics, scales and
   offsets of pretrained weights, never updated. group: group normalisation, to train from

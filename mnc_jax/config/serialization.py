@@ -5,10 +5,12 @@ import copy
 import dataclasses
 import json
 import math
+import types
 import typing
 from typing import Any
 
 from mnc_jax.config import Config
+from mnc_jax.config.extensions import check_names
 
 
 def to_json(config: Config) -> str:
@@ -68,13 +70,16 @@ def from_json(text: str) -> Config:
   that are absent keep their defaults.
 
   Raises:
-    ValueError: if a section or field is unknown, or a value is of the wrong type, naming it.
+    ValueError: if a section or field is unknown, a value is of the wrong type, or a backbone is
+      neither built in nor registered, naming it.
   """
   try:
     content = json.loads(text)
   except RecursionError:
     raise ValueError("a config is a JSON object of sections, found one nested too deep") from None
-  return _read(Config(), _add_fields(_rename_fields(content)), "")
+  config = _read(Config(), _add_fields(_rename_fields(content)), "")
+  check_names(config)
+  return config
 
 
 def _rename_fields(content):
@@ -146,6 +151,8 @@ def _fits(value, hint):
     # A whole number is accepted as float. In Python a bool is an int; here it is not.
     return (type(value) is hint or (hint is float and type(value) is int)) and is_usable(value)
   arguments = typing.get_args(hint)
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return any(_fits(value, choice) for choice in arguments)
   if typing.get_origin(hint) is typing.Literal:
     return any(type(value) is type(choice) and value == choice for choice in arguments)
   if not isinstance(value, tuple):

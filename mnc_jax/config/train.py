@@ -53,7 +53,13 @@ class TrainConfig:
   mask_label_iou: float = 0.5
   """A RoI whose predicted mask has a smaller IoU with the instance is background to the mask-level
   classifier (paper, section 3.3)."""
-  # Weights of the losses.
+  # Losses, and their weights.
+  box_loss: str = "paper"
+  """Loss of stage 1: paper, or one that the program registered (mnc_jax.register_loss)."""
+  mask_loss: str = "paper"
+  """Loss of stages 2 and 4: paper, or one that the program registered."""
+  category_loss: str = "paper"
+  """Loss of stages 3 and 5: paper, or one that the program registered."""
   weight_box: float = 1.0
   """Weight of the loss of stage 1."""
   weight_mask: float = 1.0

@@ -7,6 +7,7 @@ import operator
 import numpy as np
 
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config.extensions import BACKBONES, check_names
 from mnc_jax.config.paths import as_local_path, as_path
 from mnc_jax.config.serialization import is_usable
 
@@ -45,11 +46,19 @@ def _is_resnet(config):
   return config.model.backbone.startswith("resnet")
 
 
+def _is_registered(config):
+  """Returns whether the backbone is the program's own, which may use any field."""
+  return config.model.backbone not in BACKBONES
+
+
 # A field, what it needs to have an effect, and whether a config has that.
 _CONDITIONS = (
-    ("model.backbone_norm", "a ResNet as model.backbone", _is_resnet),
-    ("model.resnet_width", "a ResNet as model.backbone", _is_resnet),
-    ("model.backbone_widths", "model.backbone small", lambda c: c.model.backbone == "small"),
+    ("model.backbone_norm", "a ResNet as model.backbone",
+     lambda c: _is_resnet(c) or _is_registered(c)),
+    ("model.resnet_width", "a ResNet as model.backbone",
+     lambda c: _is_resnet(c) or _is_registered(c)),
+    ("model.backbone_widths", "model.backbone small",
+     lambda c: c.model.backbone == "small" or _is_registered(c)),
     ("model.frozen_blocks", "a VGG-16 or ResNet as model.backbone",
      lambda c: c.model.backbone != "small"),
     ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
@@ -174,9 +183,10 @@ def check_values(config: Config) -> None:
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
   check_channels(config.data.channels, "data.channels")
+  check_names(config)
   model = config.model
   blocks = _BLOCKS.get(model.backbone, _RESNET_BLOCKS)
-  if model.frozen_blocks > blocks and model.backbone != "small":
+  if model.frozen_blocks > blocks and (model.backbone == "vgg16" or _is_resnet(config)):
     raise ValueError(f"model.frozen_blocks is {model.frozen_blocks}, but the {model.backbone} "
                      f"backbone has {blocks}")
   for field in ("box_delta_stds", "anchor_scales", "anchor_ratios", "backbone_widths"):

@@ -4,7 +4,6 @@ from mnc_jax.data.image_batch import list_images as list_images
 from mnc_jax.data.image_batch import make_image_batch as make_image_batch
 from mnc_jax.data.images import decode_image as decode_image
 from mnc_jax.data.images import read_image as read_image
-from mnc_jax.data.load import DATASETS as DATASETS
 from mnc_jax.data.load import load_categories as load_categories
 from mnc_jax.data.load import load_source as load_source
 from mnc_jax.data.load import prepare as prepare
@@ -15,6 +14,8 @@ from mnc_jax.data.pipeline.batches import training_batches as training_batches
 from mnc_jax.data.prepared.index import read_index as read_index
 from mnc_jax.data.prepared.index import set_folder as set_folder
 from mnc_jax.data.prepared.summary import summarize as summarize
+from mnc_jax.data.reader_names import DATASETS as DATASETS
+from mnc_jax.data.reader_names import register_reader as register_reader
 from mnc_jax.data.records import BrokenImageError as BrokenImageError
 from mnc_jax.data.records import Record as Record
 from mnc_jax.data.records import Source as Source

@@ -1,41 +1,26 @@
-"""Opens data sets: from a config, or from a folder in one of the formats of `readers/`.
+"""Opens data sets: from a config, or from a folder in one of the formats of `reader_names`."""
 
-A new format is a file in `readers/` with a function that lists a folder, a line of `_READERS`, and
-its name in `config/data.py`.
-"""
-
-from collections.abc import Callable
 import functools
 import pathlib
-from typing import Literal, NamedTuple
+from typing import Literal
 import warnings
 
 import tensorflow_datasets as tfds
 
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.config import DataConfig
+from mnc_jax.config.extensions import check_name
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.validation import check_channels
 from mnc_jax.data.crowd import check_crowd, take_as_instances
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, image_options
-from mnc_jax.data.listing import TRAIN, VALIDATION, Listing
+from mnc_jax.data.listing import TRAIN, VALIDATION
 from mnc_jax.data.prepared.builder import as_argument, prepare_set
 from mnc_jax.data.prepared.index import open_split, pixels_of, set_folder
-from mnc_jax.data.readers import coco, label_images, sbd, shapes
+from mnc_jax.data.reader_names import find_reader, has_reader
+from mnc_jax.data.readers import coco, shapes
 from mnc_jax.data.records import Source, restrict
 
-
-class _Reader(NamedTuple):
-  list_images: Callable[..., Listing]  # (folder, report, *, options: ImageOptions).
-  category_names: tuple[str, ...] | None  # Of labels 1, 2, ...; None if they are in the files.
-
-
-_READERS = {
-    "shapes": _Reader(shapes.list_shapes, shapes.CATEGORY_NAMES),
-    "coco": _Reader(coco.list_coco, None),
-    "label_images": _Reader(label_images.list_label_images, label_images.CATEGORY_NAMES),
-    "sbd": _Reader(sbd.list_sbd, sbd.CATEGORY_NAMES)}
-DATASETS = tuple(_READERS)
 _DRAWN = "shapes"  # Needs no files.
 
 
@@ -48,7 +33,7 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
   layouts of a source.
 
   Args:
-    dataset: one of `DATASETS`.
+    dataset: one of `DATASETS`, or registered (`register_reader`).
     source: its folder; not used for `shapes`.
     data_dir: of all prepared sets.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
@@ -58,7 +43,7 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
   Raises:
     ValueError: if there is no such data set or folder, or the folder cannot be used.
   """
-  reader = _find_reader(dataset)
+  reader = find_reader(dataset)
   if dataset == _DRAWN:
     source = None
   elif source is None or not as_local_path(source, name="--source").is_dir():
@@ -126,21 +111,18 @@ def load_categories(config: DataConfig) -> tuple[tuple[str, ...], tuple[int, ...
   Raises:
     ValueError: if they are in files (COCO format), and these cannot be read.
   """
-  names = _find_reader(config.dataset).category_names
+  names = find_reader(config.dataset).category_names if has_reader(config.dataset) else None
   if names is None:
     source = _open(config, "train")
     return source.category_names, source.category_ids
   return names, tuple(range(1, len(names) + 1))
 
 
-def _find_reader(dataset):
-  if dataset not in _READERS:
-    raise ValueError(f"data set {dataset!r} is not known: {', '.join(DATASETS)}")
-  return _READERS[dataset]
-
-
 def _open(config, split):
-  _find_reader(config.dataset)
+  check_name("data.dataset", config.dataset)
+  folder = set_folder(config.dataset, config.data_dir)
+  if not folder.is_dir():
+    find_reader(config.dataset)
   if any((config.train_annotations, config.train_images, config.eval_annotations,
           config.eval_images)):
     if config.dataset != "coco":
@@ -150,7 +132,6 @@ def _open(config, split):
     return coco.load_coco(_existing_path(config, f"{split}_annotations", pathlib.Path.is_file),
                           _existing_path(config, f"{split}_images", pathlib.Path.is_dir),
                           options=image_options(config))
-  folder = set_folder(config.dataset, config.data_dir)
   if config.dataset == _DRAWN and split == "eval" and not folder.is_dir():
     return shapes.draw_validation()  # Evaluating shipped weights leaves no files.
   if config.dataset == _DRAWN:

@@ -178,9 +178,10 @@ def _stage_losses(output: StageOutput, ground_truth: GroundTruth, *, config: Con
   targets = roi_targets.roi_targets(output.boxes, output.valid, ground_truth, config=config)
   mask_labels = roi_targets.mask_level_labels(
       targets, output.mask_logits, output.boxes, config=config.train)
-  return (config.train.weight_mask * losses.mask_stage_loss(output.mask_logits, targets),
-          config.train.weight_category
-          * losses.category_stage_loss(output, targets, mask_labels))
+  mask_loss, category_loss = (losses.find_loss(stage, config.train)
+                              for stage in ("mask", "category"))
+  return (config.train.weight_mask * mask_loss(output.mask_logits, targets),
+          config.train.weight_category * category_loss(output, targets, mask_labels))
 
 
 def _over_images(one_image):
@@ -211,7 +212,7 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
   targets = anchor_targets(anchors, ground_truth, image_size, key_anchors, config=train)
   if train.force_roi_anchors:
     targets = force_anchors(targets, anchors, rois, ground_truth, image_size, config=train)
-  terms = {"loss_1": train.weight_box * losses.box_stage_loss(anchors, targets)}
+  terms = {"loss_1": train.weight_box * losses.find_loss("box", train)(anchors, targets)}
 
   output = run_roi_heads(_next_stage_boxes(rois.boxes, config=config), rois.valid)
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, ground_truth, config=config)

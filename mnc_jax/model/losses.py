@@ -1,9 +1,16 @@
-"""One loss function per stage. All in float32, each a mean over the rows it is defined on."""
+"""One loss function per stage. All in float32, each a mean over the rows it is defined on.
+
+Their signatures are those of what `register_loss` adds.
+"""
+
+from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from mnc_jax.config import TrainConfig, extensions
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
 from mnc_jax.structs import AnchorOutput, Array, StageOutput
@@ -96,3 +103,54 @@ def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels: A
   return (masked_mean(_cross_entropy(output.category_logits, mask_labels), targets.valid)
           + masked_mean(_cross_entropy(output.box_category_logits, targets.labels), targets.valid)
           + masked_mean(distance, targets.valid))
+
+
+# Those of `train.box_loss`, `mask_loss` and `category_loss` that are called "paper".
+_PAPER = {"box": box_stage_loss, "mask": mask_stage_loss, "category": category_stage_loss}
+StageName = Literal["box", "mask", "category"]
+
+
+def register_loss(stage: StageName, name: str, loss: Callable[..., jax.Array]) -> None:
+  """Makes a loss of your own available as `config.train.box_loss`, `mask_loss` or `category_loss`.
+
+  Args:
+    stage: "box" is stage 1, "mask" 2 and 4, "category" 3 and 5.
+    name: lower-case letters, digits and underscores.
+    loss: takes what `box_stage_loss`, `mask_stage_loss` or `category_stage_loss` of this module
+      take, all of one image, and returns [] float32. It must be finite, with finite gradients, also
+      if no anchor is sampled or no RoI is foreground (`masked_mean`). It is multiplied by
+      `train.weight_box`, `weight_mask` or `weight_category`. A name that is registered again stands
+      for the new loss; what was compiled with the old one is forgotten.
+
+  Raises:
+    ValueError: if there is no such stage, or the name is "paper".
+
+  Example:
+    >>> import jax
+    >>> import mnc_jax
+    >>> from mnc_jax.model import losses
+    >>> def squared_error(mask_logits, targets):
+    ...   error = (jax.nn.sigmoid(mask_logits) - targets.masks) ** 2
+    ...   return losses.masked_mean(error, (targets.foreground & targets.valid)[:, None, None])
+    >>> mnc_jax.register_loss("mask", "squared_error", squared_error)
+    >>> config = mnc_jax.TrainConfig(mask_loss="squared_error", weight_mask=2.0)
+    >>> losses.find_loss("mask", config).__name__, config.weight_mask
+    ('squared_error', 2.0)
+  """
+  if stage not in _PAPER:
+    raise ValueError(f"there is no stage {stage!r}: {', '.join(_PAPER)}")
+  if extensions.register(f"train.{stage}_loss", name, loss, built_in=("paper",)):
+    # They were compiled for configs that look the same.
+    jax.clear_caches()
+
+
+def find_loss(stage: StageName, config: TrainConfig) -> Callable[..., jax.Array]:
+  """Returns the loss of a stage.
+
+  Raises:
+    ValueError: if it is not registered.
+  """
+  field = f"{stage}_loss"
+  name = getattr(config, field)
+  return _PAPER[stage] if name == "paper" else extensions.find(
+      f"train.{field}", name, built_in=("paper",))

@@ -9,6 +9,7 @@ from mnc_jax.config import Config
 from mnc_jax.data import Source, load_source
 from mnc_jax.data.transforms import choose_buckets, scaled_sizes
 from mnc_jax.model.backbones.features import make_backbone
+from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.ops.anchors import anchor_sides
 
 _SMALLEST_SCALE = 1 / 8  # Of the scales that are proposed: of a stride.
@@ -45,16 +46,17 @@ def check_sides(config: Config) -> None:
   Raises:
     ValueError: naming the field, and sides that fit.
   """
-  if config.model.backbone != "small":
-    return  # The others ignore a last, incomplete cell.
+  if config.model.backbone == "vgg16" or config.model.backbone in DEPTHS:
+    return  # They ignore a last, incomplete cell.
   multiple = make_backbone(config.model).multiple
   crops = (config.data.crop_size,) if any(config.data.crop_size) else ()
   for field, sizes in (("data.buckets", config.data.padded_sizes), ("data.crop_size", crops)):
     wrong = next((size for size in sizes if any(side % multiple for side in size)), None)
     if wrong:
       fitting = [-(-side // multiple) * multiple for side in wrong]
-      raise ValueError(f"{field} has {wrong[0]} x {wrong[1]}, but the small backbone needs "
-                       f"multiples of {multiple} pixels, for example {fitting[0]} x {fitting[1]}")
+      raise ValueError(f"{field} has {wrong[0]} x {wrong[1]}, but the "
+                       f"{config.model.backbone} backbone needs multiples of {multiple} pixels, "
+                       f"for example {fitting[0]} x {fitting[1]}")
 
 
 def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:

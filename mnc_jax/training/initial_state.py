@@ -13,6 +13,7 @@ from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.serialization import differing_fields
 from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.data import Source
+from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
@@ -123,7 +124,7 @@ def check_fresh_start(model: ModelConfig) -> None:
     raise ValueError(f"the batch normalisation of the {model.backbone} backbone is frozen, but "
                      "it starts from random weights: give --train.init-weights, or set "
                      "--model.backbone-norm group --model.frozen-blocks 0")
-  if model.backbone != "small" and model.frozen_blocks:
+  if make_backbone(model).blocks and model.frozen_blocks:
     raise ValueError(f"{model.frozen_blocks} blocks of the {model.backbone} backbone are frozen, "
                      "but it starts from random weights: give --train.init-weights, or set "
                      "--model.frozen-blocks 0")

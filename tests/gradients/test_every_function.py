@@ -26,6 +26,7 @@ _INIT = "draws parameters from a key"
 _INSTANCES = "instances are chosen by voting, behind stop_gradient"
 _INFERENCE = "the same stages for inference, which chooses instances"
 _NUMBERS = "of the config alone"
+_REGISTERS = "keeps a function under a name"
 _WHOLE = "test_cascade_losses.py"
 WITHOUT_ROW = {
     "ops.anchors.make_anchors": "no input but counts",
@@ -54,6 +55,8 @@ WITHOUT_ROW = {
     "stages.category_stage.init_category_stage": _INIT,
     "backbones.features.init_features": _INIT,
     "backbones.features.make_backbone": _NUMBERS,
+    "backbones.features.register_backbone": _REGISTERS,
+    "backbones.plain.plain_backbone": _NUMBERS,
     "backbones.hourglass.make_hourglass": _NUMBERS,
     "backbones.vgg16.make_vgg16": _NUMBERS,
     "backbones.features.frozen_layers": _NUMBERS,
@@ -66,6 +69,9 @@ WITHOUT_ROW = {
     "cascade.score_anchors": _WHOLE,
     "cascade.mask_and_classify": _WHOLE,
     "cascade.run_cascade": _INFERENCE,
+    "losses.register_loss": _REGISTERS,
+    "losses.find_loss": "of the config alone; the losses have rows of their own",
+    "data.reader_names.register_reader": _REGISTERS,
     "config.experiment.with_categories": _NUMBERS,
     "config.presets.paper": _NUMBERS,
     "config.presets.release": _NUMBERS,

@@ -1,9 +1,15 @@
 """Losses by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from helpers import tiny
+import mnc_jax
+from mnc_jax.config import extensions
 from mnc_jax.model import losses
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
@@ -87,3 +93,61 @@ def test_the_gradients_of_losses_scatter_nothing():
       targets, targets.labels)
   program = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(jnp.zeros((3, 4)), jnp.zeros((3, 4, 4)))
   assert "scatter" not in str(program)
+
+
+@pytest.fixture
+def _own_registry(monkeypatch):
+  monkeypatch.setattr(extensions, "_ADDED", {field: {} for field in extensions._ADDED})
+
+
+def run(config):
+  """Returns the losses of one image, anew each time."""
+  find_loss = jax.jit(mnc_jax.cascade_loss, static_argnames="config")
+  return find_loss(tiny.random_params(config), tiny.make_batch(1), jax.random.key(0),
+                   config=config)[1]
+
+
+@functools.cache
+def usual_losses():
+  return run(tiny.tiny_config())
+
+
+def constant(value):
+  """A loss whose value is known, with a gradient."""
+  return lambda output, *targets: value + 0 * sum(x.sum() for x in jax.tree.leaves(output)[-1:])
+
+
+@pytest.mark.usefixtures("_own_registry")
+@pytest.mark.parametrize(("stage", "terms", "weight"), [
+    ("box", ("loss_1",), {"weight_box": 3.0}), ("mask", ("loss_2", "loss_4"), {"weight_mask": 3.0}),
+    ("category", ("loss_3", "loss_5"), {"weight_category": 3.0})])
+def test_a_registered_loss_takes_the_place_of_its_stages_alone(stage, terms, weight):
+  mnc_jax.register_loss(stage, "mine", constant(7.0))
+  changed = tiny.tiny_config(train={f"{stage}_loss": "mine"} | weight)
+  usual, found = usual_losses(), run(changed)
+  assert {name for name in usual if name.startswith("loss_")} == {f"loss_{i}" for i in range(1, 6)}
+  for name in usual:
+    if name in terms:
+      assert float(found[name]) == 21.0, name
+    elif name != "loss":
+      assert float(found[name]) == float(usual[name]), name
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_a_new_loss_of_the_same_name_is_not_answered_from_the_old_program():
+  config = tiny.tiny_config(train={"mask_loss": "mine"})
+  find = jax.jit(lambda logits: losses.find_loss("mask", config.train)(logits, None))
+  for value in (7.0, 1.0):
+    mnc_jax.register_loss("mask", "mine", constant(value))
+    assert find(jnp.ones(3)) == value
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_a_loss_that_is_not_registered_is_named():
+  with pytest.raises(ValueError, match=r"train\.mask_loss is 'dice', which is not known here: "
+                     r"known are paper\. .*mnc_jax\.register_loss\('mask', 'dice', \.\.\.\)"):
+    losses.find_loss("mask", tiny.tiny_config(train={"mask_loss": "dice"}).train)
+  with pytest.raises(ValueError, match="there is no stage 'boxes': box, mask, category"):
+    mnc_jax.register_loss("boxes", "mine", constant(1.0))
+  with pytest.raises(ValueError, match="'paper' is part of mnc_jax"):
+    mnc_jax.register_loss("mask", "paper", constant(1.0))

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import math
+import re
 import typing
 
 import jax
@@ -17,6 +18,7 @@ from mnc_jax import weights
 from mnc_jax.cli.commands import COMMANDS
 from mnc_jax.cli.parse import parse
 from mnc_jax.config import Config, release
+from mnc_jax.config.model import BackboneName
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.config.validation import check_values
 from mnc_jax.model.cascade import init_params
@@ -98,6 +100,10 @@ def _check_value(name, value, hint):
     require(isinstance(value, tuple), f"{name} {value!r}")
     for item in value:
       _check_value(name, item, typing.get_args(hint)[0])
+  elif name == "model.backbone":
+    require(value in typing.get_args(BackboneName), f"{name} {value!r}")
+  elif name == "data.dataset" or name.endswith("_loss"):  # Programs can add to these.
+    require(type(value) is str and re.fullmatch("[a-z][a-z0-9_]*", value), f"{name} {value!r}")
   elif typing.get_origin(hint) is typing.Literal:
     require(value in typing.get_args(hint), f"{name} {value!r}")
   elif hint in (int, float):

@@ -13,7 +13,8 @@ class Backbone(NamedTuple):
       [B, h, w, K] in `compute_dtype`, zero in the cells outside each image.
     channels: K.
     stride: pixels of the network input per feature cell.
-    multiple: the sides of padded images are multiples of this number of pixels.
+    multiple: the sides of padded images are multiples of this number of pixels, and it is a
+      multiple of the stride.
     blocks: names of the layers of each block, in order; `model.frozen_blocks` counts them. Empty
       if the backbone is never pretrained.
   """

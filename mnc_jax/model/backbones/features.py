@@ -5,11 +5,13 @@ wholly outside) at zero, as if the image had been run by itself with zero paddin
 depend neither on the bucket nor on the other images of the batch.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.config import ModelConfig
+from mnc_jax.config import ModelConfig, extensions
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.hourglass import make_hourglass
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
@@ -22,9 +24,56 @@ from mnc_jax.structs import Array
 _MAKERS = {"vgg16": make_vgg16, "small": make_hourglass, **dict.fromkeys(DEPTHS, make_resnet)}
 
 
+def register_backbone(name: str, make: Callable[[ModelConfig], Backbone]) -> None:
+  """Makes a backbone of your own available as `config.model.backbone`.
+
+  Configs, checkpoints and exported models keep its name alone: a program that reads them registers
+  it first, and gets an error that says so if it did not.
+
+  Args:
+    name: lower-case letters, digits and underscores.
+    make: returns the `Backbone` of a config: a Flax module that maps images [B, H, W, 3] uint8 RGB
+      and image_sizes [B, 2] to features [B, H / stride, W / stride, channels] in
+      `config.compute_dtype`, zero in the cells outside each image. `plain_backbone` makes one of
+      any Flax module. It may read all fields of the config. A name that is registered again stands
+      for the new backbone; what was compiled with the old one is forgotten.
+
+  Raises:
+    ValueError: if the library has a backbone of this name.
+
+  Example:
+    >>> from flax import linen as nn
+    >>> import mnc_jax
+    >>> from mnc_jax.model.backbones.features import make_backbone
+    >>> from mnc_jax.model.backbones.plain import plain_backbone
+    >>> patches = nn.Conv(24, (8, 8), strides=8)
+    >>> mnc_jax.register_backbone("patches", lambda config: plain_backbone(
+    ...     patches, config, channels=24, stride=8))
+    >>> make_backbone(mnc_jax.ModelConfig(backbone="patches")).channels
+    24
+  """
+  if extensions.register("model.backbone", name, make, built_in=tuple(_MAKERS)):
+    # They were compiled for configs that look the same.
+    jax.clear_caches()
+
+
 def make_backbone(config: ModelConfig) -> Backbone:
-  """Returns the backbone of `config`."""
-  return _MAKERS[config.backbone](config)
+  """Returns the backbone of `config`.
+
+  Raises:
+    ValueError: if it is neither built in nor registered, or its numbers do not fit each other.
+  """
+  if config.backbone in _MAKERS:
+    return _MAKERS[config.backbone](config)
+  make = extensions.find("model.backbone", config.backbone, built_in=tuple(_MAKERS))
+  backbone = make(config)
+  if min(backbone.channels, backbone.stride, backbone.multiple) < 1 or (
+      backbone.multiple % backbone.stride):
+    raise ValueError(
+        f"the backbone {config.backbone!r} has {backbone.channels} channels, stride "
+        f"{backbone.stride} and multiple {backbone.multiple}: all are 1 or more, and the multiple "
+        "is one of the stride")
+  return backbone
 
 
 def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
@@ -39,9 +88,11 @@ def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
 
 def init_features(key: jax.Array, config: ModelConfig) -> dict:
   """Returns fresh parameters of the backbone of `config`."""
-  images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
-  sizes = jnp.full((1, 2), 32, jnp.int32)
-  return init_module(make_backbone(config).module, key, images, sizes)
+  backbone = make_backbone(config)
+  side = -(-32 // backbone.multiple) * backbone.multiple
+  images = jnp.zeros((1, side, side, 3), jnp.uint8)
+  sizes = jnp.full((1, 2), side, jnp.int32)
+  return init_module(backbone.module, key, images, sizes)
 
 
 def extract_features(params: dict, images: Array, image_sizes: Array, *,
@@ -67,4 +118,19 @@ def extract_features(params: dict, images: Array, image_sizes: Array, *,
     raise ValueError(
         "model.partial_cells is for model.backbone 'vgg16' without model.pyramid_stride, found "
         f"{config.backbone!r} and {config.pyramid_stride}")
-  return apply_module(make_backbone(config).module, params, images, image_sizes)
+  backbone = make_backbone(config)
+  features = apply_module(backbone.module, params, images, image_sizes)
+  if config.backbone not in _MAKERS:
+    _check_features(features, images, backbone, config)
+  return features
+
+
+def _check_features(features, images, backbone, config):
+  """Raises ValueError if a registered backbone does not return what it promised."""
+  count, *sides, _ = images.shape
+  wanted = (count, *(side // backbone.stride for side in sides), backbone.channels)
+  if features.shape != wanted or features.dtype != config.compute_dtype:
+    raise ValueError(
+        f"the backbone {config.backbone!r} returned {features.dtype}{list(features.shape)} for "
+        f"images {list(images.shape)}, but with stride {backbone.stride} and {backbone.channels} "
+        f"channels it is {config.compute_dtype}{list(wanted)}")
