@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 or newer and make; they install the rest into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak plan coverage lint types clean
+.PHONY: help install demo test docs soak plan coverage lint types clean
 
 works = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $(1))
@@ -26,6 +26,7 @@ help:
 	@echo "make install  create $(VENV) with the library and its dependencies"
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
+	@echo "make docs     the pages of docs/ into build/docs; a warning is an error"
 	@echo "make soak     the long tests: kills, mutated inputs, first steps, kinds of files (see docs/reliability.md; 90 minutes)"
 	@echo "make plan     the training step compiled for TPUs that need not be there: memory, loops, exchange"
 	@echo "              (2 GB in .venv-plan, then 2 minutes; SMALL=1: a tiny model)"
@@ -44,6 +45,9 @@ demo: $(INSTALLED)
 
 test: lint
 	@JAX_PLATFORMS=cpu $(PYTEST) $(TESTS)
+
+docs: $(INSTALLED)
+	@JAX_PLATFORMS=cpu $(RUN) -m sphinx -q -W --keep-going docs build/docs && echo "build/docs/index.html"
 
 soak: export PYTHONPATH := $(CURDIR):$(CURDIR)/tests
 soak: export JAX_PLATFORMS := cpu
@@ -85,8 +89,8 @@ $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	>&2; exit 1; }
 	@echo "Installing mnc_jax and its dependencies into $(VENV): a few minutes the first time."
 	@$(RUN) -c "" 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
-	@$(RUN) -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev,docs]"
 	@rm -f $(VENV)/.installed* && touch $@
 
 clean:
-	rm -rf $(VENV) .venv-plan .jax_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build demo mnc_jax.egg-info
+	rm -rf $(VENV) docs/copies .venv-plan .jax_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build demo mnc_jax.egg-info

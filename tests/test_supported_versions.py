@@ -71,7 +71,8 @@ def test_newest_are_the_last_below_the_upper_bounds_of_jax():
 
 
 def test_default_pins_everything_that_setup_cfg_requires():
-  named = set(REQUIRED) | set(requirements_of(SETUP["options.extras_require"]["dev"]))
+  extras = SETUP["options.extras_require"]
+  named = set(REQUIRED) | set(requirements_of(extras["dev"])) | set(requirements_of(extras["docs"]))
   assert named <= set(pins_of(DEFAULT))
 
 
