@@ -15,6 +15,7 @@ from mnc_jax.cli.fields import (
   LocalFolder,
   RunFolder,
   RunFolderOrFile,
+  RunFolders,
 )
 from mnc_jax.config import Config
 from mnc_jax.config.data import DatasetName
@@ -177,6 +178,21 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Plot:
+  """Compares the losses and scores of runs on a web page.
+
+  Reads metrics.jsonl of each run, which may still be training. The page has a chart per number with
+  a line per run, the best validations, and the config fields in which the runs differ. Any browser
+  opens it from the disk.
+  """
+
+  runs: Annotated[Positional[RunFolders], arg(metavar="RUN ...")] = ()
+  """Folders of training runs, the --workdir of each, 1 to 8."""
+  output: File = pathlib.Path("plot.html")
+  """File to write (.html)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
   """Writes a trained model as one .safetensors file.
 
@@ -239,10 +255,11 @@ COMMANDS = {
     "predict": Predict,
     "prepare": Prepare,
     "score": Score,
+    "plot": Plot,
     "export": Export,
     "import-weights": ImportWeights,
     "replay": Replay,
 }
 
 # Those that run a model.
-COMPILING = frozenset(COMMANDS) - {"prepare", "score"}
+COMPILING = frozenset(COMMANDS) - {"prepare", "score", "plot"}

@@ -37,6 +37,9 @@ File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
 Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
 _as_run_path = functools.partial(as_path, buckets=("gs",))
 RunFolder = Annotated[pathlib.Path, _path_spec("DIR", _as_run_path)]
+RunFolders = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstructorSpec(
+    nargs="*", metavar="DIR ...", instance_from_str=lambda texts: tuple(map(_as_run_path, texts)),
+    is_instance=lambda value: isinstance(value, tuple), str_from_instance=lambda paths: [])]
 RunFolderOrFile = Annotated[pathlib.Path, _path_spec("DIR|FILE", _as_run_path)]
 
 

@@ -269,5 +269,5 @@ def test_the_templates_are_installed_with_the_library():
   patterns = setup["options.package_data"]["mnc_jax"].split()
   inside = [path.relative_to(ROOT / "mnc_jax").as_posix()
             for folder in (page._TEMPLATES, page._CHART_TEMPLATES) for path in folder.iterdir()]
-  assert len(inside) == 5
+  assert len(inside) == 6
   assert all(any(fnmatch.fnmatch(path, pattern) for pattern in patterns) for path in inside)
