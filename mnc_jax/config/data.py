@@ -60,6 +60,10 @@ class DataConfig:
   tools that write iscrowd 1 for every mask in RLE."""
   flip: bool = True
   """Whether half of the training images are flipped left to right."""
+  turn: bool = False
+  """Whether training images are turned by 0, 90, 180 or 270 degrees, equally often: for images
+  without an upright, as those of microscopes. In buckets that are not square by 0 or 180 degrees,
+  so that they still fit."""
   scale_jitter: tuple[float, float] = (1.0, 1.0)
   """Range (low, high) of a random factor on the scale of training images. What then exceeds the
   bucket is cropped. 1 1: none."""

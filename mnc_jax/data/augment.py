@@ -1,4 +1,4 @@
-"""Random changes of training images: scale, crop, colour. Each is a field of `DataConfig`.
+"""Random changes of training images: turn, scale, crop, colour. Each is a field of `DataConfig`.
 
 All randomness comes from a generator that the caller seeds with seed, step and slot in the batch,
 so that the images do not depend on the number of workers.
@@ -36,17 +36,19 @@ def check_augmentation(config: DataConfig) -> None:
 
 def augment_record(rng: np.random.Generator, record: Record, config: DataConfig, *,
                    scale: float, bucket: tuple[int, int]) -> transforms.Example:
-  """Returns a random view of a record at network scale: cropped, scaled and coloured.
+  """Returns a random view of a record at network scale: turned, cropped, scaled and coloured.
 
   With every field at its default it is the record at `scale`, unchanged.
 
   Args:
     rng: of this image in this step.
     record: in pixels of the file.
-    config: `scale_jitter`, `crop_share`, `color_jitter`; `crop_size` is in `bucket`.
+    config: `turn`, `scale_jitter`, `crop_share`, `color_jitter`; `crop_size` is in `bucket`.
     scale: network pixels per pixel of the file, before jitter.
     bucket: (height, width) that the view must not exceed; it is cropped to it.
   """
+  if config.turn:
+    record = turn_record(record, draw_turns(rng, bucket))
   scale *= draw_scale(rng, config.scale_jitter)
   # Half a pixel more is rounded away below.
   most = [max(1, int((side + 0.5) / scale)) for side in bucket]
@@ -59,6 +61,18 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   if config.color_jitter:
     example = example._replace(image=jitter_colors(rng, example.image, config.color_jitter))
   return example
+
+
+def draw_turns(rng: np.random.Generator, bucket: tuple[int, int]) -> int:
+  """Returns 0, 1, 2 or 3 quarter turns drawn by `rng`; 0 or 2 if `bucket` is not square."""
+  turns = int(rng.integers(4))
+  return turns if bucket[0] == bucket[1] else 2 * (turns % 2)
+
+
+def turn_record(record: Record, turns: int) -> Record:
+  """Returns the record turned counter-clockwise by so many quarter turns: views, not copies."""
+  return record._replace(image=np.rot90(record.image, turns),
+                         masks=np.rot90(record.masks, turns, axes=(1, 2)))
 
 
 def draw_scale(rng: np.random.Generator, jitter: tuple[float, float]) -> float:

@@ -173,3 +173,31 @@ def test_images_of_all_shapes_are_cropped_to_one_size_in_training_alone(toy_conf
   same = dataclasses.replace(config, buckets=((12, 12),), crop_size=(12, 12))
   with pytest.raises(ValueError, match="image 100 is 16 x 24 .* fits into none"):
     evaluation_batches(source, same, batch_size=4)
+
+
+def test_turns_move_image_and_instances_together():
+  record = _record()
+  for turns in range(4):
+    turned = augment.turn_record(record, turns)
+    example = augment.augment_record(
+        np.random.default_rng(0), turned, _config(), scale=1.0, bucket=turned.image.shape[:2])
+    for (x1, y1, x2, y2), (a1, b1, a2, b2) in zip(
+        transforms.tight_boxes(record.masks), example.boxes, strict=True):
+      before = record.image[y1:y2, x1:x2]
+      after = example.image[int(b1):int(b2), int(a1):int(a2)]
+      np.testing.assert_array_equal(after, np.rot90(before, turns))
+  # One by hand: counter-clockwise, the column x = 6 ... 17 of 60 becomes the row 60 - 18 ... .
+  np.testing.assert_array_equal(
+      transforms.tight_boxes(augment.turn_record(record, 1).masks)[0], [4, 42, 10, 54])
+
+
+@pytest.mark.parametrize(("bucket", "expected"), [((60, 60), 4), ((40, 60), 2)])
+def test_turns_come_equally_often_and_fit_the_bucket(bucket, expected):
+  record = _record()
+  rng, found = np.random.default_rng(0), []
+  for _ in range(200):
+    example = augment.augment_record(rng, record, _config(turn=True), scale=1.0, bucket=bucket)
+    found.append(tuple(example.boxes[0]))
+  counts = [found.count(box) for box in set(found)]
+  assert len(counts) == expected
+  assert min(counts) > 0.7 * 200 / expected
