@@ -8,6 +8,7 @@ import inspect
 import io
 import os
 import re
+import types
 import typing
 from typing import Any
 from unittest import mock
@@ -30,7 +31,7 @@ def describe_fields(part: Any, presets: dict[str, Any], path: str) -> Iterator[s
     path: of the part, as on the command line: "model".
   """
   inner, lines = [], []
-  docs, types = field_docs(type(part)), typing.get_type_hints(type(part))
+  docs, kinds = field_docs(type(part)), typing.get_type_hints(type(part))
   for field in dataclasses.fields(part):
     name, default = f"{path}.{field.name}", getattr(part, field.name)
     if dataclasses.is_dataclass(default):
@@ -39,7 +40,7 @@ def describe_fields(part: Any, presets: dict[str, Any], path: str) -> Iterator[s
       continue
     differing = {preset: getattr(value, field.name) for preset, value in presets.items()
                  if getattr(value, field.name) != default}
-    lines += [f"```{{confval}} {name}", f":type: `` {_type_name(types[field.name])} ``",
+    lines += [f"```{{confval}} {name}", f":type: `` {_type_name(kinds[field.name])} ``",
               f":default: `` {default!r} ``", "", _as_text(docs[field.name]), ""]
     lines += ["; ".join(f"Preset {preset}: `` {value!r} ``" for preset, value in differing.items())]
     lines += ["```", ""]
@@ -48,9 +49,13 @@ def describe_fields(part: Any, presets: dict[str, Any], path: str) -> Iterator[s
 
 
 def _type_name(kind):
+  """Returns a type as a reader needs it: the values of a Literal, the parts of a union."""
+  parts = typing.get_args(kind)
   if typing.get_origin(kind) is typing.Literal:
-    return " | ".join(map(str, typing.get_args(kind)))
-  return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
+    return " | ".join(map(str, parts))
+  if typing.get_origin(kind) in (typing.Union, types.UnionType):
+    return " | ".join(map(_type_name, parts))
+  return str(kind) if parts else kind.__name__
 
 
 def _as_text(text):
@@ -80,11 +85,12 @@ def command_help() -> str:
   """Returns what `--help` of each command prints, in Markdown; without the fields of a config."""
   sections = []
   for name, options in COMMANDS.items():
-    printed = io.StringIO()
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # Frames are not ASCII.
     with (contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit),
           mock.patch.dict(os.environ, COLUMNS="80")):
       parse(options, name, ["--help"])
-    text = printed.getvalue().partition("╭─ model options")[0]
+    printed.seek(0)
+    text = printed.read().partition("╭─ model options")[0]
     sections.append(f"## mnc {name}\n\n```text\n{text.strip()}\n```\n")
   return "\n".join(sections)
 

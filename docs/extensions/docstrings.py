@@ -11,7 +11,10 @@ from mnc_jax import structs
 _TARGETS = {name: f"mnc_jax.structs.{name}" for name in vars(structs)
             if name[0].isupper() and name != "Array"}
 _TARGETS |= {name: f"mnc_jax.{name}" for name in mnc_jax.__all__ if name not in _TARGETS}
-_SECTION = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?):$")
+# `structs.Array`, of which Python keeps no name.
+_ARRAY = re.escape("~jax.jaxlib._jax.Array | ~numpy.ndarray")
+_SECTION = re.compile(
+    "(Args|Returns|Yields|Raises|Warns|Attributes|Example|Degenerate input|Gradient|Note):$")
 
 
 def convert(lines: list[str]) -> list[str]:
@@ -67,9 +70,38 @@ def _skip_fields(app, what, name, value, skip, options):
   return True if type(value).__name__ == "_tuplegetter" else None
 
 
+def _shorten_signature(app, what, name, value, options, signature, returns):
+  """Leaves out the fields of a class, which are listed below it, and spells out no `Array`."""
+  if what == "class":
+    return "", None
+  return tuple(text and re.sub(_ARRAY, "~mnc_jax.structs.Array", text)
+               for text in (signature, returns))
+
+
+def _fix_links_back(app, page, template, context, doctree):
+  """Corrects links from source pages to the reference.
+
+  Viewcode takes one prefix for all names of a file, but some are described as `mnc_jax.nms` and
+  others as `mnc_jax.ops.nms.Kept`.
+  """
+  if not page.startswith("_modules/mnc_jax"):
+    return
+  module = page.removeprefix("_modules/").replace("/", ".")
+  known = app.env.domains["py"].objects
+
+  def fix(match):
+    name = match[2].removeprefix(f"{module}.").removeprefix("mnc_jax.")
+    right = next((full for full in (f"{module}.{name}", f"mnc_jax.{name}")
+                  if full in known and not known[full].aliased), match[2])
+    return f"{match[1]}#{right}"
+  context["body"] = re.sub(r"(/api/\w+\.html)#([\w.]+)", fix, context["body"])
+
+
 def setup(app: Sphinx) -> dict:
   """Called by Sphinx."""
   # Before Napoleon, which makes other text of the sections.
   app.connect("autodoc-process-docstring", _convert_in_place, priority=400)
+  app.connect("autodoc-process-signature", _shorten_signature)
   app.connect("autodoc-skip-member", _skip_fields)
+  app.connect("html-page-context", _fix_links_back)
   return {"parallel_read_safe": True}

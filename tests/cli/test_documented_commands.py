@@ -23,7 +23,7 @@ def find_commands(path):
   text = path.read_text().replace("\\\n", " ")
   if path.suffix == ".py":
     text = re.search(r"^Command:(.*)^Hardware:", text, re.MULTILINE | re.DOTALL)[1]
-  found = re.findall(r"^ *(mnc .*)|`(mnc [^`]+)`", text, re.MULTILINE)
+  found = re.findall(r"^ *(?:[A-Z_]+=\S+ +)*(mnc .*)|`(mnc [^`]+)`", text, re.MULTILINE)
   commands = [shlex.split(line or inline) for line, inline in found]
   return [command for command in commands if len(command) > 2]
 
@@ -46,8 +46,18 @@ def test_documented_fields_exist():
     assert not set(named) - known, path
 
 
+def test_documented_targets_of_make_exist():
+  known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+  for path in DOCUMENTS:
+    named = re.findall(r"^ *make (?:-C \S+ )?([a-z]+)|`make ([a-z]+)", path.read_text(),
+                       re.MULTILINE)
+    assert {block or inline for block, inline in named} <= known, path
+
+
 def test_commands_are_found():
   assert all(find_commands(path) for path in HEADERS)
+  guide = ROOT / "docs" / "guide"
+  assert all(find_commands(path) for path in (ROOT / "README.md", *guide.glob("*.md")))
   assert sum(len(find_commands(path)) for path in DOCUMENTS) > 20
 
 
