@@ -66,7 +66,7 @@ def predict_images(models: Sequence[Model], paths: Sequence[pathlib.Path],
         tiled += bool(message)
         with compiling(bar, first=number == len(broken)):
           found = find_instances(
-              models, image, min_score=min_score,
+              models, image, name=str(path), min_score=min_score,
               beat=lambda done, tiles: bar.set_postfix_str(f"{done} of {tiles} tiles"))
       except BrokenImageError as error:
         broken.append(str(error) if str(path) in str(error) else f"{path}: {error}")

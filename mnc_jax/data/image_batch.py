@@ -68,14 +68,15 @@ def describe_deeper(folder: pathlib.Path) -> str | None:
           f"{deeper[0].relative_to(folder)}, will not be read: give the subfolder itself")
 
 
-def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
-                     ) -> tuple[np.ndarray, np.ndarray, ImageInfo]:
+def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int,
+                     name: str = "") -> tuple[np.ndarray, np.ndarray, ImageInfo]:
   """Adapts one image as `config` says, scales it and pads it to its bucket.
 
   Args:
     image: [h, w, 3] RGB, uint8 or uint16.
     config: sizes and buckets.
     image_id: at least 0; it returns in `ImageInfo`.
+    name: of the image in messages; by default its id.
 
   Returns:
     `(images [1, H, W, 3] uint8, image_sizes [1, 2] int32, ImageInfo)`.
@@ -86,7 +87,8 @@ def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int
   original = np.array([image.shape[:2]], np.int32)
   sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)
   buckets = config.padded_sizes
-  padded = buckets[transforms.choose_buckets(sizes, buckets, np.array([image_id]))[0]]
+  padded = buckets[transforms.choose_buckets(
+      sizes, buckets, np.array([image_id]), name=name)[0]]
   scaled = transforms.resize_image(
       transforms.adapt_image(image, config), (int(sizes[0, 0]), int(sizes[0, 1])))
   info = ImageInfo(

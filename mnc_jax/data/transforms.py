@@ -49,22 +49,24 @@ def scaled_sizes(sizes: ArrayLike, short_side: int, long_side: int) -> np.ndarra
   return np.maximum(np.rint(scaled), 1).astype(np.int32)
 
 
-def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_ids: np.ndarray
-                   ) -> np.ndarray:
+def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_ids: np.ndarray, *,
+                   name: str = "") -> np.ndarray:
   """Returns [N] int32, for each of `sizes` (h, w) which of `buckets` pads it least.
 
   Raises:
-    BrokenImageError: if a size fits into none, naming the image by `image_ids`.
+    BrokenImageError: if a size fits into none, naming the image by `image_ids`, or by `name`.
   """
   sizes, bounds = np.asarray(sizes), np.asarray(buckets)
   fits = np.all(sizes[:, None] <= bounds[None], axis=2)
   if not fits.any(axis=1).all():
     out = ~fits.any(axis=1)
     row, needed = int(out.argmax()), sizes[out].max(axis=0)
+    others = f" (nor do {out.sum() - 1} others)" if out.sum() > 1 else ""
+    name = name or f"image {image_ids[row]}"
     raise BrokenImageError(
-        f"image {image_ids[row]} is {sizes[row][0]} x {sizes[row][1]} (height x width) after "
-        f"scaling and fits into none of data.buckets {tuple(buckets)} (nor do {out.sum() - 1} "
-        f"others): add one of {needed[0]} x {needed[1]} or more, or leave data.buckets empty, "
+        f"{name} is {sizes[row][0]} x {sizes[row][1]} (height x width) after scaling and fits into "
+        f"none of data.buckets {tuple(buckets)}{others}: add one of {needed[0]} x {needed[1]} or "
+        "more, or leave data.buckets empty, "
         "which follows data.short_side and data.long_side")
   areas = np.where(fits, bounds.prod(axis=1)[None], np.iinfo(np.int64).max)
   return areas.argmin(axis=1).astype(np.int32)

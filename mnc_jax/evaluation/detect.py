@@ -107,26 +107,31 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
     dark += filter(None, [describe_range(pixels, name, models[0].config.data)])
     if max_shrink is None:
       tiled += filter(None, [describe_tiles(pixels.shape[:2], name, models[0].config)])
-    found.append(_detect(models, pixels, min_score))
+    found.append(_detect(models, pixels, min_score, name))
   for messages in (dark, tiled):
     if messages:
       warnings.warn(messages[0], stacklevel=2)
   return found if listed else found[0]
 
 
-def find_instances(models: Sequence[Model], image: np.ndarray, *, min_score: float = 0.5,
+def find_instances(models: Sequence[Model], image: np.ndarray, *, name: str = "the image",
+                   min_score: float = 0.5,
                    beat: Callable[[int, int], None] = lambda done, tiles: None) -> Instances:
   """Finds the instances of one image, under the options in the configs of the models.
 
   Args:
     models: one or more, whose candidates vote together.
     image: [h, w, 3] RGB, uint8 or uint16.
+    name: of the image in messages.
     min_score: that a dropped instance must have for a warning.
     beat: called with the numbers of tiles done and of all, after each batch of them.
 
   Returns:
     `Instances` as numpy arrays without padding, boxes in pixels of the image; they may reach
     outside of it.
+
+  Raises:
+    BrokenImageError: if the image fits into no bucket, naming it.
 
   Warns:
     UserWarning: if tiles held more instances of `min_score` than `inference.max_instances`.
@@ -135,9 +140,9 @@ def find_instances(models: Sequence[Model], image: np.ndarray, *, min_score: flo
   compiled = _compile(tuple(_without_tiles(model.config) for model in models))
   find = lambda images, sizes: jax.device_get(
       compiled(tuple(model.params for model in models), images, sizes))
-  plan = plan_tiles(image.shape[:2], config)
+  plan = plan_tiles(image.shape[:2], config, name=name)
   if plan is None:
-    images, sizes, info = make_image_batch(image, config.data, image_id=0)
+    images, sizes, info = make_image_batch(image, config.data, image_id=0, name=name)
     found = find(images, sizes)
     found = found._replace(
         dropped=found.dropped[0], truncated_proposals=found.truncated_proposals[0])
@@ -191,9 +196,9 @@ def _with_options(models, **options):
   return changed
 
 
-def _detect(models, image, min_score):
+def _detect(models, image, min_score, name):
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
-  found = find_instances(models, image, min_score=min_score)
+  found = find_instances(models, image, name=name, min_score=min_score)
   found = take_rows(found, found.scores >= min_score)
   pasted = [paste_binary(mask, box, size, threshold)
             for mask, box in zip(found.masks, found.paste_boxes, strict=True)]

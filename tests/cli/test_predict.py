@@ -17,10 +17,10 @@ MODEL = Model({}, tiny.tiny_config(data={"buckets": ((32, 64),), "short_side": 3
               ("cat", "dog"), (3, 7), {})
 
 
-def find_square(models, image, **options):
+def find_square(models, image, *, name, **options):
   """One instance that fills the image, if it fits into a bucket."""
   height, width = image.shape[:2]
-  make_image_batch(image, models[0].config.data, image_id=0)
+  make_image_batch(image, models[0].config.data, image_id=0, name=name)
   return Instances(np.array([[0, 0, width, height]], np.float32), np.array([1]), np.array([0.75]),
                    np.ones((1, 4, 4), np.float32), np.array([True]))
 
@@ -46,8 +46,8 @@ def written(folder):
 def test_images_that_cannot_be_used_are_left_out_and_named(tmp_path, monkeypatch, capsys):
   with pytest.raises(ValueError, match="2 of 4 images were left out") as error:
     run(tmp_path, monkeypatch, find_square)
-  assert (f"{tmp_path}/narrow.png: image 0 is 64 x 6 (height x width) after scaling and fits into "
-          "none of data.buckets ((32, 64),)") in str(error.value)
+  assert (f"{tmp_path}/narrow.png is 64 x 6 (height x width) after scaling and fits into "
+          "none of data.buckets ((32, 64),): add one of") in str(error.value)
   assert str(error.value).count("broken.png") == 1
   assert written(tmp_path) == [0, 3]
   assert "2 instances in 2 images" in capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_what_was_found_before_an_end_is_a_complete_file(tmp_path, monkeypatch):
   def interrupt(models, image, **options):
     if image.shape[0] == 20:
       raise KeyboardInterrupt
-    return find_square(models, image)
+    return find_square(models, image, **options)
 
   with pytest.raises(KeyboardInterrupt):
     run(tmp_path, monkeypatch, interrupt)
@@ -83,7 +83,7 @@ def test_an_image_for_which_memory_is_too_small_is_left_out(tmp_path, monkeypatc
   def find(models, image, **options):
     if image.shape[0] == 64:
       raise MemoryError
-    return find_square(models, image)
+    return find_square(models, image, **options)
 
   with pytest.raises(ValueError, match="first.png: it does not fit into memory with what is found"):
     run(tmp_path, monkeypatch, find)

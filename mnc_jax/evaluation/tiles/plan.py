@@ -56,13 +56,15 @@ class TilePlan(NamedTuple):
     return sum(len(level.corners) for level in self.levels)
 
 
-def plan_tiles(size: tuple[int, int], config: Config) -> TilePlan | None:
+def plan_tiles(size: tuple[int, int], config: Config, *, name: str = "the image"
+               ) -> TilePlan | None:
   """Returns the tiles of an image, None if it is not shrunk by more than `inference.max_shrink`.
 
   Args:
     size: (height, width) of the image.
     config: its `data` has the size of the network input, the tiles' own; `inference` the factor
       and the overlap.
+    name: of the image in messages.
 
   Raises:
     BrokenImageError: if the image as a whole fits into no bucket, or the factor would enlarge it to
@@ -73,7 +75,8 @@ def plan_tiles(size: tuple[int, int], config: Config) -> TilePlan | None:
   if not options.max_shrink or shrink <= options.max_shrink:
     return None
   whole = scaled_sizes([size], data.short_side, data.long_side)
-  bucket = data.padded_sizes[choose_buckets(whole, data.padded_sizes, np.zeros(1, int))[0]]
+  bucket = data.padded_sizes[choose_buckets(
+      whole, data.padded_sizes, np.zeros(1, int), name=name)[0]]
   steps = math.ceil(math.log2(shrink / options.max_shrink))
   factors = [shrink * (options.max_shrink / shrink) ** (step / steps)
              for step in range(1, steps + 1)]
@@ -81,8 +84,8 @@ def plan_tiles(size: tuple[int, int], config: Config) -> TilePlan | None:
       tuple(max(round(side / factor), 1) for side in size) for factor in factors)]
   if math.prod(sizes[-1]) > MOST_PIXELS:
     raise BrokenImageError(
-        f"its finest tiles would be cut from one of {sizes[-1][1]} x {sizes[-1][0]} pixels, more "
-        f"than {MOST_PIXELS}: raise inference.max_shrink, which is {options.max_shrink:g}")
+        f"{name}: its finest tiles would be cut from one of {sizes[-1][1]} x {sizes[-1][0]} pixels, "
+        f"more than {MOST_PIXELS}: raise inference.max_shrink, which is {options.max_shrink:g}")
   least = _least_side(bucket, config)
   return TilePlan(size, bucket, tuple(
       _make_level(scaled, bucket, options.tile_overlap, (
@@ -98,7 +101,7 @@ def describe_tiles(size: tuple[int, int], name: str, config: Config) -> str:
     name: of the image, for the sentence.
     config: as for `plan_tiles`.
   """
-  plan, largest = plan_tiles(size, config), config.inference.max_shrink
+  plan, largest = plan_tiles(size, config, name=name), config.inference.max_shrink
   if plan is None:
     return ""
   overlap = math.ceil(config.inference.tile_overlap * min(plan.bucket)) * largest
