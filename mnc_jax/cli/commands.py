@@ -20,6 +20,8 @@ from mnc_jax.cli.fields import (
 from mnc_jax.config import Config
 from mnc_jax.config.data import DatasetName
 
+Format = Literal["pictures", "coco", "labels", "csv", "labelme", "video"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hosts:
@@ -92,22 +94,37 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predict:
-  """Finds instances in images.
+  """Finds instances in images, in a video, or in what a camera films.
 
-  Writes each image as a PNG with masks, boxes, names and scores drawn, and all instances together
-  as instances.json (COCO results with RLE masks).
+  Formats of --write:
+
+    pictures  NAME.png, the image with masks, boxes, names and scores drawn
+    coco      instances.json, COCO results with RLE masks
+    labels    labels/NAME.png, 16 bits: 0 is background, i is instance i
+    csv       instances.csv, score, area, centroid and box of each instance
+    labelme   labelme/NAME.json and a copy of the image: polygons to correct
+              by hand, and to train with
+    video     NAME.mp4, the frames of the video with instances drawn
   """
 
   images: Annotated[Positional[LocalFiles], arg(metavar="IMAGE ...")] = ()
-  """Image files, or folders of them. Options may stand before, between and after."""
+  """Image files, folders of them, quoted patterns such as "*.png" (** for any folders), or one
+  video file. Options may stand before, between and after."""
   model: Annotated[TrainedModel, FLAT] = TrainedModel()
   output: Folder | None = None
-  """Folder for the pictures and instances.json. Required, except with --self-check."""
+  """Folder for what is written. Required, except with --self-check."""
+  write: tuple[Format, ...] | None = None
+  """One or more of the formats above. Default: pictures coco, or of a video and a camera video
+  coco."""
+  camera: int | None = None
+  """Number of a camera, from 0, instead of images. Ctrl-C ends it."""
+  max_frames: int = 0
+  """Stop after so many frames of a video or camera; 0: at its end."""
   ground_truth: LocalFile | None = None
   """Annotation file of the images, in COCO format: instances.json has the image and category ids
   of this file, so that mnc score can compare them. Default: images are numbered from 0."""
   min_score: float = 0.5
-  """Instances below this score are not drawn. instances.json has all that reach
+  """Instances below this score are only in instances.json, which has all that reach
   --inference.min-score."""
   self_check: bool = False
   """Instead of images, run a small image stored with the weights, and compare what each stage

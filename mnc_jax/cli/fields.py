@@ -102,8 +102,21 @@ def count_values(kind: Any, *, prefix: str = "--") -> dict[str, int | None]:
   return counts
 
 
+def list_choices(kind: Any, *, prefix: str = "--") -> dict[str, tuple[str, ...]]:
+  """Returns the values of each option of a dataclass, not of parts of it, that takes several."""
+  found = {}
+  for name, hint in typing.get_type_hints(kind).items():
+    for part in [hint, *typing.get_args(hint)]:
+      inner = typing.get_args(part)
+      if typing.get_origin(part) is tuple and typing.get_origin(inner[0]) is typing.Literal:
+        found[prefix + name.replace("_", "-")] = typing.get_args(inner[0])
+  return found
+
+
 def _count(hint: Any) -> int | None:
   parts = typing.get_args(hint)
+  if type(None) in parts:
+    return _count(parts[0])
   if typing.get_origin(hint) is not tuple:
     return 1
   return None if Ellipsis in parts else sum(_count(part) or 0 for part in parts)

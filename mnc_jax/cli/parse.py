@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 from mnc_jax import configs
-from mnc_jax.cli.fields import REGISTRY, count_values
+from mnc_jax.cli.fields import REGISTRY, count_values, list_choices
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.validation import check_values
@@ -150,7 +150,8 @@ def _move_positionals(kind, arguments):
   if not any(tyro.conf.Positional in getattr(field.type, "__metadata__", ())
              for field in dataclasses.fields(kind)):
     return arguments
-  counts, options, positional, rest = count_values(kind), [], [], list(arguments)
+  counts, choices = count_values(kind), list_choices(kind)
+  options, positional, rest = [], [], list(arguments)
   while rest:
     token = rest.pop(0)
     if token == "--":
@@ -160,8 +161,11 @@ def _move_positionals(kind, arguments):
       positional.append(token)
       continue
     options.append(token)
-    count = counts.get(token.replace("_", "-"), 0)
-    while rest and (_is_number(rest[0]) if count is None else count and rest[0][:2] != "--"):
+    flag = token.replace("_", "-")
+    count = counts.get(flag, 0)
+    # A list of any length ends with the first word that cannot be in it.
+    belongs = choices[flag].__contains__ if flag in choices else _is_number
+    while rest and (belongs(rest[0]) if count is None else count and rest[0][:2] != "--"):
       options.append(rest.pop(0))
       count = count and count - 1
   return [*positional, *options]

@@ -6,6 +6,7 @@ import pathlib
 import re
 from typing import cast
 
+_WEB = ("http", "https", "ftp")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
@@ -35,8 +36,10 @@ def as_path(path: str | os.PathLike[str], *, name: str = "",
   if scheme[1] not in buckets or not text.startswith(f"{scheme[1]}://"):
     allowed = " or ".join(["a local path", *(f"{bucket}://" for bucket in buckets)])
     where = f"{name} {text}".lstrip()
-    raise ValueError(f"{where}: only {allowed} works here; copy the files there yourself, or mount "
-                     "the bucket as a folder")
+    cure = ("copy the files there yourself, or mount the bucket as a folder"
+            if scheme[1].lower() not in _WEB else
+            f"download it yourself, for example with curl -LO '{text}', and give the file")
+    raise ValueError(f"{where}: only {allowed} works here; {cure}")
   from etils import epath  # Slow to import, and rarely needed.
   return cast(pathlib.Path, epath.Path(text))
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Iterable
+import glob
 import pathlib
 import warnings
 
@@ -14,19 +15,21 @@ from mnc_jax.structs import ImageInfo
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".btf", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpeg",
                   ".jpg", ".png", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+                  ".mts", ".ogv", ".webm", ".wmv")
 
 
 def list_images(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
-  """Returns the given files, and the images in the given folders, sorted.
+  """Returns the given files, and the images in the given folders or of the patterns, sorted.
 
   Args:
-    paths: of images and folders.
+    paths: of images and folders, or patterns of images: `*`, `?`, `[ab]`, and `**` for any folders.
 
   Images in the subfolders of a folder are not read, and a warning counts them. Hidden files are no
   images.
 
   Raises:
-    FileNotFoundError: if a path does not exist, or a folder has no image.
+    FileNotFoundError: if a path does not exist, or a folder or pattern has no image.
     ValueError: if two images have the same stem, since each names a picture.
   """
   images = [image for path in paths for image in _list_path(pathlib.Path(path))]
@@ -42,21 +45,39 @@ def _list_path(path):
   if path.is_file():
     return [path]
   if not path.is_dir():
-    raise FileNotFoundError(f"{path}: no such image or folder")
-  images, deeper = find_images(path), describe_deeper(path)
+    return _match_pattern(path)
+  images, others = find_images(path), describe_deeper(path) or describe_videos(path)
   if not images:
-    raise FileNotFoundError(deeper or f"{path}: no image in this folder (of "
+    raise FileNotFoundError(others or f"{path}: no image in this folder (of "
                             f"{', '.join(IMAGE_SUFFIXES)})")
-  if deeper:
-    warnings.warn(deeper, stacklevel=4)
+  if others:
+    warnings.warn(others, stacklevel=4)
   return images
+
+
+def _match_pattern(path):
+  """Returns the images that a path matches as a pattern, sorted."""
+  if not glob.has_magic(str(path)):
+    raise FileNotFoundError(f"{path}: no such image or folder")
+  matches = [pathlib.Path(match) for match in glob.glob(str(path), recursive=True)]
+  images = sorted(match for match in matches if is_image(match))
+  if not images and matches:
+    raise FileNotFoundError(f"{path}: matches {matches[0]}, but no image (of "
+                            f"{', '.join(IMAGE_SUFFIXES)})")
+  if not images:
+    raise FileNotFoundError(f"{path}: no file matches this pattern")
+  return images
+
+
+def is_image(path: pathlib.Path) -> bool:
+  """Returns whether a path is a file that is called like an image."""
+  return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 def find_images(folder: pathlib.Path, *, pattern: str = "*") -> list[pathlib.Path]:
   """Returns the image files that match a glob in a folder, sorted; hidden ones are none."""
-  return sorted(path for path in folder.glob(pattern)
-                if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-                and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+  return sorted(path for path in folder.glob(pattern) if is_image(path) and not any(
+      part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def describe_deeper(folder: pathlib.Path) -> str | None:
@@ -66,6 +87,15 @@ def describe_deeper(folder: pathlib.Path) -> str | None:
     return None
   return (f"{folder}: {count_noun(len(deeper), 'image')} in its subfolders, such as "
           f"{deeper[0].relative_to(folder)}, will not be read: give the subfolder itself")
+
+
+def describe_videos(folder: pathlib.Path) -> str | None:
+  """Returns a sentence that counts the videos in a folder; None without any."""
+  videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+  if not videos:
+    return None
+  return (f"{folder}: {count_noun(len(videos), 'video')} in it, such as {videos[0].name}, will not "
+          "be read: give each by its own name")
 
 
 def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int,

@@ -66,8 +66,7 @@ def choose_buckets(sizes: ArrayLike, buckets: Sequence[tuple[int, int]], image_i
     raise BrokenImageError(
         f"{name} is {sizes[row][0]} x {sizes[row][1]} (height x width) after scaling and fits into "
         f"none of data.buckets {tuple(buckets)}{others}: add one of {needed[0]} x {needed[1]} or "
-        "more, or leave data.buckets empty, "
-        "which follows data.short_side and data.long_side")
+        "more, or leave data.buckets empty, which follows data.short_side and data.long_side")
   areas = np.where(fits, bounds.prod(axis=1)[None], np.iinfo(np.int64).max)
   return areas.argmin(axis=1).astype(np.int32)
 

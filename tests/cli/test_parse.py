@@ -61,6 +61,15 @@ def test_options_stand_before_between_and_after_the_images(line):
   assert options.experiment.inference.flip
 
 
+@pytest.mark.parametrize("line", [
+    "a.png --write coco labels 2 ./-b.png", "--write coco labels -- a.png 2 -b.png",
+    "a.png 2 --write coco labels --min-score .3 ./-b.png"])
+def test_the_formats_end_where_images_begin(line):
+  options = read(Predict, "--weights", "shapes", "--output", "out", *line.split())
+  # A number may end a list of numbers, but no list of formats.
+  assert (options.write, options.images) == (("coco", "labels"), IMAGES)
+
+
 def test_tuples_negative_numbers_and_both_spellings():
   data = read(Train, *TRAIN, "--data.buckets", "128", "96", "96", "128", "--data.image_ids", "-4",
               "7", "--data.no-flip", "--data.scale-jitter", "0.5", "2").experiment.data
@@ -135,6 +144,10 @@ def test_a_wrong_option_is_named_and_the_hint_leads_to_the_help(fail, arguments,
     ("predict", ["--weights", "shapes", "--self-check", "a.png"], ["--self-check runs a stored"]),
     ("predict", ["--weights", "a", "--workdir", "b", "--self-check"], ["either --workdir DIR or"]),
     ("predict", ["--output", "out", "s3://bucket/a.png"], ["s3://bucket/a.png: only a local path"]),
+    ("predict", ["--output", "out", "https://host/a.png"],
+     ["https://host/a.png: only a local path works here; download it yourself",
+      "curl -LO 'https://host/a.png'"]),
+    ("predict", ["--output", "out", "--write=masks", "a.png"], ["invalid choice 'masks'"]),
     ("evaluate", ["--weights", "shapes", "--train.seed", "5"], ["no effect", "mnc evaluate"]),
     ("export", ["--workdir", "w", "--output", "gs://b/m.safetensors"], ["only a local path"])])
 def test_wrong_options_of_other_commands(fail, command, arguments, messages):

@@ -8,8 +8,9 @@ import pytest
 
 from helpers import colored_discs, tiny
 from mnc_jax.cli import predict
+from mnc_jax.cli.predict_inputs import list_inputs
 from mnc_jax.data.image_batch import make_image_batch
-from mnc_jax.evaluation.own_ids import OwnIds
+from mnc_jax.evaluation.writers.coco import open_results
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Instances
 
@@ -25,6 +26,11 @@ def find_square(models, image, *, name, **options):
                    np.ones((1, 4, 4), np.float32), np.array([True]))
 
 
+def run_images(folder, model, paths, ids, *, formats=("pictures", "coco"), min_score=0.5):
+  job = predict.Job([model], (3, 7), formats, folder, min_score)
+  predict.predict_images(job, list_inputs(paths, ids, model.config.data))
+
+
 def run(folder, monkeypatch, find):
   monkeypatch.setattr(predict, "find_instances", find)
   paths = [folder / f"{name}.png" for name in ("first", "narrow", "broken", "last")]
@@ -32,10 +38,7 @@ def run(folder, monkeypatch, find):
     if size:
       cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
   paths[2].write_bytes(b"no image")
-  (folder / "out").mkdir()
-  predict.predict_images(
-      [MODEL], paths, [folder / "out" / path.name for path in paths], OwnIds([0, 1, 2, 3], (3, 7)),
-      folder / "out" / "instances.json", 0.5)
+  run_images(folder / "out", MODEL, paths, [0, 1, 2, 3])
 
 
 def written(folder):
@@ -60,10 +63,7 @@ def test_the_first_image_that_uses_little_of_its_range_is_reported(
   for path in paths:
     ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # 12 bits in 16.
     cv2.imwrite(str(path), np.stack([ramp] * 3, axis=-1))
-  (tmp_path / "out").mkdir()
-  predict.predict_images(
-      [MODEL], paths, [tmp_path / "out" / path.name for path in paths], OwnIds([0, 1], (3, 7)),
-      tmp_path / "out" / "instances.json", 0.5)
+  run_images(tmp_path / "out", MODEL, paths, [0, 1])
   (message,) = [str(warning.message) for warning in recwarn if "range" in str(warning.message)]
   assert message.startswith(f"{paths[0]} uses 6.2% of its range of intensities")
 
@@ -91,7 +91,7 @@ def test_an_image_for_which_memory_is_too_small_is_left_out(tmp_path, monkeypatc
 
 
 def test_no_instance_is_an_empty_list(tmp_path):
-  with predict.open_results(tmp_path / "none.json") as write:
+  with open_results(tmp_path / "none.json") as write:
     write([])
   assert json.loads((tmp_path / "none.json").read_text()) == []
 
@@ -103,10 +103,7 @@ def test_large_images_are_found_in_tiles_and_announced_once(tmp_path, monkeypatc
   paths = [tmp_path / f"{name}.png" for name in ("a", "b", "small")]
   for path in paths:
     cv2.imwrite(str(path), (image if path.stem != "small" else image[:200, :200])[..., ::-1])
-  (tmp_path / "out").mkdir()
-  predict.predict_images(
-      [colored_discs.make_model()], paths, [tmp_path / "out" / path.name for path in paths],
-      OwnIds([4, 5, 6], (3, 7)), tmp_path / "out" / "instances.json", 0.5)
+  run_images(tmp_path / "out", colored_discs.make_model(), paths, [4, 5, 6])
   records = json.loads((tmp_path / "out" / "instances.json").read_text())
   assert [record["image_id"] for record in records] == [4, 4, 5, 5]
   assert {record["category_id"] for record in records} == {3}

@@ -54,6 +54,33 @@ def test_equal_stems(tmp_path):
     list_images([two / "b.jpg"] * 2)
 
 
+def test_patterns(tmp_path, monkeypatch):
+  folder = _touch(tmp_path / "folder", "b1.png", "a1.JPG", "a2.txt", ".a3.png", "[x].png")
+  _touch(folder / "deep", "a9.tif")
+  monkeypatch.chdir(tmp_path)
+  found = [[path.as_posix() for path in list_images([pattern])] for pattern in (
+      "folder/*1.*", "fold*/a*", "folder/**/a*", "folder/[ab]?.png", "folder/[x].png")]
+  assert found == [["folder/a1.JPG", "folder/b1.png"], ["folder/a1.JPG"],
+                   ["folder/a1.JPG", "folder/deep/a9.tif"], ["folder/b1.png"], ["folder/[x].png"]]
+
+
+def test_patterns_without_an_image(tmp_path):
+  folder = _touch(tmp_path / "folder", "a.txt")
+  with pytest.raises(FileNotFoundError, match=r"folder/\*.jpg: no file matches this pattern"):
+    list_images([folder / "*.jpg"])
+  with pytest.raises(FileNotFoundError, match=r"matches .*/a.txt, but no image \(of .avif, "):
+    list_images([folder / "*.t?t"])
+
+
+def test_videos_in_a_folder_are_counted(tmp_path):
+  folder = _touch(tmp_path / "folder", "a.png", "b.MP4", "c.mov")
+  with pytest.warns(UserWarning, match="folder: 2 videos in it, such as b.MP4, will not be read"):
+    assert list_images([folder]) == [folder / "a.png"]
+  (folder / "a.png").unlink()
+  with pytest.raises(FileNotFoundError, match="folder: 2 videos in it.*give each by its own name"):
+    list_images([folder])
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_batch_of_one_image(turned):
   config = DataConfig(short_side=20, long_side=30, buckets=((20, 32), (32, 20)))
@@ -90,5 +117,6 @@ def test_contrast_is_stretched_as_in_training():
 
 def test_image_that_fits_no_bucket():
   config = DataConfig(short_side=20, long_side=30, buckets=((20, 32),))
-  with pytest.raises(ValueError, match="image 7 is 30 x 15"):
-    make_image_batch(np.zeros((100, 50, 3), np.uint8), config, image_id=7)
+  for name, message in (("", "image 7 is 30 x 15"), ("a.png", "^a.png is 30 x 15")):
+    with pytest.raises(ValueError, match=message):
+      make_image_batch(np.zeros((100, 50, 3), np.uint8), config, image_id=7, name=name)

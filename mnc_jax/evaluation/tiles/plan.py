@@ -84,8 +84,9 @@ def plan_tiles(size: tuple[int, int], config: Config, *, name: str = "the image"
       tuple(max(round(side / factor), 1) for side in size) for factor in factors)]
   if math.prod(sizes[-1]) > MOST_PIXELS:
     raise BrokenImageError(
-        f"{name}: its finest tiles would be cut from one of {sizes[-1][1]} x {sizes[-1][0]} pixels, "
-        f"more than {MOST_PIXELS}: raise inference.max_shrink, which is {options.max_shrink:g}")
+        f"{name}: its finest tiles would be cut from one of {sizes[-1][1]} x {sizes[-1][0]} "
+        f"pixels, more than {MOST_PIXELS}: raise inference.max_shrink, which is "
+        f"{options.max_shrink:g}")
   least = _least_side(bucket, config)
   return TilePlan(size, bucket, tuple(
       _make_level(scaled, bucket, options.tile_overlap, (

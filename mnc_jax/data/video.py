@@ -1,0 +1,103 @@
+"""Frames of video files and cameras, by OpenCV."""
+
+from collections.abc import Iterator
+import contextlib
+import pathlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mnc_jax.data.records import BrokenImageError
+
+_USUAL_RATE = 25.0  # Frames per second, of sources that name none.
+_FASTEST = 1000.0
+# Share of the frames that may be missing at the end: some containers only estimate their number.
+_LEAST_SHARE = 0.98
+
+
+class Video(NamedTuple):
+  """A video that was opened.
+
+  Attributes:
+    name: of the source, for messages.
+    frame_rate: frames per second.
+    num_frames: number that the file claims, 0 if it names none; cameras have none.
+    frames: each [h, w, 3] uint8 RGB, upright, in their order; can be read once.
+  """
+  name: str
+  frame_rate: float
+  num_frames: int
+  frames: Iterator[np.ndarray]
+
+
+@contextlib.contextmanager
+def open_video(source: pathlib.Path | int) -> Iterator[Video]:
+  """Opens a video file, or the camera of a number, and closes it in the end.
+
+  Damaged frames are repaired as well as FFmpeg can, which prints what it finds, or left out.
+
+  Args:
+    source: path of a file, or number of a camera, from 0.
+
+  Yields:
+    `Video`. Its `frames` raise BrokenImageError in the end if a file has much fewer than it claims.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it cannot be opened, or has no frame.
+  """
+  if isinstance(source, pathlib.Path) and not source.is_file():
+    raise FileNotFoundError(f"{source}: no such video")
+  with _quiet():
+    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+  try:
+    found, first = capture.read() if capture.isOpened() else (False, None)
+    if not found or first is None:
+      raise ValueError(_describe_unreadable(source, capture.isOpened()))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    name = f"camera {source}" if isinstance(source, int) else str(source)
+    yield Video(name, rate if 0 < rate <= _FASTEST else _USUAL_RATE, count,
+                _read_frames(capture, first, name, count))
+  finally:
+    capture.release()
+
+
+def _read_frames(capture, frame, name, count):
+  number = 0
+  while frame is not None:
+    yield _to_rgb(frame)
+    number += 1
+    found, frame = capture.read()
+    frame = frame if found else None
+  if number < _LEAST_SHARE * count - 1:
+    raise BrokenImageError(f"{name}: only {number} of its {count} frames could be decoded: it is "
+                           "damaged or truncated")
+
+
+def _to_rgb(frame):
+  if frame.ndim == 2:
+    frame = frame[..., None]
+  return np.ascontiguousarray(np.broadcast_to(frame[..., ::-1], (*frame.shape[:2], 3)))
+
+
+def _describe_unreadable(source, is_open):
+  if isinstance(source, pathlib.Path):
+    return (f"{source}: no frame of it can be decoded: it is no video, damaged, or in a codec that "
+            "OpenCV does not read")
+  if is_open:
+    return f"camera {source} gives no images: is another program using it?"
+  return (f"camera {source} cannot be opened: is it connected (the first one is 0), may you read "
+          "it (on Linux /dev/video*, group video), and is no other program using it?")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps OpenCV from printing why it cannot open something: our message says it."""
+  before = cv2.utils.logging.getLogLevel()
+  cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+  try:
+    yield
+  finally:
+    cv2.utils.logging.setLogLevel(before)

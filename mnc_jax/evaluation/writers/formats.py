@@ -1,0 +1,72 @@
+"""The formats of mnc predict by name."""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import pathlib
+
+from mnc_jax.evaluation.writers import coco, label_images, labelme, pictures, table, video
+from mnc_jax.evaluation.writers.found import Target, Writer
+
+# In the order they are written: what was computed comes first, so that it is not lost if the disk
+# is full.
+_OPENERS = {"coco": coco.open_writer, "csv": table.open_writer, "labels": label_images.open_writer,
+            "labelme": labelme.open_writer, "pictures": pictures.open_writer}
+# Of each image. Those in folders of their own are not written again: people correct them by hand.
+_FILES = {"pictures": pictures.list_files, "labels": label_images.list_files,
+          "labelme": labelme.list_files}
+_CORRECTED = ("labels", "labelme")
+# Where the instances that reach --min-score are.
+_PLACES = {"pictures": "drawn in the pictures", "video": "drawn in the video",
+           "csv": f"in {table.FILE}", "labels": f"in {label_images.FOLDER}/",
+           "labelme": f"in {labelme.FOLDER}/"}
+
+
+@contextlib.contextmanager
+def open_writers(formats: Sequence[str], target: Target, *, video_name: str = ""
+                 ) -> Iterator[list[Writer]]:
+  """Yields the writers of the formats, and closes their files in the end.
+
+  Args:
+    formats: names.
+    target: where they write.
+    video_name: of the file without suffix, if "video" is one of them.
+  """
+  with contextlib.ExitStack() as stack:
+    writers = [stack.enter_context(opener(target)) for name, opener in _OPENERS.items()
+               if name in formats]
+    if "video" in formats:
+      writers.append(stack.enter_context(video.open_writer(target, video_name)))
+    yield writers
+
+
+def check_files(formats: Sequence[str], folder: pathlib.Path, names: Sequence[str],
+                inputs: Sequence[pathlib.Path]) -> None:
+  """Checks that no input is overwritten, and nothing that may have been corrected by hand.
+
+  Args:
+    formats: that will be written.
+    folder: of the output.
+    names: of the images; of a video the first frame's, and its own.
+    inputs: files that will be read.
+
+  Raises:
+    ValueError: naming the first file.
+  """
+  taken = {path.resolve() for path in inputs}
+  for kind in formats:
+    for name in names:
+      files = _FILES[kind](folder, name) if kind in _FILES else []
+      for path in [*files, *([video.find_file(folder, name)] if kind == "video" else [])]:
+        if path.resolve() in taken:
+          raise ValueError(f"{path} would be overwritten by its own drawing: give another --output")
+        if kind in _CORRECTED and path.exists():
+          raise ValueError(f"{path} is there already, and perhaps was corrected by hand: give "
+                           "another --output, or delete it")
+
+
+def describe_places(formats: Sequence[str]) -> str:
+  """Returns where the instances that reach --min-score are; "" if in none of the formats."""
+  places = [place for name, place in _PLACES.items() if name in formats]
+  if "coco" in formats and places and places[0].startswith("drawn"):
+    places[0] += " beside it"
+  return " and ".join([", ".join(places[:-1]), places[-1]] if len(places) > 1 else places)

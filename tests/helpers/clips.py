@@ -1,0 +1,44 @@
+"""Small videos, and a camera that is not there."""
+
+import cv2
+import numpy as np
+
+SIZE = (48, 64)
+
+
+def write_clip(path, count=6, *, size=SIZE, rate=10.0, codec="MJPG"):
+  """Writes a video whose frame n has the grey level 20 n + 50."""
+  video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate, size[::-1])
+  assert video.isOpened()
+  for number in range(count):
+    video.write(np.full((*size, 3), (50 + 20 * number, 50, 50), np.uint8))
+  video.release()
+  return path
+
+
+class Camera:
+  """Takes the part of `cv2.VideoCapture`: a camera with so many frames before it ends."""
+
+  def __init__(self, count, *, is_open=True, then=None):
+    self.count, self.is_open, self.then, self.read_count = count, is_open, then, 0
+    self.released = False
+
+  def __call__(self, source):
+    self.source = source
+    return self
+
+  def isOpened(self):
+    return self.is_open
+
+  def get(self, field):
+    return {cv2.CAP_PROP_FPS: 30.0}.get(field, -1.0)
+
+  def read(self):
+    if self.read_count == self.count and self.then:
+      raise self.then
+    self.read_count += 1
+    frame = np.full((*SIZE, 3), self.read_count, np.uint8)
+    return (True, frame) if self.read_count <= self.count else (False, None)
+
+  def release(self):
+    self.released = True
