@@ -21,6 +21,13 @@ from mnc_jax.training.optimizer import learning_rate
 from mnc_jax.training.parallel_step import place_state
 from mnc_jax.training.step import TrainState, init_state
 
+# Where weights trained on ImageNet can be had, in the kinds that `weights.load_pretrained` reads.
+_PRETRAINED = {
+    backbone: f" (https://huggingface.co/timm/{backbone}.tv_in1k has model.safetensors, "
+              f"https://download.pytorch.org/models/{file} needs PyTorch)"
+    for backbone, file in (("vgg16", "vgg16-397923af.pth"), ("resnet50", "resnet50-0676ba61.pth"),
+                           ("resnet101", "resnet101-63fe2227.pth"))}
+
 
 def start_state(config: Config, manager: ocp.CheckpointManager, source: Source, mesh: Mesh
                 ) -> tuple[TrainState, dict]:
@@ -118,13 +125,15 @@ def check_fresh_start(model: ModelConfig) -> None:
   """Raises if frozen parts of the model would keep their random weights.
 
   Raises:
-    ValueError: naming the part.
+    ValueError: naming the part, where weights can be had, and what learns without.
   """
+  where = _PRETRAINED.get(model.backbone, "")
   if model.backbone in DEPTHS and model.backbone_norm == "frozen_batch":
     raise ValueError(f"the batch normalisation of the {model.backbone} backbone is frozen, but "
-                     "it starts from random weights: give --train.init-weights, or set "
-                     "--model.backbone-norm group --model.frozen-blocks 0")
+                     f"it starts from random weights: give --train.init-weights FILE{where}, or "
+                     "set --model.backbone-norm group --model.frozen-blocks 0")
   if make_backbone(model).blocks and model.frozen_blocks:
     raise ValueError(f"{model.frozen_blocks} blocks of the {model.backbone} backbone are frozen, "
-                     "but it starts from random weights: give --train.init-weights, or set "
-                     "--model.frozen-blocks 0")
+                     f"but it starts from random weights: give --train.init-weights FILE{where}, "
+                     "or set --model.frozen-blocks 0, which needs many more images and steps. "
+                     "--config nuclei_small and --config shapes learn from random weights")

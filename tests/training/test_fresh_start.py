@@ -1,5 +1,7 @@
 """Models that mnc train does not start from random weights."""
 
+import re
+
 import pytest
 
 from helpers import tiny
@@ -54,3 +56,19 @@ def test_changes_of_a_run_that_resumes_are_listed_with_its_rate():
       "  train.proposals.pre_nms: 100 -> 7", "  train.num_steps: 100 -> 200",
       # Half of 3e-3, and (1 + cos(pi / 4)) / 2 of it.
       "  learning rate of the next step: 0.0015 -> 0.00256"]
+
+
+@pytest.mark.parametrize(("backbone", "file"), [
+    ("vgg16", "vgg16-397923af.pth"), ("resnet50", "resnet50-0676ba61.pth"),
+    ("resnet101", "resnet101-63fe2227.pth")])
+def test_the_message_says_where_weights_are_and_what_learns_without(backbone, file):
+  with pytest.raises(ValueError, match="random weights") as error:
+    initial_state.check_fresh_start(
+        ModelConfig(backbone=backbone, backbone_norm="group", frozen_blocks=2))
+  message = str(error.value)
+  assert f"timm/{backbone}.tv_in1k" in message
+  assert file in message
+  named = re.findall(r"--config (\w+)", message)
+  assert named
+  for name in named:
+    initial_state.check_fresh_start(configs.get(name).model)
