@@ -18,6 +18,7 @@ exclude_patterns = ["extensions", "figures"]
 
 html_theme = "sphinx_book_theme"
 html_title = "mnc_jax"
+html_use_index = False
 html_theme_options = {"home_page_in_toc": True, "show_navbar_depth": 1, "show_toc_level": 2}
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
