@@ -103,14 +103,19 @@ def count_values(kind: Any, *, prefix: str = "--") -> dict[str, int | None]:
 
 
 def list_choices(kind: Any, *, prefix: str = "--") -> dict[str, tuple[str, ...]]:
-  """Returns the values of each option of a dataclass, not of parts of it, that takes several."""
-  found = {}
-  for name, hint in typing.get_type_hints(kind).items():
-    for part in [hint, *typing.get_args(hint)]:
-      inner = typing.get_args(part)
-      if typing.get_origin(part) is tuple and typing.get_origin(inner[0]) is typing.Literal:
-        found[prefix + name.replace("_", "-")] = typing.get_args(inner[0])
-  return found
+  """Returns the texts among which each option of a dataclass that takes several is chosen."""
+  choices = {}
+  for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    marks = getattr(hint, "__metadata__", ())
+    inner = typing.get_args(hint)[0] if marks else hint
+    flag = prefix + name.replace("_", "-")
+    if dataclasses.is_dataclass(inner):
+      choices |= list_choices(inner, prefix=prefix if FLAT in marks else f"{flag}.")
+    elif typing.get_origin(inner) is tuple:
+      item = typing.get_args(inner)[0]
+      if typing.get_origin(item) is typing.Literal:
+        choices[flag] = typing.get_args(item)
+  return choices
 
 
 def _count(hint: Any) -> int | None:

@@ -15,6 +15,7 @@ from mnc_jax.config.serialization import to_json
 from mnc_jax.config.validation import check_effects
 from mnc_jax.data import load_source
 from mnc_jax.training import checkpoint, run_folder
+from mnc_jax.training.log_writers import check_installed
 from mnc_jax.training.loop import train_on
 from mnc_jax.training.preemption import Termination
 
@@ -24,6 +25,7 @@ def run(options: Train) -> None:
   config, workdir = options.experiment, options.workdir
   with usage_errors():
     check_effects(config)
+    check_installed(config.train.log_to)
   join_hosts(options.hosts)
   termination = Termination()
   with claim(workdir, config):

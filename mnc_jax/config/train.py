@@ -110,6 +110,12 @@ class TrainConfig:
   """Whether only the backbone is loaded from init_weights."""
   log_every: int = 20
   """Steps between two outputs of the metrics; those of each step are logged."""
+  log_to: tuple[Literal["tensorboard", "wandb", "clu"], ...] = ("tensorboard",)
+  """What metrics and pictures are written to besides metrics.jsonl: TensorBoard's files, Weights &
+  Biases, CLU's metric writers. Each of the last two is an extra of the package by its name."""
+  profile_steps: tuple[int, ...] = ()
+  """First and last step of which a profile for XProf is written to profile/ of the workdir. Empty:
+  none."""
   checkpoint_every: int = 1000
   """Steps between two checkpoints. 0: only at the end."""
   evaluate_every: int = 0

@@ -167,6 +167,16 @@ def check_channels(channels: tuple[int, ...], name: str) -> None:
     raise ValueError(f"{name} is {channels}: it must name one channel or three, counted from 1")
 
 
+def _check_profile_steps(config):
+  steps = config.train.profile_steps
+  if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+    raise ValueError(f"train.profile_steps is {steps}: it must be two numbers, the first and the "
+                     "last step, counted from 1")
+  if steps and steps[1] > config.train.num_steps:
+    raise ValueError(f"train.profile_steps is {steps}, but the run ends with step "
+                     f"{config.train.num_steps} (train.num_steps)")
+
+
 def check_values(config: Config) -> None:
   """Raises for values that no run can have: counts below 1, rates below 0, numbers not finite.
 
@@ -183,6 +193,7 @@ def check_values(config: Config) -> None:
       if not value >= least:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
   check_channels(config.data.channels, "data.channels")
+  _check_profile_steps(config)
   check_names(config)
   model = config.model
   blocks = _BLOCKS.get(model.backbone, _RESNET_BLOCKS)

@@ -17,10 +17,12 @@ from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.checks import check_fit
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
+from mnc_jax.training.log_writers import open_writers
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.optimizer import describe_groups
 from mnc_jax.training.parallel_step import make_train_step
 from mnc_jax.training.preemption import Termination
+from mnc_jax.training.profiling import Profiler
 from mnc_jax.training.saving import Saver
 from mnc_jax.training.step import NotFiniteError, TrainState
 from mnc_jax.training.step_log import StepLog, count_left_out
@@ -38,6 +40,7 @@ class Run(NamedTuple):
   validation: Validation | None
   termination: Termination
   watchdog: Watchdog
+  profiler: Profiler
 
 
 def train_on(source: Source, config: Config, workdir: pathlib.Path,
@@ -54,7 +57,8 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
   print(describe_groups(state.params, config))
   save = functools.partial(
       checkpoint.save, manager, config=config, categories=source, notes=notes)
-  with (MetricsLog(workdir if parallel.is_first() else None, first_step=first + 1) as log,
+  with (Profiler(workdir, config.train.profile_steps) as profiler,
+        open_log(workdir, config, first) as log,
         open_validation(config, workdir, mesh, source.category_names, notes) as validation,
         StepLog(log, config, first=first) as steps):
     needed = checkpoint.bytes_to_save(manager, state)
@@ -63,13 +67,22 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
       needed += checkpoint.bytes_to_save(validation.best, state, keep=1)
     run_folder.check_space(workdir, needed=needed)
     run = Run(config, mesh, Saver(manager, save, saved=manager.latest_step()), log, steps,
-              validation, termination, watch(config))
+              validation, termination, watch(config), profiler)
     try:
       return train(run, state, open_batches(source, config, first))
     except NotFiniteError as error:
       # Batches follow from seed and step, so the bad one can be loaded again.
       bad = next(open_batches(source, config, error.step - 1))
       raise FloatingPointError(keep_batch(workdir, error, config, *bad)) from error
+
+
+def open_log(workdir: pathlib.Path, config: Config, first: int) -> MetricsLog:
+  """Opens the log of a run that starts after step `first`; only the first process writes it."""
+  if not parallel.is_first():
+    return MetricsLog(None, first_step=first + 1)
+  return MetricsLog(workdir, first_step=first + 1,
+                    tensorboard="tensorboard" in config.train.log_to,
+                    writers=open_writers(workdir, config))
 
 
 def open_batches(source: Source, config: Config, first: int) -> Iterator:
@@ -95,9 +108,11 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
       and run.validation.is_missed(first)):
     validate_saved(run, state)
   for step in range(first + 1, options.num_steps + 1):
+    run.profiler.before(step)
     batch, info = next(batches)
-    with run.steps.running(batch.images.shape):
+    with run.steps.running(batch.images.shape), run.profiler.step(step):
       state, metrics = step_fn(state, parallel.put_batch(batch, run.mesh))
+    run.profiler.after(step, metrics)
     run.steps.add(metrics, count_left_out(info))
     run.termination.nothing_to_lose(False)
     ends = run.termination.reached(step)

@@ -3,8 +3,11 @@
     workdir/metrics.jsonl                one object per step, {"step": 7, "train/loss": 1.5, ...},
                                          and one per validation; null is a value that is not finite
     workdir/logs/events.out.tfevents.*   the same and pictures, for TensorBoard
+
+Writers of other programs get both too, see `log_writers`.
 """
 
+from collections.abc import Mapping
 import json
 import math
 import os
@@ -17,9 +20,11 @@ import time
 from typing import Any, Self, cast
 import warnings
 
+import cv2
 import numpy as np
 
 from mnc_jax.config.paths import is_remote
+from mnc_jax.training.log_writers import MetricWriter
 
 # tensorboardX imports PyTorch where it is installed, which takes seconds and is not used here.
 _without_torch = "torch" not in sys.modules
@@ -27,7 +32,7 @@ if _without_torch:
   sys.modules["torch"] = cast(Any, None)
 try:
   from tensorboardX import summary
-  from tensorboardX.proto import event_pb2
+  from tensorboardX.proto import event_pb2, summary_pb2
   from tensorboardX.record_writer import masked_crc32c
 finally:
   if _without_torch:
@@ -35,6 +40,8 @@ finally:
 
 # Its messages are made when it is imported.
 _event_pb2: Any = event_pb2
+_summary_pb2: Any = summary_pb2
+_QUALITY = 85  # Of JPEG, 0 ... 100.
 
 
 class MetricsLog:
@@ -45,18 +52,23 @@ class MetricsLog:
   which TensorBoard reads nothing.
   """
 
-  def __init__(self, workdir: pathlib.Path | None, *, first_step: int):
+  def __init__(self, workdir: pathlib.Path | None, *, first_step: int, tensorboard: bool = True,
+               writers: Mapping[str, MetricWriter] | None = None):
     """Opens the log of a run.
 
     Args:
       workdir: folder of the run; None writes nothing.
       first_step: drops what an earlier program logged of this step and later ones, which it lost.
+      tensorboard: whether TensorBoard's files are written.
+      writers: what else is written to, by name; closed at the end. One that fails is dropped with
+        a warning.
     """
     self._first_step, self._warned = first_step, False
+    self._writers = dict(writers or {})
     self._metrics = _GrowingFile(workdir and workdir / "metrics.jsonl")
     # In one second a run may be started, killed and started again.
     name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-    self._events = _GrowingFile(workdir and workdir / "logs" / name)
+    self._events = _GrowingFile(workdir / "logs" / name if workdir and tensorboard else None)
     self._metrics.cut(first_step, "")
     self._add_event(file_version="brain.Event:2")
     # TensorBoard, too, then drops these steps of older files.
@@ -68,6 +80,7 @@ class MetricsLog:
 
   def __exit__(self, *unused: object) -> None:
     self.flush()
+    self._forward("close")
 
   def add_scalars(self, values: dict[str, float], step: int) -> None:
     """Adds all numbers of a step, or of its validation, by name."""
@@ -78,10 +91,27 @@ class MetricsLog:
     self._metrics.add(json.dumps({"step": step} | finite).encode() + b"\n")
     for name, value in values.items():
       self._add_event(step=step, summary=summary.scalar(name, value))
+    self._forward("write_scalars", step, values)
 
   def add_image(self, name: str, image: np.ndarray, step: int) -> None:
-    """Adds an [h, w, 3] uint8 RGB picture, for TensorBoard."""
-    self._add_event(step=step, summary=summary.image(name, image, dataformats="HWC"))
+    """Adds an [h, w, 3] uint8 RGB picture, as JPEG for TensorBoard."""
+    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    height, width = image.shape[:2]
+    picture = _summary_pb2.Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=encoded.tobytes())
+    self._add_event(step=step, summary=_summary_pb2.Summary(
+        value=[_summary_pb2.Summary.Value(tag=name, image=picture)]))
+    self._forward("write_images", step, {name: image[np.newaxis]})
+
+  def _forward(self, method, *arguments):
+    """Calls a method of each writer."""
+    for name, writer in list(self._writers.items()):
+      try:
+        getattr(writer, method)(*arguments)
+      except Exception as error:  # Whatever it is, it must not stop the training.
+        del self._writers[name]
+        warnings.warn(f"logging to {name} failed, and ends ({type(error).__name__}: {error}); "
+                      "training continues", stacklevel=3)
 
   def _add_event(self, **content):
     """Adds a record: length, its checksum, the event, its checksum."""
@@ -100,6 +130,7 @@ class MetricsLog:
           self._warned = True
           warnings.warn(f"the log could not be written ({error.strerror or error}); training "
                         "continues, and tries again", stacklevel=2)
+    self._forward("flush")
 
 
 class _GrowingFile:

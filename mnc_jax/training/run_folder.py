@@ -4,6 +4,7 @@
     workdir/lock            held while a program trains there
     workdir/checkpoints/    see `checkpoint`
     workdir/metrics.jsonl   and logs/, see `metrics_log`
+    workdir/profile/        of `train.profile_steps`, see `profiling`
     workdir/best/           a workdir with the best checkpoint, see `validation`
 """
 

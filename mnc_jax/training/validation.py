@@ -14,10 +14,8 @@ from tqdm.auto import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.coco.faults import count_noun
-from mnc_jax.config import Config, DataConfig
+from mnc_jax.config import Config
 from mnc_jax.data import Source, load_source, make_ground_truth, restrict
-from mnc_jax.data.transforms import adapt_image
-from mnc_jax.evaluation import visualize
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import (
   check_categories,
@@ -28,11 +26,10 @@ from mnc_jax.evaluation.predict_split import (
 from mnc_jax.evaluation.progress import compiling
 from mnc_jax.training import checkpoint
 from mnc_jax.training.metrics_log import MetricsLog
+from mnc_jax.training.panel import draw_panel
 from mnc_jax.training.parallel_step import make_eval_step
 from mnc_jax.training.saving import Saver
 from mnc_jax.training.step import TrainState
-
-_PANEL_IMAGES, _PANEL_COLUMNS, _PANEL_SCORE = 8, 4, 0.5
 
 
 class Validation(NamedTuple):
@@ -154,15 +151,3 @@ def mean_losses(validation: Validation, params: dict) -> dict[str, float]:
     totals.update({name: value * count for name, value in metrics.items()})
     images += count
   return {name: total / images for name, total in totals.items()}
-
-
-def draw_panel(source: Source, results: list, config: DataConfig) -> np.ndarray:
-  """Returns the first images of the split with their confident instances drawn."""
-  names = dict(zip(source.category_ids, source.category_names, strict=True))
-  pictures = []
-  for row in range(min(_PANEL_IMAGES, len(source))):
-    chosen = [record for record in results if record["score"] >= _PANEL_SCORE
-              and record["image_id"] == source.image_ids[row]]
-    image = adapt_image(source.read_image(row), config)
-    pictures.append(visualize.draw_instances(image, chosen, names))
-  return visualize.grid(pictures, _PANEL_COLUMNS)

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from mnc_jax import cli, configs
-from mnc_jax.cli.commands import COMMANDS, Evaluate, Predict, Train
+from mnc_jax.cli.commands import COMMANDS, Evaluate, ImportWeights, Predict, Train
 from mnc_jax.cli.parse import ConfigError, UsageError, find_details, load_config, parse
 
 TRAIN = ("--config", "shapes", "--workdir", "w")
@@ -68,6 +68,16 @@ def test_the_formats_end_where_images_begin(line):
   options = read(Predict, "--weights", "shapes", "--output", "out", *line.split())
   # A number may end a list of numbers, but no list of formats.
   assert (options.write, options.images) == (("coco", "labels"), IMAGES)
+
+
+@pytest.mark.parametrize("line", [
+    "vgg.npz --config shapes --output w --train.log-to wandb clu --train.profile-steps 2 3",
+    "--train.log-to wandb clu vgg.npz --config shapes --train.profile-steps 2 3 --output w"])
+def test_a_list_of_names_ends_where_no_such_name_follows(line):
+  options = read(ImportWeights, *line.split())
+  assert options.source == pathlib.Path("vgg.npz")
+  assert options.experiment.train.log_to == ("wandb", "clu")
+  assert options.experiment.train.profile_steps == (2, 3)
 
 
 def test_tuples_negative_numbers_and_both_spellings():
