@@ -111,9 +111,9 @@ def list_choices(kind: Any, *, prefix: str = "--") -> dict[str, tuple[str, ...]]
     flag = prefix + name.replace("_", "-")
     if dataclasses.is_dataclass(inner):
       choices |= list_choices(inner, prefix=prefix if FLAT in marks else f"{flag}.")
-    elif typing.get_origin(inner) is tuple:
-      item = typing.get_args(inner)[0]
-      if typing.get_origin(item) is typing.Literal:
+    for part in (inner, *typing.get_args(inner)):  # The parts of `tuple[...] | None`.
+      item = (*typing.get_args(part), None)[0]
+      if typing.get_origin(part) is tuple and typing.get_origin(item) is typing.Literal:
         choices[flag] = typing.get_args(item)
   return choices
 
