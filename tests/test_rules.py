@@ -27,7 +27,7 @@ OPTIONAL_LIBRARIES = {"torch", "torchvision"}
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "tensorflow_datasets": "tensorflow-datasets",
                  "absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow",
                  "jinja2": "Jinja2", "yaml": "PyYAML"}
-NEEDED_BY_OTHERS = {"jaxlib", "array_record", "importlib_resources"}
+NEEDED_BY_OTHERS = {"jaxlib", "array_record", "importlib_resources", "flatbuffers"}
 
 
 def functions_of(tree):

@@ -211,18 +211,27 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-  """Writes a trained model as one .safetensors file.
+  """Writes a trained model as one file.
 
-  Besides the weights it holds config, category names, the origin of the model, and the numbers for
+  safetensors: weights, config, category names, the origin of the model, and the numbers for
   mnc predict --self-check. mnc import-weights makes an equal workdir of it.
+
+  stablehlo: a .zip of the weights and of programs, one for each size of the network input, that run
+  without this library, on CPUs, CUDA GPUs and TPUs, for any number of images. docs/deploy.md has
+  the script that runs them.
   """
 
-  workdir: RunFolder
-  """Folder of a training run, whose last checkpoint is exported."""
+  workdir: RunFolder | None = None
+  """Folder of a training run, whose last checkpoint is exported. Either this or --weights."""
+  weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
+  """A shipped model by name (shapes), or a .safetensors file of mnc export."""
   output: LocalFile
   """File to write."""
+  format: Literal["safetensors", "stablehlo"] | None = None
+  """What to write. Default: by the ending of the file, .safetensors, or .zip for stablehlo."""
   dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-  """Type that weights are rounded to. They are loaded as float32."""
+  """Type that weights are rounded to (stablehlo: no bfloat16). They are computed with as
+  float32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

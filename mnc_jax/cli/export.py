@@ -1,6 +1,7 @@
 """mnc export: writes a trained model as one file."""
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,23 +9,58 @@ import numpy as np
 
 from mnc_jax import weights
 from mnc_jax.cli.commands import Export
+from mnc_jax.cli.models import choose_source
+from mnc_jax.cli.parse import UsageError
 from mnc_jax.config.serialization import to_json, without_paths
-from mnc_jax.training import checkpoint
+from mnc_jax.model.trained import Model
+from mnc_jax.training.checkpoint import describe_source
+from mnc_jax.training.trained_model import load
 from mnc_jax.weights.self_check import record_numbers
+
+_ENDINGS = {".safetensors": "safetensors", ".zip": "stablehlo"}
 
 
 def run(options: Export) -> None:
-  """Loads the last checkpoint and writes weights, config and category names."""
-  params, config, categories = checkpoint.load_params(options.workdir)
-  weights.save_safetensors(options.output, params, {
-      "config": to_json(without_paths(config)),
-      "category_names": json.dumps(list(categories.category_names)),
-      "category_ids": json.dumps([int(i) for i in categories.category_ids]),
-      "notes": json.dumps({
-          "source": checkpoint.describe_source(checkpoint.load_notes(options.workdir)),
-          "self_check": record_numbers(rounded(params, options.dtype), config)}),
-  }, dtype=options.dtype)
+  """Loads the model and writes it in the format that the options or the file name ask for."""
+  source, file_format = choose_source(options.workdir, options.weights), choose_format(options)
+  model = load(source)
+  model = model._replace(notes={"source": describe_source(model.notes)})
+  if file_format == "stablehlo":
+    weights.save_programs(options.output, model, dtype=options.dtype)
+  else:
+    save_weights(options.output, model, options.dtype)
   print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
+
+
+def choose_format(options: Export) -> str:
+  """Returns --format, or the format that the ending of --output stands for.
+
+  Raises:
+    UsageError: if neither gives one, or they contradict each other, or the format lacks the dtype.
+  """
+  name, implied = options.output.name, _ENDINGS.get(options.output.suffix.lower())
+  chosen = options.format or implied
+  if chosen is None:
+    raise UsageError(f"--output {name}: give a name that ends in {' or '.join(_ENDINGS)}, or "
+                     "--format")
+  if implied not in (None, chosen):
+    raise UsageError(f"--output {name} ends as files of {implied}, but --format is {chosen}")
+  if chosen == "stablehlo" and options.dtype == "bfloat16":
+    raise UsageError("--dtype bfloat16 is only for safetensors: the weights beside programs are "
+                     "NumPy files, which have no such type; float16 is as small")
+  return chosen
+
+
+def save_weights(path: pathlib.Path, model: Model, dtype: str) -> None:
+  """Writes weights, config, category names, origin and numbers for --self-check."""
+  weights.save_safetensors(path, model.params, {
+      "config": to_json(without_paths(model.config)),
+      "category_names": json.dumps(list(model.category_names)),
+      "category_ids": json.dumps([int(i) for i in model.category_ids]),
+      "notes": json.dumps({
+          **model.notes,
+          "self_check": record_numbers(rounded(model.params, dtype), model.config)}),
+  }, dtype=dtype)
 
 
 def rounded(params: dict, dtype: str) -> dict:

@@ -1,6 +1,7 @@
 """The trained models that the options of a command name."""
 
 from collections.abc import Callable
+import os
 
 from mnc_jax.cli.commands import TrainedModel
 from mnc_jax.cli.parse import UsageError, usage_errors
@@ -8,6 +9,19 @@ from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides
 from mnc_jax.model.trained import Model, check_members
 from mnc_jax.training.trained_model import load
+
+
+def choose_source(workdir: os.PathLike | None, weights: str | None) -> str | os.PathLike:
+  """Returns the one of --workdir and --weights that is given.
+
+  Raises:
+    UsageError: if none is, or both.
+  """
+  if workdir is not None and weights is None:
+    return workdir
+  if weights is not None and workdir is None:
+    return weights
+  raise UsageError("give either --workdir DIR or --weights NAME|FILE")
 
 
 def load_models(options: TrainedModel, override: Callable[[Config], Config]) -> list[Model]:
@@ -24,9 +38,7 @@ def load_models(options: TrainedModel, override: Callable[[Config], Config]) -> 
     UsageError: if not exactly one model is named, or an override does not fit it.
     FileNotFoundError, ValueError: as `load`, or if a model does not fit the first.
   """
-  if (options.workdir is None) == (options.weights is None):
-    raise UsageError("give either --workdir DIR or --weights NAME|FILE")
-  paths = [options.workdir or options.weights, *options.ensemble]
+  paths = [choose_source(options.workdir, options.weights), *options.ensemble]
   models = []
   for path in paths:
     model = load(path)

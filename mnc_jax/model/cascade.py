@@ -187,7 +187,8 @@ def _stage_losses(output: StageOutput, ground_truth: GroundTruth, *, config: Con
 def _over_images(one_image):
   """Returns `one_image` over a leading axis B of its arguments and results."""
   def over_images(*arguments):
-    if arguments[0].boxes.shape[0] > 1:
+    count = arguments[0].boxes.shape[0]
+    if jax.export.is_symbolic_dim(count) or count > 1:
       return jax.vmap(one_image)(*arguments)
     # XLA's CPU backend takes 15 times as long for a sum of products whose first axis has size 1.
     only = jax.tree.map(lambda leaf: leaf[0], arguments)

@@ -46,6 +46,8 @@ def conv_general_dilated(inputs: Array, kernel: Array, window_strides: Sequence[
   convolve = functools.partial(
       jax.lax.conv_general_dilated, window_strides=window_strides, padding=padding, **options)
   shapes = (inputs.shape, kernel.shape)
+  if jax.export.is_symbolic_dim(inputs.shape[0]):  # In exported programs, which have no gradient.
+    return convolve(inputs, kernel)
   large, many = _is_large(*shapes), _is_many(*shapes)
   if not _is_plain(*shapes, options) or not (large or many):
     return convolve(inputs, kernel)

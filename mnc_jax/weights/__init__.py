@@ -14,6 +14,7 @@ from mnc_jax.weights.model_file import read_categories
 from mnc_jax.weights.model_file import read_config
 from mnc_jax.weights.model_file import read_notes
 from mnc_jax.weights.model_file import save_safetensors
+from mnc_jax.weights.program_file import save_programs
 
 __all__ = (
     "Lazy",
@@ -29,5 +30,6 @@ __all__ = (
     "read_categories",
     "read_config",
     "read_notes",
+    "save_programs",
     "save_safetensors",
 )

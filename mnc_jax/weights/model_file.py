@@ -34,16 +34,28 @@ def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[s
     ValueError: if the dtype is another one, or rounding to it leaves a value infinite.
     OSError: if the file cannot be written.
   """
-  if dtype not in _DTYPES:
-    raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(_DTYPES)}")
-  flat = {name: np.ascontiguousarray(_as_dtype(name, np.asarray(leaf), dtype))
-          for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
-  path = pathlib.Path(path)
+  flat, path = flatten_weights(params, dtype=dtype), pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   try:
     save_file(flat, path, metadata=dict(metadata))
   except SafetensorError as error:
     raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def flatten_weights(params: dict, *, dtype: str = "float32") -> dict[str, np.ndarray]:
+  """Returns {path in the tree: array} of the weights, rounded to a type.
+
+  Args:
+    params: nested dict of float32 arrays.
+    dtype: "float32", "float16" or "bfloat16".
+
+  Raises:
+    ValueError: if the dtype is another one, or rounding to it leaves a value infinite.
+  """
+  if dtype not in _DTYPES:
+    raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(_DTYPES)}")
+  return {name: np.ascontiguousarray(_as_dtype(name, np.asarray(leaf), dtype))
+          for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
 def load_safetensors(path: str | pathlib.Path) -> tuple[dict, dict[str, str]]:
