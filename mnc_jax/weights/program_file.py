@@ -13,6 +13,7 @@ them (docs/deploy.md has one):
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import math
 import os
@@ -25,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import mnc_jax
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import without_paths
 from mnc_jax.model.inference import predict
@@ -120,7 +120,7 @@ def describe(model: Model, names: Sequence[str], platforms: Sequence[str]) -> di
       "category_ids": [int(number) for number in model.category_ids],
       "weights": list(names),
       "source": model.notes.get("source", "unknown"),
-      "made_with": {"mnc_jax": mnc_jax.__version__, "jax": jax.__version__},
+      "made_with": {name: importlib.metadata.version(name) for name in ("mnc_jax", "jax")},
       "config": dataclasses.asdict(without_paths(model.config)),
   }
 
