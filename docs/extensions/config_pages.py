@@ -73,12 +73,21 @@ def config_reference() -> str:
 
 def shipped_configs() -> str:
   """Returns the headers of the shipped configs in Markdown."""
-  sections = []
-  for name in sorted({*configs.names()} - {"paper", "release"}):
-    header = inspect.getdoc(importlib.import_module(f"mnc_jax.configs.{name}"))
-    title, rest = header.split("\n", 1)
-    sections.append(f"## {name}\n\n{_as_text(title)}\n\n```text\n{rest.strip()}\n```\n")
-  return "\n".join(sections)
+  return "\n".join(
+      f"## {name}\n\n" + "\n".join(
+          describe_header(inspect.getdoc(importlib.import_module(f"mnc_jax.configs.{name}"))))
+      for name in sorted({*configs.names()} - {"paper", "release"}))
+
+
+def describe_header(header: str) -> Iterator[str]:
+  """Yields the header of a config, a title and entries such as `Score: ...`, as Markdown."""
+  title, *entries = re.split(r"^([A-Z][a-z]+): +", header, flags=re.MULTILINE)
+  yield f"{_as_text(title.strip())}\n"
+  for name, text in zip(entries[::2], entries[1::2], strict=True):
+    if name == "Command":
+      yield f"```text\n{re.sub(r'^ {11}', '', text, flags=re.MULTILINE).rstrip()}\n```\n"
+    else:
+      yield f"- *{name}*: {_as_text(' '.join(text.split()))}\n"
 
 
 def command_help() -> str:

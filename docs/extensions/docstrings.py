@@ -62,7 +62,8 @@ def _convert_name(match):
 
 
 def _convert_in_place(app, what, name, value, options, lines):
-  lines[:] = convert(lines)
+  # Napoleon takes a colon in the first line of a value's docstring for one after a type.
+  lines[:] = [""] * (what in ("data", "attribute")) + convert(lines)
 
 
 def _skip_fields(app, what, name, value, skip, options):

@@ -104,6 +104,14 @@ def test_fields_are_described_with_type_default_and_other_presets():
   assert "Preset paper: `` 2.0 ``" in inner and "release" not in inner
 
 
+def test_headers_of_configs_become_lists_with_the_command_as_it_is():
+  header = ("Title of it.\n\nPaper:     A, B_c,\n           CVPR.\nCommand:   mnc train \\\n"
+            "             --workdir x\nScore:     .5\n")
+  assert list(config_pages.describe_header(header)) == [
+      "Title of it.\n", "- *Paper*: A, B\\_c, CVPR.\n",
+      "```text\nmnc train \\\n  --workdir x\n```\n", "- *Score*: .5\n"]
+
+
 def test_shipped_configs_and_commands_are_all_described():
   assert "## nuclei_small" in config_pages.shipped_configs()
   text = config_pages.command_help()
