@@ -12,7 +12,7 @@ One image in; object instances out, each with a box, a pixel mask and a category
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = (
     "Batch", "Config", "DataConfig", "Detections", "InferenceConfig", "Instances", "Model",

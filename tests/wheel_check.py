@@ -1,10 +1,14 @@
-"""Installs a wheel in an empty environment and uses it from an empty folder.
+"""Installs a wheel or an sdist in an empty environment and uses it from an empty folder.
 
-    python tests/wheel_check.py dist/mnc_jax-0.1.0-py3-none-any.whl constraints.txt
+    python tests/wheel_check.py dist/mnc_jax-0.2.0-py3-none-any.whl constraints.txt
+    python tests/wheel_check.py dist/mnc_jax-0.2.0.tar.gz constraints.txt
+    python tests/wheel_check.py --packages FOLDER dist/mnc_jax-0.2.0.tar.gz constraints.txt
 
-Nothing of the checkout can be imported there: what the wheel lacks, fails.
+Nothing of the checkout can be imported there: what is not packed, fails. With --packages the
+dependencies are those of a folder, and only the file itself is installed.
 """
 
+import argparse
 import os
 import pathlib
 import shlex
@@ -37,13 +41,18 @@ COMMANDS = (
 )
 
 
-def main(wheel: str, constraints: str) -> None:
-  """Installs the wheel and runs `COMMANDS`; the first that fails ends the check."""
+def main(package: str, constraints: str, packages: str | None) -> None:
+  """Installs the package and runs `COMMANDS`; the first that fails ends the check."""
   with tempfile.TemporaryDirectory() as folder:
     programs = pathlib.Path(folder, "venv", "bin")
     venv.create(programs.parent, with_pip=True)
-    run(programs, folder, ("pip", "install", "-q", "-c", str(pathlib.Path(constraints).resolve()),
-                           str(pathlib.Path(wheel).resolve())))
+    options = ["-c", str(pathlib.Path(constraints).resolve())]
+    if packages:
+      options += ["--no-deps", "--ignore-installed"]
+      # What is installed here comes first, before the lines of .pth files.
+      (site,) = programs.parent.glob("lib/python3*/site-packages")
+      (site / "packages.pth").write_text(f"{pathlib.Path(packages).resolve()}\n")
+    run(programs, folder, ("pip", "install", "-q", *options, str(pathlib.Path(package).resolve())))
     for command, expected in COMMANDS:
       output = run(programs, folder, command)
       if expected not in output:
@@ -63,4 +72,8 @@ def run(programs: pathlib.Path, folder: str, command) -> str:
 
 
 if __name__ == "__main__":
-  main(*sys.argv[1:])
+  parser = argparse.ArgumentParser(description="Checks a wheel or an sdist.")
+  parser.add_argument("package")
+  parser.add_argument("constraints")
+  parser.add_argument("--packages", metavar="FOLDER")
+  main(**vars(parser.parse_args()))
