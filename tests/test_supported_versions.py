@@ -2,7 +2,9 @@
 
 import configparser
 import importlib.metadata
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -97,9 +99,63 @@ def test_pre_commit_runs_the_pinned_ruff():
   assert repo["rev"] == f"v{pins_of(DEFAULT)['ruff']}"
 
 
-def test_citation_has_the_version_of_the_package():
+def test_citation_and_changelog_have_the_version_of_the_package():
   citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+  headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
   assert citation["version"] == mnc_jax.__version__
+  assert headings[:2] == ["Unreleased", f"{mnc_jax.__version__} - {citation['date-released']}"]
+
+
+RELEASE = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+
+
+def test_a_release_is_checked_on_all_pythons_with_versions_that_are_tested():
+  matrix = RELEASE["check"]["strategy"]["matrix"]
+  assert matrix["python"] == PYTHONS
+  assert matrix["package"] == ["*.whl", "*.tar.gz"]
+  everywhere, *exceptions = matrix["include"]
+  chosen = dict.fromkeys(PYTHONS, everywhere["constraints"]) | {
+      job["python"]: job["constraints"] for job in exceptions}
+  tested = {(job["python"], job["constraints"])
+            for job in JOBS["test"]["strategy"]["matrix"]["include"]}
+  assert set(chosen.items()) <= tested
+  assert "tests/wheel_check.py" in RELEASE["check"]["steps"][-1]["run"]
+
+
+def test_only_a_tag_that_was_checked_is_published_and_without_a_password():
+  publish = RELEASE["publish"]
+  assert publish["needs"] == ["check", "docker"]
+  assert RELEASE["check"]["needs"] == "build"
+  assert publish["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
+  assert publish["permissions"] == {"id-token": "write"}
+  assert "with" not in publish["steps"][-1]
+  assert not any("permissions" in job for name, job in RELEASE.items() if name != "publish")
+
+
+@pytest.mark.parametrize(("tag", "fits"), [
+    (f"v{mnc_jax.__version__}", True), ("v0.2.99", False), (f"v{mnc_jax.__version__}rc1", False)])
+def test_the_tag_of_a_release_is_the_version(tag, fits):
+  (step,) = (step for step in RELEASE["build"]["steps"] if step.get("if"))
+  status = subprocess.run(["bash", "-c", step["run"]], cwd=ROOT, check=False,
+                          env=os.environ | {"GITHUB_REF_NAME": tag}).returncode
+  assert (status == 0) == fits
+
+
+def test_the_image_has_versions_that_are_tested():
+  lines = (ROOT / "Dockerfile").read_text().splitlines()
+  (python,) = {re.fullmatch(r"FROM python:([\d.]+)-slim(?: AS build)?", line)[1]
+               for line in lines if line.startswith("FROM")}
+  constraints = next(line.split()[1] for line in lines if line.startswith("COPY constraints"))
+  tested = {(job["python"], job["constraints"])
+            for job in JOBS["test"]["strategy"]["matrix"]["include"]}
+  assert (python, constraints) in tested
+
+
+def test_what_the_wheel_is_built_from_is_in_the_context_of_the_image():
+  kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines()
+          if line.startswith("!")}
+  assert {"mnc_jax", "setup.cfg", "pyproject.toml", SETUP["metadata"]["license_files"],
+          SETUP["metadata"]["long_description"].removeprefix("file: "), DEFAULT} <= kept
 
 
 @pytest.mark.parametrize("name", [OLDEST, DEFAULT, NEWEST])
