@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from helpers.fake_bucket import serve_buckets
 from helpers.found_by_hand import make_found, make_record, make_target
+from mnc_jax.config.paths import as_path
 from mnc_jax.evaluation.writers.formats import check_files, describe_places, open_writers
 
 ALL = ("pictures", "coco", "labels", "csv", "labelme")
@@ -49,6 +51,21 @@ def test_what_may_have_been_corrected_is_not_overwritten(tmp_path, name):
   check_files(ALL, tmp_path, ["b"], [])
   with pytest.raises(ValueError, match=f"{name} is there already, and perhaps was corrected"):
     check_files((name.partition("/")[0],), tmp_path, ["b", "a"], [])
+
+
+def test_all_formats_of_images_go_into_a_bucket(tmp_path):
+  (tmp_path / "bucket").mkdir()
+  with serve_buckets(tmp_path):
+    folder = as_path("gs://bucket/out")
+    folder.mkdir()
+    check_files(ALL, folder, ["a"], [tmp_path / "a.png"])
+    write_all(folder, make_found(make_record((1, 9), (2, 9))))
+    with pytest.raises(ValueError, match="gs://bucket/out/labels/a.png is there already"):
+      check_files(ALL, folder, ["a"], [])
+  found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+  assert found == {f"bucket/out/{name}" for name in (
+      "a.png", "instances.csv", "instances.json", "labels/a.png", "labelme/a.json",
+      "labelme/a.png")}
 
 
 def test_where_instances_are():
