@@ -121,6 +121,9 @@ class TrainConfig:
   evaluate_every: int = 0
   """Steps between two validations, which log losses, mAP^r and pictures, and keep the best state in
   best/ of the workdir. 0: none."""
+  patience: int = 0
+  """Validations in a row without a higher mAP^r at IoU .5 after which the training ends; the best
+  state is in best/. 0: it never ends before num_steps."""
   hang_minutes: float = 30.0
   """Minutes without progress after which a run on several hosts is stopped, since a host hangs.
   Longer than a validation takes. 0: never."""

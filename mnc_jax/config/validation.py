@@ -26,7 +26,7 @@ _AT_LEAST_ZERO = (
     "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
     "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
-    "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
+    "train.patience", "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
     "inference.refined_roi_pool", "inference.max_shrink", "inference.tile_overlap")
 
 _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annotations",
@@ -82,6 +82,7 @@ _CONDITIONS = (
      lambda c: c.train.init_weights and not c.train.init_only_backbone),
     ("train.init_only_backbone", "train.init_weights", lambda c: c.train.init_weights),
     ("train.evaluate_images", "train.evaluate_every", lambda c: c.train.evaluate_every),
+    ("train.patience", "train.evaluate_every", lambda c: c.train.evaluate_every),
     ("inference.soft_nms_sigma", "inference.nms soft",
      lambda c: c.inference.nms == "soft"),
     ("inference.nms_iou", "inference.nms greedy",

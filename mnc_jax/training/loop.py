@@ -107,7 +107,8 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
   if (run.validation and first and is_due(first, options.evaluate_every, options)
       and run.validation.is_missed(first)):
     validate_saved(run, state)
-  for step in range(first + 1, options.num_steps + 1):
+  last = first if is_stale(run, first) else options.num_steps
+  for step in range(first + 1, last + 1):
     run.profiler.before(step)
     batch, info = next(batches)
     with run.steps.running(batch.images.shape), run.profiler.step(step):
@@ -129,6 +130,8 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
       break
     if validates:
       validate_saved(run, state)
+      if is_stale(run, step):
+        break
   run.saver.save_last(state, waits=lambda: not run.termination.requested)
   return state
 
@@ -136,6 +139,20 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
 def is_due(step: int, every: int, options: TrainConfig) -> bool:
   """Returns whether what is done every `every` steps (0: never) and at the last one is due."""
   return step == options.num_steps or (every > 0 and step % every == 0)
+
+
+def is_stale(run: Run, step: int) -> bool:
+  """Returns whether `train.patience` validations up to `step` found no better state; says so.
+
+  It follows from the best state that is saved, so a run that ended stays ended when it resumes.
+  """
+  patience, every = run.config.train.patience, run.config.train.evaluate_every
+  best = run.validation.best_step() if run.validation and patience else None
+  if best is None or step - best < patience * every:
+    return False
+  print(f"Ends at step {step}: no validation after step {best} was better "
+        f"(train.patience {patience}).")
+  return True
 
 
 def validate_saved(run: Run, state: TrainState) -> None:

@@ -16,7 +16,7 @@ from mnc_jax.training.step import TrainState, eval_step, step_key, train_step
 # Fields of `train` that only the loop around the step reads.
 _BOOKKEEPING = (
     "init_weights", "init_reset_categories", "init_only_backbone", "log_every", "checkpoint_every",
-    "evaluate_every", "hang_minutes", "evaluate_images")
+    "evaluate_every", "hang_minutes", "evaluate_images", "patience", "log_to", "profile_steps")
 
 
 def make_train_step(config: Config, mesh: Mesh) -> Callable:

@@ -62,6 +62,10 @@ class Validation(NamedTuple):
     # The first process wrote the file; another may not see it yet.
     return parallel.gather(missed)[0]
 
+  def best_step(self) -> int | None:
+    """Returns the step of the best state, None if none is saved."""
+    return parallel.gather(self.best.latest_step())[0]
+
 
 @contextlib.contextmanager
 def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
