@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from mnc_jax.data.records import BrokenImageError
 
 _USUAL_RATE = 25.0  # Frames per second, of sources that name none.
 _FASTEST = 1000.0
+_SILENT = 0  # OpenCV's LOG_LEVEL_SILENT.
 # Share of the frames that may be missing at the end: some containers only estimate their number.
 _LEAST_SHARE = 0.98
 
@@ -95,9 +96,11 @@ def _describe_unreadable(source, is_open):
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
   """Keeps OpenCV from printing why it cannot open something: our message says it."""
-  before = cv2.utils.logging.getLogLevel()
-  cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+  # OpenCV 5 has moved these functions.
+  levels: Any = getattr(cv2.utils, "logging", cv2)
+  before = levels.getLogLevel()
+  levels.setLogLevel(_SILENT)
   try:
     yield
   finally:
-    cv2.utils.logging.setLogLevel(before)
+    levels.setLogLevel(before)
