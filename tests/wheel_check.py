@@ -20,7 +20,7 @@ import venv
 THREE_LINES = """
 import mnc_jax
 found = mnc_jax.detect(mnc_jax.load("shapes"), "image.png")
-print(found.names, found.masks.shape)
+print(sorted(found.names), found.masks.shape)
 """
 DRAWING = """
 import PIL.Image
@@ -31,7 +31,7 @@ TRAIN = ("mnc", "train", "--config", "shapes", "--workdir", "run")
 # Text that the output of a command must have.
 COMMANDS = (
     (("python", "-c", DRAWING), ""),
-    (("python", "-c", THREE_LINES), "('ring', 'triangle') (2, 128, 128)"),
+    (("python", "-c", THREE_LINES), "['ring', 'triangle'] (2, 128, 128)"),
     ((*TRAIN, "--train.num-steps", "2"), "Done: 2 steps"),
     ((*TRAIN, "--train.num-steps", "3"), "Resuming from the checkpoint of step 2"),
     (("mnc", "evaluate", "--workdir", "run", "--data.image-ids", "1000000", "1000001"),
