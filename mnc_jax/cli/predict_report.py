@@ -51,7 +51,7 @@ def report(done: Done, counts: Mapping[str, int], inputs: Inputs, formats: Seque
                  places=describe_places(formats)))
   for text, number in counts.items():
     if number:
-      print(f"{number} {text}.")
+      print(f"{text}: {number}.")
   if len(done.tiled) > 1:
     print(f"{len(done.tiled)} of the {inputs.noun}s were run in tiles.")
   if inputs.noun == "frame" and len(done.times) > 1:

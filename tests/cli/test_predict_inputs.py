@@ -121,6 +121,19 @@ def test_images_of_a_pattern_in_several_formats(tmp_path, monkeypatch):
       ["b2.png", "1", "2", "cat"]]
 
 
+def test_what_label_images_cannot_hold_is_counted(tmp_path, monkeypatch, capsys):
+  def find_twice(models, image, **options):
+    found = find_left_and_top(models, image)
+    return found._replace(boxes=found.boxes[[0, 0]])
+  PIL.Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+  run("--write", "labels", "--output", tmp_path / "out", tmp_path / "a.png")
+  assert "without a pixel" not in capsys.readouterr().out
+  monkeypatch.setattr(predict, "find_instances", find_twice)
+  run("--write", "labels", "--output", tmp_path / "out2", tmp_path / "a.png")
+  assert ("Instances without a pixel in their label image, since better ones cover them: 1."
+          in capsys.readouterr().out)
+
+
 def test_an_image_that_a_format_cannot_hold_is_named_and_the_others_are_written(
     tmp_path, monkeypatch):
   for name in ("a", "b"):

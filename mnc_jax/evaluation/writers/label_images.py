@@ -37,7 +37,8 @@ def open_writer(target: Target) -> Iterator[Writer]:
     seen = np.zeros(_MOST + 1, bool)
     seen[labels] = True
     hidden = len(found.confident) - int(np.count_nonzero(seen[1:]))
-    target.tally("instances have no pixel in their label image: better ones cover them", hidden)
+    target.tally("Instances without a pixel in their label image, since better ones cover them",
+                 hidden)
     file = io.BytesIO()
     PIL.Image.fromarray(labels).save(file, "PNG", compress_level=1)
     (path,) = list_files(target.folder, found.name)

@@ -31,7 +31,7 @@ def test_instances_that_others_cover_are_counted(tmp_path):
                      make_record((40, 41), (3, 4), score=0.5)))
     write(make_found(name="nothing"))
   assert list(counts.items()) == [
-      ("instances have no pixel in their label image: better ones cover them", 1)]
+      ("Instances without a pixel in their label image, since better ones cover them", 1)]
   assert np.unique(np.asarray(PIL.Image.open(tmp_path / "labels" / "a.png"))).tolist() == [0, 1, 3]
   assert not np.asarray(PIL.Image.open(tmp_path / "labels" / "nothing.png")).any()
 
