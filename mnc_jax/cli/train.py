@@ -14,6 +14,7 @@ from mnc_jax.config import Config, with_categories
 from mnc_jax.config.serialization import to_json
 from mnc_jax.config.validation import check_effects
 from mnc_jax.data import load_source
+from mnc_jax.model.losses import check_losses
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.log_writers import check_installed
 from mnc_jax.training.loop import train_on
@@ -26,6 +27,7 @@ def run(options: Train) -> None:
   with usage_errors():
     check_effects(config)
     check_installed(config.train.log_to)
+    check_losses(config.train)
   join_hosts(options.hosts)
   termination = Termination()
   with claim(workdir, config):
@@ -37,7 +39,7 @@ def run(options: Train) -> None:
         state = train_on(source, config, workdir, manager, termination)
       except KeyboardInterrupt:
         raise KeyboardInterrupt(describe_interruption(manager.latest_step())) from None
-  if int(state.step) < config.train.num_steps:
+  if termination.ended and int(state.step) < config.train.num_steps:
     print(f"Stopped by SIGTERM after step {int(state.step)}, which is saved. The same command "
           "resumes.")
   else:

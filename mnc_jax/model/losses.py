@@ -144,6 +144,12 @@ def register_loss(stage: StageName, name: str, loss: Callable[..., jax.Array]) -
     jax.clear_caches()
 
 
+def check_losses(config: TrainConfig) -> None:
+  """Raises ValueError if a loss of `config` is not registered, before anything is compiled."""
+  for stage in _PAPER:
+    find_loss(stage, config)
+
+
 def find_loss(stage: StageName, config: TrainConfig) -> Callable[..., jax.Array]:
   """Returns the loss of a stage.
 

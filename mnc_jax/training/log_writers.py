@@ -54,10 +54,20 @@ def open_writers(workdir: pathlib.Path, config: Config) -> dict[str, MetricWrite
 
   Raises:
     ValueError: if a package is missing.
+    OSError: if a writer cannot be opened, as Weights & Biases without a login.
   """
   openers = {"wandb": _WandbWriter, "clu": _open_clu}
-  return {name: openers[name](_import(name), workdir, config)
+  return {name: _open(openers[name], name, workdir, config)
           for name in dict.fromkeys(config.train.log_to) if name in openers}
+
+
+def _open(opener, name, workdir, config):
+  package = _import(name)
+  try:
+    return opener(package, workdir, config)
+  except Exception as error:  # Each package has errors of its own.
+    raise OSError(f"train.log_to has {name}, which cannot be opened ({type(error).__name__}: "
+                  f"{error}): correct that, or omit it") from error
 
 
 def _import(name) -> Any:

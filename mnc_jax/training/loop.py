@@ -77,12 +77,20 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
 
 
 def open_log(workdir: pathlib.Path, config: Config, first: int) -> MetricsLog:
-  """Opens the log of a run that starts after step `first`; only the first process writes it."""
-  if not parallel.is_first():
-    return MetricsLog(None, first_step=first + 1)
-  return MetricsLog(workdir, first_step=first + 1,
-                    tensorboard="tensorboard" in config.train.log_to,
-                    writers=open_writers(workdir, config))
+  """Opens the log of a run that starts after step `first`; only the first process writes it.
+
+  Raises:
+    OSError: on all processes, if a writer of `train.log_to` cannot be opened.
+  """
+  writers, problem = {}, None
+  if parallel.is_first():
+    try:
+      writers = open_writers(workdir, config)
+    except OSError as error:
+      problem = str(error)
+  parallel.fail_together(problem)
+  return MetricsLog(workdir if parallel.is_first() else None, first_step=first + 1,
+                    tensorboard="tensorboard" in config.train.log_to, writers=writers)
 
 
 def open_batches(source: Source, config: Config, first: int) -> Iterator:
@@ -147,7 +155,10 @@ def is_stale(run: Run, step: int) -> bool:
   It follows from the best state that is saved, so a run that ended stays ended when it resumes.
   """
   patience, every = run.config.train.patience, run.config.train.evaluate_every
-  best = run.validation.best_step() if run.validation and patience else None
+  # A better state that could not be written is not among those that are saved.
+  if not patience or run.validation is None or run.validation.saver.error:
+    return False
+  best = run.validation.best_step()
   if best is None or step - best < patience * every:
     return False
   print(f"Ends at step {step}: no validation after step {best} was better "

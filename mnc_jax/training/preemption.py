@@ -19,10 +19,11 @@ class Termination:
 
   Attributes:
     requested: this process got the signal; on several hosts only `reached` answers for all.
+    ended: whether `reached` was True, so that the run ended because of the signal.
   """
 
   def __init__(self):
-    self.requested, self._nothing_to_lose = False, True
+    self.requested, self.ended, self._nothing_to_lose = False, False, True
     if parallel.process_count() == 1:
       self._signals, self._written = socket.socketpair()
       self._written.setblocking(False)
@@ -51,4 +52,5 @@ class Termination:
 
   def reached(self, step: int) -> bool:
     """Returns whether to save and end after this step; call it at every step, on all hosts."""
-    return self.requested or parallel.must_end(step)
+    self.ended = self.requested or parallel.must_end(step)
+    return self.ended

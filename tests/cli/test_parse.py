@@ -174,3 +174,10 @@ def test_hints_quote_what_a_shell_would_split():
 def test_values_are_checked_before_anything_else():
   with pytest.raises(UsageError, match="inference.min_score is -1.0"):
     read(Predict, "--inference.min-score", "-1")
+
+
+def test_a_loss_that_is_not_registered_is_found_before_anything_is_read(tmp_path):
+  with pytest.raises(UsageError, match="train.mask_loss is 'dice', which is not known here"):
+    cli.call("train", ["--config", "shapes", "--workdir", str(tmp_path / "run"),
+                       "--train.mask-loss", "dice"])
+  assert not (tmp_path / "run").exists()

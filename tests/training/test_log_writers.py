@@ -10,6 +10,7 @@ from helpers import log_modules
 from helpers.event_files import read_metrics
 from helpers.tiny import tiny_config
 from mnc_jax.training.log_writers import check_installed, open_writers
+from mnc_jax.training.loop import open_log
 from mnc_jax.training.metrics_log import MetricsLog
 
 CONFIG = tiny_config(train={"log_to": ("wandb", "tensorboard", "clu")})
@@ -73,6 +74,16 @@ def test_a_missing_package_is_named_with_its_extra(name, monkeypatch):
                                        rf"pip install 'mnc_jax\[{name}\]', or omit it"):
     check_installed(("tensorboard", name))
   check_installed(("tensorboard",))
+
+
+def test_a_writer_that_cannot_be_opened_is_an_error_for_people(modules, tmp_path, monkeypatch):
+  wandb, _ = modules
+  def init(**options):
+    raise RuntimeError("No API key configured")
+  monkeypatch.setattr(wandb, "init", init)
+  with pytest.raises(OSError, match=r"train.log_to has wandb, which cannot be opened "
+                                    r".RuntimeError: No API key configured.: correct that"):
+    open_log(tmp_path, CONFIG, 0)
 
 
 @pytest.mark.parametrize("method", ["write_scalars", "write_images", "flush", "close"])

@@ -1,11 +1,14 @@
 """Training that ends when validations stop getting better."""
 
 import json
+import types
 
 import pytest
 
+from helpers.tiny import tiny_config
 from helpers.toy_run import write_toy_set
 from mnc_jax import cli
+from mnc_jax.training.loop import is_stale
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +33,10 @@ def steps(folder, name):
 
 def test_training_ends_after_so_many_validations_and_stays_ended(folder, capsys):
   train(folder, "patient", "--train.patience", "2")
-  assert "Ends at step 3: no validation after step 1 was better (train.patience 2)." in (
-      capsys.readouterr().out)
+  printed = capsys.readouterr().out
+  assert "Ends at step 3: no validation after step 1 was better (train.patience 2)." in printed
+  assert "Done: 3 steps." in printed
+  assert "SIGTERM" not in printed
   assert steps(folder, "patient") == 3
   train(folder, "patient", "--train.patience", "2")
   assert "Ends at step 3" in capsys.readouterr().out
@@ -39,3 +44,15 @@ def test_training_ends_after_so_many_validations_and_stays_ended(folder, capsys)
   train(folder, "patient", "--train.patience", "0")
   assert "Ends at" not in capsys.readouterr().out
   assert steps(folder, "patient") == 5
+
+
+@pytest.mark.parametrize(("best", "error", "stale"), [
+    (10, None, True), (11, None, False), (None, None, False),
+    # The better state may be the one that the disk had no space for.
+    (10, OSError("no space"), False)])
+def test_what_counts_are_the_validations_since_the_best_state_that_is_saved(best, error, stale):
+  validation = types.SimpleNamespace(
+      best_step=lambda: best, saver=types.SimpleNamespace(error=error))
+  config = tiny_config(train={"patience": 2, "evaluate_every": 5})
+  run = types.SimpleNamespace(config=config, validation=validation)
+  assert is_stale(run, 20) is stale
