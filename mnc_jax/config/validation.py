@@ -43,7 +43,7 @@ _FREE = ("roi_method", "roi_chunk", "compute_dtype")
 
 
 def _is_resnet(config):
-  return config.model.backbone.startswith("resnet")
+  return not _is_registered(config) and config.model.backbone.startswith("resnet")
 
 
 def _is_registered(config):

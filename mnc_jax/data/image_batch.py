@@ -46,7 +46,8 @@ def _list_path(path):
     return [path]
   if not path.is_dir():
     return _match_pattern(path)
-  images, others = find_images(path), describe_deeper(path) or describe_videos(path)
+  images = find_images(path)
+  others = "; ".join(filter(None, [describe_deeper(path), describe_videos(path)]))
   if not images:
     raise FileNotFoundError(others or f"{path}: no image in this folder (of "
                             f"{', '.join(IMAGE_SUFFIXES)})")

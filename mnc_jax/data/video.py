@@ -11,7 +11,8 @@ import numpy as np
 from mnc_jax.data.records import BrokenImageError
 
 _USUAL_RATE = 25.0  # Frames per second, of sources that name none.
-_FASTEST = 1000.0
+# WebM of browsers counts in milliseconds, and names 1000 frames per second if it names none.
+_FASTEST = 999.0
 _SILENT = 0  # OpenCV's LOG_LEVEL_SILENT.
 # Share of the frames that may be missing at the end: some containers only estimate their number.
 _LEAST_SHARE = 0.98
@@ -57,9 +58,12 @@ def open_video(source: pathlib.Path | int) -> Iterator[Video]:
     if not found or first is None:
       raise ValueError(_describe_unreadable(source, capture.isOpened()))
     rate = capture.get(cv2.CAP_PROP_FPS)
-    count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    has_rate = 0 < rate <= _FASTEST
+    # Many containers have no number of frames: it is their duration by the rate.
+    has_count = has_rate and not isinstance(source, int)
+    count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) if has_count else 0
     name = f"camera {source}" if isinstance(source, int) else str(source)
-    yield Video(name, rate if 0 < rate <= _FASTEST else _USUAL_RATE, count,
+    yield Video(name, rate if has_rate else _USUAL_RATE, count,
                 _read_frames(capture, first, name, count))
   finally:
     capture.release()

@@ -76,6 +76,10 @@ def test_videos_in_a_folder_are_counted(tmp_path):
   folder = _touch(tmp_path / "folder", "a.png", "b.MP4", "c.mov")
   with pytest.warns(UserWarning, match="folder: 2 videos in it, such as b.MP4, will not be read"):
     assert list_images([folder]) == [folder / "a.png"]
+  _touch(folder / "more", "d.png")
+  with pytest.warns(UserWarning, match="folder: 1 image in its subfolders.*; .*2 videos in it"):
+    assert list_images([folder]) == [folder / "a.png"]
+  (folder / "more" / "d.png").unlink()
   (folder / "a.png").unlink()
   with pytest.raises(FileNotFoundError, match="folder: 2 videos in it.*give each by its own name"):
     list_images([folder])

@@ -69,9 +69,21 @@ def test_a_camera_that_is_not_there_leaves_the_log_level(capfd):
 
 
 def test_a_rate_that_no_video_has_is_replaced(monkeypatch):
-  for rate in (0.0, 90000.0, float("nan")):
+  for rate in (0.0, 1000.0, 90000.0, float("nan")):
     camera = Camera(1)
     camera.get = lambda field, rate=rate: rate if field == cv2.CAP_PROP_FPS else -1.0
     monkeypatch.setattr(cv2, "VideoCapture", camera)
     with open_video(0) as video:
       assert video.frame_rate == 25.0
+
+
+def test_a_number_of_frames_by_such_a_rate_is_not_believed(monkeypatch, tmp_path):
+  (tmp_path / "a.webm").write_bytes(b"")
+  for rate, claimed in ((1000.0, 0), (30.0, 4000)):
+    camera = Camera(3)
+    camera.get = {cv2.CAP_PROP_FPS: rate, cv2.CAP_PROP_FRAME_COUNT: 4000.0}.get
+    monkeypatch.setattr(cv2, "VideoCapture", camera)
+    with open_video(tmp_path / "a.webm") as video:
+      assert video.num_frames == claimed
+      if not claimed:
+        assert len(list(video.frames)) == 3

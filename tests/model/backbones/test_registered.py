@@ -10,6 +10,7 @@ from helpers import tiny
 import mnc_jax
 from mnc_jax.config import ModelConfig, extensions
 from mnc_jax.config.serialization import from_json, to_json
+from mnc_jax.config.validation import check_values
 from mnc_jax.model.backbones import features
 from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.plain import plain_backbone
@@ -118,3 +119,10 @@ def test_it_starts_from_random_weights_and_names_the_sides_it_needs():
   check_sides(sides(64))
   with pytest.raises(ValueError, match="has 60 x 60, but the patches backbone needs multiples"):
     check_sides(sides(60))
+
+
+def test_one_called_like_a_resnet_is_none():
+  register("resnet_of_mine")
+  check_values(tiny.tiny_config(model={"backbone": "resnet_of_mine", "frozen_blocks": 9}))
+  with pytest.raises(ValueError, match="the resnet50 backbone has"):
+    check_values(tiny.tiny_config(model={"backbone": "resnet50", "frozen_blocks": 9}))
