@@ -129,7 +129,9 @@ def draw_category(name: str, curves: Sequence[Curve]) -> str:
 
 def list_corners(curve: Curve) -> list[tuple[float, float]]:
   """Returns the (recall, precision) where the line of a falling `curve` turns."""
-  ends = np.flatnonzero(np.diff(curve.precisions, append=-1.0))  # The last of each precision.
+  # Results that find nothing have no recall of their own; the last of each precision is an end.
+  hits = np.flatnonzero(np.diff(curve.recalls, prepend=0.0))
+  ends = hits[np.flatnonzero(np.diff(curve.precisions[hits], append=-1.0))]
   corners, recall = [], 0.0
   for end in ends:
     precision = float(curve.precisions[end])

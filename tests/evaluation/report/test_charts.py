@@ -50,6 +50,16 @@ def test_lines_of_a_category_are_its_curve():
       points, [(26 + 116 * recall, 98 - 90 * precision) for recall, precision in places], atol=0.01)
 
 
+def test_a_line_turns_only_where_something_was_found():
+  # Found, found, nothing, found, and three times nothing; of four.
+  true = np.array([1, 1, 0, 1, 0, 0, 0])
+  precisions = voc.best_from_here(voc.count_precision(true)[1])
+  curve = curves.Curve(np.cumsum(true) / 4, precisions, 0.0, 0.0)
+  assert charts.list_corners(curve) == [(0, 1), (0.5, 1), (0.5, 0.75), (0.75, 0.75), (0.75, 0)]
+  nothing = curves.Curve(np.zeros(2), np.zeros(2), 0.0, 0.0)
+  assert charts.list_corners(nothing) == [(0, 0), (1, 0)]
+
+
 def test_the_page_has_the_scores_of_the_metrics(tmp_path):
   ground_truth, results = sets.make_set()
   root = read_page(write_report(tmp_path, ground_truth, results, None))
