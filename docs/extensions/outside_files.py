@@ -21,7 +21,7 @@ _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)")
 
 
 def copy_files(app: Sphinx, *_) -> None:
-  """Makes docs/copies/ anew, with what `PATTERNS` find."""
+  """Replaces docs/copies/ by copies of what `PATTERNS` find."""
   folder = pathlib.Path(app.srcdir) / COPIES
   shutil.rmtree(folder, ignore_errors=True)
   for path in (path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))):

@@ -119,7 +119,7 @@ class Predict:
   camera: int | None = None
   """Number of a camera, from 0, instead of images. Ctrl-C ends it."""
   max_frames: int = 0
-  """Stop after so many frames of a video or camera; 0: at its end."""
+  """Number of frames of a video or camera after which to stop. 0: at its end."""
   ground_truth: LocalFile | None = None
   """Annotation file of the images, in COCO format: instances.json has the image and category ids
   of this file, so that mnc score can compare them. Default: images are numbered from 0."""

@@ -133,7 +133,7 @@ def find_in_image(job: Job, item: Input, bar: tqdm, done: Done) -> Found:
 
 @contextlib.contextmanager
 def noting_why(done: Done, item: Input) -> Iterator[None]:
-  """Goes on after an image that cannot be used; `done` then has the reason."""
+  """Continues after an image that cannot be used; `done` then has the reason."""
   try:
     yield
   except MemoryError:

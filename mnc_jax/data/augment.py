@@ -70,7 +70,7 @@ def draw_turns(rng: np.random.Generator, bucket: tuple[int, int]) -> int:
 
 
 def turn_record(record: Record, turns: int) -> Record:
-  """Returns the record turned counter-clockwise by so many quarter turns: views, not copies."""
+  """Returns the record turned counter-clockwise by `turns` quarter turns: views, not copies."""
   return record._replace(image=np.rot90(record.image, turns),
                          masks=np.rot90(record.masks, turns, axes=(1, 2)))
 

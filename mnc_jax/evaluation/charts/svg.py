@@ -31,7 +31,7 @@ class Axis(NamedTuple):
 
 
 def new_chart(width: float, height: float, label: str) -> ET.Element:
-  """Returns an empty chart of so many pixels; `label` describes it to screen readers."""
+  """Returns an empty chart of a size in pixels; `label` describes it to screen readers."""
   return ET.Element("svg", {
       "class": "plot", "viewBox": f"0 0 {show(width)} {show(height)}", "width": show(width),
       "height": show(height), "role": "img", "aria-label": label})
