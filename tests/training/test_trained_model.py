@@ -79,6 +79,9 @@ def test_an_unknown_name_lists_the_shipped_ones(name, message, tmp_path, monkeyp
 
 def test_files_that_are_no_model(tmp_path):
   (tmp_path / "weights.pth").touch()
+  (tmp_path / "mine.zip").write_bytes(b"PK")
+  with pytest.raises(ValueError, match=r"mine.zip: programs of mnc export only run"):
+    load(tmp_path / "mine.zip")
   with pytest.raises(ValueError, match=r"weights.pth is neither a workdir .*mnc import-weights"):
     load(tmp_path / "weights.pth")
   weights.save_safetensors(tmp_path / "bare.safetensors", {"a": np.zeros(2, np.float32)}, {})
