@@ -105,9 +105,10 @@ def category_stage_loss(output: StageOutput, targets: RoiTargets, mask_labels: A
           + masked_mean(distance, targets.valid))
 
 
-# Those of `train.box_loss`, `mask_loss` and `category_loss` that are called "paper".
-_PAPER = {"box": box_stage_loss, "mask": mask_stage_loss, "category": category_stage_loss}
 StageName = Literal["box", "mask", "category"]
+# Those of `train.box_loss`, `mask_loss` and `category_loss` that are called "paper".
+_PAPER: dict[StageName, Callable[..., jax.Array]] = {
+    "box": box_stage_loss, "mask": mask_stage_loss, "category": category_stage_loss}
 
 
 def register_loss(stage: StageName, name: str, loss: Callable[..., jax.Array]) -> None:
