@@ -36,8 +36,12 @@ def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[s
   """
   flat, path = flatten_weights(params, dtype=dtype), pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
+  path.touch()
+  mode = path.stat().st_mode
   try:
     save_file(flat, path, metadata=dict(metadata))
+    # safetensors 0.8 makes a file that its owner alone may read.
+    path.chmod(mode)
   except SafetensorError as error:
     raise OSError(f"{path} cannot be written: {error}") from error
 

@@ -1,5 +1,7 @@
 """Our own models as one file, bit by bit or in half the size."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -68,3 +70,13 @@ def test_missing_and_unreadable_files_are_named(tmp_path):
   (tmp_path / "x").write_bytes(b"no weights")
   with pytest.raises(ValueError, match="x cannot be read as safetensors"):
     weights.load_safetensors(tmp_path / "x")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_others_may_read_the_file_if_the_umask_lets_them(tmp_path, umask, mode):
+  before = os.umask(umask)
+  try:
+    weights.save_safetensors(tmp_path / "a.safetensors", {"a": np.zeros(3, np.float32)}, {})
+  finally:
+    os.umask(before)
+  assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == mode
