@@ -136,4 +136,4 @@ def check_fresh_start(model: ModelConfig) -> None:
     raise ValueError(f"{model.frozen_blocks} blocks of the {model.backbone} backbone are frozen, "
                      f"but it starts from random weights: give --train.init-weights FILE{where}, "
                      "or set --model.frozen-blocks 0, which needs many more images and steps. "
-                     "--config nuclei_small and --config shapes learn from random weights")
+                     "--config nuclei and --config shapes learn from random weights")

@@ -33,16 +33,18 @@ def test_small_objects_raise_the_short_side():
   assert fit.minutes > 3 * advice.find_fit(index((600, 600), [200] * 30, [3] * 10)).minutes
 
 
-def test_images_are_not_enlarged_by_more_than_half():
-  fit = advice.find_fit(index((256, 256), [4] * 30, [3] * 10))
-  assert fit.short_side == 384
+@pytest.mark.parametrize(("count", "side"), [(3, 384), (30, 512)])
+def test_photographs_are_enlarged_by_half_at_most_and_microscope_images_to_twice(count, side):
+  fit = advice.find_fit(index((256, 256), [4] * 30, [count] * 10))
+  assert fit.short_side == side
 
 
 def test_many_instances_are_microscopy():
+  # 10 pixels shall have three cells of stride 4, 12 pixels: 307, so 320.
   fit = advice.find_fit(index((256, 320), [10] * 300, [30] * 9 + [130]))
-  assert (fit.config, fit.short_side, fit.long_side) == ("nuclei_small", 256, 320)
-  # 10 pixels are 2.5 cells of stride 4.
-  assert fit.max_instances == 200 and fit.anchor_scales == (2.5,)
+  assert (fit.config, fit.short_side, fit.long_side) == ("nuclei", 320, 416)
+  # They are 12.5 then, 3.1 cells.
+  assert fit.max_instances == 200 and fit.anchor_scales == (3.1,)
 
 
 def test_sets_without_boxes_have_no_advice():

@@ -1,0 +1,3 @@
+"""The shipped config `nuclei`, as a file."""
+
+from mnc_jax.configs.nuclei import get_config as get_config
