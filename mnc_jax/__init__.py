@@ -20,7 +20,7 @@ __all__ = (
     "clip_boxes", "decode_boxes", "detect", "draw", "encode_boxes", "init_params", "init_state",
     "load", "make_anchors", "make_pmapped_train_step", "nms", "paper", "paste_masks", "predict",
     "predict_ensemble", "register_backbone", "register_loss", "register_reader", "release",
-    "roi_warp", "soft_nms", "train_step", "vote_masks", "with_categories")
+    "roi_warp", "sample_images", "soft_nms", "train_step", "vote_masks", "with_categories")
 
 if TYPE_CHECKING:  # For type checkers and editors: the same names as below.
   from mnc_jax import config as config, configs as configs, data as data, ops as ops
@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # For type checkers and editors: the same names as below.
   from mnc_jax.structs import Batch, Detections, Instances
   from mnc_jax.training.parallel_step import make_pmapped_train_step
   from mnc_jax.training.step import TrainState, init_state, train_step
-  from mnc_jax.training.trained_model import load
+  from mnc_jax.training.trained_model import load, sample_images
 else:
   # Imported when first used: Flax and Optax alone take longer than `import mnc_jax` may, and
   # a user of `nms` needs neither.
@@ -71,7 +71,7 @@ else:
       "structs": ("Batch", "Detections", "Instances"),
       "training.parallel_step": ("make_pmapped_train_step",),
       "training.step": ("TrainState", "init_state", "train_step"),
-      "training.trained_model": ("load",),
+      "training.trained_model": ("load", "sample_images"),
   }
   _NAMES = {name: module for module, names in _MODULES.items() for name in names}
   _PACKAGES = {

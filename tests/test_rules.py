@@ -116,7 +116,7 @@ def test_importing_the_library_loads_nothing_else():
 
 
 def test_its_numerical_core_needs_only_bare_libraries():
-  core = set(mnc_jax.__all__) - {"load", "detect", "draw", "register_reader"}
+  core = set(mnc_jax.__all__) - {"load", "sample_images", "detect", "draw", "register_reader"}
   loaded = loaded_libraries("import jax, flax.linen, optax, chex",
                             f"from mnc_jax import {', '.join(core)}")
   assert loaded - BARE_LIBRARIES == {"mnc_jax"}

@@ -63,7 +63,7 @@ class TrainedModel:
   workdir: RunFolder | None = None
   """Folder of a training run, whose last checkpoint is used. Either this or --weights."""
   weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
-  """A shipped model by name (shapes), or a .safetensors file of mnc export."""
+  """A shipped model by name (nuclei, shapes), or a .safetensors file of mnc export."""
   ensemble: UseAppendAction[tuple[RunFolderOrFile, ...]] = ()
   """A further model whose candidates vote together with those of the first, a workdir or a
   .safetensors file. It gets the same input. May be repeated."""
@@ -224,7 +224,7 @@ class Export:
   workdir: RunFolder | None = None
   """Folder of a training run, whose last checkpoint is exported. Either this or --weights."""
   weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
-  """A shipped model by name (shapes), or a .safetensors file of mnc export."""
+  """A shipped model by name (nuclei, shapes), or a .safetensors file of mnc export."""
   output: LocalFile
   """File to write."""
   format: Literal["safetensors", "stablehlo"] | None = None

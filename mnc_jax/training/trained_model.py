@@ -1,8 +1,12 @@
-"""Loads a trained model: one that is shipped, a file, or the last checkpoint of a run."""
+"""Loads a trained model: one that is shipped, a file, or the last checkpoint of a run.
+
+Sample images for the shipped models too.
+"""
 
 import difflib
 import importlib.resources
 import os
+import pathlib
 import warnings
 
 import jax
@@ -69,6 +73,34 @@ def shipped_models() -> dict:
   files = (importlib.resources.files("mnc_jax") / "pretrained").iterdir()
   return {file.name.removesuffix(_SUFFIX): file
           for file in sorted(files, key=lambda file: file.name) if file.name.endswith(_SUFFIX)}
+
+
+def sample_images(name: str) -> tuple[pathlib.Path, ...]:
+  """Returns the image files that come with a shipped model, to try it on; it never saw them.
+
+  Args:
+    name: of a shipped model.
+
+  Returns:
+    Paths; none for `shapes`, whose images are drawn by `mnc prepare --dataset shapes`. Label images
+    of the same names are in `../labels`.
+
+  Raises:
+    ValueError: if no shipped model has this name.
+
+  Example:
+    >>> import mnc_jax
+    >>> paths = mnc_jax.sample_images("nuclei")
+    >>> print(len(paths), paths[0].name)
+    3 small_nuclei.png
+  """
+  if name not in (shipped := shipped_models()):
+    raise ValueError(f"no shipped model is called {name!r}; shipped: {', '.join(shipped)}")
+  # A package in a zip file has no paths; pip and editable installations never make one.
+  folder = pathlib.Path(str(importlib.resources.files("mnc_jax"))) / "pretrained/samples" / name
+  held_out = folder / "val.txt"
+  names = held_out.read_text().split() if held_out.is_file() else ()
+  return tuple(folder / "images" / f"{name}.png" for name in names)
 
 
 def _load_workdir(workdir):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from helpers import tiny
 from mnc_jax import weights
 from mnc_jax.config.serialization import to_json
+from mnc_jax.data.readers.label_maps import read_label_map
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
-from mnc_jax.training.trained_model import load, shipped_models
+from mnc_jax.training.trained_model import load, sample_images, shipped_models
 
 PRETRAINED = pathlib.Path(weights.__file__).parents[1] / "pretrained"
 
@@ -27,7 +29,7 @@ def write_model(path, *, names=("cat", "dog")):
 
 
 def test_shipped_models_are_the_files_of_the_package():
-  assert list(shipped_models()) == sorted(path.stem for path in PRETRAINED.iterdir())
+  assert list(shipped_models()) == sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
   model = load("shapes")
   expected, _ = weights.load_safetensors(PRETRAINED / "shapes.safetensors")
   jax.tree.map(np.testing.assert_array_equal, model.params, expected)
@@ -66,8 +68,8 @@ def test_a_shipped_name_goes_before_a_folder_which_is_said(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("shaps", "shaps: no such file or folder, .* Did you mean 'shapes'.* Shipped: 'shapes'; or .* "
-     r"path of a .safetensors file or of a workdir of mnc train"),
+    ("shaps", "shaps: no such file or folder, .* Did you mean 'shapes'.* Shipped: 'nuclei', "
+     "'shapes'; or .* path of a .safetensors file or of a workdir of mnc train"),
     ("resnet50", r"no shipped model of this name\. Shipped"),
     ("~/none", "HOME/none: no such file or folder"),
     ("none.safetensors", "none.safetensors: no such file")])
@@ -87,3 +89,21 @@ def test_files_that_are_no_model(tmp_path):
   weights.save_safetensors(tmp_path / "bare.safetensors", {"a": np.zeros(2, np.float32)}, {})
   with pytest.raises(ValueError, match="bare.safetensors holds weights, but no config or no cat"):
     load(tmp_path / "bare.safetensors")
+
+
+def test_sample_images_are_held_out_and_have_label_images():
+  paths = sample_images("nuclei")
+  folder = paths[0].parents[1]
+  counts = {path.stem: len(np.unique(read_label_map(folder / "labels" / path.name))) - 1
+            for path in paths}
+  assert counts == {"small_nuclei": 91, "stained_tissue": 18, "touching_nuclei": 76}
+  assert not {path.stem for path in paths} & set((folder / "train.txt").read_text().split())
+  card = (folder / "README.md").read_text()
+  for name, count in counts.items():
+    assert re.search(rf"\| {name}\.png .*\| {count} \|", card)
+
+
+def test_samples_of_a_model_without_any_and_of_none():
+  assert sample_images("shapes") == ()
+  with pytest.raises(ValueError, match="'nucle'; shipped: nuclei, shapes"):
+    sample_images("nucle")
