@@ -12,9 +12,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def write_labels(canvas: np.ndarray, boxes: Sequence, texts: Sequence[str],
                  colors: Sequence[tuple]) -> None:
   """Writes a label at each box, the best instance's first, where it hides no other label."""
-  side = min(canvas.shape[:2])
-  scale = np.clip(side / 1200, 0.3 if side < SMALL else 0.42, 3.0)
-  written = []
+  scale, written = _text_scale(canvas.shape[:2]), []
   for box, text, color in zip(boxes, texts, colors, strict=True):
     if text:
       size, rise = _text_size(text, scale)
@@ -22,6 +20,18 @@ def write_labels(canvas: np.ndarray, boxes: Sequence, texts: Sequence[str],
       written.append((_place_label(box, size, canvas.shape, taken), rise, text, color))
   for area, rise, text, color in reversed(written):
     _write_label(canvas, area, rise, text, color, scale)
+
+
+def covered_share(size: Sequence[int], texts: Sequence[str]) -> float:
+  """Returns the share of a picture of `size` (height, width) that labels would cover together."""
+  scale = _text_scale(size)
+  areas = [np.prod(_text_size(text, scale)[0]) for text in texts if text]
+  return float(sum(areas) / (size[0] * size[1]))
+
+
+def _text_scale(size):
+  side = min(size)
+  return np.clip(side / 1200, 0.3 if side < SMALL else 0.42, 3.0)
 
 
 def _text_size(text, scale):

@@ -151,6 +151,17 @@ def test_colors_and_labels_go_with_their_records():
   assert not labelled[:95, 200:].any()
 
 
+@pytest.mark.parametrize(("count", "written"), [(6, True), (60, False)])
+def test_names_of_many_instances_do_not_hide_them(count, written):
+  image = np.zeros((420, 500, 3), np.uint8)
+  records = [make_record((420, 500), (100, 110), (column, column + 10), score=0.9)
+             for column in np.linspace(20, 480, count).astype(int)]
+  drawn = visualize.draw_instances(image, records, NAMES)
+  assert drawn[:95].any() == written  # Labels stand above the boxes.
+  # Texts that the caller gives are always written.
+  assert visualize.draw_instances(image, records, NAMES, labels=["here"] * count)[:95].any()
+
+
 def test_grid_places_images_row_by_row():
   images = [np.full((10, 20, 3), value, np.uint8) for value in (50, 100, 150)]
   sheet = visualize.grid(images, 2, gap=4)
