@@ -21,7 +21,7 @@ _AT_LEAST_ONE = (
     "inference.proposals.pre_nms", "inference.proposals.num_proposals", "inference.max_instances",
     "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
     "model.mask_hidden", "model.dense_width", "model.box_stage_width",
-    "model.mask_convs", "model.pyramid_width")
+    "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
 _AT_LEAST_ZERO = (
     "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
@@ -178,6 +178,16 @@ def _check_profile_steps(config):
                      f"{config.train.num_steps} (train.num_steps)")
 
 
+def _check_accumulation(config):
+  steps, train = config.train.accumulate_steps, config.train
+  if steps > 1 and train.shard_optimizer:
+    raise ValueError(f"train.accumulate_steps is {steps}, which train.shard_optimizer cannot do: "
+                     "set one of them to its default")
+  if train.num_steps % steps:
+    raise ValueError(f"train.num_steps is {train.num_steps}, no multiple of train.accumulate_steps "
+                     f"{steps}: the gradients of the last {train.num_steps % steps} would be lost")
+
+
 def check_values(config: Config) -> None:
   """Raises for values that no run can have: counts below 1, rates below 0, numbers not finite.
 
@@ -195,6 +205,7 @@ def check_values(config: Config) -> None:
         raise ValueError(f"{name} is {value}: it must be {least} or more")
   check_channels(config.data.channels, "data.channels")
   _check_profile_steps(config)
+  _check_accumulation(config)
   check_names(config)
   model = config.model
   blocks = _BLOCKS.get(model.backbone, _RESNET_BLOCKS)

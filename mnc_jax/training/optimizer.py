@@ -60,22 +60,28 @@ def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.Gradie
   """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as set in `config`.
 
   Frozen parameters have no state. Their gradients are 0, so the norm of all gradients, which is
-  clipped, is that of the others.
+  clipped, is that of the others. With `train.accumulate_steps` k, each k-th update is that of the
+  mean gradient, of which the norm is clipped; the others are 0.
 
   Args:
     config: of the run.
     norm: [] of the gradients, if the update has only parts of them; None: it is computed.
   """
   options = config.train
-  clip = _clip_norm(options.clip_norm, norm) if options.clip_norm else optax.identity()
+  accumulates = options.accumulate_steps > 1
+  clip = (_clip_norm(options.clip_norm, None if accumulates else norm) if options.clip_norm
+          else optax.identity())
   decays = _decays(options)
   rules: dict[Hashable, optax.GradientTransformation] = {
       "weights": _rule(options, decay=decays["weights"]),
       "biases": _rule(options, decay=decays["biases"], rate_factor=options.bias_rate),
       "scales": _rule(options),
       "frozen": optax.set_to_zero()}
-  return optax.chain(
+  optimizer = optax.chain(
       clip, optax.partition(rules, functools.partial(parameter_groups, config=config)))
+  if not accumulates:
+    return optimizer
+  return optax.MultiSteps(optimizer, options.accumulate_steps).gradient_transformation()
 
 
 def _clip_norm(limit, norm):
@@ -97,7 +103,8 @@ def _decays(options: TrainConfig) -> dict[str, float]:
 
 def _rule(options: TrainConfig, *, decay: float = 0.0, rate_factor: float = 1.0):
   schedule = learning_rate(options)
-  rate = lambda step: rate_factor * schedule(step)
+  # The updates are counted here, the steps of the run in the schedule.
+  rate = lambda update: rate_factor * schedule(update * options.accumulate_steps)
   if options.optimizer == "adamw":
     return optax.adamw(rate, weight_decay=decay)
   return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=options.momentum))

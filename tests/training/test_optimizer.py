@@ -187,6 +187,31 @@ def test_several_steps_of_all_groups_against_the_formulas(optimizer, oracle):
     assert np.abs(found - start).max() > 1e-2
 
 
+def test_accumulated_steps_are_one_update_of_the_mean_gradient():
+  """Gradients 3 and -1, then 5 and 3: their means 1 and 4, of which 4 is clipped to 2."""
+  config = Config(train=TrainConfig(
+      learning_rate=1.0, momentum=0.5, weight_decay=0.0, decay_steps=(2,), num_steps=4,
+      clip_norm=2.0, accumulate_steps=2))
+  optimizer, params = make_optimizer(config), {"kernel": jnp.full((1, 1), 2.0)}
+  state, moved = optimizer.init(params), []
+  for gradient in (3.0, -1.0, 5.0, 3.0):
+    updates, state = optimizer.update({"kernel": jnp.full((1, 1), gradient)}, state, params)
+    moved.append(float(updates["kernel"][0, 0]))
+  # The rate falls by ten after step 2 of the run, which is the first update.
+  np.testing.assert_allclose(moved, [0, -1, 0, -0.1 * (0.5 * 1 + 2)], rtol=1e-6)
+
+
+def test_the_norm_of_one_step_does_not_clip_the_mean_of_several():
+  config = Config(train=TrainConfig(
+      learning_rate=1.0, momentum=0.0, weight_decay=0.0, clip_norm=2.0, accumulate_steps=2))
+  params = {"kernel": jnp.full((1, 1), 2.0)}
+  state = make_optimizer(config).init(params)
+  for gradient in (9.0, -8.0):
+    updates, state = make_optimizer(config, norm=jnp.float32(abs(gradient))).update(
+        {"kernel": jnp.full((1, 1), gradient)}, state, params)
+  np.testing.assert_allclose(updates["kernel"], [[-0.5]], rtol=1e-6)
+
+
 def test_groups_are_described():
   config = Config(model=ModelConfig(frozen_blocks=2), train=TrainConfig(
       learning_rate=0.01, weight_decay=5e-4, bias_rate=2.0))
