@@ -71,6 +71,8 @@ WITHOUT_ROW = {
     "cascade.run_cascade": _INFERENCE,
     "losses.register_loss": _REGISTERS,
     "losses.find_loss": "of the config alone; the losses have rows of their own",
+    "losses.check_losses": _NUMBERS,
+    "training.trained_model.sample_images": "returns paths",
     "data.reader_names.register_reader": _REGISTERS,
     "config.experiment.with_categories": _NUMBERS,
     "config.presets.paper": _NUMBERS,
