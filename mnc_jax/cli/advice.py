@@ -35,8 +35,8 @@ class _Use(NamedTuple):
 
 
 _PHOTOGRAPHS = _Use("photographs", smallest=3.0, short_sides=(320, 800), enlarged=1.5,
-                    seconds=3.3)
-_MICROSCOPY = _Use("nuclei", smallest=3.0, short_sides=(256, 768), enlarged=2.0, seconds=0.6)
+                    seconds=1.9)
+_MICROSCOPY = _Use("nuclei", smallest=3.0, short_sides=(256, 768), enlarged=2.0, seconds=0.78)
 
 
 class Fit(NamedTuple):

@@ -7,7 +7,8 @@ Data:      any prepared set of photographs; sides, anchors and steps are for sho
            objects of 20 to 400 pixels there.
 Command:   mnc train --config photographs --workdir runs/photographs --data.data-dir data \
              --train.init-weights vgg16_imagenet_conv.npz
-Hardware:  one CPU core beside other work, 18 minutes (3.8 seconds a step of two, 2026-11-27).
+Hardware:  one CPU core beside other work, 18 minutes (2026-11-27); two idle cores need 1.9 seconds
+           a step of two photographs, 9 minutes.
 Expected:  the larger objects of one category from a hundred photographs; small ones are missed.
 Score:     COCO mask AP .083, AP50 .229, box AP .075 on 63 photographs of people, trained on 98
            (2026-11-27).
