@@ -86,36 +86,40 @@ def _read_field(field, hint: Any, given, doc):
   return constructors.StructFieldSpec(name=field.name, type=hint, default=default, helptext=doc)
 
 
-def count_values(kind: Any, *, prefix: str = "--") -> dict[str, int | None]:
+def count_values(kind: Any) -> dict[str, int | None]:
   """Returns the number of values that each option of a dataclass takes; None: any number."""
   counts = {}
-  for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-    marks = getattr(hint, "__metadata__", ())
-    inner = typing.get_args(hint)[0] if marks else hint
-    flag = prefix + name.replace("_", "-")
-    if dataclasses.is_dataclass(inner):
-      counts |= count_values(inner, prefix=prefix if FLAT in marks else f"{flag}.")
-    elif inner is bool:
-      counts |= {flag: 0, f"{prefix}no-{flag.removeprefix(prefix)}": 0}
+  for flag, inner, marks in _list_options(kind, "--"):
+    if inner is bool:
+      # Of a section, too: --model.no-box-gradient.
+      section, _, name = flag.removeprefix("--").rpartition(".")
+      counts |= {flag: 0, f"--{section}{'.' if section else ''}no-{name}": 0}
     else:
       counts[flag] = 1 if tyro.conf.UseAppendAction in marks else _count(inner)
   return counts
 
 
-def list_choices(kind: Any, *, prefix: str = "--") -> dict[str, tuple[str, ...]]:
+def list_choices(kind: Any) -> dict[str, tuple[str, ...]]:
   """Returns the texts among which each option of a dataclass that takes several is chosen."""
   choices = {}
-  for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-    marks = getattr(hint, "__metadata__", ())
-    inner = typing.get_args(hint)[0] if marks else hint
-    flag = prefix + name.replace("_", "-")
-    if dataclasses.is_dataclass(inner):
-      choices |= list_choices(inner, prefix=prefix if FLAT in marks else f"{flag}.")
+  for flag, inner, _ in _list_options(kind, "--"):
     for part in (inner, *typing.get_args(inner)):  # The parts of `tuple[...] | None`.
       item = (*typing.get_args(part), None)[0]
       if typing.get_origin(part) is tuple and typing.get_origin(item) is typing.Literal:
         choices[flag] = typing.get_args(item)
   return choices
+
+
+def _list_options(kind, prefix):
+  """Yields (flag, type, marks) of each option of a dataclass and of the dataclasses in it."""
+  for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    marks = getattr(hint, "__metadata__", ())
+    inner = typing.get_args(hint)[0] if marks else hint
+    flag = prefix + name.replace("_", "-")
+    if dataclasses.is_dataclass(inner):
+      yield from _list_options(inner, prefix if FLAT in marks else f"{flag}.")
+    else:
+      yield flag, inner, marks
 
 
 def _count(hint: Any) -> int | None:
