@@ -8,7 +8,7 @@ Data:      any prepared set of photographs; sides, anchors and steps are for sho
 Command:   mnc train --config photographs --workdir runs/photographs --data.data-dir data \
              --train.init-weights vgg16_imagenet_conv.npz
 Hardware:  one CPU core beside other work, 18 minutes (2026-11-27); two idle cores need 1.9 seconds
-           a step of two photographs, 9 minutes.
+           a step of two photographs (6 steps), so about 9 minutes.
 Expected:  the larger objects of one category from a hundred photographs; small ones are missed.
 Score:     COCO mask AP .083, AP50 .229, box AP .075 on 63 photographs of people, trained on 98
            (2026-11-27).
