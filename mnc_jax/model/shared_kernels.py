@@ -1,0 +1,104 @@
+"""One kernel gradient for all uses of a dense layer.
+
+Stages 4 and 5 use the dense layers of stages 2 and 3 again. Reverse mode takes a kernel's gradient
+once per use and adds them up: for fc6 of VGG-16 two products of 411 MB each, and their sum. Here
+each use leaves its inputs and the gradient of its outputs, a few megabytes, in a slot, and one
+product over the rows of all images and uses makes the gradient.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnc_jax.structs import Array
+
+_SLOT = "slot"
+
+
+def make_slots(params: dict, layers: Sequence[str], *, images: int, rows: Sequence[int],
+               dtype: jnp.dtype) -> tuple[dict, ...]:
+  """Returns a slot for each use of each dense layer.
+
+  Args:
+    params: of a module, by layer. Names in `layers` that it lacks are ignored.
+    layers: dense layers on [R, K].
+    images: number B of images.
+    rows: R of each use.
+    dtype: of the layers' products.
+
+  Returns:
+    For each use {layer: (zeros [B, R, K], zeros [B, R, outputs])}, for `use_slots` under `vmap`.
+
+  Gradient:
+    Flows into the kernels: one product over the rows of all images and uses, summed in float32
+    at least.
+  """
+  uses = tuple({} for _ in rows)
+  for name in layers:
+    if name in params:
+      slots = _make_slots(params[name]["kernel"], [(images, count) for count in rows], dtype)
+      for use, slot in zip(uses, slots, strict=True):
+        use[name] = slot
+  return uses
+
+
+def use_slots(params: dict, slots: dict) -> dict:
+  """Returns `params` for one use and image, whose kernels' gradients go through `slots`.
+
+  For modules applied under `nn.intercept_methods(fill_slots)`.
+  """
+  return params | {
+      # Without it each use would take the kernel's gradient as well.
+      name: {**params[name], "kernel": jax.lax.stop_gradient(params[name]["kernel"]), _SLOT: slot}
+      for name, slot in slots.items()}
+
+
+def fill_slots(next_function: Callable[..., Any], arguments: tuple, options: dict,
+               context: Any) -> Any:
+  """Interceptor of Flax methods: a dense layer with a slot leaves there what its gradient needs."""
+  outputs = next_function(*arguments, **options)
+  module = context.module
+  if not isinstance(module, nn.Dense) or not module.has_variable("params", _SLOT):
+    return outputs
+  return _leave(outputs, arguments[0], module.get_variable("params", _SLOT))
+
+
+@jax.custom_vjp
+def _leave(outputs, inputs, slot):
+  """Returns `outputs`; the gradient of `slot` is (inputs, gradient of the outputs)."""
+  del inputs, slot
+  return outputs
+
+
+def _leave_forward(outputs, inputs, slot):
+  return outputs, inputs.astype(slot[0].dtype)
+
+
+def _leave_backward(inputs, gradient):
+  return gradient, None, (inputs, gradient)
+
+
+_leave.defvjp(_leave_forward, _leave_backward)
+
+
+def _make_slots(kernel: Array, leading, dtype):
+  """Returns zeros for (inputs, outputs) per use; from their gradients comes that of the kernel."""
+  def zeros(kernel):
+    return tuple(tuple(jnp.zeros((*shape, width), dtype) for width in kernel.shape)
+                 for shape in leading)
+
+  def backward(_, slots):
+    inputs, gradients = (
+        jnp.concatenate([part.reshape(-1, width) for part in parts])
+        for parts, width in zip(zip(*slots, strict=True), kernel.shape, strict=True))
+    product = jax.lax.dot_general(
+        inputs, gradients, (((0,), (0,)), ((), ())),
+        preferred_element_type=jnp.promote_types(dtype, jnp.float32))
+    return (product.astype(kernel.dtype),)
+
+  slots = jax.custom_vjp(zeros)
+  slots.defvjp(lambda kernel: (zeros(kernel), None), backward)
+  return slots(kernel)
