@@ -144,9 +144,11 @@ def noting_why(done: Done, item: Input) -> Iterator[None]:
 
 
 def write_one(done: Done, write: Writer, found: Found) -> None:
-  """Writes an image; `done` then has a message if its format cannot hold it."""
+  """Writes an image; `done` then has a message if its format or the memory cannot hold it."""
   try:
     write(found)
+  except MemoryError:
+    done.unwritten.append(f"{found.file_name}: not enough memory to write it")
   except FormatError as error:
     done.unwritten.append(f"{found.file_name}: {error}")
 

@@ -14,7 +14,7 @@ from mnc_jax.config.paths import is_remote
 class Profiler:
   """Records the steps `train.profile_steps` in `workdir/profile`; without them it does nothing.
 
-  Each host writes a file of its own. A profile that cannot be written is a warning.
+  Each host writes a file of its own. A profile that cannot be started or written is a warning.
   """
 
   def __init__(self, workdir: pathlib.Path, steps: tuple[int, ...]):
@@ -42,8 +42,15 @@ class Profiler:
 
   def before(self, step: int) -> None:
     """Starts to record if `step` is the first one, or the first of a run that is resumed later."""
-    if self._first <= step <= self._last and not self._records:
+    if not self._first <= step <= self._last or self._records:
+      return
+    try:
       jax.profiler.start_trace(str(self._folder))
+    except (OSError, RuntimeError) as error:  # The latter if another profile is being recorded.
+      self._last = -1
+      warnings.warn(f"a profile in {self._folder} could not be started ({error}); training "
+                    "continues", stacklevel=2)
+    else:
       self._records = True
 
   def step(self, step: int) -> jax.profiler.StepTraceAnnotation:

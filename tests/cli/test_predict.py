@@ -90,6 +90,15 @@ def test_an_image_for_which_memory_is_too_small_is_left_out(tmp_path, monkeypatc
   assert written(tmp_path) == [3]
 
 
+def test_an_image_that_cannot_be_written_for_lack_of_memory_is_named():
+  def write(found):
+    raise MemoryError
+  done = predict.Done([], [], [], [], [], [])
+  found = predict.Found("a", "a.png", None, np.zeros((4, 4, 3), np.uint8), [], [])
+  predict.write_one(done, write, found)
+  assert done.unwritten == ["a.png: not enough memory to write it"]
+
+
 def test_no_instance_is_an_empty_list(tmp_path):
   with open_results(tmp_path / "none.json") as write:
     write([])

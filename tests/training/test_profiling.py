@@ -115,6 +115,19 @@ def test_a_profile_that_cannot_be_written_is_a_warning(calls, tmp_path, monkeypa
   assert calls == ["start_trace"]
 
 
+def test_a_profile_that_cannot_be_started_is_one_warning(tmp_path):
+  jax.profiler.start_trace(str(tmp_path / "other"))
+  try:
+    with Profiler(tmp_path, (1, 3)) as profiler:
+      with pytest.warns(UserWarning, match="could not be started .*training continues"):
+        profiler.before(1)
+      for step in (1, 2, 3):  # Warnings are errors here.
+        profiler.before(step)
+        profiler.after(step, {})
+  finally:
+    jax.profiler.stop_trace()
+
+
 def test_buckets_are_rejected():
   with pytest.raises(ValueError, match="profile cannot be written to gs://bucket/run: give a"):
     Profiler("gs://bucket/run", (1, 2))

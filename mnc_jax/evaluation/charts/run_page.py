@@ -22,6 +22,8 @@ from mnc_jax.evaluation.charts.svg import (
 MOST_RUNS = len(COLORS)
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _POINTS = 100  # Of a line of training: means of neighbours, which single steps scatter around.
+# Values of training above so many times their ninth decile are drawn at the edge: first losses.
+_LARGEST = 3.0
 _SCORES = ("mean_ap_r_50", "mean_ap_r_70")
 _TITLES = {"mean_ap_r_50": "mAP^r at IoU .5", "mean_ap_r_70": "mAP^r at IoU .7",
            "loss": "loss, all stages", "loss_1": "loss of stage 1, boxes",
@@ -96,20 +98,33 @@ def draw_runs(runs: Sequence[RunLog], name: str) -> str:
   lines = [(kind, run, color, run.series[f"{kind}/{name}"].thin(_POINTS))
            for run, color in zip(runs, COLORS, strict=False) for kind in ("train", "validation")
            if f"{kind}/{name}" in run.series]
+  largest, limit = _find_limit(lines)
   # The steps of all charts are the same, so that they can be compared.
   x = _hold([one.steps for run in runs for one in run.series.values()], 56, 448)
-  y = _hold([series.values for *_, series in lines], 258, 16)
+  y = _hold([np.minimum(series.values, limit) for *_, series in lines], 258, 16)
   svg = new_chart(460, 300, _TITLES.get(name, name.replace("_", " ")))
   draw_axes(svg, x, y, x_title="step")
+  if largest > limit:
+    add(svg, "text", class_="title", x=x.end, y=y.end + 10, text_anchor="end",
+        text=f"values up to {largest:.4g} are at the edge")
   for kind, run, color, series in lines:
-    points = list(zip(series.steps.tolist(), series.values.tolist(), strict=True))
+    points = list(zip(series.steps.tolist(), np.minimum(series.values, limit).tolist(),
+                      strict=True))
     dashes = "3 4" if kind == "validation" else ""
     draw_line(svg, x, y, points, color=color, tip=f"{run.name}, {kind}", dashes=dashes)
     if kind == "validation" or len(points) == 1:
-      for step, value in points:
-        add(svg, "circle", cx=x.place(step), cy=y.place(value), r=3.5, fill=color,
+      for (step, height), value in zip(points, series.values.tolist(), strict=True):
+        add(svg, "circle", cx=x.place(step), cy=y.place(height), r=3.5, fill=color,
             tip=f"{run.name}, {kind}, step {step:g}: {value:.4g}")
   return as_markup(svg)
+
+
+def _find_limit(lines) -> tuple[float, float]:
+  """Returns the largest value, and the one that a chart ends with; scores are never cut off."""
+  largest = max((series.values.max(initial=0.0) for *_, series in lines), default=0.0)
+  trained = [series.values for kind, *_, series in lines if kind == "train" and len(series.steps)]
+  limit = _LARGEST * float(np.quantile(np.concatenate(trained), 0.9)) if trained else 0.0
+  return largest, limit if 0 < limit < largest else largest
 
 
 def _hold(parts: Sequence[np.ndarray], start: float, end: float) -> Axis:

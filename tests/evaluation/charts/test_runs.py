@@ -62,6 +62,29 @@ def test_points_are_thinned_to_means_of_neighbours(count, most, steps):
   assert series.values.tolist() == [2 * step for step in steps]
 
 
+def chart_heights(name, values, kind="train"):
+  log = runs.RunLog("a", {f"{kind}/{name}": runs.Series(np.arange(len(values)), np.array(values))})
+  svg = run_page.draw_runs([log], name)
+  path = next(part for part in ET.fromstring(svg).iter("path") if part.get("class") == "line")
+  return [float(point.split()[1]) for point in path.get("d")[1:].split("L")], svg
+
+
+def test_losses_of_the_first_steps_do_not_flatten_the_others():
+  losses = [700.0, *np.linspace(4, 2, 19)]
+  heights, svg = chart_heights("loss", losses)
+  assert "values up to 700 are at the edge" in svg
+  assert heights[0] == 16  # The upper edge.
+  limit = 3 * np.quantile(losses, 0.9)
+  assert heights[1] == pytest.approx(258 - (258 - 16) * 4 / limit, abs=0.01)
+  assert "at the edge" not in chart_heights("loss", np.linspace(9, 2, 20))[1]
+
+
+def test_scores_are_never_cut_off():
+  heights, svg = chart_heights("mean_ap_r_50", [0.0] * 19 + [0.9], kind="validation")
+  assert "at the edge" not in svg
+  assert heights[-1] == 16 and heights[0] == 258
+
+
 def test_values_that_are_not_finite_are_no_points():
   series = runs.Series(np.arange(4), np.array([1, np.nan, 3, 4])).thin(2)
   np.testing.assert_array_equal(series.steps, [1, 3])
