@@ -5,7 +5,6 @@ This module alone fixes the order of the stages, and holds the only `vmap` over 
 
 import functools
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +12,7 @@ from mnc_jax.config import Config
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.model.backbones import features
-from mnc_jax.model.shared_kernels import fill_slots, make_slots, use_slots
+from mnc_jax.model.shared_kernels import fill_slots, make_slots
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.ops.boxes import corner_pixels
 from mnc_jax.ops.gradients import clip_gradient
@@ -206,11 +205,8 @@ def _make_slots(params, ground_truth: GroundTruth, *, config: Config):
   images, padded = ground_truth.valid.shape
   rois = config.train.rois_per_image
   rows = (rois, rois + padded * config.train.gt_in_stage_4)[:1 + (config.train.num_stages == 5)]
-  slots = {stage: make_slots(params[stage], layers, images=images, rows=rows,
-                             dtype=jnp.dtype(config.model.compute_dtype))
-           for stage, layers in _DENSE_LAYERS.items()}
-  return [{stage: of_rounds[number] for stage, of_rounds in slots.items()}
-          for number in range(len(rows))]
+  return make_slots(params, _DENSE_LAYERS, images=images, rows=rows,
+                    dtype=jnp.dtype(config.model.compute_dtype))
 
 
 def _image_losses(params, image_features, image_size, ground_truth: GroundTruth, key, slots, *,
@@ -221,9 +217,8 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
   clip_box_gradient = functools.partial(_clip_box_gradient, num_images=num_images, config=config)
 
   def run_roi_heads(boxes, valid, slots):
-    heads = {stage: use_slots(params[stage], of_stage) for stage, of_stage in slots.items()}
-    with nn.intercept_methods(fill_slots):
-      return mask_and_classify(params | heads, image_features, boxes, valid, config=config,
+    with fill_slots(params, slots) as filled:
+      return mask_and_classify(filled, image_features, boxes, valid, config=config,
                                image_size=image_size)
 
   anchors = score_anchors(params, image_features, image_size, config=config)

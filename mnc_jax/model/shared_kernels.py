@@ -6,8 +6,8 @@ each use leaves its inputs and the gradient of its outputs, a few megabytes, in 
 product over the rows of all images and uses makes the gradient.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 
 from flax import linen as nn
 import jax
@@ -18,46 +18,55 @@ from mnc_jax.structs import Array
 _SLOT = "slot"
 
 
-def make_slots(params: dict, layers: Sequence[str], *, images: int, rows: Sequence[int],
-               dtype: jnp.dtype) -> tuple[dict, ...]:
-  """Returns a slot for each use of each dense layer.
+def make_slots(params: dict, layers: Mapping[str, Sequence[str]], *, images: int,
+               rows: Sequence[int], dtype: jnp.dtype) -> list[dict]:
+  """Returns slots for each use of some dense layers.
 
   Args:
-    params: of a module, by layer. Names in `layers` that it lacks are ignored.
-    layers: dense layers on [R, K].
+    params: {module: {layer: parameters}}.
+    layers: {module: names of dense layers on [R, K]}. Names that `params` lacks are ignored.
     images: number B of images.
     rows: R of each use.
     dtype: of the layers' products.
 
   Returns:
-    For each use {layer: (zeros [B, R, K], zeros [B, R, outputs])}, for `use_slots` under `vmap`.
+    For each use {module: {layer: (zeros [B, R, K], zeros [B, R, outputs])}}, for `fill_slots`
+    under `vmap`.
 
   Gradient:
     Flows into the kernels: one product over the rows of all images and uses, summed in float32
     at least.
   """
-  uses = tuple({} for _ in rows)
-  for name in layers:
-    if name in params:
-      slots = _make_slots(params[name]["kernel"], [(images, count) for count in rows], dtype)
+  uses = [{module: {} for module in layers} for _ in rows]
+  for module, names in layers.items():
+    for name in (name for name in names if name in params[module]):
+      shapes = [(images, count) for count in rows]
+      slots = _make_slots(params[module][name]["kernel"], shapes, dtype)
       for use, slot in zip(uses, slots, strict=True):
-        use[name] = slot
+        use[module][name] = slot
   return uses
 
 
-def use_slots(params: dict, slots: dict) -> dict:
-  """Returns `params` for one use and image, whose kernels' gradients go through `slots`.
+@contextlib.contextmanager
+def fill_slots(params: dict, slots: dict) -> Iterator[dict]:
+  """Yields parameters with which modules, applied inside, take kernel gradients through slots.
 
-  For modules applied under `nn.intercept_methods(fill_slots)`.
+  Args:
+    params: as for `make_slots`.
+    slots: of one use and one image.
   """
-  return params | {
-      # Without it each use would take the kernel's gradient as well.
-      name: {**params[name], "kernel": jax.lax.stop_gradient(params[name]["kernel"]), _SLOT: slot}
-      for name, slot in slots.items()}
+  def use(layer, slot):
+    # Without the stop each use would take the kernel's gradient as well.
+    return {**layer, "kernel": jax.lax.stop_gradient(layer["kernel"]), _SLOT: slot}
+
+  filled = {module: params[module] | {name: use(params[module][name], slot)
+                                      for name, slot in of_module.items()}
+            for module, of_module in slots.items()}
+  with nn.intercept_methods(_fill_slot):
+    yield params | filled
 
 
-def fill_slots(next_function: Callable[..., Any], arguments: tuple, options: dict,
-               context: Any) -> Any:
+def _fill_slot(next_function, arguments, options, context):
   """Interceptor of Flax methods: a dense layer with a slot leaves there what its gradient needs."""
   outputs = next_function(*arguments, **options)
   module = context.module

@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny
 from mnc_jax.model import cascade
 from mnc_jax.model.flax_modules import apply_module
-from mnc_jax.model.shared_kernels import fill_slots, make_slots, use_slots
+from mnc_jax.model.shared_kernels import fill_slots, make_slots
 
 _IMAGES, _ROWS = 3, (4, 6)
 
@@ -34,13 +34,16 @@ def _arguments(dtype):
 
 def _loss(params, inputs, layers, dtype):
   """The second use depends on the first."""
-  slots = make_slots(params, layers, images=_IMAGES, rows=_ROWS, dtype=jnp.dtype(dtype))
+  slots = make_slots({"head": params}, {"head": layers}, images=_IMAGES, rows=_ROWS,
+                     dtype=jnp.dtype(dtype))
+
+  def apply(x, slots):
+    with fill_slots({"head": params}, slots) as filled:
+      return apply_module(_Head(dtype), filled["head"], x)
 
   def of_image(first, second, slots):
-    with nn.intercept_methods(fill_slots):
-      apply = lambda x, number: apply_module(_Head(dtype), use_slots(params, slots[number]), x)
-      moved = apply(first, 0).sum()
-      return jnp.sum(jnp.sin(apply(second * jnp.cos(moved), 1))) + moved
+    moved = apply(first, slots[0]).sum()
+    return jnp.sum(jnp.sin(apply(second * jnp.cos(moved), slots[1]))) + moved
 
   return jax.vmap(of_image)(*inputs, slots).sum()
 
