@@ -48,7 +48,7 @@ class TrainConfig:
   """Threshold at which mask targets, and predicted masks for mask_label_iou, become binary
   (paper: .5; release: .4)."""
   binarize_mask_targets: bool = True
-  """Whether mask targets are binary. False: the share of each pixel that the object covers,
+  """Whether mask targets are binary. False: the object's mask read at the centre of each pixel,
   0 ... 1."""
   mask_label_iou: float = 0.5
   """A RoI whose predicted mask has a smaller IoU with the instance is background to the mask-level
@@ -130,7 +130,7 @@ class TrainConfig:
   state is in best/. 0: it never ends before num_steps."""
   hang_minutes: float = 30.0
   """Minutes without progress after which a run on several hosts is stopped, since a host hangs.
-  Longer than a validation takes. 0: never."""
+  Longer than a validation takes, and than log_every steps. 0: never."""
   evaluate_images: int = 0
   """Number of images of the evaluation split that validations use, evenly spaced over it: many
   sets are sorted by kind or place. 0: all."""

@@ -216,6 +216,9 @@ def check_values(config: Config) -> None:
     values = getattr(model, field)
     if not values or not all(value > 0 for value in values):
       raise ValueError(f"model.{field} is {values}: there must be one or more, each above 0")
+  if model.backbone == "small" and len(model.backbone_widths) < 2:
+    raise ValueError(f"model.backbone_widths is {model.backbone_widths}: the small backbone needs "
+                     "two or more")
   options = config.inference
   if not options.soft_nms_sigma > 0:
     raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")

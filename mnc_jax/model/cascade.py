@@ -1,6 +1,6 @@
 """The cascade: image -> features -> boxes -> masks -> categories (-> bridge -> again).
 
-This module alone fixes the order of the stages, and holds the only `vmap` over images.
+This module alone fixes the order of the stages, and holds the `vmap` over the images.
 """
 
 import functools

@@ -21,10 +21,11 @@ def masked_mean(x: Array, mask: Array) -> jax.Array:
 
   Args:
     x: [...] values; those outside the mask must be finite.
-    mask: [...] bool or weights, broadcast against `x`.
+    mask: [...] bool, or weights of 0 or more, broadcast against `x`.
   """
   mask = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
-  return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+  total = jnp.sum(mask)
+  return jnp.sum(x * mask) / jnp.where(total > 0, total, 1)
 
 
 def smooth_l1(x: Array, *, sigma: float = 1.0) -> jax.Array:

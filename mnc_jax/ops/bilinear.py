@@ -45,9 +45,18 @@ def kappa(positions: Array, cells: int) -> jax.Array:
   return jnp.where((offset >= -1) & (offset < 1), hat, 0.0)
 
 
+def clamp_positions(positions: Array, cells: int | Array) -> jax.Array:
+  """Returns positions clamped to the outer cells' centres.
+
+  At a centre the gradient is that to its right: beyond the last one 0, as the clamped function is
+  constant there.
+  """
+  return jnp.where(positions >= cells - 1.0, cells - 1.0, larger(positions, 0.0))
+
+
 def clamped_kappa(positions: Array, cells: int) -> jax.Array:
   """Returns `kappa` of positions clamped to the outer cells' centres."""
-  return kappa(smaller(larger(positions, 0.0), cells - 1.0), cells)
+  return kappa(clamp_positions(positions, cells), cells)
 
 
 def neighbors(positions: Array, cells: int) -> tuple[jax.Array, jax.Array]:

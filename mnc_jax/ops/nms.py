@@ -139,7 +139,7 @@ def soft_nms(
   usable = _usable(boxes, scores, valid) & jnp.isfinite(scores)
   keep = lambda left: jnp.where((left > 0) & (left >= min_score), left, -jnp.inf)
   lower = lambda left, overlap: keep(left * jnp.exp(-overlap**2 / sigma))
-  indices, chosen, _ = _choose_in_turn(
+  indices, chosen = _choose_in_turn(
       boxes, jnp.where(usable, keep(as_float(scores)), -jnp.inf), max_outputs, lower)
   found = chosen > -jnp.inf
   return indices, jnp.where(found, chosen, 0.0), found
@@ -167,7 +167,7 @@ def _chosen_rows(ranked, chosen, max_outputs):
 
 def _choose_in_turn(
     boxes: Array, scores: Array, max_outputs: int, lower: Callable[[Array, Array], Array],
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array]:
   """Takes the best remaining box `max_outputs` times, each time lowering the other scores.
 
   Args:
@@ -179,13 +179,12 @@ def _choose_in_turn(
   Returns:
     indices: [max_outputs] int32, 0 in unused slots.
     scores: [max_outputs] that each had when it was chosen, -inf in unused slots.
-    left: [N] the scores after the last choice, -inf for chosen boxes.
   """
   # The choice is piecewise constant in boxes and scores, and the loop must not be taped.
   boxes, scores = jax.lax.stop_gradient((as_float(boxes), as_float(scores)))
   start = (jnp.zeros(max_outputs, jnp.int32), jnp.full(max_outputs, -jnp.inf, scores.dtype))
   if scores.shape[0] == 0:
-    return *start, scores
+    return start
   rows = jnp.arange(scores.shape[0], dtype=jnp.int32)
 
   def choose(step, state):
@@ -198,5 +197,4 @@ def _choose_in_turn(
     index = jnp.where(score > -jnp.inf, best, 0)
     return left, indices.at[step].set(index), chosen.at[step].set(score)
 
-  left, indices, chosen = jax.lax.fori_loop(0, max_outputs, choose, (scores, *start))
-  return indices, chosen, left
+  return jax.lax.fori_loop(0, max_outputs, choose, (scores, *start))[1:]

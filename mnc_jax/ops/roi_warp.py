@@ -9,8 +9,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.bilinear import along, kappa, neighbors, rounded
-from mnc_jax.ops.boxes import as_float, larger, smaller
+from mnc_jax.ops.bilinear import along, clamp_positions, kappa, neighbors, rounded
+from mnc_jax.ops.boxes import as_float, larger
 from mnc_jax.ops.max_pool import WINNERS, max_of_tiles
 from mnc_jax.structs import Array
 
@@ -103,19 +103,21 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
   """
   chex.assert_rank([features, boxes], [3, 2])
   chex.assert_axis_dimension(boxes, 1, 4)
-  count = boxes.shape[0]
+  count, dtype = boxes.shape[0], features.dtype
+  # The gradients of chunks are added up in the dtype that the chunks read.
+  exact = as_float(features)
 
   @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(WINNERS))
   def warp_and_pool(features, boxes):
     y, x = _samples(features, boxes, cells, size=size * pool, stride=stride, grid=grid,
                     border=border)
-    return _warp_and_max(features, y, x, pool, _warp_function(method))
+    return _warp_and_max(features, y, x, pool, _warp_function(method)).astype(dtype)
 
   if count <= chunk:
-    return warp_and_pool(features, boxes)
+    return warp_and_pool(exact, boxes)
   chunks = -(-count // chunk)
   padded = jnp.pad(boxes, ((0, chunks * chunk - count), (0, 0))).reshape(chunks, chunk, 4)
-  pooled = jax.lax.map(functools.partial(warp_and_pool, features), padded)
+  pooled = jax.lax.map(functools.partial(warp_and_pool, exact), padded)
   return pooled.reshape((-1,) + pooled.shape[2:])[:count]
 
 
@@ -129,10 +131,9 @@ def _warp_and_max(features, y, x, pool, warp):
   size = y[0].shape[1] // pool
   by_place = lambda samples: jax.tree.map(
       lambda part: part.reshape(-1, size, pool).swapaxes(1, 2).reshape(-1, pool * size), samples)
-  samples = warp(as_float(features), by_place(y), by_place(x))
-  # Rounded after the maximum: among samples that bfloat16 makes equal, the wrong one would take
+  # In float32 up to the maximum: among samples that bfloat16 makes equal, the wrong one would take
   # the gradient, and a box's was off by a tenth.
-  return max_of_tiles(samples, pool).astype(features.dtype)
+  return max_of_tiles(warp(features, by_place(y), by_place(x)), pool)
 
 
 def _samples(features, boxes, cells, *, size, stride, grid, border):
@@ -154,17 +155,13 @@ def _sample_axis(low, high, cells, *, size, stride, grid, border):
     low, high = _round_half_away(low / stride), _round_half_away(high / stride)
     positions = low[:, None] + rounded(along(larger(high - low, 0.0), fractions))
     inside = (positions >= -0.5) & (positions <= cells - 0.5)
-    return _clamp(positions, cells), inside
+    return clamp_positions(positions, cells), inside
   positions = (low[:, None] + rounded(along(high - low, fractions))) / stride
   if grid == "center":
     positions = rounded(positions) - 0.5
   if border == "clamp":
-    positions = _clamp(positions, cells)
+    positions = clamp_positions(positions, cells)
   return positions, jnp.ones_like(positions, bool)
-
-
-def _clamp(positions, cells):
-  return smaller(larger(positions, 0.0), cells - 1.0)
 
 
 def _round_half_away(values):

@@ -17,7 +17,10 @@ GROUPS = ("weights", "biases", "scales", "frozen")
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
-  """Returns the learning rate by step: warm-up, then drops by ten or a cosine."""
+  """Returns the learning rate by step: warm-up, then drops by ten or a cosine.
+
+  With `accumulate_steps` k, the rate of a step is that of the first of the k steps of its update.
+  """
   if config.schedule == "cosine":
     after = optax.cosine_decay_schedule(
         config.learning_rate, max(config.num_steps - config.warmup_steps, 1))
@@ -28,7 +31,9 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
   # Not from 0: the first step would compute gradients for nothing.
   warmup = optax.linear_schedule(config.learning_rate / (config.warmup_steps + 1),
                                  config.learning_rate, config.warmup_steps)
-  return optax.join_schedules([warmup, after], [config.warmup_steps])
+  schedule = optax.join_schedules([warmup, after], [config.warmup_steps])
+  size = config.accumulate_steps
+  return (lambda step: schedule(step // size * size)) if size > 1 else schedule
 
 
 def parameter_groups(params: dict, config: Config) -> dict:
@@ -59,9 +64,9 @@ def _is_frozen(names, config: ModelConfig):
 def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.GradientTransformation:
   """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as set in `config`.
 
-  Frozen parameters have no state. Their gradients are 0, so the norm of all gradients, which is
-  clipped, is that of the others. With `train.accumulate_steps` k, each k-th update is that of the
-  mean gradient, of which the norm is clipped; the others are 0.
+  Frozen parameters have no state, but for the zeros of a mean gradient. Their gradients are 0, so
+  the norm of all gradients, which is clipped, is that of the others. With `train.accumulate_steps`
+  k, each k-th update is that of the mean gradient, of which the norm is clipped; the others are 0.
 
   Args:
     config: of the run.

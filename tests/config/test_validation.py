@@ -25,6 +25,7 @@ from mnc_jax.config.validation import (
     ("model", "dense_width", -4, r"model\.dense_width is -4: it must be 1 or more"),
     ("model", "anchor_scales", (), r"model\.anchor_scales is \(\): there must be one or more"),
     ("model", "anchor_ratios", (1.0, 0.0), r"model\.anchor_ratios is .* each above 0"),
+    ("model", "backbone_widths", (32,), r"backbone_widths is \(32,\): .* needs two or more"),
     ("model", "roi_size", 0, r"model\.roi_size is 0: it must be 1 or more"),
     ("inference", "min_score", -0.1, r"inference\.min_score is -0\.1: it must be 0 or more"),
     ("inference", "max_shrink", -1.0, r"inference\.max_shrink is -1\.0: it must be 0 or more"),

@@ -21,6 +21,11 @@ def test_masked_mean_ignores_what_the_mask_hides():
   assert losses.masked_mean(x, jnp.array([True, True, False])) == 2.0
 
 
+def test_masked_mean_of_weights_is_their_mean():
+  x = jnp.array([1.0, 3.0])
+  assert losses.masked_mean(x, jnp.array([0.25, 0.25])) == 2.0
+
+
 def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
   value, gradient = jax.value_and_grad(losses.masked_mean)(jnp.ones(3), jnp.zeros(3, bool))
   assert value == 0

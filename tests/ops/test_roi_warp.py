@@ -147,6 +147,30 @@ def test_slope_at_whole_positions(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("grid", "border"), [("caffe", "zero"), ("edge", "clamp")])
+def test_slope_at_the_last_centre_is_that_beyond_it(grid, border, method):
+  """A sample at exactly 3, where samples are clamped to: the warp of a ramp ends there."""
+  total = lambda box: roi_warp(_column_ramp(4, 4), box[None], size=4, stride=1, grid=grid,
+                               method=method, border=border).sum()
+  gradient = jax.grad(total)(jnp.array([0.0, 0.0, 4.0, 4.0]))
+  # Columns at u / 4 of the box for u = 1 and 2, in four rows each: d / d x2 = 4 (1 / 4 + 2 / 4).
+  np.testing.assert_allclose(gradient, [4 * (1 + 3 / 4 + 2 / 4), 0, 3, 0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_feature_gradient_of_bfloat16_does_not_depend_on_the_chunk(method):
+  """It is rounded once, not after each chunk."""
+  rng = np.random.default_rng(0)
+  corners = rng.uniform(0, 20, (64, 2))
+  boxes = jnp.asarray(np.concatenate([corners, corners + 16], 1), jnp.float32)
+  features = jnp.asarray(rng.normal(size=(12, 12, 3)), jnp.bfloat16)
+  gradients = [jax.grad(lambda features, chunk=chunk: roi_pool(
+      features, boxes, size=3, pool=2, stride=4, method=method, chunk=chunk).astype(
+          jnp.float32).sum())(features) for chunk in (2, 64)]
+  np.testing.assert_array_equal(*(np.asarray(x, np.float32) for x in gradients))
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_bfloat16_features_keep_their_dtype(method):
   features = jax.random.normal(jax.random.key(0), (5, 7, 3))
   boxes = oracles.random_boxes(np.random.default_rng(2), 6, 12)

@@ -220,3 +220,10 @@ def test_groups_are_described():
       ["weights", "1", "15", "0.01", "0.0005"], ["biases", "2", "10", "0.02", "0"],
       ["scales", "1", "5", "0.01", "0"], ["frozen", "3", "15", "0", "0"]]
   assert len({len(line) for line in lines}) == 1
+
+
+def test_the_rate_of_a_step_is_that_of_its_update():
+  config = TrainConfig(learning_rate=8.0, schedule="step", decay_steps=(6,), num_steps=12,
+                       warmup_steps=7, accumulate_steps=4)
+  rates = [float(learning_rate(config)(step)) for step in range(12)]
+  assert rates == [1.0] * 4 + [5.0] * 4 + [pytest.approx(0.8)] * 4

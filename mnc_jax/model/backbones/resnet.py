@@ -188,16 +188,16 @@ class ResNetC4(nn.Module):
     x = nn.max_pool(x, (3, 3), strides=(2, 2),
                     padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
     x = clear_outside(x, image_sizes, 4)
+    if config.frozen_blocks:
+      x = jax.lax.stop_gradient(x)
     maps = {}
     for number, pixels in ((1, 4), (2, 4), (3, 8)):
-      if number == config.frozen_blocks:
-        x = jax.lax.stop_gradient(x)
       x = residual_layer(x, image_sizes, config=config, number=number, pixels=pixels)
+      if number < config.frozen_blocks:  # Block 1 is conv1. Each of them: a pyramid reads them.
+        x = jax.lax.stop_gradient(x)
       stride = 2 ** (number + 1)
       # If a side is not a multiple of it, torchvision's padding leaves a last, incomplete cell.
       maps[stride] = x[:, :height // stride, :width // stride]
-    if config.frozen_blocks > 3:
-      maps[16] = jax.lax.stop_gradient(maps[16])
     if not config.pyramid_stride:
       return maps[16]
     return TopDown(config, name="top_down")(

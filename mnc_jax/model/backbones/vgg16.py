@@ -82,7 +82,7 @@ class VGG16(nn.Module):
       for layer in layers:
         x = nn.relu(Conv(layer.outputs, (3, 3), dtype=dtype, name=layer.name)(x))
         x = clear_outside(x, image_sizes, 2 ** (block - 1), partial=partial)
-      if block == self.config.frozen_blocks:
+      if block <= self.config.frozen_blocks:  # Each of them: a pyramid reads more than the last.
         # Early layers are general and cost most of the memory; the release freezes them.
         x = jax.lax.stop_gradient(x)
       maps[2 ** (block - 1)] = x

@@ -78,6 +78,22 @@ def test_padding_around_an_image_changes_nothing():
   assert not together[:, 6:].any() and not together[:, :, 8:].any()
 
 
+@pytest.mark.parametrize(("config", "frozen", "stride"), [
+    (CONFIG, 4, 8), (CONFIG, 4, 4), (CONFIG, 5, 8), (RESNET, 2, 4), (RESNET, 3, 8), (RESNET, 4, 4)])
+def test_no_gradient_reaches_frozen_blocks(config, frozen, stride):
+  """Of a pyramid each block has a way around the last frozen one."""
+  config = dataclasses.replace(config, frozen_blocks=frozen, pyramid_stride=stride)
+  params = features.init_features(jax.random.key(0), config)
+  image = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3)).astype(np.uint8)
+  gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(features.extract_features(
+      params, image, np.array([[64, 64]]), config=config)))))(params)
+  frozen_names = features.frozen_layers(config)
+  moved = {name for name, layer in gradients.items()
+           if any(leaf.any() for leaf in jax.tree.leaves(layer))}
+  assert moved and not moved & set(frozen_names)
+  assert frozen_names and "top_down" in moved
+
+
 @pytest.mark.parametrize(("config", "stride"), [(CONFIG, 8), (CONFIG, 4), (RESNET, 8)])
 def test_a_backbone_has_the_stride_and_the_width_of_the_config(config, stride):
   config = dataclasses.replace(config, pyramid_stride=stride)
