@@ -64,6 +64,11 @@ class Batch(NamedTuple):
     """The same arrays without the images."""
     return GroundTruth(*self[2:])
 
+  @property
+  def real(self) -> Array:
+    """[B] bool, False for what only pads the batch."""
+    return self.image_sizes[:, 0] > 0
+
 
 class ImageInfo(NamedTuple):
   """What only the host knows about the images of a `Batch`, in the same order.

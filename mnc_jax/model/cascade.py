@@ -288,17 +288,16 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   """
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
-  real = batch.image_sizes[:, 0] > 0
   one_image = functools.partial(
-      _image_losses, params, num_images=jnp.maximum(real.sum(), 1), config=config)
+      _image_losses, params, num_images=jnp.maximum(batch.real.sum(), 1), config=config)
   slots = _make_slots(params, batch.ground_truth, config=config)
   terms, truncated = _over_images(one_image)(
       shared, batch.image_sizes, batch.ground_truth, keys, slots)
   metrics: dict[str, Array] = {
-      name: losses.masked_mean(term, real) for name, term in terms.items()}
+      name: losses.masked_mean(term, batch.real) for name, term in terms.items()}
   metrics["loss"] = functools.reduce(jnp.add, metrics.values())
   metrics["truncated_proposals_per_image"] = losses.masked_mean(
-      truncated.astype(metrics["loss"].dtype), real)
+      truncated.astype(metrics["loss"].dtype), batch.real)
   return metrics["loss"], metrics
 
 

@@ -33,7 +33,7 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
                                  config.learning_rate, config.warmup_steps)
   schedule = optax.join_schedules([warmup, after], [config.warmup_steps])
   size = config.accumulate_steps
-  return (lambda step: schedule(step // size * size)) if size > 1 else schedule
+  return (lambda step: schedule(jnp.asarray(step) // size * size)) if size > 1 else schedule
 
 
 def parameter_groups(params: dict, config: Config) -> dict:

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from mnc_jax import parallel
@@ -128,7 +127,7 @@ def _compile_eval_step(config: Config, mesh: Mesh):
   def step(params, batch):
     key = step_key(config.train.seed, 0, jax.lax.axis_index(parallel.AXIS))
     metrics = eval_step(params, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
-    images = jax.lax.psum(jnp.sum(batch.image_sizes[:, 0] > 0), axis_name=parallel.AXIS)
+    images = jax.lax.psum(batch.real.sum(), axis_name=parallel.AXIS)
     return metrics | {"images": images}
 
   return parallel.data_parallel(

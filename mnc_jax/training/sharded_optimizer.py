@@ -66,7 +66,7 @@ def sharded_train_step(state: TrainState, batch: Batch, key: Array, *, config: C
   gradients, metrics = jax.grad(cascade_loss, has_aux=True)(
       state.params, batch, key, config=config)
   axes = _cut_axes(state.params, config)
-  real_images = jnp.sum(batch.image_sizes[:, 0] > 0)
+  real_images = batch.real.sum()
   metrics = parallel.weighted_mean(metrics, real_images)
   gradients = parallel.weighted_mean(
       gradients, real_images, dtype=config.train.gradient_exchange_dtype, axes=axes)

@@ -93,7 +93,7 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
   gradients, metrics = gradient(state.params, batch, key, config=config)
   if mean_over_devices is not None:
     # Padding images may be spread unevenly over devices.
-    real_images = jnp.sum(batch.image_sizes[:, 0] > 0)
+    real_images = batch.real.sum()
     metrics = mean_over_devices(metrics, real_images)
     gradients = mean_over_devices(
         gradients, real_images, dtype=config.train.gradient_exchange_dtype)
@@ -129,7 +129,7 @@ def eval_step(params: dict, batch: Batch, key: Array, *, config: Config,
   _, metrics = cascade_loss(params, batch, key, config=config)
   metrics = {name: value for name, value in metrics.items() if name.startswith("loss")}
   if mean_over_devices is not None:
-    metrics = mean_over_devices(metrics, jnp.sum(batch.image_sizes[:, 0] > 0))
+    metrics = mean_over_devices(metrics, batch.real.sum())
   return metrics
 
 

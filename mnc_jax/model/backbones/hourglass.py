@@ -7,12 +7,10 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
+from mnc_jax.model.backbones.pixels import scale_pixels
 from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import clear_outside
 from mnc_jax.structs import Array
-
-# Rough centre and spread of 8-bit pixels.
-_PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
 
 
 def make_hourglass(config: ModelConfig) -> Backbone:
@@ -42,8 +40,7 @@ class Hourglass(nn.Module):
           f"{images.shape[1]} x {images.shape[2]}: change data.buckets")
     dtype = jnp.dtype(self.config.compute_dtype)
     widths = self.config.backbone_widths
-    x = ((images.astype(jnp.float32) - _PIXEL_CENTRE) / _PIXEL_SPREAD).astype(dtype)
-    x = clear_outside(x, image_sizes, 1)
+    x = scale_pixels(images, image_sizes, dtype=dtype)
     conv = functools.partial(self._conv, image_sizes=image_sizes)
     x = conv(x, widths[0], kernel=4, step=2, stride=2, name="stem")
     finer_maps = []

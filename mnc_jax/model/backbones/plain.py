@@ -6,11 +6,9 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
+from mnc_jax.model.backbones.pixels import scale_pixels
 from mnc_jax.ops.padding import clear_outside
 from mnc_jax.structs import Array
-
-# Rough centre and spread of 8-bit pixels.
-_PIXEL_CENTRE, _PIXEL_SPREAD = 127.5, 64.0
 
 
 def plain_backbone(module: nn.Module, config: ModelConfig, *, channels: int, stride: int,
@@ -45,6 +43,5 @@ class _Plain(nn.Module):
   def __call__(self, images: Array, image_sizes: Array) -> jax.Array:
     """Maps [B, H, W, 3] uint8 RGB to [B, H / stride, W / stride, K], zero outside the images."""
     dtype = jnp.dtype(self.compute_dtype)
-    pixels = ((images.astype(jnp.float32) - _PIXEL_CENTRE) / _PIXEL_SPREAD).astype(dtype)
-    features = self.module(clear_outside(pixels, image_sizes, 1)).astype(dtype)
+    features = self.module(scale_pixels(images, image_sizes, dtype=dtype)).astype(dtype)
     return clear_outside(features, image_sizes, self.stride)

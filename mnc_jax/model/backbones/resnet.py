@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.backbone import Backbone
-from mnc_jax.model.backbones.pixels import center_pixels
+from mnc_jax.model.backbones.pixels import PIXEL_SPREAD, center_pixels
 from mnc_jax.model.backbones.top_down import TopDown
 from mnc_jax.model.flax_modules import Conv
 from mnc_jax.ops.padding import cells_inside, clear_outside
@@ -23,8 +23,6 @@ from mnc_jax.structs import Array
 DEPTHS = {"resnet26": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 # Output channels of a block per channel of its 3 x 3 convolution.
 EXPANSION = 4
-# Rough spread of 8-bit pixels.
-_PIXEL_SPREAD = 64.0
 FROZEN_NORMS = frozenset(("bn1", "bn2", "bn3", "bn_down"))
 """Names of the modules whose parameters are never trained, anywhere in the model."""
 
@@ -179,7 +177,7 @@ class ResNetC4(nn.Module):
     """
     config, (height, width) = self.config, images.shape[1:3]
     # From scratch, numbers of order one; pretrained kernels expect their own scale.
-    scale = 1 / _PIXEL_SPREAD if config.backbone_norm == "group" else 1.0
+    scale = 1 / PIXEL_SPREAD if config.backbone_norm == "group" else 1.0
     x = clear_outside(center_pixels(self, images, config=config, scale=scale), image_sizes, 1)
     x = nn.relu(conv_norm(x, image_sizes, config=config, channels=config.resnet_width, kernel=7,
                           stride=2, pixels=2, suffix="1"))
