@@ -87,6 +87,10 @@ def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
       images[row["id"]] = row
     except ValueError as error:
       report(Fault("image", f"{name}: image {row['id']}: {error}"))
+  for image_id, names in _names_of_ids(content["images"]).items():
+    if len(names) > 1 and images.pop(image_id, None):
+      report(Fault("image", f"{name}: image {image_id}: {list_first(names)} have this id, so it is "
+                            "not known whose its annotations are"))
   bad_images = {row["id"] for row in content["images"]
                 if isinstance(row, dict) and schema.is_integer(row.get("id"))} - images.keys()
   annotations, count = [], len(content["annotations"])
@@ -164,6 +168,15 @@ def _rows_with_ids(content, section, name, report) -> Iterator[Row]:
     else:
       seen.add(row["id"])
       yield row
+
+
+def _names_of_ids(rows):
+  """Returns {image id: the file names that have it}."""
+  names = {}
+  for row in rows:
+    if isinstance(row, dict) and schema.is_integer(row.get("id")):
+      names.setdefault(row["id"], {})[str(row.get("file_name"))] = None
+  return names
 
 
 def _check_names(categories, name):

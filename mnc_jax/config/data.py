@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-# The keys of `_READERS` in data/load.py; programs may register others.
+# The keys of `_READERS` in data/reader_names.py; programs may register others.
 DatasetName = Literal["shapes", "coco", "label_images", "sbd"]
 
 # The sides of derived buckets are multiples of it, which all backbones accept as they come.

@@ -23,7 +23,7 @@ _AT_LEAST_ONE = (
     "model.mask_hidden", "model.dense_width", "model.box_stage_width",
     "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
 _AT_LEAST_ZERO = (
-    "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
+    "train.seed", "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
     "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
     "train.patience", "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",

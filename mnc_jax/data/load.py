@@ -49,6 +49,8 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
   elif source is None or not as_local_path(source, name="--source").is_dir():
     raise ValueError(f"there is no folder {source}")
   check_channels(pixels.channels, "--channels")
+  if pixels.page < 0:
+    raise ValueError(f"--page is {pixels.page}: pages are counted from 1 (0: files of one page)")
   list_images, options = functools.partial(reader.list_images, options=pixels), ()
   if split_components:
     if dataset != "label_images":
@@ -154,10 +156,11 @@ def _check_options(folder, options):
   """Rejects a prepared set of other pixels than the config names."""
   for name, value in pixels_of(tfds.builder_from_directory(folder))._asdict().items():
     if value != getattr(options, name):
+      needed = f"give --data.{name} {as_argument(value)}" if value else f"leave --data.{name} out"
       raise ValueError(
-          f"{folder} was prepared with --{name} {as_argument(value)}, but data.{name} is "
-          f"{as_argument(getattr(options, name))}: give --data.{name} {as_argument(value)}, or "
-          "prepare the set again")
+          f"{folder} was prepared with --{name} {as_argument(value) or '(none)'}, but data.{name} "
+          f"is {as_argument(getattr(options, name)) or '(none)'}: {needed}, or prepare the set "
+          "again")
 
 
 def _existing_path(config, field, exists):

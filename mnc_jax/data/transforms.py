@@ -172,7 +172,11 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
 
 
 def crop_masks(masks: np.ndarray, boxes: np.ndarray, *, side: int = MASK_SIDE) -> np.ndarray:
-  """Returns [n, side, side] uint8: `masks` inside their integer `boxes`, resampled, >= .5."""
+  """Returns [n, side, side] uint8: `masks` inside their integer `boxes`, resampled, >= .5.
+
+  Of an object that fills no cell by half, such as a thin diagonal, the fullest cells are taken, as
+  many as it would fill, and those that are as full.
+  """
   crops = np.zeros((len(masks), side, side), np.uint8)
   for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):
     if x2 > x1:
@@ -181,7 +185,9 @@ def crop_masks(masks: np.ndarray, boxes: np.ndarray, *, side: int = MASK_SIDE) -
       shrinks = min(inside.shape) > side
       resized = cv2.resize(inside, (side, side),
                            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-      crop[:] = resized >= 0.5
+      count = max(1, round(float(inside.mean()) * side * side))
+      fullest = np.partition(resized.ravel(), -count)[-count]
+      crop[:] = resized >= (0.5 if resized.max() >= 0.5 else fullest)
   return crops
 
 

@@ -169,6 +169,26 @@ def test_an_image_that_is_dropped_takes_its_annotations_along():
   assert [row["id"] for row in found.annotations] == [3]
 
 
+def test_annotations_of_an_id_that_two_files_have_are_dropped():
+  """Merged exports: the instances of one file must not become those of the other."""
+  faults, rows = [], _changed("images", 2, id=9)
+  names = [row["file_name"] for row in rows["images"] if row["id"] == 9]
+  found = content.check_content(rows, name="x", report=faults.append)
+  assert 9 not in found.images
+  assert not [row for row in found.annotations if row["image_id"] == 9]
+  assert f"x: image 9: {names[0]}, {names[1]} have this id" in faults[-1].message
+
+
+def test_an_image_that_is_listed_twice_is_kept_once():
+  rows = coco_content()
+  rows["images"].append(dict(rows["images"][0]))
+  faults = []
+  found = content.check_content(rows, name="x", report=faults.append)
+  assert len(found.images) == len(coco_content()["images"])
+  assert len(found.annotations) == len(coco_content()["annotations"])
+  assert len(faults) == 1 and "occurs twice" in faults[0].message
+
+
 def test_numbers_of_numpy_are_numbers():
   found = coco_content()
   for row in found["annotations"]:

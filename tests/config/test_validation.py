@@ -17,6 +17,7 @@ from mnc_jax.config.validation import (
     ("train", "num_steps", 0, r"train\.num_steps is 0: it must be 1 or more"),
     ("train", "learning_rate", -1.0, r"train\.learning_rate is -1\.0: it must be 0 or more"),
     ("train", "learning_rate", float("nan"), r"train\.learning_rate is nan"),
+    ("train", "seed", -1, r"train\.seed is -1: it must be 0 or more"),
     ("train", "accumulate_steps", 3, "num_steps is 100, no multiple of .* 3: .* last 1 would be"),
     ("train", "evaluate_every", -3, r"train\.evaluate_every is -3: it must be 0 or more"),
     ("data", "batch_size", 0, r"data\.batch_size is 0: it must be 1 or more"),

@@ -1,5 +1,6 @@
 """Resize, box masks, flip and padding, by numbers worked out by hand."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -123,6 +124,17 @@ def test_large_masks_are_averaged():
   crop = transforms.crop_masks(mask, transforms.tight_boxes(mask))[0]
   assert crop[:, :56].all()
   assert not crop[:, 56:].any()
+
+
+def test_a_thin_diagonal_keeps_its_course():
+  """Nine pixels wide in a box of 3000, it fills no cell of 27 x 27 pixels by half."""
+  mask = cv2.line(np.zeros((3000, 3000), np.uint8), (0, 0), (2999, 2999), 1, 9)
+  crop = transforms.crop_masks(mask[None], np.array([[0, 0, 3000, 3000]]))[0]
+  rows, columns = np.nonzero(crop)
+  assert abs(rows - columns).max() <= 1
+  assert set(rows) == set(range(112))
+  filled = mask.mean() * 112**2
+  assert filled <= crop.sum() <= 2 * filled  # Cells that are as full are taken together.
 
 
 def test_empty_mask_is_an_empty_box():

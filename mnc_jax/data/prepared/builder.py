@@ -22,7 +22,11 @@ from mnc_jax.data.prepared.shared_images import describe_shared, hash_image
 # Images per array_record file. The builder keeps their annotations in memory.
 _SHARD = 1000
 # Annotation files of labelling tools, see `readers/layouts.py`, beside those of COCO and VOC.
-_INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", "*/labels/*.*", "labels/*/*.*")
+_INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", "*/labels/*.*", "labels/*/*.*",
+          # The same in a folder of the folder.
+          "[aI]*/*.*", "*/*.y*ml", "*/*/*.y*ml", "*/*/_annotations*.json", "*/*/annotations/*.*",
+          "*/*/labels/*.*", "*/labels/*/*.*", "*/*/train.txt", "*/*/val.txt",
+          "*/ImageSets/Segmentation/*.*", "*/*/ImageSets/Segmentation/*.*")
 
 
 class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -145,9 +149,15 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
   listing = list_images(pathlib.Path(source), faults.append)
   builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
                        options=options, pixels=pixels, allow_bad=allow_bad)
-  # TFDS prints that it downloads, which it does not.
-  with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare()
+  try:
+    # TFDS prints that it downloads, which it does not.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare()
+  except OSError:
+    # Another process, such as a host that shares the folder, may have finished the set first.
+    if not index.set_folder(name, data_dir).exists():
+      raise
+    _check_source(index.set_folder(name, data_dir), source, list(options))
 
 
 def _check_source(folder, source, options):
@@ -164,16 +174,17 @@ def _check_source(folder, source, options):
                      "(--data-dir), or delete it")
   if source and metadata.get("fingerprint") != _fingerprint(source):
     raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
-                     "prepared: delete it to prepare the set again")
+                     "prepared (or an older version of mnc_jax prepared it): delete it to prepare "
+                     "the set again")
 
 
 def _check_pixels(folder, pixels):
   """Rejects an existing set of other pixels."""
   for name, value in index.pixels_of(tfds.builder_from_directory(folder))._asdict().items():
     if value != getattr(pixels, name):
-      raise ValueError(f"{folder} was prepared with --{name} {as_argument(value)}, not "
-                       f"{as_argument(getattr(pixels, name))}: use another data directory "
-                       "(--data-dir), or delete it")
+      raise ValueError(f"{folder} was prepared with --{name} {as_argument(value) or '(none)'}, not "
+                       f"{as_argument(getattr(pixels, name)) or '(none)'}: use another data "
+                       "directory (--data-dir), or delete it")
 
 
 def as_argument(value: str | int | tuple[int, ...]) -> str:
@@ -184,13 +195,16 @@ def as_argument(value: str | int | tuple[int, ...]) -> str:
 def _fingerprint(source):
   """Returns a hash of the annotation files and lists in a folder; not of its images."""
   digest = hashlib.sha256()
+  seen = set()
   for folder in ("", "annotations", "ImageSets/Segmentation"):
     for path in sorted((pathlib.Path(source) / folder).glob("*.*")):
       if path.suffix in (".json", ".txt"):
+        seen.add(path)
         digest.update(path.name.encode(errors="replace") + path.read_bytes())
   for pattern in _INNER:
-    for path in sorted(path for path in pathlib.Path(source).glob(pattern)
-                       if path.suffix in (".json", ".txt", ".yaml", ".yml") and path.is_file()):
+    for path in sorted(path for path in pathlib.Path(source).glob(pattern) if path not in seen and
+                       path.suffix in (".json", ".txt", ".yaml", ".yml") and path.is_file()):
+      seen.add(path)
       name = path.relative_to(source).as_posix()
       digest.update(name.encode(errors="replace") + path.read_bytes())
   return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Readers of data sets, one file per format; `load.py` has the table of them.
+"""Readers of data sets, one file per format; `data/reader_names.py` has the table of them.
 
 `coco.py` (with `coco_file.py`), `sbd.py` (with `matlab.py`), `label_images.py`, and `shapes.py`
 (with `drawing.py`), which needs no files. `layouts.py` finds the annotations of a folder, and

@@ -14,7 +14,7 @@ IMAGE_SIDE = 128
 CATEGORY_NAMES = ("disc", "square", "triangle", "star", "ring")
 MAX_SHAPES = 5
 
-# A change of this, or of anything below, makes another data set: raise `prepared.VERSION`.
+# A change of this, or of anything below, makes another data set: raise `prepared.index.VERSION`.
 _ROOT_SEED = 20160627
 _RADII = (10.0, 26.0)  # Pixels.
 _MIN_VISIBLE_FRACTION = 0.25

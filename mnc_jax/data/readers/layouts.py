@@ -117,7 +117,8 @@ def _find_pair(folder):
       match = path.name.startswith(prefix) and _SPLIT.match(path.stem.removeprefix(prefix))
       if match:
         found.setdefault(_SPLITS[match[0].lower()], []).append(path)
-    if len(found.get(listing.TRAIN, ())) == len(found.get(listing.VALIDATION, ())) == 1:
+    held_out = found.get(listing.VALIDATION) or found.get("test", ())
+    if len(found.get(listing.TRAIN, ())) == len(held_out) == 1 and not _are_labelme(held_out):
       return {split: _Files(folder, paths) for split, paths in found.items()}
   return {}
 
@@ -165,12 +166,20 @@ def _find_single(folder, jsons, inner):
 
 
 def _are_labelme(paths):
-  return all(is_labelme(read_json(path)) for path in paths)
+  return all(is_labelme(_read_annotations(path)) for path in paths)
+
+
+def _read_annotations(path):
+  """Returns the content of a JSON file without `imageData`, labelme's copy of the whole image."""
+  content = read_json(path)
+  if isinstance(content, dict):
+    content.pop("imageData", None)
+  return content
 
 
 def _read_splits(files, report, options):
   """Returns the content of the files, in COCO's format."""
-  parsed = {split: [(path, read_json(path)) for path in part.paths]
+  parsed = {split: [(path, _read_annotations(path)) for path in part.paths]
             for split, part in files.items()}
   converted = {split: _convert(files[split], contents, report, options)
                for split, contents in parsed.items()}

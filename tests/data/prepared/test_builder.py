@@ -171,6 +171,27 @@ def test_is_prepared_once(tmp_path):
   assert index.open_split(folder, "train").image_ids.tolist() == [1]
 
 
+def test_a_set_that_another_process_finished_first_is_used(tmp_path, monkeypatch):
+  entries = [_entry(number) for number in (1, 2, 3)]
+  write = builder.SetBuilder.download_and_prepare
+
+  def lose_the_race(self):
+    write(self)
+    raise OSError("Directory not empty")
+
+  monkeypatch.setattr(builder.SetBuilder, "download_and_prepare", lose_the_race)
+  assert len(index.open_split(_prepare(tmp_path, entries), "train")) == 3
+  monkeypatch.setattr(builder.SetBuilder, "download_and_prepare",
+                      lambda self: (_ for _ in ()).throw(OSError("no space left")))
+  with pytest.raises(OSError, match="no space left"):
+    _prepare(tmp_path / "other", entries)
+
+
+def test_pages_below_0_are_rejected(tmp_path):
+  with pytest.raises(ValueError, match="--page is -1: pages are counted from 1"):
+    prepare("coco", tmp_path, tmp_path / "data", pixels=ImageOptions(page=-1))
+
+
 def test_pixels_are_those_that_were_prepared(tmp_path):
   def read(orientation, report):
     exif = PIL.Image.Exif()

@@ -15,6 +15,7 @@ from helpers.toy_sets import coco_content, read_listing
 from mnc_jax.coco.rle import decode_mask
 from mnc_jax.data import prepare, set_folder
 from mnc_jax.data.prepared.index import open_split
+from mnc_jax.data.readers import layouts
 from mnc_jax.data.readers.coco import list_coco
 
 
@@ -78,6 +79,16 @@ def test_single_files_of_tools(tmp_path, annotations, images, prefix):
   assert {split: len(entries) for split, entries in found.splits.items()} == {
       "train": 2, "validation": 1}
   assert sum(len(c.annotations) for split in contents.values() for c in split) == 3
+
+
+def test_a_file_of_a_test_split_is_for_validation(tmp_path):
+  for name in ("Train", "Test"):  # CVAT, of a project with these subsets.
+    write_json(tmp_path / "annotations" / f"instances_{name}.json", coco_split(name))
+    write_images(tmp_path / "images" / name, coco_split(name))
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert not faults
+  assert [entry.file_name for entry in found.splits["validation"]] == [
+      f"images/Test/Test_{image}.png" for image in ("a", "b", "empty")]
 
 
 def test_a_test_split_is_for_validation_or_left_out(tmp_path):
@@ -155,15 +166,17 @@ def test_other_json_files_do_not_hide_a_layout(tmp_path, text):
     assert not faults
 
 
-def test_changed_annotations_of_a_split_folder_are_noticed(tmp_path):
+@pytest.mark.parametrize("inner", ["", "set", "animals"])
+def test_changed_annotations_of_a_split_folder_are_noticed(tmp_path, inner):
   source = tmp_path / "source"
   for name in ("train", "valid"):
-    write_json(source / name / "_annotations.coco.json", coco_split(name))
-    write_images(source / name, coco_split(name))
+    write_json(source / inner / name / "_annotations.coco.json", coco_split(name))
+    write_images(source / inner / name, coco_split(name))
+  prepare("coco", source, tmp_path / "data")
   prepare("coco", source, tmp_path / "data")
   content = coco_split("valid")
   del content["annotations"][0]
-  write_json(source / "valid" / "_annotations.coco.json", content)
+  write_json(source / inner / "valid" / "_annotations.coco.json", content)
   with pytest.raises(ValueError, match="have changed since"):
     prepare("coco", source, tmp_path / "data")
 
@@ -265,6 +278,30 @@ def test_labelme_shapes(tmp_path):
   assert areas[2] == pytest.approx(math.pi * 100, rel=0.03)
   drawn = decode_mask(content.annotations[3]["segmentation"])
   np.testing.assert_array_equal(drawn[5:8, 4:7], mask)
+
+
+def test_labelme_files_that_are_called_as_splits_are_do_not_hide_the_others(tmp_path):
+  square = [[10, 10], [20, 10], [20, 20], [10, 20]]
+  names = ("bridge", "house", "train", "valley")
+  for name in names:
+    write_json(tmp_path / f"{name}.json", labelme(name, [("dog", "polygon", square, None, {})]))
+    write_image(tmp_path / "images" / f"{name}.png")
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert not faults
+  assert {entry.file_name for entries in found.splits.values() for entry in entries} == {
+      f"images/{name}.png" for name in names}
+
+
+def test_the_copy_of_the_image_in_labelmes_files_is_not_kept(tmp_path, monkeypatch):
+  for name in ("a", "b"):
+    square = ("dog", "polygon", [[10, 10], [20, 10], [20, 20], [10, 20]], None, {})
+    write_json(tmp_path / f"{name}.json", labelme(name, [square]) | {"imageData": "AAAA" * 1000})
+    write_image(tmp_path / "images" / f"{name}.png")
+  kept, convert = [], layouts.convert_labelme
+  monkeypatch.setattr(layouts, "convert_labelme",
+                      lambda files, report: kept.extend(files) or convert(files, report))
+  read_listing(list_coco, tmp_path)
+  assert len(kept) == 2 and not any("imageData" in content for _, content in kept)
 
 
 def test_labelme_files_beside_a_folder_of_images(tmp_path):
