@@ -29,6 +29,12 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   config = models[0].config
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
+  ground_truth = make_ground_truth(source)
+  check_scorable(ground_truth, source)
+  folder = options.output or options.model.workdir or pathlib.Path("evaluation")
+  # Before the work, not after it, a folder that cannot be written is found out.
+  for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
+    needed.mkdir(parents=True, exist_ok=True)
   watchdog, mesh = watch(config), parallel.make_mesh()
   results, counts = predict_all(
       make_predict([model.config for model in models], mesh),
@@ -36,17 +42,22 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
       beat=watchdog.beat)
   watchdog.stop()
   if parallel.is_first():
-    ground_truth = make_ground_truth(source)
+    if options.results:
+      options.results.write_text(json.dumps(results))
     scores = score_results(ground_truth, results)
     counts = {"images": len(source), "instances_found": len(results),
               "skipped_images": source.skipped_images} | counts
-    folder = options.output or options.model.workdir or pathlib.Path("evaluation")
     write_scores(folder, scores, counts)
     if options.report:
       report_errors(options, config, source, ground_truth, results, scores)
-    if options.results:
-      options.results.parent.mkdir(parents=True, exist_ok=True)
-      options.results.write_text(json.dumps(results))
+
+
+def check_scorable(ground_truth: dict, source: Source) -> None:
+  """Raises ValueError if the images have no instance, before anything is predicted."""
+  if all(annotation["iscrowd"] for annotation in ground_truth["annotations"]):
+    raise ValueError(f"{source.name}: no instance in {count_noun(len(source), 'image')}, so "
+                     "nothing can be scored (crowd regions count only with "
+                     "--data.crowd-as-instances)")
 
 
 def report_errors(options: Evaluate, config: Config, source: Source, ground_truth: dict,
@@ -71,11 +82,12 @@ def write_scores(folder: pathlib.Path, scores: dict, counts: dict) -> None:
       "mean_ap_b_50": scores["boxes"]["0.5"]["mean_ap_11point"],
       "mean_ap_b_70": scores["boxes"]["0.7"]["mean_ap_11point"],
   } | counts | scores
-  folder.mkdir(parents=True, exist_ok=True)
   table = format_table(scores)
-  for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
-                       ("json", json.dumps(summary, indent=2) + "\n")):
-    (folder / f"evaluation.{suffix}").write_text(text)
   print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
         f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}). Written to "
-        f"{folder}/evaluation.txt, .csv and .json")
+        f"{folder}/evaluation.txt, .csv and .json", flush=True)
+  for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
+                       ("json", json.dumps(summary, indent=2) + "\n")):
+    # At once: whoever finds the last of them, `evaluation.json`, has them all, and whole.
+    (folder / f"evaluation.{suffix}.new").write_text(text)
+    (folder / f"evaluation.{suffix}.new").replace(folder / f"evaluation.{suffix}")

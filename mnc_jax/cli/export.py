@@ -43,6 +43,8 @@ def choose_format(options: Export) -> str:
   if chosen is None:
     raise UsageError(f"--output {name}: give a name that ends in {' or '.join(_ENDINGS)}, or "
                      "--format")
+  if chosen == "safetensors" and implied is None:
+    raise UsageError(f"--output {name}: mnc_jax recognises models by the ending .safetensors")
   if implied not in (None, chosen):
     raise UsageError(f"--output {name} ends as files of {implied}, but --format is {chosen}")
   if chosen == "stablehlo" and options.dtype == "bfloat16":

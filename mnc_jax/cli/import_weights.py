@@ -37,8 +37,9 @@ def run(options: ImportWeights) -> None:
       "self_check": record_numbers(params, config)})
   print(f"{report}\n{options.output}: a checkpoint of step 0, "
         f"{time.perf_counter() - started:.0f} seconds. Train it further with\n  "
-        f"mnc train --config {options.config} --workdir {options.output}",
-        shlex.join(list_changes(load_config(options.config), options.experiment)))
+        f"mnc train", shlex.join([
+            "--config", str(options.config), "--workdir", str(options.output),
+            *list_changes(load_config(options.config), options.experiment)]))
 
 
 def list_changes(base: Any, config: Any, *, prefix: str = "--") -> list[str]:

@@ -8,7 +8,6 @@ from mnc_jax.cli.parse import UsageError, usage_errors
 from mnc_jax.config import DataConfig
 from mnc_jax.data import prepare, read_index, set_folder, summarize
 from mnc_jax.data.images import ImageOptions
-from mnc_jax.data.prepared.builder import as_argument
 from mnc_jax.data.reader_names import find_reader
 
 
@@ -39,7 +38,8 @@ def train_options(options: Prepare) -> list[str]:
   defaults = DataConfig()
   return [part for name, value in given
           if name == "dataset" or str(value) != str(getattr(defaults, name))
-          for part in (f"--data.{name.replace('_', '-')}", *as_argument(value).split())]
+          for part in (f"--data.{name.replace('_', '-')}",
+                       *(map(str, value) if isinstance(value, tuple) else [str(value)]))]
 
 
 def report_leftovers(folder: pathlib.Path) -> None:

@@ -27,15 +27,15 @@ def run(options: Replay) -> None:
           f"{jax.device_count()}: in the steps up to the batch, other anchors and RoIs are "
           "sampled.")
   params = params_before(options.workdir, config, notes["step"])
-  losses, bad = {}, collections.Counter()
+  losses, bad = [], collections.Counter()
   share = len(image_ids) // notes["devices"]
   for device in range(notes["devices"]):
     rows = slice(device * share, (device + 1) * share)
     part = jax.tree.map(operator.itemgetter(rows), batch)
     sampling = {"step": notes["step"], "device": notes["first"] + device, "config": config}
     terms = diagnosis.image_losses(params, part, **sampling)
-    losses |= {int(image_id): {name: values[row] for name, values in terms.items()}
-               for row, image_id in enumerate(image_ids[rows]) if image_id >= 0}
+    losses += [(int(image_id), {name: values[row] for name, values in terms.items()})
+               for row, image_id in enumerate(image_ids[rows]) if image_id >= 0]
     bad.update(diagnosis.nonfinite_gradients(params, part, **sampling))
   print(describe(losses, bad))
 
@@ -61,17 +61,17 @@ def params_before(workdir: pathlib.Path, config: Config, step: int) -> dict:
   return jax.tree.map(lambda x: x.addressable_data(0), state.params)
 
 
-def describe(losses: dict, bad: dict) -> str:
+def describe(losses: list, bad: dict) -> str:
   """Returns a table of losses per image, and the parameters with non-finite gradients.
 
   Args:
-    losses: {image id: {term: value}}.
+    losses: (image id, {term: value}) for each image of the batch, which may have one twice.
     bad: {path of a parameter: number of non-finite entries}.
   """
-  terms = next(iter(losses.values()))
+  terms = losses[0][1] if losses else {}
   lines = [f"{'image':>12}" + "".join(f"{name:>13}" for name in terms)]
   lines += [f"{image_id:12}" + "".join(f"{value:13.6g}" for value in values.values())
-            for image_id, values in losses.items()]
+            for image_id, values in losses]
   lines += [f"{count} entries of the gradient of {path} are not finite"
             for path, count in bad.items()]
   return "\n".join(lines if bad else [*lines, "All gradients are finite."])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import json
 import pathlib
+import shlex
 
 from mnc_jax import parallel
 from mnc_jax.cli.commands import Train
@@ -44,7 +45,7 @@ def run(options: Train) -> None:
           "resumes.")
   else:
     print(f"Done: {count_noun(int(state.step), 'step')}. Checkpoints are in {workdir}; score them "
-          f"with\n  mnc evaluate --workdir {workdir}")
+          f"with\n  mnc evaluate --workdir {shlex.quote(str(workdir))}")
 
 
 @contextlib.contextmanager

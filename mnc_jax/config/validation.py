@@ -12,8 +12,8 @@ from mnc_jax.config.paths import as_local_path, as_path
 from mnc_jax.config.serialization import is_usable
 
 # Fields that change what the outputs mean, but no shape.
-MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "inclusive_corners",
-            "partial_cells", "roi_border", "mask_resize")
+MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "roi_pool",
+            "inclusive_corners", "partial_cells", "roi_border", "mask_resize")
 _AT_LEAST_ONE = (
     "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
     "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shlex
 from typing import Any
 import zipfile
 import zlib
@@ -121,7 +122,7 @@ def keep_batch(workdir: pathlib.Path, error: NotFiniteError, config: Config, bat
         devices=jax.local_device_count(), all_devices=jax.device_count(),
         first=jax.process_index() * jax.local_device_count())
     kept = ("The batch is saved. Examine it with\n"
-            f"  mnc replay {path} --workdir {workdir}")
+            f"  mnc replay {shlex.quote(str(path))} --workdir {shlex.quote(str(workdir))}")
   except OSError as failure:
     kept = f"The batch could not be saved ({failure.strerror})."
   return f"{error}\nIts images: {images}. {kept}"

@@ -53,9 +53,9 @@ def load(name: str | os.PathLike) -> Model:
       return _load_file(file)
   if path.is_dir():
     return _load_workdir(path)
-  if path.suffix == _SUFFIX:
+  if path.suffix.lower() == _SUFFIX:
     return _load_file(as_local_path(name))  # Files are mapped into memory.
-  if path.suffix == ".zip" and path.exists():
+  if path.suffix.lower() == ".zip" and path.exists():
     raise ValueError(f"{path}: programs of mnc export only run, as docs/deploy.md shows: give the "
                      f"workdir or {_SUFFIX} file that they were made of")
   if path.exists():

@@ -123,7 +123,7 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
   tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{count_noun(len(validation.source), 'image')}; best at .5 so far: "
-             f"{max(reached, 0):.3f}")
+             f"{max(reached, scores['mean_ap_r_50']):.3f}")
   if scores["mean_ap_r_50"] > reached:
     validation.saver.save(state, scores=scores)
     # The next comparison reads its scores.

@@ -88,6 +88,7 @@ def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConf
   matched, flat = match_file(file, config), traverse_util.flatten_dict(params, sep="/")
   if not only_backbone:
     _check_meaning(file, config, None if reset_categories else category_names)
+    _check_backbones(file, matched.arrays, flat)
   requested = {name: lazy for name, lazy in _for_each_backbone(matched.arrays, flat).items()
                if _stage(name) in map(_stage, flat)
                and not (reset_categories and name in _CATEGORY_LAYERS)
@@ -102,6 +103,15 @@ def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConf
   unused = matched.unused + tuple(name for name in matched.arrays if name not in requested)
   return traverse_util.unflatten_dict(merged, sep="/"), LoadReport(
       matched.kind, tuple(requested), tuple(name for name in flat if name not in requested), unused)
+
+
+def _check_backbones(file, arrays, flat):
+  """Rejects backbones of single stages for a model whose stages share one."""
+  extra = {_stage(name) for name in arrays if _stage(name).endswith("_features")} - set(
+      map(_stage, flat))
+  if extra:
+    raise ValueError(f"{file.path} has {', '.join(sorted(extra))}: it was trained with "
+                     f"model.share_features False, but here it is True. {_BACKBONE_ADVICE}")
 
 
 def match_file(file: WeightsFile, config: ModelConfig) -> MatchedWeights:

@@ -135,3 +135,40 @@ def test_results_are_written_for_other_tools(run, tmp_path):
   assert [(r["image_id"], r["category_id"]) for r in results][:3] == [(100, 3), (101, 3), (101, 3)]
   again = score_results(make_ground_truth(make_source([(64, 64)] * 6)), results)
   assert again == {name: scores[name] for name in again}
+
+
+def forbid_prediction(monkeypatch):
+  def fail(*arguments):
+    raise AssertionError("predicted")
+  monkeypatch.setattr(evaluate, "make_predict", lambda configs, mesh: fail)
+
+
+def test_images_without_an_instance_are_rejected_before_the_work(run, monkeypatch):
+  forbid_prediction(monkeypatch)
+  monkeypatch.setattr(evaluate, "make_ground_truth", lambda source: {"annotations": []})
+  with pytest.raises(ValueError, match="no instance in 6 images, so nothing can be scored"):
+    run()
+
+
+@pytest.mark.parametrize("option", ["--output", "--report", "--results"])
+def test_folders_that_cannot_be_made_are_found_before_the_work(run, monkeypatch, tmp_path, option):
+  forbid_prediction(monkeypatch)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(OSError, match="file"):
+    run(option, str(tmp_path / "file" / "x" / "y"))
+
+
+def test_results_are_kept_if_the_scores_cannot_be_written(run, monkeypatch, tmp_path, capsys):
+  def full(folder, scores, counts):
+    raise OSError("no space left")
+  monkeypatch.setattr(evaluate, "write_scores", full)
+  with pytest.raises(OSError, match="no space left"):
+    run("--results", str(tmp_path / "results.json"))
+  assert len(json.loads((tmp_path / "results.json").read_text())) == 9
+
+
+def test_the_table_is_printed_if_it_cannot_be_written(tmp_path, capsys):
+  scores = score_results(make_ground_truth(make_source([(64, 64)] * 2)), [])
+  with pytest.raises(OSError, match="none"):
+    evaluate.write_scores(tmp_path / "none", scores, {"images": 2})
+  assert "mAP^r at IoU .5: 0.000" in capsys.readouterr().out

@@ -127,7 +127,7 @@ def test_the_script_resizes_as_we_do(old, new):
 
 
 def test_a_file_of_weights_is_a_source_too(tmp_path, export):
-  path = tmp_path / "half.safetensors"
+  path = tmp_path / "half.SafeTensors"
   status, text = export("--weights", "shapes", "--dtype", "float16", "--output", path)
   assert status == 0, text
   half, whole = mnc_jax.load(path), mnc_jax.load("shapes")
@@ -143,6 +143,8 @@ def test_a_file_of_weights_is_a_source_too(tmp_path, export):
     (["--workdir", "w", "--weights", "shapes", "--output", "m.zip"], "give either --workdir DIR"),
     (["--weights", "shapes", "--output", "m.onnx"],
      "--output m.onnx: give a name that ends in .safetensors or .zip, or --format"),
+    (["--weights", "shapes", "--output", "m.bin", "--format", "safetensors"],
+     "--output m.bin: mnc_jax recognises models by the ending .safetensors"),
     (["--weights", "shapes", "--output", "m.zip", "--format", "safetensors"],
      "--output m.zip ends as files of stablehlo, but --format is safetensors"),
     (["--weights", "shapes", "--output", "m.zip", "--dtype", "bfloat16"],

@@ -1,5 +1,6 @@
 """mnc prepare: the summary, faults by name, and that it does its work once."""
 
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import PIL.Image
 import pytest
 
 from mnc_jax import cli
+from mnc_jax.cli import prepare
+from mnc_jax.cli.commands import Prepare
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,10 @@ def test_folders_that_are_wrong(source, tmp_path, arguments, message):
     cli.call("prepare", [argument.format(source=source) for argument in arguments]
                  + ["--data-dir", str(tmp_path)])
   assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_a_space_is_one_argument_of_the_command():
+  options = Prepare(dataset="coco", source=pathlib.Path("a"), data_dir=pathlib.Path("my data"),
+                    channels=(1, 2, 3))
+  assert prepare.train_options(options) == [
+      "--data.dataset", "coco", "--data.data-dir", "my data", "--data.channels", "1", "2", "3"]

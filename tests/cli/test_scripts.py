@@ -18,6 +18,7 @@ import pytest
 
 from helpers.toy_run import write_toy_set
 from mnc_jax import cli, weights
+from mnc_jax.cli import replay
 from mnc_jax.training import checkpoint, loop, run_folder
 
 
@@ -169,6 +170,13 @@ def test_a_step_that_was_not_finite_can_be_looked_into(place):
   status, text = run_here("replay", place / "other.npz", "--workdir", place / "nan")
   assert status != 0
   assert "other.npz is not a batch that training saved" in text
+
+
+def test_an_image_that_a_batch_has_twice_has_two_rows():
+  """Each place is flipped and sampled by itself, and one of them may be the bad one."""
+  lines = replay.describe([(7, {"loss": float("nan")}), (7, {"loss": 1.0})], {}).splitlines()
+  assert [line.split() for line in lines[1:3]] == [["7", "nan"], ["7", "1"]]
+  assert replay.describe([], {}).splitlines()[-1] == "All gradients are finite."
 
 
 def test_weights_for_other_categories_need_a_word(place, workdir, monkeypatch):

@@ -1,8 +1,10 @@
 """Training that ends when validations stop getting better."""
 
 import json
+import re
 import types
 
+import numpy as np
 import pytest
 
 from helpers.tiny import tiny_config
@@ -34,6 +36,9 @@ def steps(folder, name):
 def test_training_ends_after_so_many_validations_and_stays_ended(folder, capsys):
   train(folder, "patient", "--train.patience", "2")
   printed = capsys.readouterr().out
+  validated = re.findall(r"at IoU .5 ([.0-9]+),.* best at .5 so far: ([.0-9]+)", printed)
+  best = np.maximum.accumulate([float(score) for score, _ in validated])
+  assert len(best) == 3 and [float(text) for _, text in validated] == best.tolist()
   assert "Ends at step 3: no validation after step 1 was better (train.patience 2)." in printed
   assert "Done: 3 steps." in printed
   assert "SIGTERM" not in printed

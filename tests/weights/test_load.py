@@ -201,6 +201,24 @@ def test_unshared_backbones_all_begin_with_the_one_of_the_file(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded[name], params["features"])
 
 
+def test_backbones_of_single_stages_do_not_fit_a_shared_one(tmp_path):
+  """The heads would run on the features of another stage."""
+  shared, unshared = (tiny_config(model={"share_features": choice}) for choice in (True, False))
+  weights.save_safetensors(tmp_path / "three", make_model(unshared), {})
+  with pytest.raises(ValueError, match="has category_features, mask_features: it was trained with "
+                                       "model.share_features False, but here it is True"):
+    read(tmp_path / "three", config=shared)
+  loaded, _ = read(tmp_path / "three", config=shared, only_backbone=True)
+  jax.tree.map(np.testing.assert_array_equal, loaded["features"], make_model(unshared)["features"])
+
+
+def test_samples_of_a_cell_are_those_of_the_file(tmp_path):
+  """No shape depends on them, but every number does."""
+  write_model(tmp_path / "model", ["cat", "dog"], roi_pool=1)
+  with pytest.raises(ValueError, match="was trained with model.roi_pool 1, but here it is 2"):
+    read(tmp_path / "model", config=override(CONFIG, model={"roi_pool": 2}))
+
+
 def test_an_array_at_two_paths_is_moved_to_the_device_once():
   one, other = np.arange(3.0, dtype=np.float32), np.ones(2, np.float32)
   moved = weights.move_to_device({"a": {"b": one, "c": other}, "d": one})

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 from typing import Any, NamedTuple
 
 import jax
@@ -181,6 +182,7 @@ def _latest_step(manager, workdir):
   step = manager.latest_step()
   if step is None:
     raise FileNotFoundError(
-        f"{workdir} has no checkpoint yet: train with mnc train --workdir {workdir} "
-        "at least to train.checkpoint_every steps")
+        f"{workdir} has no checkpoint yet: train with mnc train "
+        f"--config NAME --workdir {shlex.quote(str(workdir))} at least to train.checkpoint_every "
+        "steps")
   return step
