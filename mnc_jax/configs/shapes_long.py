@@ -19,4 +19,4 @@ def get_config() -> Config:
   """Returns the demo's configuration with more steps."""
   demo = shapes.get_config()
   return dataclasses.replace(demo, train=dataclasses.replace(
-      demo.train, num_steps=4000, warmup_steps=100, checkpoint_every=500))
+      demo.train, learning_rate=1e-3, num_steps=4000, warmup_steps=100, checkpoint_every=500))
