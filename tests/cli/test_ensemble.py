@@ -106,7 +106,8 @@ def test_what_is_no_model_is_named(place, member, message):
 def test_evaluation_takes_several_models_too(place, monkeypatch):
   seen = []
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: None)
-  monkeypatch.setattr(evaluate, "check_categories", lambda *arguments: None)
+  for name in ("check_categories", "make_ground_truth", "check_scorable"):
+    monkeypatch.setattr(evaluate, name, lambda *arguments: None)
   monkeypatch.setattr(evaluate, "make_predict", lambda configs, mesh: seen.append(configs))
   def stop(find, params, config, source, *, beat):
     widths = [one["category_stage"]["fc7"]["bias"].shape[-1] for one in params]
@@ -114,5 +115,5 @@ def test_evaluation_takes_several_models_too(place, monkeypatch):
   monkeypatch.setattr(evaluate, "predict_all", stop)
   with pytest.raises(InterruptedError, match=r"\[32, 16\], 32"):
     cli.call("evaluate", ["--weights", str(place / "first.safetensors"), "--ensemble",
-                   str(place / "second.safetensors")])
+                   str(place / "second.safetensors"), "--output", str(place / "out")])
   assert [[one.model.dense_width for one in configs] for configs in seen] == [[32, 16]]

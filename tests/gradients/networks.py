@@ -104,8 +104,8 @@ def _backbone_row(backbone, norm="frozen_batch", pyramid=0):
     return (*_without_frozen(params), images)
   kind = backbone if backbone == "small" else f"{backbone}, {norm}" + ", joined" * bool(pyramid)
   return Row(f"extract_features[{kind}]", call, draw,
-             (0,), covers=("backbones.features.extract_features", "backbones.pixels.center_pixels"),
-             ways=("jit",))
+             (0,), covers=("backbones.features.extract_features", "backbones.pixels.center_pixels",
+                           "backbones.pixels.scale_pixels"), ways=("jit",))
 
 
 def _propose(deltas, logits, anchors):

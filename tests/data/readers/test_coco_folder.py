@@ -122,7 +122,7 @@ def _bad_content():
       # Goes with its image, which is the fault.
       sound | {"id": 17, "image_id": 30}]
   content["images"] += [{"id": 30, "file_name": "a.png", "height": 0, "width": 16},
-                        {"id": 9, "file_name": "a.png", "height": 12, "width": 16},
+                        {"id": 9, "file_name": "b.png", "height": 12, "width": 16},
                         {"id": 31, "file_name": 5, "height": 12, "width": 16}]
   return content
 
