@@ -84,10 +84,10 @@ def write_scores(folder: pathlib.Path, scores: dict, counts: dict) -> None:
   } | counts | scores
   table = format_table(scores)
   print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
-        f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}). Written to "
-        f"{folder}/evaluation.txt, .csv and .json", flush=True)
+        f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}).", flush=True)
   for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
                        ("json", json.dumps(summary, indent=2) + "\n")):
     # At once: whoever finds the last of them, `evaluation.json`, has them all, and whole.
     (folder / f"evaluation.{suffix}.new").write_text(text)
     (folder / f"evaluation.{suffix}.new").replace(folder / f"evaluation.{suffix}")
+  print(f"Written to {folder}/evaluation.txt, .csv and .json")
