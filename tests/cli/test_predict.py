@@ -1,5 +1,7 @@
 """mnc predict writes each image's results at once, and leaves out images that it cannot use."""
 
+import errno
+import io
 import json
 
 import cv2
@@ -10,7 +12,7 @@ from helpers import colored_discs, tiny
 from mnc_jax.cli import predict
 from mnc_jax.cli.predict_inputs import list_inputs
 from mnc_jax.data.image_batch import make_image_batch
-from mnc_jax.evaluation.writers.coco import open_results
+from mnc_jax.evaluation.writers import coco
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Instances
 
@@ -99,8 +101,37 @@ def test_an_image_that_cannot_be_written_for_lack_of_memory_is_named():
   assert done.unwritten == ["a.png: not enough memory to write it"]
 
 
+def test_results_are_a_complete_list_at_any_time(tmp_path):
+  path = tmp_path / "some.json"
+  with coco.open_results(path) as add:
+    assert json.loads(path.read_text()) == []
+    for number in range(3):
+      add([{"score": number}, {"score": number}])
+      add([])
+      assert [row["score"] for row in json.loads(path.read_text())] == [
+          row for row in range(number + 1) for _ in range(2)]
+
+
+def test_results_are_a_complete_list_after_the_disk_was_full(tmp_path, monkeypatch):
+  class Disk(io.FileIO):
+    def write(self, data):
+      if self.tell() + len(data) <= 40:
+        return super().write(data)
+      if self.tell() < 40:
+        return super().write(data[:40 - self.tell()])
+      raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(coco, "_open_file", lambda path: Disk(path, "w"))
+  with coco.open_results(tmp_path / "some.json") as add:
+    add([{"score": 0.5}])
+    with pytest.raises(OSError, match="No space left"):
+      add([{"score": 0.25}, {"score": 0.125}])
+    add([{"score": 0.75}])
+  assert [row["score"] for row in json.loads((tmp_path / "some.json").read_text())] == [0.5, 0.75]
+
+
 def test_no_instance_is_an_empty_list(tmp_path):
-  with open_results(tmp_path / "none.json") as write:
+  with coco.open_results(tmp_path / "none.json") as write:
     write([])
   assert json.loads((tmp_path / "none.json").read_text()) == []
 
