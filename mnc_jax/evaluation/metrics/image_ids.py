@@ -43,11 +43,15 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
   wrong = [pair for pair in named if pair[0] not in found[pair[1]]]
   if not wrong:
     return results
+  kept = [row for row in results if found.get(row.get("file_name"), True)]
+  if not any(found[file_name] for _, file_name in wrong):
+    _warn_of_others(found, len(results) - len(kept), name, results_name)
+    return kept
   _check_names(results, found, wrong[0], name, results_name)
-  kept = [row | {"image_id": found[row["file_name"]][0]}
-          for row in results if found[row["file_name"]]]
-  _warn(images, found, wrong, len(results) - len(kept), name, results_name)
-  return kept
+  _warn(images, found, wrong, name, results_name)
+  if len(kept) < len(results):
+    _warn_of_others(found, len(results) - len(kept), name, results_name)
+  return [row | {"image_id": found[row["file_name"]][0]} for row in kept]
 
 
 def _find_names(results):
@@ -73,13 +77,17 @@ def _check_names(results, found, wrong, name, results_name):
         f"images {list_first(found[several])} of {name}: give names with their folders")
 
 
-def _warn(images, found, wrong, left_out, name, results_name):
-  image_id, file_name = next((pair for pair in wrong if found[pair[1]]), wrong[0])
+def _warn(images, found, wrong, name, results_name):
+  image_id, file_name = next(pair for pair in wrong if found[pair[1]])
   other = images[image_id].get("file_name") if image_id in images else None
   meant = f"{other!r} in {name}" if other else f"no image of {name}"
-  others = [missing for missing, ids in found.items() if not ids]
   warnings.warn(
       f"{results_name}: image ids contradict file names (id {image_id} is {file_name!r} there and "
-      f"{meant}): images were matched by file name" + (
-          f"; {left_out} results of {len(others)} files that are not in {name}, such as "
-          f"{others[0]!r}, were left out" if left_out else ""), stacklevel=4)
+      f"{meant}): images were matched by file name", stacklevel=4)
+
+
+def _warn_of_others(found, left_out, name, results_name):
+  others = [file_name for file_name, ids in found.items() if not ids]
+  warnings.warn(
+      f"{results_name}: {left_out} results of {len(others)} files that are not in {name}, such as "
+      f"{others[0]!r}, were left out", stacklevel=4)

@@ -66,9 +66,20 @@ def test_an_unknown_id_is_no_fault_if_the_name_is_known(score):
 def test_results_of_other_files_are_left_out_and_counted(score):
   results = _results((0, 1, 2), sorted(NAMES))
   results += [results[0] | {"image_id": 3, "file_name": "kiwi.jpg"}] * 2
-  with pytest.warns(UserWarning, match=r"; 2 results of 1 files that are not in .*gt.json, such as "
-                                       "'kiwi.jpg', were left out"):
+  with pytest.warns(UserWarning, match=r"res.json: 2 results of 1 files that are not in .*gt.json, "
+                                       "such as 'kiwi.jpg', were left out"), (
+       pytest.warns(UserWarning, match="image ids contradict file names")):
     assert score(_ground_truth(), results) == (1, 3)
+
+
+def test_a_result_of_another_file_does_not_make_right_ids_wrong(score):
+  """Two images have the same name, so that only the ids say which is meant."""
+  results = _results((0, 1, 2), NAMES)
+  del results[0]["file_name"]
+  results[1]["file_name"] = results[2]["file_name"] = "a.jpg"
+  results.append(results[1] | {"image_id": 1, "file_name": "kiwi.jpg"})
+  with pytest.warns(UserWarning, match="1 results of 1 files .* 'kiwi.jpg', were left out"):
+    assert score(_ground_truth(("zebra.jpg", "1/a.jpg", "2/a.jpg")), results) == (1, 3)
 
 
 def test_folders_decide_between_equal_names(score):
