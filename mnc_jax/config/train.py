@@ -80,6 +80,9 @@ class TrainConfig:
   1)."""
   bias_rate: float = 1.0
   """Learning-rate factor of biases (release: 2)."""
+  backbone_rate: float = 1.0
+  """Learning-rate factor of the backbone, whose pretrained weights need smaller steps than the new
+  ones of the heads. AdamW's steps are as large as its rate, however small the gradient."""
   num_steps: int = 40000
   """Number of steps of the run."""
   schedule: Literal["step", "cosine"] = "step"

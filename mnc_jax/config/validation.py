@@ -24,10 +24,11 @@ _AT_LEAST_ONE = (
     "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
 _AT_LEAST_ZERO = (
     "train.seed", "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
-    "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
-    "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images", "train.hang_minutes",
-    "train.patience", "model.box_gradient_clip", "model.frozen_blocks", "inference.min_score",
-    "inference.refined_roi_pool", "inference.max_shrink", "inference.tile_overlap")
+    "train.weight_decay", "train.bias_rate", "train.backbone_rate", "train.warmup_steps",
+    "train.clip_norm", "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images",
+    "train.hang_minutes", "train.patience", "model.box_gradient_clip", "model.frozen_blocks",
+    "inference.min_score", "inference.refined_roi_pool", "inference.max_shrink",
+    "inference.tile_overlap")
 
 _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annotations",
                 "data.eval_images", "train.init_weights")
@@ -60,6 +61,8 @@ _CONDITIONS = (
     ("model.backbone_widths", "model.backbone small",
      lambda c: c.model.backbone == "small" or _is_registered(c)),
     ("model.frozen_blocks", "a VGG-16 or ResNet as model.backbone",
+     lambda c: c.model.backbone != "small"),
+    ("train.backbone_rate", "a VGG-16 or ResNet as model.backbone",
      lambda c: c.model.backbone != "small"),
     ("model.pixel_mean_bgr", "a VGG-16 or ResNet that starts from random weights",
      lambda c: c.model.backbone != "small" and not c.train.init_weights),

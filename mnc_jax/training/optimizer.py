@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mnc_jax.config import Config, ModelConfig, TrainConfig
-from mnc_jax.model.backbones.features import frozen_layers
+from mnc_jax.model.backbones.features import backbone_layers, frozen_layers
 from mnc_jax.model.backbones.resnet import FROZEN_NORMS
 from mnc_jax.structs import Array
 
@@ -57,8 +57,12 @@ def parameter_groups(params: dict, config: Config) -> dict:
 def _is_frozen(names, config: ModelConfig):
   if not FROZEN_NORMS.isdisjoint(names):
     return True
+  return _in_features(names, frozen_layers(config))
+
+
+def _in_features(names, layers):
   # Heads have layers with names of the backbone's, like conv1.
-  return names[0].endswith("features") and names[1] in frozen_layers(config)
+  return names[0].endswith("features") and names[1] in layers
 
 
 def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.GradientTransformation:
@@ -82,8 +86,8 @@ def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.Gradie
       "biases": _rule(options, decay=decays["biases"], rate_factor=options.bias_rate),
       "scales": _rule(options),
       "frozen": optax.set_to_zero()}
-  optimizer = optax.chain(
-      clip, optax.partition(rules, functools.partial(parameter_groups, config=config)))
+  optimizer = _scale_backbone(config, optax.chain(
+      clip, optax.partition(rules, functools.partial(parameter_groups, config=config))))
   if not accumulates:
     return optimizer
   return optax.MultiSteps(optimizer, options.accumulate_steps).gradient_transformation()
@@ -98,6 +102,26 @@ def _clip_norm(limit, norm):
     return jax.tree.map(lambda x: x * factor.astype(x.dtype), gradients)
 
   return optax.stateless(clip)
+
+
+def _scale_backbone(config, optimizer):
+  """Multiplies the updates of the backbone's own layers by `train.backbone_rate`."""
+  if config.train.backbone_rate == 1.0:
+    return optimizer
+
+  def update(gradients, state, params=None):
+    updates, state = optimizer.update(gradients, state, params)
+    return jax.tree.map(jnp.multiply, updates, _backbone_rates(updates, config)), state
+
+  return optax.GradientTransformation(optimizer.init, update)
+
+
+def _backbone_rates(params, config):
+  """Returns a tree like `params` with the factor of each array's learning rate."""
+  layers = backbone_layers(config.model)
+  return jax.tree_util.tree_map_with_path(
+      lambda path, _: config.train.backbone_rate if _in_features(
+          [part.key for part in path], layers) else 1.0, params)
 
 
 def _decays(options: TrainConfig) -> dict[str, float]:
@@ -116,16 +140,23 @@ def _rule(options: TrainConfig, *, decay: float = 0.0, rate_factor: float = 1.0)
 
 
 def describe_groups(params: dict, config: Config) -> str:
-  """Returns a table of the groups: their arrays and numbers, learning rate and decay."""
+  """Returns a table of the groups: their arrays and numbers, learning rate and decay.
+
+  Groups of which the backbone's layers have another rate are a line for these and one for others.
+  """
   arrays, numbers = collections.Counter(), collections.Counter()
-  for group, value in zip(jax.tree.leaves(parameter_groups(params, config)),
-                          jax.tree.leaves(params), strict=True):
-    arrays[group] += 1
-    numbers[group] += value.size
+  for group, factor, value in zip(*map(jax.tree.leaves, (
+      parameter_groups(params, config), _backbone_rates(params, config), params)), strict=True):
+    key = group, 1.0 if group == "frozen" else factor
+    arrays[key] += 1
+    numbers[key] += value.size
   rates = {"weights": 1.0, "biases": config.train.bias_rate, "scales": 1.0, "frozen": 0.0}
   lines = ["parameters   arrays      numbers   rate    decay"]
   for group in GROUPS:
-    decay = _decays(config.train)[group]
-    lines.append(f"{group:10}{arrays[group]:9}{numbers[group]:13,}"
-                 f"{config.train.learning_rate * rates[group]:7g}{decay:9g}")
+    for factor in dict.fromkeys((1.0, config.train.backbone_rate)):
+      rate = config.train.learning_rate * rates[group] * factor
+      key = group, factor
+      if factor == 1.0 or arrays[key]:
+        lines.append(f"{group:10}{arrays[key]:9}{numbers[key]:13,}"
+                     f"{rate:7g}{_decays(config.train)[group]:9g}")
   return "\n".join(lines)

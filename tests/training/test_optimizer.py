@@ -121,6 +121,30 @@ def test_biases_move_at_their_own_rate_and_frozen_layers_not_at_all(optimizer):
     np.testing.assert_allclose(update, np.full(update.shape, expected[group]), rtol=1e-5)
 
 
+PYRAMID = {"features": {"conv5_1": {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)},
+                        "lateral_5": {"kernel": jnp.ones((1, 1))}},
+           "mask_stage": {"conv5_1": {"kernel": jnp.ones((1, 1))}}}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_backbone_moves_at_its_rate_and_neither_pyramid_nor_heads_do(optimizer):
+  config = Config(model=ModelConfig(frozen_blocks=0), train=TrainConfig(
+      optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, decay_steps=(), bias_rate=2.0,
+      backbone_rate=0.25))
+  rule = make_optimizer(config)
+  updates, _ = rule.update(jax.tree.map(jnp.ones_like, PYRAMID), rule.init(PYRAMID), PYRAMID)
+  moved = jax.tree.map(lambda x: float(x.ravel()[0]), updates)
+  assert moved["features"] == {
+      "conv5_1": {"kernel": pytest.approx(-0.25 * 0.1 * (1 + 0.5)),
+                  "bias": pytest.approx(-0.25 * 0.2, rel=1e-5)},
+      "lateral_5": {"kernel": pytest.approx(-0.1 * (1 + 0.5))}}
+  assert moved["mask_stage"]["conv5_1"]["kernel"] == pytest.approx(-0.1 * (1 + 0.5))
+  assert [line.split() for line in describe_groups(PYRAMID, config).splitlines()[1:]] == [
+      ["weights", "2", "2", "0.1", "0.5"], ["weights", "1", "1", "0.025", "0.5"],
+      ["biases", "0", "0", "0.2", "0"], ["biases", "1", "1", "0.05", "0"],
+      ["scales", "0", "0", "0.1", "0"], ["frozen", "0", "0", "0", "0"]]
+
+
 def trained(groups):
   return [name != "frozen" for name in jax.tree.leaves(groups)]
 

@@ -86,6 +86,14 @@ def frozen_layers(config: ModelConfig) -> tuple[str, ...]:
   return (*PIXEL_PARAMETERS, *(name for block in blocks for name in block))
 
 
+def backbone_layers(config: ModelConfig) -> tuple[str, ...]:
+  """Returns the names of the layers in `features` that are the backbone's own, not the pyramid's.
+
+  None of a backbone without blocks, which has no pretrained weights.
+  """
+  return tuple(name for block in make_backbone(config).blocks for name in block)
+
+
 def init_features(key: jax.Array, config: ModelConfig) -> dict:
   """Returns fresh parameters of the backbone of `config`."""
   backbone = make_backbone(config)
