@@ -120,6 +120,9 @@ def _to_array(image):
 def _read_deep_colors(encoded, image):
   """Returns the pixels of `image`, with all 16 bits of the colours of a PNG or PPM."""
   if image.format == "PNG" and encoded[24] == 16 and encoded[25] in (2, 4, 6):
+    if image.tell():
+      raise ValueError("has frames of 16 bits, of which the first alone can be read: save the one "
+                       "you need as an image of its own")
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
       raise ValueError("cannot be decoded: damaged")

@@ -90,14 +90,35 @@ def test_jpeg_cut_in_half(progressive):
         decode_image(jpeg[:-missing], "x")
 
 
-def test_too_many_pixels():
-  def chunk(kind, content):
+def _join_chunks(*chunks):
+  """Returns a PNG of pairs (kind, content)."""
+  def join(kind, content):
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+  return b"\x89PNG\r\n\x1a\n" + b"".join(join(*chunk) for chunk in (*chunks, (b"IEND", b"")))
+
+
+def test_too_many_pixels():
   header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
-  png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
+  png = _join_chunks((b"IHDR", header), (b"IDAT", zlib.compress(bytes(9))))
   with pytest.raises(BrokenImageError, match="x claims 10000000000 pixels, more than 134217728"):
-    decode_image(png + chunk(b"IEND", b""), "x")
+    decode_image(png, "x")
+
+
+def test_deep_frames_after_the_first_are_rejected():
+  """OpenCV, which reads all 16 bits, reads the first frame alone."""
+  def frame(color):
+    return zlib.compress((b"\0" + struct.pack(">3H", *color) * 4) * 4)  # Rows of filter 0.
+  def control(number):
+    return struct.pack(">IIIIIHHBB", number, 4, 4, 0, 0, 1, 10, 0, 0)
+  png = _join_chunks(
+      (b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)), (b"acTL", struct.pack(">II", 2, 0)),
+      (b"fcTL", control(0)), (b"IDAT", frame((60000, 300, 0))),
+      (b"fcTL", control(1)), (b"fdAT", struct.pack(">I", 2) + frame((0, 300, 60000))))
+  found = decode(png, "x", options=ImageOptions(page=1))
+  np.testing.assert_array_equal(found.pixels[0, 0], [60000, 300, 0])
+  with pytest.raises(BrokenImageError, match="image x has frames of 16 bits, of which the first"):
+    decode(png, "x", options=ImageOptions(page=2))
 
 
 def test_only_regular_files_are_opened(tmp_path):
