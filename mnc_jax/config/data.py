@@ -76,6 +76,10 @@ class DataConfig:
   color_jitter: float = 0.0
   """Saturation, contrast and brightness of training images are multiplied by random factors from
   1 - this to 1 + this. 0: unchanged."""
+  repeat_below: float = 0.0
+  """Share of the training images below which a category is rare. Images with a category in a share
+  f of them come sqrt(this / f) times as often (Gupta et al. 2019, "LVIS": .001). 0: all images come
+  equally often."""
   batch_size: int = 8
   """Images per training step, over all devices of all hosts (paper, section 4: 8)."""
   eval_batch_size: int = 8

@@ -17,7 +17,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
 
 
 def check_augmentation(config: DataConfig) -> None:
-  """Rejects ranges of `config` that no image could be drawn from.
+  """Rejects values of `config` by which no image could be drawn.
 
   Raises:
     ValueError: naming the field.
@@ -32,6 +32,9 @@ def check_augmentation(config: DataConfig) -> None:
                      f"{config.crop_size}")
   if not 0 <= config.color_jitter < 1:
     raise ValueError(f"data.color_jitter must be in [0, 1), found {config.color_jitter}")
+  if not 0 <= config.repeat_below <= 1:
+    raise ValueError("data.repeat_below must be a share of the images, in [0, 1], found "
+                     f"{config.repeat_below}")
 
 
 def augment_record(rng: np.random.Generator, record: Record, config: DataConfig, *,

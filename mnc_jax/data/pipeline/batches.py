@@ -18,6 +18,7 @@ import numpy as np
 from mnc_jax.config import DataConfig
 from mnc_jax.data import augment, transforms
 from mnc_jax.data.pipeline import plan as planning
+from mnc_jax.data.pipeline.repeats import repeat_factors
 from mnc_jax.data.records import BrokenImageError, Source
 from mnc_jax.structs import Batch, ImageInfo
 
@@ -82,7 +83,8 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   if crop:
     config = dataclasses.replace(config, buckets=(crop,))
   loader = _make_loader(source, config, batch_size, process_index, process_count, crop)
-  plan = planning.TrainingPlan(loader.buckets, batch_size, seed)
+  repeats = repeat_factors(source, config.repeat_below) if config.repeat_below else None
+  plan = planning.TrainingPlan(loader.buckets, batch_size, seed, repeats)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
   # Here, in one process, since each worker loads only a share of the batches.

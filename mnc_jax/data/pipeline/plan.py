@@ -20,25 +20,28 @@ class TrainingPlan:
     buckets: [N] bucket of each image of the source.
     batch_size: images per batch, over all processes.
     seed: root of the order and of the flips.
+    repeats: [N] how often each image comes in a pass over all, 1 or more; None: once.
   """
   buckets: np.ndarray
   batch_size: int
   seed: int
+  repeats: np.ndarray | None = None
 
 
 def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns rows [batch_size] of the source and flips [batch_size] bool of a step of `plan`.
 
   Each bucket has as many batches as its share of the images, and its batches take its images in
-  turn, shuffled in each pass: so all images come equally often, whatever the sizes of the buckets.
+  turn, shuffled in each pass: so all images come equally often, whatever the sizes of the buckets,
+  or as often as `repeats` says.
   A bucket with fewer images than a batch repeats them in it, and has fewer batches.
   """
-  rows_of = _by_bucket(plan.buckets)
-  cycle, index = divmod(step, sum(_batch_counts(rows_of)))
+  sizes = _pass_sizes(plan)
+  cycle, index = divmod(step, sum(_batch_counts(sizes)))
   buckets, numbers = _cycle(plan, cycle)
   bucket, number = int(buckets[index]), int(numbers[index])
   positions = np.arange(number * plan.batch_size, (number + 1) * plan.batch_size)
-  passes, offsets = np.divmod(positions, len(rows_of[bucket]))
+  passes, offsets = np.divmod(positions, sizes[bucket])
   rows = np.array([_shuffled(plan, bucket, int(number))[offset]
                    for number, offset in zip(passes, offsets, strict=True)])
   flips = np.random.default_rng([plan.seed, step, 2]).random(plan.batch_size) < 0.5
@@ -50,16 +53,23 @@ def slot_rng(plan: TrainingPlan, step: int, slot: int) -> np.random.Generator:
   return np.random.default_rng([plan.seed, step, slot, 2, 1])
 
 
-def _batch_counts(rows_of):
+def _pass_sizes(plan):
+  """Returns for each bucket how many images a pass over it has."""
+  rows_of = _by_bucket(plan.buckets)
+  if plan.repeats is None:
+    return [len(rows) for rows in rows_of]
+  return [round(float(plan.repeats[rows].sum())) for rows in rows_of]
+
+
+def _batch_counts(sizes):
   """Returns the batches of each bucket in a cycle: the shortest with the shares of the images."""
-  sizes = [len(rows) for rows in rows_of]
   return [size // math.gcd(*sizes) for size in sizes]
 
 
 @functools.lru_cache(maxsize=4)  # Drawn once per cycle, not once per batch.
 def _cycle(plan: TrainingPlan, cycle: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns the bucket of each step of a cycle, and how many batches it had before."""
-  counts = _batch_counts(_by_bucket(plan.buckets))
+  counts = _batch_counts(_pass_sizes(plan))
   rng = np.random.default_rng([plan.seed, cycle, 3])
   # One batch in each of `count` equal parts of the cycle: none waits for long.
   times = np.concatenate([(np.arange(count) + rng.random(count)) / count for count in counts])
@@ -73,7 +83,14 @@ def _cycle(plan: TrainingPlan, cycle: int) -> tuple[np.ndarray, np.ndarray]:
 def _shuffled(plan: TrainingPlan, bucket: int, number: int) -> np.ndarray:
   """Returns the rows of a bucket in the order of pass `number`."""
   rng = np.random.default_rng([plan.seed, bucket, number, 1])
-  return rng.permutation(_by_bucket(plan.buckets)[bucket])
+  rows = _by_bucket(plan.buckets)[bucket]
+  if plan.repeats is not None:
+    # Points at equal distances on the line of all repeats, from a random start: an image of 1.3
+    # comes once in 7 of 10 passes and twice in the others.
+    ends, size = np.cumsum(plan.repeats[rows]), _pass_sizes(plan)[bucket]
+    points = (np.arange(size) + rng.random()) * (ends[-1] / size)
+    rows = rows[np.minimum(np.searchsorted(ends, points, side="right"), len(rows) - 1)]
+  return rng.permutation(rows)
 
 
 def evaluation_rows(buckets: np.ndarray, batch_size: int) -> np.ndarray:

@@ -68,6 +68,18 @@ def test_evaluation_covers_each_image_once(toy_config, process_count):
   assert len(counts) == 1  # Every process takes part in every step.
 
 
+def test_images_of_rare_categories_come_more_often(toy_config):
+  source = make_source([(16, 24)] * 8)
+  read = source.read_annotations
+  # Category 7 is in one of 8 images, so it comes sqrt(.5 / .125) = 2 times as often.
+  source = dataclasses.replace(source, read_annotations=lambda row: [
+      annotation | {"category_id": 3 if row else 7} for annotation in read(row)])
+  config = dataclasses.replace(toy_config, repeat_below=0.5)
+  batches = _take(training_batches(source, config, seed=1, batch_size=1), 18)
+  ids, counts = np.unique([int(info.image_ids[0]) for _, info in batches], return_counts=True)
+  assert dict(zip(ids - 100, counts)) == {0: 4, **dict.fromkeys(range(1, 8), 2)}
+
+
 def test_processes_divide_the_training_batches(toy_config):
   source = make_source(SIZES)
   whole = _take(training_batches(source, toy_config, seed=1, batch_size=4), 6)

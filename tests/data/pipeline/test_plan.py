@@ -61,6 +61,40 @@ def test_seed_decides():
                                 planning.training_rows(other, k)[0]) for k in range(6))
 
 
+def test_repeated_images_come_as_often_as_they_should():
+  """In 40 passes over 12 images, of which one comes 2.5 times as often and one 1.25 times."""
+  repeats = np.ones(12)
+  repeats[[4, 5]] = 2.5, 1.25
+  plan = planning.TrainingPlan(BUCKETS, 2, seed=3, repeats=repeats)
+  # Image 4 is of the bucket of four, whose passes have 5.5 images, that is 6; the other has 8.
+  steps = 40 * (6 + 8) // 2
+  rows = _rows(plan, range(steps))
+  assert all(len(set(BUCKETS[batch])) == 1 for batch in rows)
+  counts = np.bincount(np.concatenate(rows), minlength=12)
+  size = np.where(BUCKETS == 1, 6 / 5.5, 8 / 8.25)
+  np.testing.assert_allclose(counts, 40 * repeats * size, atol=8)
+  np.testing.assert_array_equal(
+      rows[:20], _rows(planning.TrainingPlan(BUCKETS, 2, seed=3, repeats=repeats), range(20)))
+
+
+@pytest.mark.parametrize("repeat,allowed", [(2.0, {2}), (1.25, {1, 2})])
+def test_an_image_comes_as_often_as_its_repeats_or_once_more_or_less_in_each_pass(repeat, allowed):
+  plan = planning.TrainingPlan(np.zeros(7, int), 1, seed=0, repeats=np.r_[repeat, np.ones(6)])
+  size = round(6 + repeat)
+  seen = set()
+  for number in range(30):
+    rows = np.concatenate(_rows(plan, range(number * size, (number + 1) * size)))
+    seen.add(int(np.count_nonzero(rows == 0)))
+  assert seen == allowed
+
+
+def test_repeats_of_one_change_nothing_but_the_order():
+  plan = planning.TrainingPlan(np.zeros(7, int), 1, seed=0, repeats=np.ones(7))
+  for number in range(5):
+    rows = np.concatenate(_rows(plan, range(number * 7, (number + 1) * 7)))
+    np.testing.assert_array_equal(np.sort(rows), np.arange(7))
+
+
 def test_half_of_the_flips():
   plan = planning.TrainingPlan(BUCKETS, 4, seed=0)
   flips = np.concatenate([planning.training_rows(plan, step)[1] for step in range(300)])
