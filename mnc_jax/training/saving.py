@@ -24,15 +24,16 @@ class Saver:
   """
 
   def __init__(self, manager: ocp.CheckpointManager, save: Callable[..., None], *,
-               saved: int | None):
+               saved: int | None, retries: bool = True):
     """Takes over the checkpoints of a run.
 
     Args:
       manager: of `checkpoint.open_checkpoints`.
       save: saves a state.
       saved: the step that the run resumes from, None if it starts.
+      retries: whether a later state is saved in place of one that could not be written.
     """
-    self._manager, self._save = manager, save
+    self._manager, self._save, self._retries = manager, save, retries
     self.saved, self.error = saved, None
 
   def save(self, state: TrainState, **more: Any) -> None:
@@ -77,5 +78,5 @@ class Saver:
         raise
       self.saved, self.error = None, error
       if not warned:
-        warnings.warn(f"{error}. The run continues, and saves as soon as it can: make space on the "
-                      "disk", stacklevel=4)
+        then = "and saves as soon as it can" if self._retries else "without this state"
+        warnings.warn(f"{error}. The run continues, {then}: make space on the disk", stacklevel=4)

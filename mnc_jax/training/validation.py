@@ -89,7 +89,7 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
         checkpoint.save, best, config=config, categories=source, notes=notes)
     yield Validation(
         source, ground_truth, config, mesh, make_predict([config], mesh),
-        make_eval_step(config, mesh), best, Saver(best, save, saved=None),
+        make_eval_step(config, mesh), best, Saver(best, save, saved=None, retries=False),
         workdir / "best" / "validated")
 
 

@@ -48,6 +48,12 @@ def test_a_failed_save_is_warned_of_once_and_retried(disk):
   assert disk.written == [3, 8]
 
 
+def test_a_state_that_nothing_replaces_is_not_said_to_be_saved_later(disk):
+  disk.full = True
+  with pytest.warns(UserWarning, match="continues, without this state: make space on the disk"):
+    saving.Saver(None, disk.save, saved=None, retries=False).save(State(6))
+
+
 def test_a_saved_step_is_not_written_again(disk):
   saver = saving.Saver(None, disk.save, saved=5)
   saver.save(State(5))

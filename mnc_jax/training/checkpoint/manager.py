@@ -46,7 +46,8 @@ def open_checkpoints(workdir: str | os.PathLike[str], *, keep: int = KEPT) -> oc
 def explain_write_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
   """Converts the errors of Orbax that a checkpoint cannot be written into an OSError for people.
 
-  Also removes unfinished checkpoints, so that they do not fill the disk.
+  Also removes unfinished checkpoints, so that they do not fill the disk, and lists the complete
+  ones again.
   """
   try:
     yield
@@ -54,6 +55,8 @@ def explain_write_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
     raise  # A host is lost.
   except (OSError, ValueError, RuntimeError) as error:
     remove_unfinished(manager)
+    # Orbax has dropped from its list what this save would have replaced, and would never remove it.
+    manager.reload()
     complete = ", ".join(map(str, manager.all_steps())) or "none yet"
     raise OSError(f"a checkpoint could not be written to {manager.directory}: {_reason(error)}. "
                   f"Complete checkpoints: {complete}") from error

@@ -75,7 +75,12 @@ def wait_until_written(manager: ocp.CheckpointManager) -> None:
 def check_written(manager: ocp.CheckpointManager) -> None:
   """Raises OSError if a save in the background has failed; does not wait for one."""
   with explain_write_errors(manager):
-    manager.check_for_errors()
+    # Orbax's own thread takes the error from `check_for_errors`; waiting for the thread raises it.
+    # On several hosts the same must be called on all.
+    if jax.process_count() > 1:
+      manager.check_for_errors()
+    elif not manager.is_saving_in_progress():
+      manager.wait_until_finished()
 
 
 def bytes_to_save(manager: ocp.CheckpointManager, state: Any, *, keep: int = KEPT) -> int:
