@@ -4,31 +4,14 @@ import dataclasses
 import math
 import operator
 
-import numpy as np
-
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.extensions import BACKBONES, check_names
 from mnc_jax.config.paths import as_local_path, as_path
-from mnc_jax.config.serialization import is_usable
+from mnc_jax.config.ranges import check_ranges
 
 # Fields that change what the outputs mean, but no shape.
 MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "roi_pool",
             "inclusive_corners", "partial_cells", "roi_border", "mask_resize")
-_AT_LEAST_ONE = (
-    "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
-    "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
-    "train.proposals.pre_nms", "train.proposals.num_proposals", "train.rois_per_image",
-    "inference.proposals.pre_nms", "inference.proposals.num_proposals", "inference.max_instances",
-    "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
-    "model.mask_hidden", "model.dense_width", "model.box_stage_width",
-    "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
-_AT_LEAST_ZERO = (
-    "train.seed", "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
-    "train.weight_decay", "train.bias_rate", "train.backbone_rate", "train.warmup_steps",
-    "train.clip_norm", "train.checkpoint_every", "train.evaluate_every", "train.evaluate_images",
-    "train.hang_minutes", "train.patience", "model.box_gradient_clip", "model.frozen_blocks",
-    "inference.min_score", "inference.refined_roi_pool", "inference.max_shrink",
-    "inference.tile_overlap")
 
 _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annotations",
                 "data.eval_images", "train.init_weights")
@@ -155,16 +138,6 @@ def _value(config, name):
   return operator.attrgetter(name)(config)
 
 
-def _check_numbers(part, path=""):
-  for field in dataclasses.fields(part):
-    value, name = getattr(part, field.name), f"{path}{field.name}"
-    if dataclasses.is_dataclass(value):
-      _check_numbers(value, f"{name}.")
-    elif not all(map(is_usable, np.ravel(np.array(value, object)))):
-      raise ValueError(f"{name} is {value!r:.60}: finite numbers are needed, whole ones below "
-                       "2**63")
-
-
 def check_channels(channels: tuple[int, ...], name: str) -> None:
   """Raises ValueError unless none, one or three channels are chosen, counted from 1."""
   if len(channels) not in (0, 1, 3) or min(channels, default=1) < 1:
@@ -197,15 +170,10 @@ def check_values(config: Config) -> None:
   Raises:
     ValueError: naming the field.
   """
-  _check_numbers(config)
+  check_ranges(config)
   for name in _LOCAL_PATHS:
     as_local_path(_value(config, name), name=name)
   as_path(config.data.data_dir, name="data.data_dir", buckets=("gs",))
-  for least, names in ((1, _AT_LEAST_ONE), (0, _AT_LEAST_ZERO)):
-    for name in names:
-      value = _value(config, name)
-      if not value >= least:
-        raise ValueError(f"{name} is {value}: it must be {least} or more")
   check_channels(config.data.channels, "data.channels")
   _check_profile_steps(config)
   _check_accumulation(config)
@@ -223,8 +191,6 @@ def check_values(config: Config) -> None:
     raise ValueError(f"model.backbone_widths is {model.backbone_widths}: the small backbone needs "
                      "two or more")
   options = config.inference
-  if not options.soft_nms_sigma > 0:
-    raise ValueError(f"inference.soft_nms_sigma is {options.soft_nms_sigma}: it must be above 0")
   if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
     raise ValueError(f"inference.scales is {options.scales}: it must have one factor or more, each "
                      "above 0 (1 is the network input as it is)")

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from mnc_jax.config import Config
+from mnc_jax.config import Config, ModelConfig
 from mnc_jax.data import Source, load_source
 from mnc_jax.data.transforms import choose_buckets, scaled_sizes
 from mnc_jax.model.backbones.features import make_backbone
@@ -25,6 +25,7 @@ def check_fit(source: Source, config: Config) -> None:
     ValueError: naming the fields, and values that fit.
   """
   check_sides(config)
+  check_blocks(config)
   data = config.data
   sizes = scaled_sizes(source.sizes, data.short_side, data.long_side)
   if any(data.crop_size):
@@ -59,8 +60,26 @@ def check_sides(config: Config) -> None:
                        f"for example {fitting[0]} x {fitting[1]}")
 
 
+def check_blocks(config: Config) -> None:
+  """Raises if a backbone without named blocks is to freeze some, or to have a rate of its own.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  if make_backbone(config.model).blocks or config.model.backbone == "small":
+    return
+  for name, value, default in (
+      ("model.frozen_blocks", config.model.frozen_blocks, (0, ModelConfig.frozen_blocks)),
+      ("train.backbone_rate", config.train.backbone_rate, (1.0,))):
+    if value not in default:
+      raise ValueError(f"{name} is {value}, but the backbone {config.model.backbone!r} has no "
+                       f"`blocks`, so nothing is known of its layers: set it to {default[0]:g}")
+
+
 def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
   """Raises if no anchor is inside any image, and warns if none is inside some: L1 would be 0.
+
+  Warns of shapes that are inside no image, too: stage 1 learns nothing of them, and proposes them.
 
   Args:
     sizes: [N, 2] (height, width) of the images at network scale.
@@ -70,12 +89,15 @@ def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
   Raises:
     ValueError: naming the field, and scales that fit.
   """
-  fits = count_fitting(sizes, config) > 0
+  inside = find_fitting(sizes, config)
+  fits = inside.any(axis=1)
+  sides = anchor_sides(make_backbone(config.model).stride, config.model.anchor_scales,
+                       config.model.anchor_ratios)
+  if fits.any() and not inside.any(axis=0).all():
+    _warn_of_unused(sides[~inside.any(axis=0)], name, config)
   if fits.all():
     return
   height, width = sizes[np.argmin(fits)]
-  sides = anchor_sides(make_backbone(config.model).stride, config.model.anchor_scales,
-                       config.model.anchor_ratios)
   smallest = sides[sides.prod(axis=1).argmin()]
   message = (
       f"{name}: no anchor is inside {'any' if not fits.any() else np.sum(~fits)} of the "
@@ -88,18 +110,27 @@ def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
   warnings.warn(message, stacklevel=2)
 
 
+def _warn_of_unused(sides, name, config):
+  largest = sides[sides.prod(axis=1).argmax()]
+  warnings.warn(
+      f"{name}: {len(sides)} of the shapes of anchors, such as {largest[0]:.0f} x {largest[1]:.0f} "
+      "pixels (width x height), are inside no image after scaling: stage 1 proposes them without "
+      f"having learned them: lower model.anchor_scales {config.model.anchor_scales}, or raise "
+      "train.anchor_border", stacklevel=3)
+
+
 def _propose_scales(sizes, config):
   scales = np.array(config.model.anchor_scales)
   while scales.min() > _SMALLEST_SCALE:
     scales = scales / 2
-    if (count_fitting(sizes, config, scales=scales) > 0).all():
+    if find_fitting(sizes, config, scales=scales).any(axis=1).all():
       return f"Scales that fit: --model.anchor-scales {' '.join(f'{scale:g}' for scale in scales)}"
   return "Raise data.short_side, or data.crop_size"
 
 
-def count_fitting(sizes: np.ndarray, config: Config, *,
-                  scales: Sequence[float] | np.ndarray = ()) -> np.ndarray:
-  """Returns [N], how many of the shapes of anchors are inside an image of each of `sizes` [N, 2].
+def find_fitting(sizes: np.ndarray, config: Config, *,
+                 scales: Sequence[float] | np.ndarray = ()) -> np.ndarray:
+  """Returns [N, shapes], whether anchors of a shape are inside an image of each of `sizes` [N, 2].
 
   `scales` are those of the config if empty.
   """
@@ -112,4 +143,4 @@ def count_fitting(sizes: np.ndarray, config: Config, *,
   cells = np.maximum(np.ceil((halves - border) / stride - 0.5), 0)
   count = -(-bounds // stride) if model.partial_cells else bounds // stride
   inside = (cells < count) & ((cells + 0.5) * stride + halves <= bounds + border)
-  return inside.all(axis=2).sum(axis=1)
+  return inside.all(axis=2)

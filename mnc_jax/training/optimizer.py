@@ -151,12 +151,12 @@ def describe_groups(params: dict, config: Config) -> str:
     arrays[key] += 1
     numbers[key] += value.size
   rates = {"weights": 1.0, "biases": config.train.bias_rate, "scales": 1.0, "frozen": 0.0}
-  lines = ["parameters   arrays      numbers   rate    decay"]
+  lines = ["parameters   arrays      numbers       rate    decay"]
   for group in GROUPS:
     for factor in dict.fromkeys((1.0, config.train.backbone_rate)):
       rate = config.train.learning_rate * rates[group] * factor
       key = group, factor
       if factor == 1.0 or arrays[key]:
         lines.append(f"{group:10}{arrays[key]:9}{numbers[key]:13,}"
-                     f"{rate:7g}{_decays(config.train)[group]:9g}")
+                     f"{rate:11g}{_decays(config.train)[group]:9g}")
   return "\n".join(lines)

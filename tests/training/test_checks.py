@@ -1,6 +1,7 @@
 """What would end a run late, or make it useless, is an error before its first step."""
 
 import dataclasses
+from unittest import mock
 import warnings
 
 import numpy as np
@@ -28,13 +29,37 @@ def test_buckets_follow_from_the_sides(sides, buckets):
 def test_anchors_inside_are_counted_as_they_are_drawn(partial):
   sizes = np.array([[96, 128], [181, 300], [224, 224], [600, 1000], [100, 1000], [20, 20]])
   config = tiny.override(VGG, model={"partial_cells": partial})
-  for (height, width), found in zip(sizes, checks.count_fitting(sizes, config), strict=True):
+  for (height, width), found in zip(sizes, checks.find_fitting(sizes, config), strict=True):
     cells = -(-np.array([height, width]) // 16) if partial else np.array([height, width]) // 16
     anchors = np.asarray(make_anchors(*cells, stride=16, scales=VGG.model.anchor_scales,
                                       ratios=VGG.model.anchor_ratios))
     inside = ((anchors[..., :2] >= 0).all(axis=-1) & (anchors[..., 2] <= width)
               & (anchors[..., 3] <= height))
-    assert found == inside.any(axis=(0, 1)).sum()
+    np.testing.assert_array_equal(found, inside.any(axis=(0, 1)))
+
+
+def test_shapes_of_anchors_that_are_inside_no_image_are_reported():
+  config = tiny.override(VGG, model={"anchor_scales": (8.0, 30.0), "anchor_ratios": (0.5, 1.0)})
+  sizes = np.array([[320, 496], [496, 320]])
+  # Of 480 x 480 and 690 x 360 neither is inside; 128 x 128 and 184 x 96 are.
+  with pytest.warns(UserWarning, match=r"toy: 2 of the shapes .* such as 690 x 360 pixels .*, are "
+                                       "inside no image"):
+    checks.check_anchors(sizes, "toy", config)
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    checks.check_anchors(sizes, "toy", tiny.override(config, train={"anchor_border": 400.0}))
+
+
+@pytest.mark.parametrize("section,field,value,message", [
+    ("model", "frozen_blocks", 3, r"model\.frozen_blocks is 3, but the backbone 'mine' has no"),
+    ("train", "backbone_rate", 0.5, r"train\.backbone_rate is 0\.5, .* set it to 1")])
+def test_a_backbone_without_blocks_has_nothing_to_freeze(monkeypatch, section, field, value,
+                                                         message):
+  monkeypatch.setattr(checks, "make_backbone", lambda model: mock.Mock(blocks=()))
+  config = tiny.override(VGG, model={"backbone": "mine"})
+  checks.check_blocks(config)
+  with pytest.raises(ValueError, match=message):
+    checks.check_blocks(tiny.override(config, **{section: {field: value}}))
 
 
 def test_no_anchor_in_any_image_is_an_error_with_scales_that_fit():
@@ -45,9 +70,11 @@ def test_no_anchor_in_any_image_is_an_error_with_scales_that_fit():
   fitting = tiny.override(VGG, model={"anchor_scales": (4.0, 8.0, 16.0)})
   with warnings.catch_warnings():
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "toy: 7 of the shapes of anchors")
     checks.check_anchors(np.array([[96, 128], [90, 80]]), "toy", fitting)
 
 
+@pytest.mark.filterwarnings("ignore:.*inside no image")
 def test_some_images_without_an_anchor_are_a_warning():
   with pytest.warns(UserWarning, match="no anchor is inside 1 of the 2 images"):
     checks.check_anchors(np.array([[600, 1000], [60, 1000]]), "toy", VGG)

@@ -133,12 +133,12 @@ def test_the_backbone_moves_at_its_rate_and_neither_pyramid_nor_heads_do(optimiz
       backbone_rate=0.25))
   rule = make_optimizer(config)
   updates, _ = rule.update(jax.tree.map(jnp.ones_like, PYRAMID), rule.init(PYRAMID), PYRAMID)
-  moved = jax.tree.map(lambda x: float(x.ravel()[0]), updates)
-  assert moved["features"] == {
-      "conv5_1": {"kernel": pytest.approx(-0.25 * 0.1 * (1 + 0.5)),
-                  "bias": pytest.approx(-0.25 * 0.2, rel=1e-5)},
-      "lateral_5": {"kernel": pytest.approx(-0.1 * (1 + 0.5))}}
-  assert moved["mask_stage"]["conv5_1"]["kernel"] == pytest.approx(-0.1 * (1 + 0.5))
+  expected = {
+      "features": {"conv5_1": {"kernel": -0.25 * 0.1 * (1 + 0.5), "bias": -0.25 * 0.2},
+                   "lateral_5": {"kernel": -0.1 * (1 + 0.5)}},
+      "mask_stage": {"conv5_1": {"kernel": -0.1 * (1 + 0.5)}}}
+  jax.tree.map(lambda x, value: np.testing.assert_allclose(x.ravel(), value, rtol=1e-5),
+               updates, expected)
   assert [line.split() for line in describe_groups(PYRAMID, config).splitlines()[1:]] == [
       ["weights", "2", "2", "0.1", "0.5"], ["weights", "1", "1", "0.025", "0.5"],
       ["biases", "0", "0", "0.2", "0"], ["biases", "1", "1", "0.05", "0"],

@@ -1,0 +1,61 @@
+"""The numbers that a field may have."""
+
+import dataclasses
+import operator
+
+import numpy as np
+
+from mnc_jax.config import Config
+from mnc_jax.config.serialization import is_usable
+
+_AT_LEAST_ONE = (
+    "data.short_side", "data.long_side", "data.max_instances", "data.batch_size",
+    "data.eval_batch_size", "train.num_steps", "train.log_every", "train.anchors_per_image",
+    "train.proposals.pre_nms", "train.proposals.num_proposals", "train.rois_per_image",
+    "inference.proposals.pre_nms", "inference.proposals.num_proposals", "inference.max_instances",
+    "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
+    "model.mask_hidden", "model.dense_width", "model.box_stage_width",
+    "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
+_AT_LEAST_ZERO = (
+    "train.seed", "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
+    "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
+    "train.weight_box", "train.weight_mask", "train.weight_category", "train.checkpoint_every",
+    "train.evaluate_every", "train.evaluate_images", "train.hang_minutes", "train.patience",
+    "model.box_gradient_clip", "model.frozen_blocks", "inference.refined_roi_pool",
+    "inference.max_shrink", "inference.tile_overlap")
+_ABOVE_ZERO = ("train.backbone_rate", "inference.soft_nms_sigma")
+# Overlaps, probabilities and shares.
+_UP_TO_ONE = (
+    "train.anchor_positive_iou", "train.anchor_negative_iou", "train.proposals.nms_iou",
+    "train.roi_positive_fraction", "train.roi_positive_iou", "train.roi_hard_negative_iou",
+    "train.roi_hard_negative_fraction", "train.mask_threshold", "train.mask_label_iou",
+    "train.momentum", "inference.proposals.nms_iou", "inference.nms_iou", "inference.similar_iou",
+    "inference.mask_threshold", "inference.min_score")
+
+
+def check_ranges(config: Config) -> None:
+  """Raises for numbers that are not finite, or outside the range of their field.
+
+  Raises:
+    ValueError: naming the field and its range.
+  """
+  _check_numbers(config)
+  allowed = ((_AT_LEAST_ONE, "1 or more", lambda x: x >= 1),
+             (_AT_LEAST_ZERO, "0 or more", lambda x: x >= 0),
+             (_ABOVE_ZERO, "above 0", lambda x: x > 0),
+             (_UP_TO_ONE, "from 0 to 1", lambda x: 0 <= x <= 1))
+  for names, words, holds in allowed:
+    for name in names:
+      value = operator.attrgetter(name)(config)
+      if not holds(value):
+        raise ValueError(f"{name} is {value}: it must be {words}")
+
+
+def _check_numbers(part, path=""):
+  for field in dataclasses.fields(part):
+    value, name = getattr(part, field.name), f"{path}{field.name}"
+    if dataclasses.is_dataclass(value):
+      _check_numbers(value, f"{name}.")
+    elif not all(map(is_usable, np.ravel(np.array(value, object)))):
+      raise ValueError(f"{name} is {value!r:.60}: finite numbers are needed, whole ones below "
+                       "2**63")
