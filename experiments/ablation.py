@@ -26,7 +26,8 @@ from mnc_jax.data import load_source
 _CONFIG = "shapes"
 # Of the table in experiments/README.md; the config's own rate is for fewer steps.
 _RATE = "0.001"
-_THREE, _ALONE = ("--train.num-stages", "3"), ("--model.no-box-gradient",)
+_THREE = ("--train.num-stages", "3")
+_ALONE = ("--model.no-box-gradient", "--model.box-gradient-clip", "0")
 # Rows of table 1 (paper, section 4.1), simplest first.
 ROWS = {
     "nothing shared": (*_THREE, *_ALONE, "--model.no-share-features"),

@@ -102,7 +102,8 @@ See       overview.png in {DEMO / 'nuclei'}, {DEMO / 'shipped'} and {DEMO / 'tra
           {DEMO / 'trained' / 'pictures' / 'instances.json'} (COCO results, RLE masks)
           tensorboard --logdir {DEMO / 'run' / 'logs'}   (pip install tensorboard)
 Try next  mnc predict --weights nuclei --output out YOUR_IMAGE.png
-          mnc train --config shapes --workdir runs/mine --model.no-box-gradient
+          mnc train --config shapes --workdir runs/mine \\
+              --model.no-box-gradient --model.box-gradient-clip 0
           mnc train --config shapes_long --workdir runs/long
           mnc train --config shapes --help
 after: source .venv/bin/activate. docs/architecture.md explains how it works.""")

@@ -7,12 +7,15 @@ import pytest
 from experiments import ablation
 from mnc_jax.cli.commands import Train
 from mnc_jax.cli.parse import parse
+from mnc_jax.config.validation import check_effects
 
 
 def test_rows_differ_from_the_demo_in_what_the_paper_varies():
   line = ("--config", "shapes", "--workdir", "w")
   configs = {row: parse(Train, "train", [*line, *options]).experiment
              for row, options in ablation.ROWS.items()}
+  for config in configs.values():
+    check_effects(config)  # What `mnc train` rejects ends the ablation.
   varied = {row: (config.model.share_features, config.model.box_gradient, config.train.num_stages)
             for row, config in configs.items()}
   assert varied == {

@@ -9,6 +9,7 @@ import pytest
 from mnc_jax.cli.commands import COMMANDS
 from mnc_jax.cli.fields import count_values
 from mnc_jax.cli.parse import parse
+from mnc_jax.config.validation import check_effects
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "experiments" / "README.md",
@@ -33,7 +34,9 @@ def test_documented_commands_parse(path):
   for words in find_commands(path):
     _, command, *arguments = (PLACEHOLDERS.get(word, word) for word in words)
     try:
-      parse(COMMANDS[command], command, arguments)
+      options = parse(COMMANDS[command], command, arguments)
+      if command == "train":
+        check_effects(options.experiment)
     except SystemExit as end:
       if end.code or arguments[-1] != "--help":
         pytest.fail(shlex.join(words))
