@@ -84,12 +84,16 @@ def decode_masks(rles: list[Rle], size: tuple[int, int]) -> np.ndarray:
   Raises:
     ValueError: if they have more pixels together than `_MOST_MASK_PIXELS`.
   """
-  if not rles:
-    return np.zeros((0, *size), np.uint8)
   if len(rles) * int(size[0]) * int(size[1]) > _MOST_MASK_PIXELS:
     raise ValueError(f"{len(rles)} masks of {size[0]} x {size[1]} pixels are more than "
                      f"{_MOST_MASK_PIXELS} pixels together: cut the image into tiles")
-  return np.ascontiguousarray(_mask_api.decode(rles).transpose(2, 0, 1))
+  masks = np.zeros((len(rles), *size), np.uint8)
+  # Only where they are: 20 objects on 12 megapixels would take 1.8 s as a whole.
+  boxes = mask_boxes(rles).astype(int).tolist()
+  for whole, rle, (x, y, width, height) in zip(masks, rles, boxes, strict=True):
+    window = slice(y, y + height), slice(x, x + width)
+    whole[window] = decode_window(rle, window)
+  return masks
 
 
 def decode_mask(rle: Rle) -> np.ndarray:

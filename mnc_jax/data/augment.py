@@ -55,7 +55,7 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   scale *= draw_scale(rng, config.scale_jitter)
   # Half a pixel more is rounded away below.
   most = [max(1, int((side + 0.5) / scale)) for side in bucket]
-  boxes = transforms.tight_boxes(record.masks[~record.crowd])
+  boxes = transforms.tight_boxes(record.masks)[~record.crowd]
   window = draw_window(rng, record.image.shape[:2], boxes, share=config.crop_share, most=most)
   view = crop_record(record, window)
   sides = np.array(view.image.shape[:2]) * scale
@@ -123,8 +123,8 @@ def crop_record(record: Record, window: tuple[int, int, int, int]) -> Record:
   masks = record.masks[:, y1:y2, x1:x2]
   kept = masks.any(axis=(1, 2))
   return record._replace(
-      image=record.image[y1:y2, x1:x2], masks=masks[kept], labels=record.labels[kept],
-      crowd=record.crowd[kept])
+      image=record.image[y1:y2, x1:x2], masks=masks if kept.all() else masks[kept],
+      labels=record.labels[kept], crowd=record.crowd[kept])
 
 
 def jitter_colors(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:

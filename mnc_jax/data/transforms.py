@@ -141,7 +141,8 @@ def resize_record(record: Record, size: tuple[int, int]) -> Example:
   scale_y, scale_x = size[0] / height, size[1] / width
   tight = tight_boxes(record.masks)
   scale = np.array([scale_x, scale_y, scale_x, scale_y])
-  pixels = record.masks.sum(axis=(1, 2), dtype=np.int64)
+  pixels = np.array([mask[y1:y2, x1:x2].sum(dtype=np.int64)
+                     for mask, (x1, y1, x2, y2) in zip(record.masks, tight, strict=True)], np.int64)
   return Example(
       image=resize_image(record.image, size), boxes=(tight * scale).astype(np.float32),
       labels=record.labels, masks=crop_masks(record.masks, tight),
@@ -165,8 +166,9 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
   """Returns [n, 4] int64 `[x1, y1, x2, y2)` of [n, h, w] masks; zeros for empty masks."""
   boxes = np.zeros((len(masks), 4), np.int64)
   for box, mask in zip(boxes, masks, strict=True):
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
     if rows.size:
+      columns = np.flatnonzero(mask[rows[0]:rows[-1] + 1].any(axis=0))
       box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
   return boxes
 

@@ -4,7 +4,15 @@ import numpy as np
 from pycocotools import mask as mask_api
 import pytest
 
-from mnc_jax.coco.rle import decode_window, encode_mask, encode_window, read_segmentation
+from mnc_jax.coco import rle as module
+from mnc_jax.coco.rle import (
+  decode_masks,
+  decode_window,
+  encode_mask,
+  encode_masks,
+  encode_window,
+  read_segmentation,
+)
 
 
 @pytest.mark.parametrize(("segmentation", "message"), [
@@ -61,3 +69,25 @@ def test_the_part_of_a_mask_in_a_window_equals_that_of_the_whole():
     part = decode_window(encode_mask(whole), window)
     np.testing.assert_array_equal(part, whole[window])
     assert (part.dtype, part.flags.c_contiguous) == (np.uint8, True)
+
+
+def test_masks_equal_those_that_were_encoded():
+  rng = np.random.default_rng(2)
+  for _ in range(60):
+    shape = rng.integers([0, 1, 1], [5, 30, 30])
+    share = rng.choice([0, 0.02, 0.5, 0.98, 1], shape[0])[:, None, None]
+    masks = (rng.random(shape) < share).astype(np.uint8)
+    found = decode_masks(encode_masks(masks) if len(masks) else [], masks.shape[1:])
+    np.testing.assert_array_equal(found, masks, strict=True)
+    assert found.flags.c_contiguous
+
+
+def test_masks_are_decoded_only_where_they_are(monkeypatch):
+  masks, windows = np.zeros((2, 9, 12), np.uint8), []
+  masks[0, 2:5, 3:10] = 1  # The other one is empty.
+  def decode(rle, window):
+    windows.append(window)
+    return decode_window(rle, window)
+  monkeypatch.setattr(module, "decode_window", decode)
+  np.testing.assert_array_equal(decode_masks(encode_masks(masks), (9, 12)), masks)
+  assert windows == [(slice(2, 5), slice(3, 10)), (slice(0, 0), slice(0, 0))]

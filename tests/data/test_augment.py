@@ -79,6 +79,13 @@ def test_crop_by_hand():
                                 [[0, 2, 8, 8], [0, 0, 30, 20]])
 
 
+def test_masks_are_copied_only_where_some_are_dropped():
+  record = _record()
+  masks = augment.crop_record(record, (2, 1, 58, 39)).masks
+  assert np.shares_memory(masks, record.masks) and len(masks) == 3
+  assert not np.shares_memory(augment.crop_record(record, (10, 2, 40, 22)).masks, record.masks)
+
+
 def _scale(factor, seed):
   """The sides (width, height) by label, crowd as 0, of the toy record at a scale."""
   example = augment.augment_record(
