@@ -55,5 +55,6 @@ class InferenceConfig:
   find is merged. 0: each image is run as a whole. The default leaves photographs of up to 24
   megapixels whole, from a short side of 320 on."""
   tile_overlap: float = 0.4
-  """Least overlap of neighbouring tiles, as a share of their sides. No larger object is cut in all
-  of the tiles of one scale; on those of the next one it is half as large."""
+  """Least overlap of neighbouring tiles, as a share of their sides, .1 to .8. No object up to it is
+  cut in all of the tiles of one scale; a larger one is taken from the next, where it is half as
+  large."""

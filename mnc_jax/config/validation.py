@@ -17,6 +17,7 @@ _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annota
                 "data.eval_images", "train.init_weights")
 
 _LARGEST_OVERLAP = 0.8  # Each pixel is then in 25 tiles.
+_LEAST_OVERLAP = 0.1  # Tiles give up to the scales above them what is larger than their overlap.
 
 # Blocks of a backbone that may be frozen: VGG-16's conv1_x to conv5_x; a ResNet's conv1 to conv4_x.
 _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
@@ -197,3 +198,7 @@ def check_values(config: Config) -> None:
   if options.tile_overlap > _LARGEST_OVERLAP:
     raise ValueError(f"inference.tile_overlap is {options.tile_overlap}: it must be "
                      f"{_LARGEST_OVERLAP} or less, or there are very many tiles")
+  if options.max_shrink and options.tile_overlap < _LEAST_OVERLAP:
+    raise ValueError(f"inference.tile_overlap is {options.tile_overlap}: it must be "
+                     f"{_LEAST_OVERLAP} or more, or no object is small enough to be taken from "
+                     "tiles (inference.max_shrink 0: no tiles)")

@@ -36,6 +36,7 @@ from mnc_jax.config.validation import (
     ("inference", "max_shrink", -1.0, r"inference\.max_shrink is -1\.0: it must be 0 or more"),
     ("inference", "max_shrink", float("inf"), r"inference\.max_shrink is inf"),
     ("inference", "tile_overlap", -0.1, r"inference\.tile_overlap is -0\.1: it must be 0 or more"),
+    ("inference", "tile_overlap", 0.0, r"inference\.tile_overlap is 0\.0: it must be 0\.1 or more"),
     ("inference", "tile_overlap", 0.9, r"inference\.tile_overlap is 0\.9: it must be 0\.8 or less"),
     ("inference", "soft_nms_sigma", 0.0, r"inference\.soft_nms_sigma is 0\.0: .* above 0"),
     ("inference", "soft_nms_sigma", float("nan"), r"inference\.soft_nms_sigma is nan"),
