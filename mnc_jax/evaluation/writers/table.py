@@ -24,7 +24,8 @@ def open_writer(target: Target) -> Iterator[Writer]:
     def add(rows):
       text = io.StringIO()
       csv.writer(text, lineterminator="\n").writerows(rows)
-      file.write(text.getvalue().encode())
+      # Names of files need not be UTF-8; Python has surrogates for their other bytes.
+      file.write(text.getvalue().encode(errors="backslashreplace"))
       file.flush()
     def write(found: Found) -> None:
       add((found.file_name, record["image_id"], number, *_measure(record, target.category_names))

@@ -34,3 +34,9 @@ def test_centroids_are_means_of_the_centres_of_pixels():
   mask = np.zeros(SIZE, np.uint8)
   mask[3, 10] = mask[3, 11] = mask[7, 30] = 1
   np.testing.assert_allclose(find_centroid(encode_mask(mask)), ((10.5 + 11.5 + 30.5) / 3, 29 / 6))
+
+
+def test_a_file_name_that_is_not_utf_8_is_written(tmp_path):
+  with open_writer(make_target(tmp_path)[0]) as write:
+    write(make_found(make_record((0, 2), (0, 2)), name="K\udce4fer"))  # Of the byte 0xE4.
+  assert read(tmp_path / "instances.csv")[1][0] == "folder/K\\udce4fer.png"
