@@ -50,8 +50,8 @@ class DataConfig:
   holds it. Each size is compiled once. Empty: a landscape and a portrait one that hold any image of
   short_side and long_side. On the command line: 600 1000 1000 600."""
   stretch_contrast: bool = False
-  """Whether the intensities of each image, percentile 1 to 99.8, are stretched to 0 ... 255. For
-  microscope images, which may use a small part of the range."""
+  """Whether the intensities of each image, percentile 1 to 99.8 (or if these are equal, all), are
+  stretched to 0 ... 255. For microscope images, which may use a small part of the range."""
   max_instances: int = 100
   """Ground-truth instances per image, G, that are trained on: the largest. On the others, which are
   counted, nothing is positive or negative."""

@@ -58,6 +58,18 @@ def test_contrast_keeps_colours_and_flat_images():
   np.testing.assert_array_equal(transforms.stretch_contrast(flat), flat)
 
 
+@pytest.mark.parametrize(("dtype", "background", "spot"), [
+    (np.uint8, 0, 30), (np.uint16, 0, 300), (np.uint16, 200, 1000)])
+def test_few_bright_pixels_on_a_background_are_stretched(dtype, background, spot):
+  image = np.full((100, 100, 3), background, dtype)
+  image[40, 40:43] = spot  # Beyond percentile 99.8.
+  image[40, 43] = background + (spot - background) // 5
+  found = transforms.stretch_contrast(image)
+  assert found.dtype == np.uint8
+  assert found[40, 39:45, 0].tolist() == [0, 255, 255, 255, 51, 0]
+  assert found[40, 40:43].min() == 255 and found.sum() == 3 * (3 * 255 + 51)
+
+
 @pytest.mark.parametrize(("top", "levels"), [(65535, 256), (4095, 256), (1023, 256), (300, 256)])
 def test_contrast_is_stretched_before_16_bits_become_8(top, levels):
   # The same ramp at any exposure: 8 bits alone would leave 17, 5 and 2 levels of the darker ones.
