@@ -12,7 +12,7 @@ import math
 import cv2
 import numpy as np
 
-from mnc_jax.coco.rle import Rle, decode_mask, encode_mask, mask_box, measure_iou
+from mnc_jax.coco.rle import Rle, decode_window, encode_window, mask_box, measure_iou
 from mnc_jax.evaluation.metrics import coco
 
 # COCO's lowest: where mask IoU is below it, the boundary cannot matter.
@@ -75,9 +75,8 @@ def boundary_region(rle: Rle, width_ratio: float) -> Rle:
   left, top, width, height = map(int, mask_box(rle))
   if min(width, height) <= 2 * distance:  # No such square fits: all is boundary.
     return rle
-  mask = decode_mask(rle)
-  inside = mask[top:top + height, left:left + width]
+  window = slice(top, top + height), slice(left, left + width)
+  inside = decode_window(rle, window)
   square = np.ones((2 * distance + 1,) * 2, np.uint8)
-  inside -= cv2.erode(np.ascontiguousarray(inside), square, borderType=cv2.BORDER_CONSTANT,
-                      borderValue=0)
-  return encode_mask(mask)
+  eroded = cv2.erode(inside, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+  return encode_window(inside - eroded, window, tuple(rle["size"]))

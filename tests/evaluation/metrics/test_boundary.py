@@ -66,6 +66,7 @@ def test_region_equals_the_slow_one():
     mask[rng.integers(0, 30, 4), rng.integers(0, 44, 4)] ^= 1
     found = region(mask, ratio)
     np.testing.assert_array_equal(found, slow_region(mask, ratio))
+    assert boundary.boundary_region(encode_mask(mask), ratio) == encode_mask(found)
   assert region(np.zeros((5, 5), np.uint8), 0.02).sum() == 0
 
 
