@@ -64,7 +64,8 @@ def decode_samples(encoded: bytes, page: int) -> Samples:
     is_color = chosen.first("photometric", tiff.BLACK_IS_ZERO) == tiff.RGB
     return Samples(pixels, channels, channels == (3 if is_color else 1), orientation)
   image = open_image(encoded)
-  return _known(_turn_back(_to_array(image), orientation), orientation)
+  pixels = _from_signed(image) if tiff.is_signed(chosen, bits=16) else _to_array(image)
+  return _known(_turn_back(pixels, orientation), orientation)
 
 
 def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
@@ -108,13 +109,23 @@ def _to_array(image):
   if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
     return np.asarray(image).astype(np.uint16)[..., None]
   if image.mode in ("I", "F"):
-    raise ValueError("has pixels of 32 bits; 8 and 16 bits are supported")
+    raise ValueError("has pixels of 32 bits; 8 and 16 bits are supported: save it with 16 (in "
+                     "Python, of whole numbers up to 65535: pixels.astype('uint16'))")
   if image.mode == "1":
     image = image.convert("L")
   elif image.mode not in ("L", "LA", "RGB", "RGBA"):
     image = image.convert("RGB")
   pixels = np.array(image)
   return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _from_signed(image):
+  """Returns [h, w, 1] uint16 of signed samples, which Pillow reads as 32 bits."""
+  pixels = np.asarray(image)
+  if pixels.min() < 0:
+    raise ValueError(f"has signed pixels, from {pixels.min()} to {pixels.max()}: add to them what "
+                     "makes the least 0 or more, and save it with unsigned ones of 16 bits")
+  return pixels.astype(np.uint16)[..., None]
 
 
 def _read_deep_colors(encoded, image):

@@ -22,6 +22,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # Photometric interpretations.
 _SEPARATE = 2  # The planar configuration of one plane per channel.
 _JPEG = (6, 7)  # Compressions that join channels.
 _ALPHA = (1, 2)  # Kinds of extra samples.
+_SIGNED = 2  # The format of samples that may be below 0.
 
 
 class Page(NamedTuple):
@@ -120,6 +121,12 @@ def count_channels(page: Page) -> int:
     return samples - sum(kind in _ALPHA for kind in extra)
   # A fourth sample of no stated kind is taken for alpha, as everywhere.
   return 3 if photometric != RGB or samples <= 4 else samples
+
+
+def is_signed(page: Page, *, bits: int) -> bool:
+  """Returns whether the samples of a page are grey and signed, and have this many bits."""
+  return (page.first("format", 1) == _SIGNED and page.first("bits", 1) == bits
+          and page.first("samples", 1) == 1)
 
 
 def needs_planes(page: Page) -> bool:

@@ -97,3 +97,17 @@ def test_a_directory_outside_of_the_file():
   for damaged in (encoded[:4] + b"\xff\xff\0\0" + encoded[8:], encoded[:20], encoded[:-8]):
     with pytest.raises(BrokenImageError, match="image x cannot be decoded"):
       decode_image(damaged, "x")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_signed_samples_of_16_bits_are_read_unless_they_are_negative(order):
+  pixels = _RNG.integers(0, 2 ** 15, (8, 16, 1), dtype=np.uint16)
+  tags = {339: (2,)}, {339: (2,), 274: (6,)}
+  found = decode_image(make_tiff([pixels], order=order, tags=tags[:1]), "x")
+  assert found.dtype == np.uint16
+  np.testing.assert_array_equal(found, pixels.repeat(3, axis=2))
+  turned = decode_image(make_tiff([pixels], order=order, tags=tags[1:]), "x")
+  np.testing.assert_array_equal(turned, np.rot90(found, -1))
+  pixels[0, :2, 0] = 2 ** 16 - 5, 2 ** 15 - 1
+  with pytest.raises(BrokenImageError, match="x has signed pixels, from -5 to 32767: add"):
+    decode_image(make_tiff([pixels], order=order, tags=tags[:1]), "x")
