@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 import json
+import pathlib
 from typing import Any, NamedTuple
 
 from mnc_jax.coco.content import Content
@@ -24,7 +25,7 @@ class Joined(NamedTuple):
 
 
 def join_copies(content: Content, *, name: str) -> Joined:
-  """Joins rows of `images` that have one `file_name`, height and width.
+  """Joins rows of `images` that have one `file_name` (as paths), height and width.
 
   Of annotations that were in several of these rows, equal in category, shape and `iscrowd`, one is
   kept.
@@ -36,7 +37,9 @@ def join_copies(content: Content, *, name: str) -> Joined:
   groups = collections.defaultdict(list)
   for image_id, row in content.images.items():
     if isinstance(row.get("file_name"), str) and row["file_name"]:
-      groups[row["file_name"], row["height"], row["width"]].append(image_id)
+      # `./a.jpg` and `a.jpg` are one file, as are `b//a.jpg` and `b/a.jpg`.
+      path = str(pathlib.PurePosixPath(row["file_name"]))
+      groups[path, row["height"], row["width"]].append(image_id)
   several = {key[0]: ids for key, ids in groups.items() if len(ids) > 1}
   if not several:
     return Joined(content, {}, "")

@@ -42,6 +42,18 @@ def test_rows_of_one_file_become_one_image_with_all_instances(write):
       [(0, 1), (1, 1)], [(2, 3), (3, 3)]]
 
 
+@pytest.mark.parametrize(("first", "second"), [
+    ("a.jpg", "./a.jpg"), ("./a.jpg", "a.jpg"), ("images/a.jpg", "images//a.jpg"),
+    ("images/./a.jpg", "images/a.jpg")])
+def test_two_spellings_of_one_path_are_one_file(write, first, second):
+  content = _row_per_annotation()
+  content["images"][0]["file_name"], content["images"][1]["file_name"] = first, second
+  with pytest.warns(UserWarning, match="2 rows of 'images' name only 1 file"):
+    coco = read_coco_file(write(content)[0], raise_fault)
+  assert [(row["id"], row["file_name"]) for row in coco.images] == [(1, first), (3, "b.jpg")]
+  assert list(map(len, coco.annotations)) == [2, 2]
+
+
 def test_an_annotation_that_every_row_of_a_file_has_counts_once(write):
   content = _row_per_annotation()
   # The second row has the instance of the first too; image 3 has one twice, as its author wrote.

@@ -88,6 +88,15 @@ def test_a_file_is_not_given_to_two_images(tmp_path):
       "closest name, is image 4"]
 
 
+def test_a_file_is_not_given_to_two_images_if_one_starts_with_a_dot(tmp_path):
+  _write(tmp_path, str)
+  content = json.loads((tmp_path / "all.json").read_text())
+  content["images"][0]["file_name"], content["images"][1]["file_name"] = "./a.png", "A.png"
+  (tmp_path / "all.json").write_text(json.dumps(content))
+  with pytest.raises(ValueError, match="file_name 'A.png' is not in .* is image"):
+    load_coco(tmp_path / "all.json", tmp_path / "images")
+
+
 def test_a_wrong_folder_is_named_with_what_was_sought_and_what_is_there(tmp_path):
   _write(tmp_path, "x{}".format)
   with pytest.raises(ValueError, match=(
