@@ -102,8 +102,11 @@ def list_coco(folder: pathlib.Path, report: FaultReport, *,
     ValueError: if it has another layout, if a file is not in COCO format, or if the files have
       different categories.
   """
-  found = find_annotations(folder, report, options=options)
-  files = {split: _check_file(part, report) for split, part in found.items()}
+  noted: list[Fault] = []
+  found = find_annotations(folder, noted.append, options=options)
+  for fault in noted:
+    report(fault)
+  files = {split: _check_file(part, noted, report) for split, part in found.items()}
   for coco in files.values():
     for annotation_id in coco.empty_ids:
       report(Fault("annotation",
@@ -120,13 +123,16 @@ def list_coco(folder: pathlib.Path, report: FaultReport, *,
       [{"id": row["id"], "name": row["name"]} for row in first.categories], splits)
 
 
-def _check_file(part, report):
-  """Returns the annotations; if no image of it can be used, raises with the reasons."""
+def _check_file(part, noted, report):
+  """Returns the annotations; if no image of it can be used, raises with the reasons.
+
+  Some of them may be `noted` already, where the file was converted from another format.
+  """
   faults: list[Fault] = []
   path = part.path
   coco = check_coco(part.content, path, faults.append)
   if not coco.images:
-    messages = [fault.message for fault in faults if fault.item == "image"]
+    messages = [fault.message for fault in [*noted, *faults] if fault.item == "image"]
     raise ValueError(f"{path}: no image of it can be used:\n{describe(messages)}" if messages else
                      f"{path}: 'images' is empty")
   for fault in faults:

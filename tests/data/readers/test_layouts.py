@@ -222,6 +222,72 @@ def test_splits_and_lists_of_yolo(tmp_path):
     list_coco(tmp_path, None)
 
 
+@pytest.mark.parametrize("line", [
+    "/home/me/set/images/{}", "C:\\sets\\images\\{}", "../images/{}", "images/{}", "set/images/{}"])
+def test_paths_in_lists_of_yolo_are_found_by_their_end(tmp_path, line):
+  for name in "abc":
+    write_image(tmp_path / "images" / f"{name}.png")
+  (tmp_path / "lists").mkdir()
+  (tmp_path / "lists" / "train.txt").write_text(f"{line.format('b.png')}\n{line.format('a.png')}\n")
+  (tmp_path / "lists" / "val.txt").write_text(line.format("c.png"))
+  (tmp_path / "data.yaml").write_text(
+      "names: [cat]\npath: ..\ntrain: lists/train.txt\nval: lists/val.txt\n")
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert not faults
+  assert {split: [entry.file_name for entry in entries]
+          for split, entries in found.splits.items()} == {
+              "train": ["images/b.png", "images/a.png"], "validation": ["images/c.png"]}
+
+
+def test_images_of_yolo_that_are_missing_or_outside_are_reported(tmp_path):
+  folder = tmp_path / "set"
+  write_image(tmp_path / "secret.png")
+  for name in ("train/a", "val/b"):
+    write_image(folder / "images" / f"{name}.png")
+  (folder / "images" / "val" / "link.png").symlink_to(tmp_path / "secret.png")
+  (folder / "train.txt").write_text("images/train/a.png\n\n/else/where.png\n../secret.png\n")
+  yaml = folder / "data.yaml"
+  yaml.write_text("names: [cat]\ntrain: train.txt\nval: images/val\n")
+  found, _, faults = read_listing(list_coco, folder)
+  assert {split: len(entries) for split, entries in found.splits.items()} == {
+      "train": 1, "validation": 1}
+  assert [(fault.item, fault.message) for fault in faults] == [("image", message) for message in (
+      f"{folder}/train.txt, line 3: /else/where.png: no such image in {folder}",
+      f"{folder}/train.txt, line 4: ../secret.png: no such image in {folder}",
+      f"{folder}/images/val/link.png: no such image in {folder}")]
+  (folder / "train.txt").write_text(f"/else/where.png\n{'x' * 5000}\n")
+  with pytest.raises(ValueError, match="no image of 'train', train.txt, is in .*:\n.*line 1: /"):
+    list_coco(folder, None)
+  (tmp_path / "secret.txt").write_text("secret")
+  yaml.write_text("names: [cat]\ntrain: images/train\ntest: [images/val, ../secret.txt]\n")
+  _, _, faults = read_listing(list_coco, folder)
+  assert faults[1].message == f"{yaml}: 'test' names ../secret.txt, which is not in {folder}"
+
+
+def test_reasons_why_no_image_of_yolo_can_be_used(tmp_path):
+  (tmp_path / "images").mkdir()
+  (tmp_path / "images" / "a.png").write_bytes(b"no image")
+  (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\n")
+  with pytest.raises(ValueError, match="no image of it can be used:\n.*a.png cannot be decoded"):
+    list_coco(tmp_path, [].append)
+
+
+def test_yolo_without_any_images(tmp_path):
+  (tmp_path / "data.yaml").write_text("names: [cat]\ntrain:\nval: ''\n")
+  with pytest.raises(ValueError, match="data.yaml: 'train' and 'val' are empty"):
+    list_coco(tmp_path, None)
+
+
+@pytest.mark.parametrize("value", ["2024-13-45", "!!int x"])
+def test_other_yaml_files_do_not_hide_yolo(tmp_path, value):
+  for name in "ab":
+    write_image(tmp_path / "images" / f"{name}.png")
+  (tmp_path / "about.yaml").write_text(f"date: {value}\n")
+  (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\ndate: 2024-13-45\n")
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert sum(map(len, found.splits.values())) == 2 and not faults
+
+
 @pytest.mark.parametrize(("line", "message"), [
     ("0 .5 .5 .2 .2", "a class and a box: a polygon is needed"),
     ("2 0 0 1 0 1 1", "the class 2 is not in 'names', which has 2"),

@@ -8,17 +8,25 @@ of labels has no instance.
 
 from collections.abc import Callable
 import math
+import os
 import pathlib
 from typing import Any
 
 import yaml
 
-from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.coco.faults import Fault, FaultReport, describe
 from mnc_jax.data import listing
 from mnc_jax.data.image_batch import find_images
 
 _SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid", "test")}
 _FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
+
+
+class _Loader(yaml.SafeLoader):
+  """Reads dates as text: no field of a set is one, and an impossible one would be an error."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 
 
 def find_yaml(folder: pathlib.Path) -> pathlib.Path | None:
@@ -30,8 +38,9 @@ def find_yaml(folder: pathlib.Path) -> pathlib.Path | None:
 def _read_yaml(path):
   """Returns the content if it has classes and images."""
   try:
-    content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-  except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    # A subclass of the safe loader.
+    content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+  except (OSError, ValueError, yaml.YAMLError):
     return None
   known = isinstance(content, dict) and "names" in content and "train" in content
   return content if known else None
@@ -51,12 +60,14 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
     report: takes the faults.
 
   Raises:
-    ValueError: if classes or images are missing.
+    ValueError: if classes are missing, or all images of a split.
   """
   content = _read_yaml(path) or {}
   names = _read_names(path, content["names"])
   given = {split: [key for key in keys if content.get(key)] for split, keys in _SPLITS.items()}
-  found = {split: _find_images(folder, path, content, keys[0])
+  if not any(given.values()):
+    raise ValueError(f"{path}: 'train' and 'val' are empty: they name folders, or lists, of images")
+  found = {split: _find_images(folder, path, content, keys[0], report)
            for split, keys in given.items() if keys}
   if "test" in given[listing.VALIDATION][1:]:
     report(Fault("set", f"{path}: the images of 'test' are left out: a set has images to train on "
@@ -76,33 +87,55 @@ def _read_names(path, names):
   return found
 
 
-def _find_images(folder, path, content, key):
-  """Returns the images of a split, below `folder`."""
+def _find_images(folder, path, content, key, report):
+  """Returns the images of a split, below `folder`; others go to `report`."""
   given = content[key] if isinstance(content[key], list) else [content[key]]
-  images = [image for part in given for image in _list_images(_locate(folder, content, key, part))]
-  inside = [image for image in images if image.resolve().is_relative_to(folder.resolve())]
-  if not inside:
-    raise ValueError(f"{path}: no image of {key!r}, {', '.join(map(str, given))}, is in {folder}")
-  return inside
+  bases, images, faults = (folder / str(content.get("path", "")), folder), [], []
+  for part in given:
+    found = (_locate(folder, bases, part, folder / key / "images", folder / "images" / key)
+             or folder / str(part))
+    if os.path.exists(found) and (_is_below(found, folder) or found.samefile(folder)):
+      images += _list_images(folder, bases, found, faults.append)
+    else:
+      faults.append(Fault("image", f"{path}: {key!r} names {part}, which is not in {folder}"))
+  if not images:
+    reasons = describe([fault.message for fault in faults])
+    raise ValueError(f"{path}: no image of {key!r}, {', '.join(map(str, given))}, is in {folder}"
+                     f"{':' if faults else ''}\n{reasons}".rstrip())
+  for fault in faults:
+    report(fault)
+  return images
 
 
-def _locate(folder, content, key, part):
-  """Returns where the images of a split are: exports have paths of the machine that wrote them."""
-  part = pathlib.PurePosixPath(str(part).replace("\\", "/"))
-  steps = [step for step in part.parts if step not in ("..", "/")]
-  candidates = [folder / str(content.get("path", "")) / part, folder / part,
-                *(folder.joinpath(*steps[start:]) for start in range(len(steps))),
-                folder / key / "images", folder / "images" / key]
-  return next((path for path in candidates
-               if path.exists() and path.resolve().is_relative_to(folder.resolve())
-               and path.resolve() != folder.resolve()), folder / part)
+def _locate(folder, bases, name, *others):
+  """Returns where a path of an export is: it may be one of the machine that wrote it. Or None."""
+  name = pathlib.PurePosixPath(str(name).replace("\\", "/"))
+  steps = [step for step in name.parts if step not in ("..", "/")]
+  candidates = (*(base / name for base in bases),
+                *(folder.joinpath(*steps[start:]) for start in range(len(steps))), *others)
+  return next((path for path in candidates if os.path.exists(path) and _is_below(path, folder)),
+              None)
 
 
-def _list_images(path):
-  if path.is_file():  # A list; its paths are relative to its folder.
+def _is_below(path, folder):
+  path, folder = path.resolve(), folder.resolve()
+  return path != folder and path.is_relative_to(folder)
+
+
+def _list_images(folder, bases, path, report):
+  """Returns the images of a folder, or of a list, whose paths are relative to its own folder."""
+  if not path.is_file():
+    found = [(str(image), image if _is_below(image, folder) else None)
+             for image in find_images(path, pattern="**/*")]
+  else:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return [path.parent / line.strip() for line in lines if line.strip()]
-  return find_images(path, pattern="**/*")
+    found = [(f"{path}, line {number}: {line.strip()}",
+              _locate(folder, (path.parent, *bases), line.strip()))
+             for number, line in enumerate(lines, 1) if line.strip()]
+  for name, image in found:
+    if image is None:
+      report(Fault("image", f"{name}: no such image in {folder}"))
+  return [image for _, image in found if image is not None]
 
 
 def _convert(folder, images, names, measure, report):
