@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 from mnc_jax.coco.rle import decode_window, encode_masks, mask_area, mask_box
+from mnc_jax.data.images import DEFAULT_OPTIONS, image_options
 from mnc_jax.data.photographs import to_rgb
 from mnc_jax.data.transforms import stretch_contrast
 from mnc_jax.evaluation.labels import SMALL, covered_share, write_labels
+from mnc_jax.model.trained import Model
 from mnc_jax.structs import Detections
 
 _LARGEST = 2000  # Pixels of an enlarged image.
@@ -27,13 +29,16 @@ def instance_color(index: int) -> tuple:
   return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.85))
 
 
-def draw(image: Any, found: Detections, *, min_score: float = 0.0, min_side: int = 1) -> np.ndarray:
+def draw(image: Any, found: Detections, *, model: Model | None = None, min_score: float = 0.0,
+         min_side: int = 1) -> np.ndarray:
   """Draws what `detect` found in an image: masks, boxes, names and scores.
 
   Args:
     image: that was given to `detect`, a path or [h, w, 3] RGB; if it has more than 8 bits per
       channel, its contrast is stretched.
     found: in this image.
+    model: that found it, or the first of several. A path is read as its `config.data` says (`exif`,
+      `page`, `channels`), as by `detect`; None: as by default, upright.
     min_score: instances that score less are not drawn.
     min_side: a smaller image is enlarged by a whole factor, as by `draw_instances`.
 
@@ -41,7 +46,8 @@ def draw(image: Any, found: Detections, *, min_score: float = 0.0, min_side: int
     [h, w, 3] uint8 RGB, a multiple of it if enlarged. Nothing found: the image.
 
   Raises:
-    ValueError: if the image is not of the size of the masks, or as `detect`.
+    ValueError: if the image is not of the size of the masks, or as `detect` (for a file with
+      several pages or other channels give `model`).
 
   Example:
     >>> import mnc_jax
@@ -52,13 +58,15 @@ def draw(image: Any, found: Detections, *, min_score: float = 0.0, min_side: int
     >>> picture.shape
     (128, 128, 3)
   """
-  image = to_rgb(image, "the image")
+  options = DEFAULT_OPTIONS if model is None else image_options(model.config.data)
+  image = to_rgb(image, "the image", options=options)
   if image.dtype != np.uint8:
     image = stretch_contrast(image)
   if found.masks.shape[1:] != image.shape[:2]:
     raise ValueError(
         f"the image is {image.shape[0]} x {image.shape[1]} (height x width), but `found` is of one "
-        f"of {found.masks.shape[1]} x {found.masks.shape[2]}: draw on the image given to detect")
+        f"of {found.masks.shape[1]} x {found.masks.shape[2]}: draw on the image given to detect "
+        "(if it is a path, give its model, too)")
   records = [
       {"category_id": label, "score": score, "segmentation": rle,
        "bbox": (*box[:2], *(box[2:] - box[:2]))}

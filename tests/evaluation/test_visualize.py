@@ -5,8 +5,10 @@ import PIL.Image
 from pycocotools import mask as coco_mask
 import pytest
 
+from helpers import tiny
 from mnc_jax.coco.rle import encode_mask
 from mnc_jax.evaluation import labels, visualize
+from mnc_jax.model.trained import Model
 from mnc_jax.structs import Detections
 
 NAMES = {1: "cat", 2: "a category with a rather long name"}
@@ -220,6 +222,24 @@ def test_a_file_is_drawn_upright(tmp_path):
   PIL.Image.fromarray(image).save(tmp_path / "image.png", exif=exif)
   np.testing.assert_array_equal(visualize.draw(tmp_path / "image.png", make_detections()),
                                 visualize.draw(np.rot90(image, -1), make_detections()))
+
+
+def test_a_file_is_read_as_the_config_of_the_model_says(tmp_path):
+  exif = PIL.Image.Exif()
+  exif[0x0112] = 6
+  image, found = make_image(60, 90), make_detections()
+  stored, pages = tmp_path / "stored.png", tmp_path / "pages.tif"
+  PIL.Image.fromarray(image).save(stored, exif=exif)
+  PIL.Image.fromarray(image[::-1]).save(
+      pages, save_all=True, append_images=[PIL.Image.fromarray(image)])
+  with pytest.raises(ValueError, match="if it is a path, give its model, too"):
+    visualize.draw(stored, found)
+  for path, data, pixels in (
+      (stored, {"exif": "stored"}, image), (pages, {"page": 2}, image),
+      (stored, {"exif": "stored", "channels": (2,)}, image[..., [1, 1, 1]])):
+    model = Model({}, tiny.tiny_config(data=data), ("cat", "dog"), (1, 2), {})
+    np.testing.assert_array_equal(visualize.draw(path, found, model=model),
+                                  visualize.draw(pixels, found))
 
 
 def test_an_image_of_another_size_or_kind():
