@@ -9,7 +9,8 @@ Data:      the eight images of coco_mini_overfit.py
 Command:   mnc train --config coco_mini_release \
              --workdir runs/coco_mini_release --data.train-annotations COCO/instances_train.json \
              --data.train-images COCO/train --data.eval-annotations COCO/instances_train.json \
-             --data.eval-images COCO/train --train.init-weights vgg16_imagenet_conv.npz
+             --data.eval-images COCO/train --train.init-weights VGG16_FILE
+           (where to get it: docs/guide/choosing_a_config.md#imagenet-weights)
 Hardware:  1 CPU core, 41 minutes beside other work
 Expected:  mAP^r .70 at IoU .5 and more, on what it was trained on.
 Score:     mAP^r .818 at IoU .5, .374 at .7 on the same eight images (2026-11-26). Categories and

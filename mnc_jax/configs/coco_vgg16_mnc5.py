@@ -4,7 +4,8 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
            Cascades", CVPR 2016, section 4.3 (there COCO 2014 trainval, scored on test-dev).
 Data:      COCO 2017, prepared by mnc prepare --dataset coco.
 Command:   mnc train --config coco_vgg16_mnc5 \
-             --workdir runs/coco_vgg16_mnc5 --train.init-weights vgg16_imagenet_conv.npz
+             --workdir runs/coco_vgg16_mnc5 --train.init-weights VGG16_FILE
+           (where to get it: docs/guide/choosing_a_config.md#imagenet-weights)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 19.5 on test-dev (paper). The schedule is ours: four times VOC's.
 Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns

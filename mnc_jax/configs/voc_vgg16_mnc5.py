@@ -5,7 +5,8 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
 Data:      SBD (`img/`, `inst/`, `cls/`, `train.txt`, `val.txt` of the SDS split: 5623 and 5732
            images), prepared by mnc prepare --dataset sbd.
 Command:   mnc train --config voc_vgg16_mnc5 \
-             --workdir runs/voc_vgg16_mnc5 --train.init-weights vgg16_imagenet_conv.npz
+             --workdir runs/voc_vgg16_mnc5 --train.init-weights VGG16_FILE
+           (where to get it: docs/guide/choosing_a_config.md#imagenet-weights)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mAP^r 63.5 at IoU .5, 41.5 at .7 on val (paper).
 Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
