@@ -36,7 +36,7 @@ def main() -> None:
   write_pictures(DEMO / "images")
   shipped = predict_and_evaluate("--weights", "shapes", DEMO / "shipped")
 
-  print_heading("3. Training from scratch: all five stages at once, four minutes on two cores")
+  print_heading("3. Training from scratch: all five stages at once, 3.3 minutes on two cores")
   run("train", "--config", "shapes", "--workdir", DEMO / "run", "--data.data-dir", DATA)
   trained = predict_and_evaluate("--workdir", str(DEMO / "run"), DEMO / "trained")
   summarize({"nuclei, shipped": nuclei, "shapes, shipped": shipped,

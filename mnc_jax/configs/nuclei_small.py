@@ -7,7 +7,7 @@ Data:      any folder of images/ and labels/ (one value an instance), prepared b
 Command:   mnc train --config nuclei_small \
              --workdir runs/nuclei_small
 Hardware:  2 CPU cores, about 18 minutes (1.4 steps a second, 2026-11-26).
-Expected:  mAP^r .50 at IoU .5 and more on held-out images after an hour.
+Expected:  mAP^r .50 at IoU .5 and more on held-out images.
 Score:     mAP^r .785 at IoU .5 and .594 at .7, COCO mask AP .490, AP50 .763, box AP .486, on 60
            images, trained on 160 (2026-11-26).
 """
