@@ -2,9 +2,8 @@ r"""MNC with VGG-16 on eight real photographs: does the whole cascade fit what i
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016; dense layers of 512 instead of 4096, short side 320.
-Data:      any COCO-format set; the ids are the first eight training images of the project's
-           coco_mini selection that have 2 to 8 instances, none a crowd, each at least 1 % of
-           its image.
+Data:      eight images of COCO 2017 train, by the ids in `_data()`: each has 2 to 8 instances,
+           none a crowd, each at least 1 % of its image.
 Command:   mnc train --config coco_mini_overfit \
              --workdir runs/coco_mini_overfit --data.train-annotations COCO/instances_train.json \
              --data.train-images COCO/train --data.eval-annotations COCO/instances_train.json \
