@@ -88,7 +88,7 @@ def test_workflow_runs_all_classified_pythons_with_oldest_and_newest_versions():
   assert pins_of(DEFAULT)["jax"].release[:2] == (0, 10)
 
 
-def test_workflow_runs_the_commands_of_the_readme():
+def test_workflow_runs_the_tests_and_the_demo():
   runs = [step["run"] for step in JOBS["test"]["steps"] if "run" in step]
   chosen = "PYTHON=python CONSTRAINTS=${{ matrix.constraints }}"
   assert runs == [f"make test {chosen}", f"make demo {chosen}"]
@@ -139,6 +139,22 @@ def test_the_tag_of_a_release_is_the_version(tag, fits):
   status = subprocess.run(["bash", "-c", step["run"]], cwd=ROOT, check=False,
                           env=os.environ | {"GITHUB_REF_NAME": tag}).returncode
   assert (status == 0) == fits
+
+
+def test_links_in_the_readme_of_a_release_lead_to_the_repository(tmp_path):
+  (step,) = (step for step in RELEASE["build"]["steps"] if "sed" in step.get("run", ""))
+  text = (ROOT / "README.md").read_text()
+  (tmp_path / "README.md").write_text(text)
+  subprocess.run(["bash", "-c", step["run"]], cwd=tmp_path, check=True, env=os.environ | {
+      "GITHUB_REPOSITORY": "owner/name", "GITHUB_REF_NAME": "v1.2.3"})
+  changed = (tmp_path / "README.md").read_text()
+  home = "https://github.com/owner/name"
+  assert all(target.startswith(("https://", "#"))
+             for target in re.findall(r"\]\(([^)]*)\)", changed))
+  assert "](docs/report.jpg)" in text and f"]({home}/raw/v1.2.3/docs/report.jpg)" in changed
+  assert f"]({home}/blob/v1.2.3/LICENSE)" in changed
+  restored = changed.replace(f"{home}/raw/v1.2.3/", "").replace(f"{home}/blob/v1.2.3/", "")
+  assert restored == text
 
 
 def test_the_image_has_versions_that_are_tested():
