@@ -27,7 +27,7 @@ help:
 	@echo "make demo     predict with the shipped weights, train from scratch on drawn shapes, evaluate"
 	@echo "make test     lint, then all tests"
 	@echo "make docs     the pages of docs/ into build/docs; a warning is an error"
-	@echo "make soak     the long tests: kills, mutated inputs, first steps, kinds of files (see docs/reliability.md; 90 minutes)"
+	@echo "make soak     the long tests: kills, mutated inputs, first steps, kinds of files (see docs/reliability.md; about 75 minutes)"
 	@echo "make plan     the training step compiled for TPUs that need not be there: memory, loops, exchange"
 	@echo "              (2 GB in .venv-plan, then 2 minutes; SMALL=1: a tiny model)"
 	@echo "make coverage all tests, and the share of mnc_jax/ that they run"
