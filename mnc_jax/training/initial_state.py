@@ -2,6 +2,7 @@
 
 import warnings
 
+from flax.traverse_util import flatten_dict
 import jax
 from jax.sharding import Mesh
 import numpy as np
@@ -14,10 +15,11 @@ from mnc_jax.config.serialization import differing_fields
 from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.data import Source
 from mnc_jax.model.backbones.features import make_backbone
+from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
-from mnc_jax.training.optimizer import learning_rate
+from mnc_jax.training.optimizer import learning_rate, parameter_groups
 from mnc_jax.training.parallel_step import place_state
 from mnc_jax.training.step import TrainState, init_state
 
@@ -54,6 +56,7 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
         reset_categories=config.train.init_reset_categories,
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
+    check_frozen(report, params, config)
     advice = advise_dense_layers(report, config)
     if advice:
       warnings.warn(f"{file}: {advice}", stacklevel=2)
@@ -61,6 +64,22 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
   else:
     check_fresh_start(config.model)
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
+
+
+def check_frozen(report: weights.LoadReport, params: dict, config: Config) -> None:
+  """Raises if a file of weights lacks frozen layers, which would keep random numbers for ever.
+
+  Raises:
+    ValueError: naming the first, and how it can be trained.
+  """
+  groups = flatten_dict(parameter_groups(params, config), sep="/")
+  missing = [name for name in report.initialised if groups[name] == "frozen"
+             and name.rpartition("/")[2] not in PIXEL_PARAMETERS]
+  if missing:
+    raise ValueError(
+        f"{config.train.init_weights} lacks {len(missing)} arrays that are never trained, such as "
+        f"{missing[0]}: they would keep random numbers. Give a file that has them, or set "
+        "--model.frozen-blocks 0 (of a ResNet also --model.backbone-norm group)")
 
 
 def advise_dense_layers(report: weights.LoadReport, config: Config) -> str:

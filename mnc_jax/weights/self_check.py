@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnc_jax.config import Config
+from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.cascade import extract_features, mask_and_classify, score_anchors
 from mnc_jax.model.stages.bridge import refine_boxes
 from mnc_jax.ops.voting import vote_masks
@@ -85,6 +86,8 @@ def _draw_image():
 def _run_stages(params, image, boxes, config):
   """Returns {output: list of numbers}, stage by stage, each with only its own weights."""
   size = jnp.array(image.shape[:2], jnp.int32)
+  multiple = make_backbone(config.model).multiple
+  image = np.pad(image, [(0, -side % multiple) for side in image.shape[:2]] + [(0, 0)])
   # With static names, a later check of the same config in this process compiles nothing.
   compiled = functools.partial(jax.jit, static_argnames="config")
   backbones = {name: tree for name, tree in params.items() if "features" in name}

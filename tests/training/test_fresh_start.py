@@ -2,11 +2,14 @@
 
 import re
 
+from flax import traverse_util
+import jax
 import pytest
 
 from helpers import tiny
 from mnc_jax import configs, weights
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.model.cascade import init_params
 from mnc_jax.training import initial_state
 
 
@@ -26,6 +29,19 @@ def test_frozen_parts_need_weights(fields, message):
     {"backbone": "resnet26", "backbone_norm": "group", "frozen_blocks": 0}])
 def test_trained_parts_may_start_from_random_weights(fields):
   initial_state.check_fresh_start(ModelConfig(**fields))
+
+
+def test_frozen_layers_that_a_file_lacks_are_named():
+  """A ResNet whose conv5 is stage 3, of which a file has the backbone alone."""
+  config = Config(model=ModelConfig(num_categories=3, backbone="resnet50"))
+  params = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+  report = weights.LoadReport("ResNet-50", (), ("features/pixel_mean", "box_stage/conv/kernel"), ())
+  initial_state.check_frozen(report, params, config)
+  layer = next(name for name in traverse_util.flatten_dict(params["category_stage"], sep="/")
+               if "bn" in name or "norm" in name)
+  with pytest.raises(ValueError, match=f"lacks 1 arrays .* such as category_stage/{layer}: "):
+    initial_state.check_frozen(
+        report._replace(initialised=(f"category_stage/{layer}",)), params, config)
 
 
 def test_a_vgg_without_its_dense_layers_is_a_warning():

@@ -42,6 +42,14 @@ def test_the_same_model_deviates_by_rounding_alone():
   assert len(recorded()) < 5_000
 
 
+def test_a_backbone_of_a_large_multiple_is_checked_on_a_padded_image():
+  config = tiny.override(CONFIG, model={"backbone_widths": (4,) * 6})  # Of multiples of 64.
+  own = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  numbers = record_numbers(own, config)
+  assert max(compare_numbers(own, config, numbers).values()) < 2e-6
+  assert numbers["size"] == [64, 96]
+
+
 @pytest.mark.parametrize("stage, layer, part, first", [
     ("features", "stem", "kernel", "features"),
     ("box_stage", "objectness", "kernel", "objectness (stage 1)"),
