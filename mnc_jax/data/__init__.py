@@ -19,5 +19,6 @@ from mnc_jax.data.reader_names import register_reader as register_reader
 from mnc_jax.data.records import BrokenImageError as BrokenImageError
 from mnc_jax.data.records import Record as Record
 from mnc_jax.data.records import Source as Source
+from mnc_jax.data.records import checksum_images as checksum_images
 from mnc_jax.data.records import make_ground_truth as make_ground_truth
 from mnc_jax.data.records import restrict as restrict

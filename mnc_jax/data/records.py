@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
+import zlib
 
 import numpy as np
 
@@ -87,6 +88,12 @@ def _read_record(source: Source, index: int) -> Record:
       image_id=int(source.image_ids[index]), image=image, masks=masks,
       labels=np.array([label_of[a["category_id"]] for a in annotations], np.int32),
       crowd=np.array([a["iscrowd"] for a in annotations], bool))
+
+
+def checksum_images(source: Source) -> int:
+  """Returns a number of ids and sizes of the images, another one for others or another order."""
+  return zlib.crc32(np.asarray(source.image_ids, np.int64).tobytes()
+                    + np.asarray(source.sizes, np.int32).tobytes())
 
 
 def make_ground_truth(source: Source) -> dict[str, Any]:

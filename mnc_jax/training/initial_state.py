@@ -13,7 +13,7 @@ from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.serialization import differing_fields
 from mnc_jax.config.validation import check_same_meaning
-from mnc_jax.data import Source
+from mnc_jax.data import Source, checksum_images
 from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS
@@ -39,6 +39,7 @@ def start_state(config: Config, manager: ocp.CheckpointManager, source: Source, 
   """
   make = initialise if manager.latest_step() is None else resume
   state, notes = make(config, manager, source)
+  notes["images"] = {"count": len(source), "checksum": checksum_images(source)}
   return place_state(state, config, mesh), notes
 
 
@@ -108,6 +109,7 @@ def resume(config: Config, manager: ocp.CheckpointManager, source: Source
     state = checkpoint.restore(manager, like, categories=source)
     print(f"Resuming from the checkpoint of step {int(state.step)}"
           f"{describe_changes(saved, config, int(state.step))}.")
+    warn_of_other_images(checkpoint.saved_notes(manager), source)
   elif config.train.init_weights:
     raise ValueError(f"{workdir} holds imported weights, but train.init_weights is "
                      f"{config.train.init_weights}: give another --workdir, or omit it")
@@ -117,6 +119,16 @@ def resume(config: Config, manager: ocp.CheckpointManager, source: Source
     print("Starting from the imported weights of the workdir.")
   # The numbers of a self-check are only those of the imported weights.
   return state, {"source": checkpoint.saved_notes(manager).get("source", "unknown")}
+
+
+def warn_of_other_images(notes: dict, source: Source) -> None:
+  """Warns if the images of a run that resumes are not those that it had, by its `notes`."""
+  before = notes.get("images")  # Absent up to 0.2.0.
+  if before and before["checksum"] != checksum_images(source):
+    warnings.warn(
+        f"{source.name}: the {len(source)} images are not the {before['count']} that this run was "
+        "trained on so far, or in another order: it does not end as it would have without the "
+        "interruption", stacklevel=4)
 
 
 def describe_changes(saved: Config, config: Config, step: int) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import pathlib
 from typing import Any, NamedTuple
+import zlib
 
 import jax
 from jax.sharding import Mesh
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 from mnc_jax import parallel
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
-from mnc_jax.data import Source, load_source, make_ground_truth, restrict
+from mnc_jax.data import Source, checksum_images, load_source, make_ground_truth, restrict
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import (
   check_categories,
@@ -119,19 +120,36 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
   panel = draw_panel(validation.source, results, validation.config.data)
   log.add_image("validation/predictions", panel, step)
   log.flush()
-  reached = checkpoint.saved_scores(validation.best).get("mean_ap_r_50", -1.0)
+  reached = find_best(validation)
   tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{count_noun(len(validation.source), 'image')}; best at .5 so far: "
              f"{max(reached, scores['mean_ap_r_50']):.3f}")
   if scores["mean_ap_r_50"] > reached:
-    validation.saver.save(state, scores=scores)
+    validation.saver.save(state, scores=scores | {"conditions": checksum_conditions(validation)})
     # The next comparison reads its scores.
     validation.saver.finish()
   if parallel.is_first() and not validation.saver.error:
     # If this cannot be written, the validation is repeated when the run resumes.
     with contextlib.suppress(OSError):
       validation.done.write_text(str(step))
+
+
+def find_best(validation: Validation) -> float:
+  """Returns the mAP^r at IoU .5 of the best state; -1 if none is saved that can be compared."""
+  saved = checkpoint.saved_scores(validation.best)
+  here = checksum_conditions(validation)
+  if saved.get("conditions", here) == here:  # Absent up to 0.2.0.
+    return saved.get("mean_ap_r_50", -1.0)
+  tqdm.write("The best state so far was scored on other images, or with other fields of inference: "
+             "it is not compared.")
+  return -1.0
+
+
+def checksum_conditions(validation: Validation) -> int:
+  """Returns a number of what scores depend on besides the weights: images and inference."""
+  inference = repr(validation.config.inference).encode()
+  return zlib.crc32(inference, checksum_images(validation.source))
 
 
 def summarise(ground_truth: dict, results: list) -> dict[str, float]:

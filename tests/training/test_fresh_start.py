@@ -1,14 +1,17 @@
 """Models that mnc train does not start from random weights."""
 
 import re
+import warnings
 
 from flax import traverse_util
 import jax
 import pytest
 
 from helpers import tiny
+from helpers.toy_sets import make_source
 from mnc_jax import configs, weights
 from mnc_jax.config import Config, ModelConfig
+from mnc_jax.data import checksum_images
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import initial_state
 
@@ -60,6 +63,19 @@ def test_a_schedule_without_a_gentle_start_is_named(name, diverges):
   report = weights.LoadReport("VGG-16", (), ("category_stage/fc6/kernel",), ())
   advice = initial_state.advise_dense_layers(report, configs.get(name))
   assert ("--train.warmup-steps 500 --train.clip-norm 10" in advice) == diverges
+
+
+def test_a_run_that_resumes_with_other_images_says_so():
+  before, more, larger = (make_source(sizes) for sizes in (
+      [(8, 9), (7, 6)], [(8, 9), (7, 6), (5, 5)], [(8, 9), (7, 7)]))
+  notes = {"images": {"count": 2, "checksum": checksum_images(before)}}
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    initial_state.warn_of_other_images(notes, before)
+    initial_state.warn_of_other_images({"source": "random weights"}, more)
+  for source in (more, larger):
+    with pytest.warns(UserWarning, match=rf"toy: the {len(source)} images are not the 2 that"):
+      initial_state.warn_of_other_images(notes, source)
 
 
 def test_changes_of_a_run_that_resumes_are_listed_with_its_rate():

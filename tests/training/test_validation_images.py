@@ -1,9 +1,13 @@
 """The images that validations use."""
 
+import types
+
 import numpy as np
 import pytest
 
+from helpers import tiny
 from helpers.toy_sets import make_source
+from mnc_jax.training import checkpoint, validation
 from mnc_jax.training.validation import space_evenly
 
 
@@ -12,3 +16,17 @@ from mnc_jax.training.validation import space_evenly
 def test_images_are_evenly_spaced_over_the_split(count, rows):
   chosen = space_evenly(make_source([(8, 8)] * 10), count)
   np.testing.assert_array_equal(chosen.image_ids, 100 + np.array(rows))
+
+
+@pytest.mark.parametrize("change", ["none", "images", "inference", "older"])
+def test_the_best_state_is_compared_on_the_same_images_and_inference_alone(monkeypatch, change):
+  def conditions(images=10, **inference):
+    return types.SimpleNamespace(
+        source=make_source([(8, 8)] * images), best=None,
+        config=tiny.override(tiny.tiny_config(), inference=inference))
+  saved = {"mean_ap_r_50": 0.9}
+  if change != "older":
+    saved["conditions"] = validation.checksum_conditions(conditions())
+  monkeypatch.setattr(checkpoint, "saved_scores", lambda manager: saved)
+  now = {"images": conditions(9), "inference": conditions(nms_iou=0.7)}.get(change, conditions())
+  assert validation.find_best(now) == (0.9 if change in ("none", "older") else -1)
