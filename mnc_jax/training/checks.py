@@ -143,4 +143,4 @@ def find_fitting(sizes: np.ndarray, config: Config, *,
   cells = np.maximum(np.ceil((halves - border) / stride - 0.5), 0)
   count = -(-bounds // stride) if model.partial_cells else bounds // stride
   inside = (cells < count) & ((cells + 0.5) * stride + halves <= bounds + border)
-  return inside.all(axis=2)
+  return np.all(inside, axis=2)

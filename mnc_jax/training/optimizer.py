@@ -109,8 +109,8 @@ def _scale_backbone(config, optimizer):
   if config.train.backbone_rate == 1.0:
     return optimizer
 
-  def update(gradients, state, params=None):
-    updates, state = optimizer.update(gradients, state, params)
+  def update(updates, state, params=None):
+    updates, state = optimizer.update(updates, state, params)
     return jax.tree.map(jnp.multiply, updates, _backbone_rates(updates, config)), state
 
   return optax.GradientTransformation(optimizer.init, update)

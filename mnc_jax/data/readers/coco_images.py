@@ -95,7 +95,8 @@ def locate_images(coco: CocoFile, folder: str | pathlib.Path, report: FaultRepor
   find = make_finder(folder)
   found = [find(image["file_name"]) for image in coco.images]
   exact = {str(pathlib.PurePosixPath(name)): image["id"]
-           for image, name in zip(coco.images, found, strict=True) if name == image["file_name"]}
+           for image, name in zip(coco.images, found, strict=True)
+           if name is not None and name == image["file_name"]}
   kept, changed, taken = [], [], dict(exact)
   for image, annotations, name in zip(coco.images, coco.annotations, found, strict=True):
     given = image["file_name"]
