@@ -64,8 +64,9 @@ def decode_window(rle: Rle, window: tuple[slice, slice]) -> np.ndarray:
     rle: compressed, of a whole image.
     window: rows and columns, inside the image.
   """
-  height, columns = rle["size"][0], window[1]
-  ends = np.cumsum(decompress_runs(rle["counts"].encode()))
+  height, columns, counts = rle["size"][0], window[1], rle["counts"]
+  # pycocotools itself gives bytes.
+  ends = np.cumsum(decompress_runs(counts if isinstance(counts, bytes) else counts.encode()))
   inside = np.clip(ends - columns.start * height, 0, (columns.stop - columns.start) * height)
   values = np.arange(len(ends), dtype=np.uint8) & 1
   pixels = np.repeat(values, np.diff(inside, prepend=0))

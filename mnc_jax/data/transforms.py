@@ -82,8 +82,8 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
   The depth of 16 bits is kept until then: of 4096 levels in use 256 are left, not 16.
   Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
   so that hues are kept; the percentiles are those of Schmidt et al. 2018 ("Cell Detection with
-  Star-Convex Polygons"). If both are equal, as where little but background is seen, minimum and
-  maximum take their place. An image of one intensity is not stretched.
+  Star-Convex Polygons"). Where both are equal, as in mostly empty images, minimum and
+  maximum are used. An image of one intensity is not stretched.
 
   Args:
     image: [h, w, 3] RGB, uint8 or uint16.

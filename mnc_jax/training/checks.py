@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.data import Source, load_source
 from mnc_jax.data.transforms import choose_buckets, scaled_sizes
@@ -61,7 +62,7 @@ def check_sides(config: Config) -> None:
 
 
 def check_blocks(config: Config) -> None:
-  """Raises if a backbone without named blocks is to freeze some, or to have a rate of its own.
+  """Raises if a backbone without named blocks is to freeze some, or has another rate.
 
   Raises:
     ValueError: naming the field.
@@ -113,10 +114,10 @@ def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
 def _warn_of_unused(sides, name, config):
   largest = sides[sides.prod(axis=1).argmax()]
   warnings.warn(
-      f"{name}: {len(sides)} of the shapes of anchors, such as {largest[0]:.0f} x {largest[1]:.0f} "
-      "pixels (width x height), are inside no image after scaling: stage 1 proposes them without "
-      f"having learned them: lower model.anchor_scales {config.model.anchor_scales}, or raise "
-      "train.anchor_border", stacklevel=3)
+      f"{name}: {count_noun(len(sides), 'shape')} of anchors, such as {largest[0]:.0f} x "
+      f"{largest[1]:.0f} pixels (width x height), inside no image after scaling: stage 1 proposes "
+      "them without having learned them. Raise train.anchor_border, or lower model.anchor_scales "
+      f"{config.model.anchor_scales}", stacklevel=3)
 
 
 def _propose_scales(sizes, config):

@@ -68,19 +68,20 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
 
 
 def check_frozen(report: weights.LoadReport, params: dict, config: Config) -> None:
-  """Raises if a file of weights lacks frozen layers, which would keep random numbers for ever.
+  """Raises if a file of weights lacks frozen layers of a backbone, which would stay random.
 
   Raises:
     ValueError: naming the first, and how it can be trained.
   """
   groups = flatten_dict(parameter_groups(params, config), sep="/")
   missing = [name for name in report.initialised if groups[name] == "frozen"
+             and name.partition("/")[0].endswith("features")
              and name.rpartition("/")[2] not in PIXEL_PARAMETERS]
   if missing:
     raise ValueError(
-        f"{config.train.init_weights} lacks {len(missing)} arrays that are never trained, such as "
-        f"{missing[0]}: they would keep random numbers. Give a file that has them, or set "
-        "--model.frozen-blocks 0 (of a ResNet also --model.backbone-norm group)")
+        f"{config.train.init_weights} lacks {len(missing)} arrays of frozen layers, such as "
+        f"{missing[0]}: they would keep the numbers of a fresh model. Give a file that has them, "
+        "or set --model.frozen-blocks 0 (of a ResNet also --model.backbone-norm group)")
 
 
 def advise_dense_layers(report: weights.LoadReport, config: Config) -> str:

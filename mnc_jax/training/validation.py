@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from mnc_jax import parallel
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
+from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import Source, checksum_images, load_source, make_ground_truth, restrict
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import (
@@ -31,6 +32,11 @@ from mnc_jax.training.panel import draw_panel
 from mnc_jax.training.parallel_step import make_eval_step
 from mnc_jax.training.saving import Saver
 from mnc_jax.training.step import TrainState
+
+# Fields of `inference` that scores do not depend on, and of `data` that they do.
+_WITHOUT_EFFECT = ("inference.max_shrink", "inference.tile_overlap")
+_READING = ("data.short_side", "data.long_side", "data.stretch_contrast", "data.channels",
+            "data.page", "data.exif", "data.crowd_as_instances")
 
 
 class Validation(NamedTuple):
@@ -142,14 +148,18 @@ def find_best(validation: Validation) -> float:
   if saved.get("conditions", here) == here:  # Absent up to 0.2.0.
     return saved.get("mean_ap_r_50", -1.0)
   tqdm.write("The best state so far was scored on other images, or with other fields of inference: "
-             "it is not compared.")
+             "it is not compared, and this state replaces it.")
   return -1.0
 
 
 def checksum_conditions(validation: Validation) -> int:
-  """Returns a number of what scores depend on besides the weights: images and inference."""
-  inference = repr(validation.config.inference).encode()
-  return zlib.crc32(inference, checksum_images(validation.source))
+  """Returns a number of what scores depend on besides the weights: images, and how they are run.
+
+  Fields at their default do not count, so that new ones change nothing.
+  """
+  changed = [f"{name} {value}" for name, _, value in differing_fields(Config(), validation.config)
+             if name.startswith("inference.") and name not in _WITHOUT_EFFECT or name in _READING]
+  return zlib.crc32("\n".join(changed).encode(), checksum_images(validation.source))
 
 
 def summarise(ground_truth: dict, results: list) -> dict[str, float]:

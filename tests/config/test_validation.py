@@ -28,7 +28,7 @@ from mnc_jax.config.validation import (
     ("model", "anchor_ratios", (1.0, 0.0), r"model\.anchor_ratios is .* each above 0"),
     ("model", "backbone_widths", (32,), r"backbone_widths is \(32,\): .* needs two or more"),
     ("model", "roi_size", 0, r"model\.roi_size is 0: it must be 1 or more"),
-    ("inference", "min_score", -0.1, r"inference\.min_score is -0\.1: it must be from 0 to 1"),
+    ("inference", "min_score", -0.1, r"inference\.min_score is -0\.1: it must be 0 or more"),
     ("inference", "mask_threshold", 40.0, r"mask_threshold is 40\.0: it must be from 0 to 1"),
     ("train", "roi_positive_fraction", 3.0, r"roi_positive_fraction is 3\.0: .* from 0 to 1"),
     ("train", "weight_box", -1.0, r"train\.weight_box is -1\.0: it must be 0 or more"),

@@ -60,6 +60,7 @@ WITHOUT_ROW = {
     "backbones.hourglass.make_hourglass": _NUMBERS,
     "backbones.vgg16.make_vgg16": _NUMBERS,
     "backbones.features.frozen_layers": _NUMBERS,
+    "backbones.features.backbone_layers": _NUMBERS,
     "backbones.resnet.count_groups": _NUMBERS,
     "backbones.resnet.make_resnet": _NUMBERS,
     "backbones.resnet.layer_names": _NUMBERS,

@@ -42,7 +42,7 @@ def test_shapes_of_anchors_that_are_inside_no_image_are_reported():
   config = tiny.override(VGG, model={"anchor_scales": (8.0, 30.0), "anchor_ratios": (0.5, 1.0)})
   sizes = np.array([[320, 496], [496, 320]])
   # Of 480 x 480 and 690 x 360 neither is inside; 128 x 128 and 184 x 96 are.
-  with pytest.warns(UserWarning, match=r"toy: 2 of the shapes .* such as 690 x 360 pixels .*, are "
+  with pytest.warns(UserWarning, match=r"toy: 2 shapes of anchors, such as 690 x 360 pixels .*, "
                                        "inside no image"):
     checks.check_anchors(sizes, "toy", config)
   with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def test_no_anchor_in_any_image_is_an_error_with_scales_that_fit():
   fitting = tiny.override(VGG, model={"anchor_scales": (4.0, 8.0, 16.0)})
   with warnings.catch_warnings():
     warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", "toy: 7 of the shapes of anchors")
+    warnings.filterwarnings("ignore", "toy: 7 shapes of anchors")
     checks.check_anchors(np.array([[96, 128], [90, 80]]), "toy", fitting)
 
 

@@ -103,9 +103,11 @@ def list_coco(folder: pathlib.Path, report: FaultReport, *,
       different categories.
   """
   noted: list[Fault] = []
-  found = find_annotations(folder, noted.append, options=options)
-  for fault in noted:
-    report(fault)
+  try:
+    found = find_annotations(folder, noted.append, options=options)
+  finally:
+    for fault in noted:
+      report(fault)
   files = {split: _check_file(part, noted, report) for split, part in found.items()}
   for coco in files.values():
     for annotation_id in coco.empty_ids:

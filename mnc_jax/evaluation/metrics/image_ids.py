@@ -43,7 +43,7 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
   wrong = [pair for pair in named if pair[0] not in found[pair[1]]]
   if not wrong:
     return results
-  kept = [row for row in results if found.get(row.get("file_name"), True)]
+  kept = [row for row in results if _is_known(row, found)]
   if not any(found[file_name] for _, file_name in wrong):
     _warn_of_others(found, len(results) - len(kept), name, results_name)
     return kept
@@ -52,6 +52,11 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
   if len(kept) < len(results):
     _warn_of_others(found, len(results) - len(kept), name, results_name)
   return [row | {"image_id": found[row["file_name"]][0]} for row in kept]
+
+
+def _is_known(row, found):
+  file_name = row.get("file_name")
+  return not isinstance(file_name, str) or bool(found[file_name])
 
 
 def _find_names(results):

@@ -117,25 +117,32 @@ def _locate(folder, bases, name, *others):
               None)
 
 
+def _locate_file(folder, bases, name):
+  """Returns where an image of a list is, or None: a file of that name in a folder of that name."""
+  found, given = _locate(folder, bases, name), pathlib.PurePosixPath(name.replace("\\", "/"))
+  ends = tuple(step for step in given.parts if step not in (".", "..", "/"))[-2:]
+  return found if found and found.is_file() and found.parts[-len(ends):] == ends else None
+
+
 def _is_below(path, folder):
   path, folder = path.resolve(), folder.resolve()
   return path != folder and path.is_relative_to(folder)
 
 
 def _list_images(folder, bases, path, report):
-  """Returns the images of a folder, or of a list, whose paths are relative to its own folder."""
+  """Returns the images of a folder, or of a list, each once."""
   if not path.is_file():
     found = [(str(image), image if _is_below(image, folder) else None)
              for image in find_images(path, pattern="**/*")]
   else:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     found = [(f"{path}, line {number}: {line.strip()}",
-              _locate(folder, (path.parent, *bases), line.strip()))
+              _locate_file(folder, (path.parent, *bases), line.strip()))
              for number, line in enumerate(lines, 1) if line.strip()]
   for name, image in found:
     if image is None:
       report(Fault("image", f"{name}: no such image in {folder}"))
-  return [image for _, image in found if image is not None]
+  return list(dict.fromkeys(image for _, image in found if image is not None))
 
 
 def _convert(folder, images, names, measure, report):
