@@ -82,6 +82,14 @@ def test_masks_equal_those_that_were_encoded():
     assert found.flags.c_contiguous
 
 
+def test_masks_of_pycocotools_itself_are_decoded():
+  mask = np.zeros((4, 6), np.uint8, order="F")
+  mask[1:3, 2:5] = 1
+  rle = mask_api.encode(mask)
+  assert isinstance(rle["counts"], bytes)
+  np.testing.assert_array_equal(decode_masks([rle], (4, 6))[0], mask)
+
+
 def test_masks_are_decoded_only_where_they_are(monkeypatch):
   masks, windows = np.zeros((2, 9, 12), np.uint8), []
   masks[0, 2:5, 3:10] = 1  # The other one is empty.

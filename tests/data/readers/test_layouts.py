@@ -264,6 +264,20 @@ def test_images_of_yolo_that_are_missing_or_outside_are_reported(tmp_path):
   assert faults[1].message == f"{yaml}: 'test' names ../secret.txt, which is not in {folder}"
 
 
+def test_an_image_of_a_list_that_is_missing_is_not_another_of_its_name(tmp_path):
+  for name in ("a", "c"):
+    write_image(tmp_path / "images" / f"{name}.png")
+  (tmp_path / "train.txt").write_text(
+      "/x/images/a.png\n/x/other/a.png\nimages/a.png\n/x/images\n/x/images/c.png\n")
+  (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: train.txt\n")
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert sorted(entry.file_name for entries in found.splits.values() for entry in entries) == [
+      "images/a.png", "images/c.png"]
+  assert [fault.message for fault in faults] == [
+      f"{tmp_path}/train.txt, line {line}: no such image in {tmp_path}"
+      for line in ("2: /x/other/a.png", "4: /x/images")]
+
+
 def test_reasons_why_no_image_of_yolo_can_be_used(tmp_path):
   (tmp_path / "images").mkdir()
   (tmp_path / "images" / "a.png").write_bytes(b"no image")

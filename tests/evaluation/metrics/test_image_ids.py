@@ -113,6 +113,13 @@ def test_a_damaged_result_is_rejected_as_such(score):
     score(_ground_truth(), results)
 
 
+def test_a_damaged_name_is_rejected_where_ids_are_wrong(score):
+  results = _results((0, 1, 2), sorted(NAMES))
+  results[1]["file_name"] = ["x"]
+  with pytest.raises(ValueError, match="result 1 has no file_name and another has the image id 0"):
+    score(_ground_truth(), results)
+
+
 def test_names_of_another_kind_leave_the_ids(score):
   with pytest.warns(UserWarning, match="none of its 3 file names, such as 'x0.png', is in .*gt.js"):
     assert score(_ground_truth(), [row | {"file_name": f"x{number}.png"} for number, row in
