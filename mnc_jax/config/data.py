@@ -73,6 +73,10 @@ class DataConfig:
   crop_size: tuple[int, int] = (0, 0)
   """Size (height, width) in pixels that training images are cropped and padded to, instead of a
   bucket. 0 0: not cropped. Evaluation always uses buckets."""
+  invert: bool = False
+  """Whether half of the training images are inverted, each value v replaced by 255 - v: for objects
+  that are bright on a dark ground in some images and dark on a bright one in others, as stained and
+  fluorescent nuclei."""
   color_jitter: float = 0.0
   """Saturation, contrast and brightness of training images are multiplied by random factors from
   1 - this to 1 + this. 0: unchanged."""

@@ -46,7 +46,8 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   Args:
     rng: of this image in this step.
     record: in pixels of the file.
-    config: `turn`, `scale_jitter`, `crop_share`, `color_jitter`; `crop_size` is in `bucket`.
+    config: `turn`, `scale_jitter`, `crop_share`, `invert`, `color_jitter`; `crop_size` is in
+      `bucket`.
     scale: network pixels per pixel of the file, before jitter.
     bucket: (height, width) that the view must not exceed; it is cropped to it.
   """
@@ -61,6 +62,8 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   sides = np.array(view.image.shape[:2]) * scale
   size = np.minimum(np.maximum(np.rint(sides), 1), bucket).astype(int)
   example = transforms.resize_record(view, tuple(size))
+  if config.invert and rng.random() < 0.5:
+    example = example._replace(image=cv2.bitwise_not(example.image))
   if config.color_jitter:
     example = example._replace(image=jitter_colors(rng, example.image, config.color_jitter))
   return example

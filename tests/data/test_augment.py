@@ -198,6 +198,17 @@ def test_turns_move_image_and_instances_together():
       transforms.tight_boxes(augment.turn_record(record, 1).masks)[0], [4, 42, 10, 54])
 
 
+def test_half_of_the_images_are_inverted():
+  record, rng = _record(), np.random.default_rng(0)
+  views = [augment.augment_record(rng, record, _config(invert=True), scale=1.0,
+                                  bucket=record.image.shape[:2]) for _ in range(200)]
+  inverted = [np.array_equal(view.image, 255 - record.image) for view in views]
+  assert all(np.array_equal(view.image, record.image) for view, changed in zip(views, inverted)
+             if not changed)
+  assert 80 < sum(inverted) < 120
+  np.testing.assert_array_equal(views[0].masks, views[1].masks)
+
+
 @pytest.mark.parametrize(("bucket", "expected"), [((60, 60), 4), ((40, 60), 2)])
 def test_turns_come_equally_often_and_fit_the_bucket(bucket, expected):
   record = _record()
