@@ -12,7 +12,7 @@ from mnc_jax.config import Config
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.model.backbones import features
-from mnc_jax.model.shared_kernels import fill_slots, make_slots
+from mnc_jax.model.shared_kernels import fill_slots, slots_of_rounds
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.ops.boxes import corner_pixels
 from mnc_jax.ops.gradients import clip_gradient
@@ -30,9 +30,6 @@ from mnc_jax.structs import (
 
 # Parameters of each stage's backbone, if they do not share one.
 _BACKBONES = ("features", "mask_features", "category_features")
-# Dense layers on whole RoIs, which both rounds of stages 2 and 3 use.
-_DENSE_LAYERS = {"mask_stage": ("reduce",),
-                 "category_stage": ("fc6", "fc7", "fc6_mask", "fc7_mask")}
 
 
 def init_params(key: jax.Array, config: Config) -> dict:
@@ -200,18 +197,9 @@ def _over_images(one_image):
   return over_images
 
 
-def _make_slots(params, ground_truth: GroundTruth, *, config: Config):
-  """Returns for each round of stages 2 and 3 the slots of their dense layers, with leading B."""
-  images, padded = ground_truth.valid.shape
-  rois = config.train.rois_per_image
-  rows = (rois, rois + padded * config.train.gt_in_stage_4)[:1 + (config.train.num_stages == 5)]
-  return make_slots(params, _DENSE_LAYERS, images=images, rows=rows,
-                    dtype=jnp.dtype(config.model.compute_dtype))
-
-
 def _image_losses(params, image_features, image_size, ground_truth: GroundTruth, key, slots, *,
                   num_images, config: Config):
-  """Returns the weighted losses {"loss_1": ...} of one image, and its truncated proposals."""
+  """Returns the weighted losses {"loss_1": ...} of one image, and the numbers of its proposals."""
   train = config.train
   key_anchors, key_rois = jax.random.split(key)
   clip_box_gradient = functools.partial(_clip_box_gradient, num_images=num_images, config=config)
@@ -241,7 +229,8 @@ def _image_losses(params, image_features, image_size, ground_truth: GroundTruth,
       boxes, valid = roi_targets.join_ground_truth(boxes, valid, ground_truth)
     output = run_roi_heads(_next_stage_boxes(boxes, config=config), valid, slots[1])
     terms["loss_4"], terms["loss_5"] = _stage_losses(output, ground_truth, config=config)
-  return terms, proposals.truncated
+  return terms, {"proposals_per_image": proposals.valid.sum(),
+                 "truncated_proposals_per_image": proposals.truncated}
 
 
 def cascade_loss(params: dict, batch: Batch, key: Array, *,
@@ -257,7 +246,8 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   Returns:
     `(loss, metrics)`: the mean over the images that are not padding, and a dict of `loss`, each
     stage's weighted `loss_1` ... `loss_5` (without stages 4 and 5 their entries are absent), and
-    the mean `truncated_proposals_per_image`. All are float32 scalars.
+    the means `proposals_per_image` and `truncated_proposals_per_image` of `Proposals`. All are
+    float32 scalars.
 
   Degenerate input:
     0 if all images are padding. An image without an instance has the losses of its negative
@@ -283,22 +273,21 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
     >>> params = jax.eval_shape(lambda key: mnc_jax.init_params(key, config), jax.random.key(0))
     >>> find_loss = functools.partial(mnc_jax.cascade_loss, config=config)
     >>> loss, metrics = jax.eval_shape(find_loss, params, batch, jax.random.key(1))
-    >>> print(loss.shape, sorted(metrics))  # For numbers, see `train_step`.
-    () ['loss', 'loss_1', 'loss_2', 'loss_3', 'truncated_proposals_per_image']
+    >>> print(loss.shape, sorted(metrics)[:4])  # For numbers, see `train_step`.
+    () ['loss', 'loss_1', 'loss_2', 'loss_3']
   """
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(batch.real.sum(), 1), config=config)
-  slots = _make_slots(params, batch.ground_truth, config=config)
-  terms, truncated = _over_images(one_image)(
+  slots = slots_of_rounds(params, batch.ground_truth, config=config)
+  terms, counts = _over_images(one_image)(
       shared, batch.image_sizes, batch.ground_truth, keys, slots)
-  metrics: dict[str, Array] = {
-      name: losses.masked_mean(term, batch.real) for name, term in terms.items()}
-  metrics["loss"] = functools.reduce(jnp.add, metrics.values())
-  metrics["truncated_proposals_per_image"] = losses.masked_mean(
-      truncated.astype(metrics["loss"].dtype), batch.real)
-  return metrics["loss"], metrics
+  mean = lambda values: losses.masked_mean(values, batch.real)
+  metrics: dict[str, Array] = {name: mean(term) for name, term in terms.items()}
+  loss = functools.reduce(jnp.add, metrics.values())
+  counts = {name: mean(count.astype(loss.dtype)) for name, count in counts.items()}
+  return loss, metrics | counts | {"loss": loss}
 
 
 def run_cascade(params: dict, images: Array, image_sizes: Array, *,

@@ -13,9 +13,28 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.structs import Array
+from mnc_jax.config import Config
+from mnc_jax.structs import Array, GroundTruth
 
 _SLOT = "slot"
+# On whole RoIs, which both rounds of stages 2 and 3 use.
+_DENSE_LAYERS = {"mask_stage": ("reduce",),
+                 "category_stage": ("fc6", "fc7", "fc6_mask", "fc7_mask")}
+
+
+def slots_of_rounds(params: dict, ground_truth: GroundTruth, *, config: Config) -> list[dict]:
+  """Returns the slots of the cascade's dense layers for each round of stages 2 and 3.
+
+  Args:
+    params: of the cascade.
+    ground_truth: with leading B.
+    config: the experiment, of 3 stages (one round) or 5.
+  """
+  images, padded = ground_truth.valid.shape
+  rois = config.train.rois_per_image
+  rows = (rois, rois + padded * config.train.gt_in_stage_4)[:1 + (config.train.num_stages == 5)]
+  return make_slots(params, _DENSE_LAYERS, images=images, rows=rows,
+                    dtype=jnp.dtype(config.model.compute_dtype))
 
 
 def make_slots(params: dict, layers: Mapping[str, Sequence[str]], *, images: int,

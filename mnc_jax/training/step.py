@@ -59,8 +59,8 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
     mean_over_devices: `parallel.weighted_mean` if the batch is split over devices.
 
   Returns:
-    `(state, metrics)`. Metrics are float32 scalars: `loss`, `loss_1` ... `loss_5`,
-    `truncated_proposals_per_image`, `gradient_norm` before clipping, `learning_rate`.
+    `(state, metrics)`. Metrics are float32 scalars: those of `cascade_loss`, `gradient_norm` before
+    clipping, `learning_rate`.
 
   Degenerate input:
     All losses of a batch of padding are 0; weight decay and momentum still apply. Non-finite

@@ -12,6 +12,7 @@ from unittest import mock
 import jax
 
 from mnc_jax.model import cascade, roi_targets
+from mnc_jax.model.shared_kernels import slots_of_rounds
 from mnc_jax.model.stages import box_stage
 
 TARGETS = ((roi_targets, "roi_targets"),)
@@ -33,7 +34,7 @@ def record(functions, params, batch, key, *, config):
       return results[-1]
     return call
   shared = cascade.extract_features(params, batch.images, batch.image_sizes, config=config)
-  slots = cascade._make_slots(params, batch.ground_truth, config=config)
+  slots = slots_of_rounds(params, batch.ground_truth, config=config)
   *one_image, slots = jax.tree.map(
       lambda x: x[0], (shared, batch.image_sizes, batch.ground_truth, slots))
   with _replaced(functions, recording):

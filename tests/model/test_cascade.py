@@ -1,5 +1,6 @@
 """Whole-model tests: the properties that make it a cascade."""
 
+import dataclasses
 import functools
 
 import jax
@@ -31,6 +32,7 @@ LIMIT = 1e-7
 CLIPPED = tiny.override(BASE, model={"box_gradient_clip": LIMIT}, train={"gt_in_stage_4": True})
 UNSHARED = tiny.override(BASE, model={"share_features": False, "box_gradient": False})
 TERMS = ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5")
+COUNTS = ("proposals_per_image", "truncated_proposals_per_image")
 STAGE_WEIGHTS = ("weight_box", "weight_mask", "weight_category")
 
 
@@ -103,10 +105,18 @@ def test_missing_category_count_is_reported_with_the_fix():
 
 def test_loss_is_the_sum_of_its_stages():
   metrics = metrics_of(BASE)
-  assert set(metrics) == {"loss", *TERMS, "truncated_proposals_per_image"}
+  assert set(metrics) == {"loss", *TERMS, *COUNTS}
   np.testing.assert_allclose(metrics["loss"], sum(metrics[term] for term in TERMS), rtol=1e-6)
   # An untrained mask is .5 everywhere, an untrained objectness too.
   np.testing.assert_allclose(metrics["loss_2"], np.log(2), atol=0.05)
+
+
+def test_proposals_are_counted():
+  """One box enters NMS and leaves it; all others are beyond `pre_nms`."""
+  proposals = dataclasses.replace(BASE.train.proposals, pre_nms=1)
+  metrics = metrics_of(tiny.override(BASE, train={"proposals": proposals}))
+  assert metrics["proposals_per_image"] == 1
+  assert metrics["truncated_proposals_per_image"] > 100
 
 
 @functools.cache
@@ -117,7 +127,7 @@ def three_stages_with_forced_anchors():
 
 def test_three_stages_leave_the_last_two_out():
   metrics = three_stages_with_forced_anchors()
-  assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3", "truncated_proposals_per_image"}
+  assert set(metrics) == {"loss", "loss_1", "loss_2", "loss_3", *COUNTS}
   np.testing.assert_allclose(
       metrics["loss"], metrics["loss_1"] + metrics["loss_2"] + metrics["loss_3"], rtol=1e-6)
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from helpers import tiny
-from mnc_jax.model import cascade
+from mnc_jax.model import cascade, shared_kernels
 from mnc_jax.model.flax_modules import apply_module
 from mnc_jax.model.shared_kernels import fill_slots, make_slots
 
@@ -86,7 +86,7 @@ def test_the_cascade_takes_one_gradient_of_each_dense_kernel(gt_in_stage_4):
   program = str(jax.make_jaxpr(jax.grad(lambda params: cascade.cascade_loss(
       params, batch, jax.random.key(1), config=config)[0]))(params))
   rows = 2 * (2 * config.train.rois_per_image + gt_in_stage_4 * batch.valid.shape[1])
-  for stage, layers in cascade._DENSE_LAYERS.items():
+  for stage, layers in shared_kernels._DENSE_LAYERS.items():
     for layer in layers:
       inputs = params[stage][layer]["kernel"].shape[0]
       assert f"f32[{rows},{inputs}]" in program, layer
@@ -101,7 +101,7 @@ def test_the_cascade_has_the_gradient_of_separate_uses(monkeypatch, dtype, toler
   gradient = lambda: jax.jit(jax.grad(lambda params: cascade.cascade_loss(
       params, batch, jax.random.key(1), config=config)[0]))(params)
   ours = gradient()
-  monkeypatch.setattr(cascade, "_DENSE_LAYERS", {})
+  monkeypatch.setattr(shared_kernels, "_DENSE_LAYERS", {})
   separate = gradient()
   difference = optax.tree.norm(jax.tree.map(jnp.subtract, ours, separate))
   assert 0 < difference < tolerance * optax.tree.norm(separate)
