@@ -51,6 +51,8 @@ class Source:
     read_annotations: i -> COCO annotations with RLE masks, without decoding the image.
     file_names: of the N images in the folder they came from; () if they came from no files.
     skipped_images: images of the whole set, all splits together, that could not be used.
+    objects: (images, category ids), [n] each, of all instances that are no crowd regions: known
+      without reading the annotations. None: not known.
   """
   name: str
   image_ids: np.ndarray
@@ -63,6 +65,7 @@ class Source:
   read_annotations: Callable[[int], list[Annotation]]
   file_names: tuple[str, ...] = ()
   skipped_images: int = 0
+  objects: tuple[np.ndarray, np.ndarray] | None = None
 
   def __len__(self) -> int:
     return len(self.image_ids)
@@ -91,9 +94,11 @@ def _read_record(source: Source, index: int) -> Record:
 
 
 def checksum_images(source: Source) -> int:
-  """Returns a number of ids and sizes of the images, another one for others or another order."""
+  """Returns a number of the images' ids, sizes and file names, in their order."""
+  # Ids alone are often just running numbers.
   return zlib.crc32(np.asarray(source.image_ids, np.int64).tobytes()
-                    + np.asarray(source.sizes, np.int32).tobytes())
+                    + np.asarray(source.sizes, np.int32).tobytes()
+                    + "\n".join(source.file_names).encode(errors="surrogateescape"))
 
 
 def make_ground_truth(source: Source) -> dict[str, Any]:
@@ -133,7 +138,15 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
       instance_counts=source.instance_counts[rows], crowd_counts=source.crowd_counts[rows],
       file_names=tuple(source.file_names[row] for row in rows if source.file_names),
       read_image=functools.partial(_call_row, source.read_image, rows),
-      read_annotations=functools.partial(_call_row, source.read_annotations, rows))
+      read_annotations=functools.partial(_call_row, source.read_annotations, rows),
+      objects=source.objects and _restrict_objects(*source.objects, rows))
+
+
+def _restrict_objects(images, category_ids, rows):
+  place = np.full(max(images.max(initial=-1), rows.max(initial=-1)) + 1, -1)
+  place[rows] = np.arange(len(rows))
+  kept = place[images] >= 0
+  return place[images][kept], category_ids[kept]
 
 
 def _call_row(read, rows, index):

@@ -29,11 +29,10 @@ def check_fit(source: Source, config: Config) -> None:
   check_blocks(config)
   data = config.data
   sizes = scaled_sizes(source.sizes, data.short_side, data.long_side)
-  if any(data.crop_size):
-    sizes = np.minimum(sizes, data.crop_size)
-  else:
-    choose_buckets(sizes, data.padded_sizes, source.image_ids)
-  check_anchors(sizes, source.name, config)
+  most = data.crop_size if any(data.crop_size) else np.array(data.padded_sizes)[
+      choose_buckets(sizes, data.padded_sizes, source.image_ids)]
+  check_anchors(np.minimum(sizes, most), source.name, config)
+  warn_of_unused_anchors(largest_views(sizes, most, config), source.name, config)
   try:
     held_out = load_source(data, "eval")
   except ValueError:  # There is none, which validation and evaluation report.
@@ -77,10 +76,48 @@ def check_blocks(config: Config) -> None:
                        f"`blocks`, so nothing is known of its layers: set it to {default[0]:g}")
 
 
+def largest_views(sizes: np.ndarray, most: np.ndarray | Sequence[int], config: Config
+                  ) -> np.ndarray:
+  """Returns [M, 2] (height, width) of the largest views that augmentation makes of images.
+
+  Args:
+    sizes: [N, 2] at network scale.
+    most: [N, 2] or [2], to which views are cut.
+    config: `data.scale_jitter` and `data.turn`.
+  """
+  largest = np.minimum(np.rint(sizes * max(config.data.scale_jitter)), most)
+  if not config.data.turn:
+    return largest
+  # Only in square buckets by a quarter.
+  height, width = np.broadcast_to(most, sizes.shape).T
+  return np.concatenate([largest, largest[height == width, ::-1]])
+
+
+def warn_of_unused_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
+  """Warns of shapes of anchors inside no view: stage 1 learns nothing of them, and proposes them.
+
+  Args:
+    sizes: [N, 2], from `largest_views`.
+    name: of the images, for messages.
+    config: of the run.
+  """
+  inside = find_fitting(sizes, config)
+  # Without any, `check_anchors` says more.
+  unused = ~inside.any(axis=0) & inside.any()
+  if not unused.any():
+    return
+  sides = anchor_sides(make_backbone(config.model).stride, config.model.anchor_scales,
+                       config.model.anchor_ratios)[unused]
+  largest = sides[sides.prod(axis=1).argmax()]
+  warnings.warn(
+      f"{name}: {count_noun(len(sides), 'shape')} of anchors, such as {largest[0]:.0f} x "
+      f"{largest[1]:.0f} pixels (width x height), inside no image after scaling: stage 1 proposes "
+      "them without having learned them. Raise train.anchor_border, or lower model.anchor_scales "
+      f"{config.model.anchor_scales}", stacklevel=2)
+
+
 def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
   """Raises if no anchor is inside any image, and warns if none is inside some: L1 would be 0.
-
-  Warns of shapes that are inside no image, too: stage 1 learns nothing of them, and proposes them.
 
   Args:
     sizes: [N, 2] (height, width) of the images at network scale.
@@ -94,8 +131,6 @@ def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
   fits = inside.any(axis=1)
   sides = anchor_sides(make_backbone(config.model).stride, config.model.anchor_scales,
                        config.model.anchor_ratios)
-  if fits.any() and not inside.any(axis=0).all():
-    _warn_of_unused(sides[~inside.any(axis=0)], name, config)
   if fits.all():
     return
   height, width = sizes[np.argmin(fits)]
@@ -109,15 +144,6 @@ def check_anchors(sizes: np.ndarray, name: str, config: Config) -> None:
   if not fits.any():
     raise ValueError(message)
   warnings.warn(message, stacklevel=2)
-
-
-def _warn_of_unused(sides, name, config):
-  largest = sides[sides.prod(axis=1).argmax()]
-  warnings.warn(
-      f"{name}: {count_noun(len(sides), 'shape')} of anchors, such as {largest[0]:.0f} x "
-      f"{largest[1]:.0f} pixels (width x height), inside no image after scaling: stage 1 proposes "
-      "them without having learned them. Raise train.anchor_border, or lower model.anchor_scales "
-      f"{config.model.anchor_scales}", stacklevel=3)
 
 
 def _propose_scales(sizes, config):

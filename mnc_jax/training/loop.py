@@ -72,8 +72,9 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
     try:
       return train(run, state, open_batches(source, config, first))
     except NotFiniteError as error:
-      with contextlib.suppress(OSError):  # Or closing the checkpoints would raise it instead.
-        run.saver.finish()
+      # Or closing the checkpoints would raise it instead.
+      with contextlib.suppress(OSError):
+        run.saver.finish(continues=False)
       # Batches follow from seed and step, so the bad one can be loaded again.
       bad = next(open_batches(source, config, error.step - 1))
       raise FloatingPointError(keep_batch(workdir, error, config, *bad)) from error

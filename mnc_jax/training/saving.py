@@ -47,10 +47,10 @@ class Saver:
     if not self.error:
       self._attempt(lambda: checkpoint.check_written(self._manager))
 
-  def finish(self) -> None:
-    """Waits until the last save is on the disk, or has failed."""
+  def finish(self, *, continues: bool = True) -> None:
+    """Waits until the last save is written or has failed; `continues`: whether the run does."""
     if not self.error:
-      self._attempt(lambda: checkpoint.wait_until_written(self._manager))
+      self._attempt(lambda: checkpoint.wait_until_written(self._manager), continues)
 
   def save_last(self, state: TrainState, *, waits: Callable[[], bool]) -> None:
     """Saves the last state of a run, and retries while it `waits` and cannot write it.
@@ -68,7 +68,7 @@ class Saver:
     if self.error:
       raise OSError(f"the state of step {int(state.step)} is lost: {self.error}") from self.error
 
-  def _attempt(self, write):
+  def _attempt(self, write, continues=True):
     warned, self.error = self.error, None
     try:
       write()
@@ -79,4 +79,5 @@ class Saver:
       self.saved, self.error = None, error
       if not warned:
         then = "and saves as soon as it can" if self._retries else "without this state"
-        warnings.warn(f"{error}. The run continues, {then}: make space on the disk", stacklevel=4)
+        more = f". The run continues, {then}: make space on the disk" if continues else ""
+        warnings.warn(f"{error}{more}", stacklevel=4)

@@ -4,8 +4,10 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
+import json
 import pathlib
 from typing import Any, NamedTuple
+import warnings
 import zlib
 
 import jax
@@ -17,7 +19,7 @@ from mnc_jax import parallel
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import differing_fields
-from mnc_jax.data import Source, checksum_images, load_source, make_ground_truth, restrict
+from mnc_jax.data import Source, load_source, make_ground_truth, restrict
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.predict_split import (
   check_categories,
@@ -52,6 +54,7 @@ class Validation(NamedTuple):
     best: the checkpoints in `workdir/best`, of which one is kept.
     saver: of these.
     done: the file that holds the number of the last validated step.
+    conditions: from `checksum_conditions`.
   """
   source: Source
   ground_truth: dict
@@ -62,6 +65,7 @@ class Validation(NamedTuple):
   best: Any
   saver: Saver
   done: pathlib.Path
+  conditions: int
 
   def is_missed(self, step: int) -> bool:
     """Returns whether the validation that is due at this step was interrupted."""
@@ -70,8 +74,18 @@ class Validation(NamedTuple):
     return parallel.gather(missed)[0]
 
   def best_step(self) -> int | None:
-    """Returns the step of the best state, None if none is saved."""
-    return parallel.gather(self.best.latest_step())[0]
+    """Returns the step of the best state, None if none is saved that can be compared."""
+    return parallel.gather(self.best.latest_step() if self.is_comparable() else None)[0]
+
+  def best_score(self) -> float:
+    """Returns the mAP^r at IoU .5 of the best state, -1 if none is saved that can be compared."""
+    scores = checkpoint.saved_scores(self.best) if self.is_comparable() else {}
+    return scores.get("mean_ap_r_50", -1.0)
+
+  def is_comparable(self) -> bool:
+    """Returns whether the best state, if any, was scored under the conditions of this run."""
+    saved = checkpoint.saved_scores(self.best)
+    return saved.get("conditions", self.conditions) == self.conditions  # Absent up to 0.2.0.
 
 
 @contextlib.contextmanager
@@ -94,10 +108,16 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
     checkpoint.remove_unfinished(best)
     save = functools.partial(
         checkpoint.save, best, config=config, categories=source, notes=notes)
-    yield Validation(
+    validation = Validation(
         source, ground_truth, config, mesh, make_predict([config], mesh),
         make_eval_step(config, mesh), best, Saver(best, save, saved=None, retries=False),
-        workdir / "best" / "validated")
+        workdir / "best" / "validated", checksum_conditions(ground_truth, config))
+    if not validation.is_comparable():
+      warnings.warn(
+          f"the best state, in {workdir / 'best'}, was scored on other images or annotations, or "
+          "with other fields of inference. It is not compared with this run's states, and the next "
+          "validation replaces it: to keep it, end the run now and move the folder", stacklevel=2)
+    yield validation
 
 
 def space_evenly(source: Source, count: int) -> Source:
@@ -126,13 +146,13 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
   panel = draw_panel(validation.source, results, validation.config.data)
   log.add_image("validation/predictions", panel, step)
   log.flush()
-  reached = find_best(validation)
+  reached = validation.best_score()
   tqdm.write(f"Step {step}: mAP^r at IoU .5 {scores['mean_ap_r_50']:.3f}, at .7 "
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{count_noun(len(validation.source), 'image')}; best at .5 so far: "
              f"{max(reached, scores['mean_ap_r_50']):.3f}")
   if scores["mean_ap_r_50"] > reached:
-    validation.saver.save(state, scores=scores | {"conditions": checksum_conditions(validation)})
+    validation.saver.save(state, scores=scores | {"conditions": validation.conditions})
     # The next comparison reads its scores.
     validation.saver.finish()
   if parallel.is_first() and not validation.saver.error:
@@ -141,25 +161,15 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
       validation.done.write_text(str(step))
 
 
-def find_best(validation: Validation) -> float:
-  """Returns the mAP^r at IoU .5 of the best state; -1 if none is saved that can be compared."""
-  saved = checkpoint.saved_scores(validation.best)
-  here = checksum_conditions(validation)
-  if saved.get("conditions", here) == here:  # Absent up to 0.2.0.
-    return saved.get("mean_ap_r_50", -1.0)
-  tqdm.write("The best state so far was scored on other images, or with other fields of inference: "
-             "it is not compared, and this state replaces it.")
-  return -1.0
+def checksum_conditions(ground_truth: dict, config: Config) -> int:
+  """Returns a number of what scores depend on besides the weights.
 
-
-def checksum_conditions(validation: Validation) -> int:
-  """Returns a number of what scores depend on besides the weights: images, and how they are run.
-
-  Fields at their default do not count, so that new ones change nothing.
+  It is another one for other images, annotations or fields of reading and inference. Fields at
+  their default do not count, so that new ones change nothing.
   """
-  changed = [f"{name} {value}" for name, _, value in differing_fields(Config(), validation.config)
+  changed = [f"{name} {value}" for name, _, value in differing_fields(Config(), config)
              if name.startswith("inference.") and name not in _WITHOUT_EFFECT or name in _READING]
-  return zlib.crc32("\n".join(changed).encode(), checksum_images(validation.source))
+  return zlib.crc32("\n".join(changed).encode(), zlib.crc32(json.dumps(ground_truth).encode()))
 
 
 def summarise(ground_truth: dict, results: list) -> dict[str, float]:

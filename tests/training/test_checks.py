@@ -44,10 +44,23 @@ def test_shapes_of_anchors_that_are_inside_no_image_are_reported():
   # Of 480 x 480 and 690 x 360 neither is inside; 128 x 128 and 184 x 96 are.
   with pytest.warns(UserWarning, match=r"toy: 2 shapes of anchors, such as 690 x 360 pixels .*, "
                                        "inside no image"):
-    checks.check_anchors(sizes, "toy", config)
+    checks.warn_of_unused_anchors(sizes, "toy", config)
   with warnings.catch_warnings():
     warnings.simplefilter("error")
-    checks.check_anchors(sizes, "toy", tiny.override(config, train={"anchor_border": 400.0}))
+    checks.warn_of_unused_anchors(
+        sizes, "toy", tiny.override(config, train={"anchor_border": 400.0}))
+
+
+@pytest.mark.parametrize("most,data,expected", [
+    ([[320, 496]], {}, [[320, 426]]),
+    ([[320, 496]], {"scale_jitter": (0.8, 1.25)}, [[320, 496]]),
+    ([400, 400], {"scale_jitter": (0.8, 1.1)}, [[352, 400]]),
+    ([400, 400], {"turn": True}, [[320, 400], [400, 320]]),
+    ([[320, 496]], {"turn": True}, [[320, 426]])])
+def test_the_largest_views_are_jittered_cut_and_turned(most, data, expected):
+  config = tiny.override(VGG, data=data)
+  views = checks.largest_views(np.array([[320, 426]]), np.array(most), config)
+  np.testing.assert_array_equal(views, expected)
 
 
 @pytest.mark.parametrize("section,field,value,message", [
@@ -70,11 +83,9 @@ def test_no_anchor_in_any_image_is_an_error_with_scales_that_fit():
   fitting = tiny.override(VGG, model={"anchor_scales": (4.0, 8.0, 16.0)})
   with warnings.catch_warnings():
     warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", "toy: 7 shapes of anchors")
     checks.check_anchors(np.array([[96, 128], [90, 80]]), "toy", fitting)
 
 
-@pytest.mark.filterwarnings("ignore:.*inside no image")
 def test_some_images_without_an_anchor_are_a_warning():
   with pytest.warns(UserWarning, match="no anchor is inside 1 of the 2 images"):
     checks.check_anchors(np.array([[600, 1000], [60, 1000]]), "toy", VGG)

@@ -1,5 +1,6 @@
 """Models that mnc train does not start from random weights."""
 
+import dataclasses
 import re
 import warnings
 
@@ -74,7 +75,8 @@ def test_a_run_that_resumes_with_other_images_says_so():
     warnings.simplefilter("error")
     initial_state.warn_of_other_images(notes, before)
     initial_state.warn_of_other_images({"source": "random weights"}, more)
-  for source in (more, larger):
+  renamed = dataclasses.replace(before, file_names=("a.png", "b.png"))
+  for source in (more, larger, renamed):
     with pytest.warns(UserWarning, match=rf"toy: the {len(source)} images are not the 2 that"):
       initial_state.warn_of_other_images(notes, source)
 

@@ -18,17 +18,30 @@ def test_images_are_evenly_spaced_over_the_split(count, rows):
   np.testing.assert_array_equal(chosen.image_ids, 100 + np.array(rows))
 
 
-@pytest.mark.parametrize("change", ["none", "images", "inference", "side", "tiles", "older"])
-def test_the_best_state_is_compared_on_the_same_images_and_inference_alone(monkeypatch, change):
-  def conditions(images=10, **sections):
-    return types.SimpleNamespace(
-        source=make_source([(8, 8)] * images), best=None,
-        config=tiny.override(tiny.tiny_config(), **sections))
-  saved = {"mean_ap_r_50": 0.9}
-  if change != "older":
-    saved["conditions"] = validation.checksum_conditions(conditions())
+def _open(images=10, shift=0, **sections):
+  """A validation whose annotations are moved by `shift` pixels; nothing is compiled."""
+  config = tiny.override(tiny.tiny_config(), **sections)
+  truth = {"images": [{"id": number} for number in range(images)],
+           "annotations": [{"bbox": [shift, 0, 4, 4]}]}
+  unused = dict.fromkeys(validation.Validation._fields)
+  return validation.Validation(**unused | {
+      "conditions": validation.checksum_conditions(truth, config)})
+
+
+@pytest.mark.parametrize("change,comparable", [
+    ({}, True), ({"inference": {"max_shrink": 3.0}}, True), ({"images": 9}, False),
+    ({"shift": 1}, False), ({"inference": {"nms_iou": 0.7}}, False),
+    ({"data": {"short_side": 47}}, False)])
+def test_the_best_state_is_compared_on_the_same_annotations_and_inference_alone(
+    monkeypatch, change, comparable):
+  saved = {"mean_ap_r_50": 0.9, "conditions": _open().conditions}
   monkeypatch.setattr(checkpoint, "saved_scores", lambda manager: saved)
-  now = {"images": conditions(9), "inference": conditions(inference={"nms_iou": 0.7}),
-         "side": conditions(data={"short_side": 47}),
-         "tiles": conditions(inference={"max_shrink": 3.0})}.get(change, conditions())
-  assert validation.find_best(now) == (0.9 if change in ("none", "tiles", "older") else -1)
+  best = types.SimpleNamespace(latest_step=lambda: 300)
+  now = _open(**change)._replace(best=best)
+  assert now.best_score() == (0.9 if comparable else -1)
+  assert now.best_step() == (300 if comparable else None)
+
+
+def test_states_of_versions_without_conditions_are_compared(monkeypatch):
+  monkeypatch.setattr(checkpoint, "saved_scores", lambda manager: {"mean_ap_r_50": 0.9})
+  assert _open().best_score() == 0.9

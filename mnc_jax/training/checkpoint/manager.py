@@ -56,7 +56,9 @@ def explain_write_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
   except (OSError, ValueError, RuntimeError) as error:
     remove_unfinished(manager)
     # Orbax has dropped from its list what this save would have replaced, and would never remove it.
-    manager.reload()
+    # The disk that failed may not even be readable.
+    with contextlib.suppress(OSError):
+      manager.reload()
     complete = ", ".join(map(str, manager.all_steps())) or "none yet"
     raise OSError(f"a checkpoint could not be written to {manager.directory}: {_reason(error)}. "
                   f"Complete checkpoints: {complete}") from error
