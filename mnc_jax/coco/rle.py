@@ -21,8 +21,8 @@ MOST_PIXELS = 2 ** 27
 # Pixels, of all polygons of a mask. The rasteriser takes about 100 bytes of memory for each, and
 # does not check that it got them.
 _LONGEST_OUTLINE = 2 ** 22
-# Of all masks of an image, a byte each and once more while they are transposed: a few hundred bytes
-# of run lengths can claim terabytes. 375 instances of 12 megapixels each are below it.
+# Of all masks of an image, a byte each: a few hundred bytes of run lengths can claim terabytes. 375
+# instances of 12 megapixels each are below it.
 _MOST_MASK_PIXELS = 2 ** 32
 
 Rle = dict[str, Any]  # {"size": [height, width], "counts": text}.

@@ -82,7 +82,8 @@ class TrainConfig:
   """Learning-rate factor of biases (release: 2)."""
   backbone_rate: float = 1.0
   """Learning-rate factor of the backbone, whose pretrained weights need smaller steps than the new
-  ones of the heads. AdamW's steps are as large as its rate, however small the gradient."""
+  ones of the heads. AdamW's steps are as large as its rate, however small the gradient. Pretrained
+  layers of stage 3 (conv5_x of a ResNet without pyramid, fc6 and fc7 of VGG-16) count as heads."""
   num_steps: int = 40000
   """Number of steps of the run."""
   schedule: Literal["step", "cosine"] = "step"

@@ -16,6 +16,7 @@ MASK_SIDE = 112  # Of the masks in a `Batch`.
 # of 446 photographs of COCO none does, of 220 microscope images 47.
 SMALL_RANGE = 0.25
 _PERCENTILES = (1.0, 99.8)
+_NOISE = 8  # Levels.
 
 
 class Example(NamedTuple):
@@ -83,7 +84,8 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
   Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
   so that hues are kept; the percentiles are those of Schmidt et al. 2018 ("Cell Detection with
   Star-Convex Polygons"). Where both are equal, as in mostly empty images, minimum and
-  maximum are used. An image of one intensity is not stretched.
+  maximum are used, unless they too are within 8 levels: the noise of an empty image is not
+  stretched, nor is an image of one intensity.
 
   Args:
     image: [h, w, 3] RGB, uint8 or uint16.
@@ -94,8 +96,8 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
   low, high = np.percentile(image, _PERCENTILES)
   if high <= low:
     low, high = float(image.min()), float(image.max())
-  if high <= low:
-    return to_8_bits(image)
+    if high - low <= _NOISE:
+      return to_8_bits(image)
   levels = np.arange(np.iinfo(image.dtype).max + 1)
   table = np.rint(np.clip((levels - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
   return cv2.LUT(image, table) if image.dtype == np.uint8 else table[image]

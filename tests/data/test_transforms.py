@@ -54,7 +54,9 @@ def test_contrast_keeps_colours_and_flat_images():
   image[:5] = [100, 60, 0]
   # One table for all channels: 100 becomes 255 and 60 six tenths of it.
   assert transforms.stretch_contrast(image)[0, 0].tolist() == [255, 153, 0]
-  flat = np.full((4, 4, 3), 7, np.uint8)
+  flat = np.full((40, 40, 3), 7, np.uint8)
+  np.testing.assert_array_equal(transforms.stretch_contrast(flat), flat)
+  flat[20, 20] = 15  # Noise, beyond percentile 99.8.
   np.testing.assert_array_equal(transforms.stretch_contrast(flat), flat)
 
 

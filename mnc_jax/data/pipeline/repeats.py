@@ -1,7 +1,5 @@
 """How often images with rare categories are repeated."""
 
-import collections
-
 import numpy as np
 
 from mnc_jax.data.records import Source
@@ -14,16 +12,22 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
   its rarest category. Crowd regions, which are no objects to train on, do not count.
 
   Args:
-    source: whose annotations are read once.
+    source: if it does not know its `objects`, all its annotations are read.
     threshold: share of the images from which on a category is not rare.
 
   Returns:
     [N] float64, 1 or more; 1 for an image without an instance.
   """
-  categories = [{annotation["category_id"] for annotation in source.read_annotations(row)
-                 if not annotation["iscrowd"]} for row in range(len(source))]
-  counts = collections.Counter(category for found in categories for category in found)
-  factors = {category: max(1.0, np.sqrt(threshold * len(source) / count))
-             for category, count in counts.items()}
-  return np.array([max((factors[category] for category in found), default=1.0)
-                   for found in categories])
+  images, category_ids = source.objects or _read_objects(source)
+  # Each category counts once per image.
+  pairs = np.unique(np.stack([images, category_ids], axis=1), axis=0)
+  _, inverse, counts = np.unique(pairs[:, 1], return_inverse=True, return_counts=True)
+  factors = np.ones(len(source))
+  np.maximum.at(factors, pairs[:, 0], np.sqrt(threshold * len(source) / counts[inverse]))
+  return factors
+
+
+def _read_objects(source):
+  objects = [(row, annotation["category_id"]) for row in range(len(source))
+             for annotation in source.read_annotations(row) if not annotation["iscrowd"]]
+  return np.array(objects, np.int64).reshape(-1, 2).T

@@ -82,19 +82,22 @@ class Summary(NamedTuple):
     category_ids: of each annotation.
     crowd: number of crowd regions.
     boxes: [n, 2] (height, width) of the boxes of the other annotations.
+    box_categories: [n] category ids of these.
   """
   size: tuple[int, int]
   category_ids: list[int]
   crowd: int
   boxes: np.ndarray
+  box_categories: list[int]
 
 
 def summarize_content(content: Content) -> Summary:
   """Returns what the index keeps of `content`."""
-  boxes = [row["bbox"][3:1:-1] for row in content.annotations if not row["iscrowd"]]
+  whole = [row for row in content.annotations if not row["iscrowd"]]
   return Summary(content.size, [row["category_id"] for row in content.annotations],
-                 sum(row["iscrowd"] for row in content.annotations),
-                 np.array(boxes, np.float32).reshape(-1, 2))
+                 len(content.annotations) - len(whole),
+                 np.array([row["bbox"][3:1:-1] for row in whole], np.float32).reshape(-1, 2),
+                 [row["category_id"] for row in whole])
 
 
 def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
@@ -112,14 +115,16 @@ def write_index(folder: pathlib.Path, split: str, entries: Sequence[Entry],
       category_ids=ids, category_counts=counts,
       box_images=np.repeat(np.arange(len(contents)), [len(content.boxes) for content in contents]),
       box_sizes=np.concatenate([np.zeros((0, 2), np.float32),
-                                *(content.boxes for content in contents)]))
+                                *(content.boxes for content in contents)]),
+      box_categories=np.concatenate(
+          [[], *(content.box_categories for content in contents)]).astype(np.int64))
 
 
 def read_index(folder: pathlib.Path, split: str) -> dict[str, np.ndarray]:
   """Returns what `write_index` wrote of a `split` in `folder`; counts are of each category.
 
   Sets prepared by earlier versions lack `box_sizes`, (height, width) in pixels of the file of each
-  instance that is no crowd region, and `box_images`, their rows of `sizes`.
+  instance that is no crowd region, `box_images`, their rows of `sizes`, and `box_categories`.
   """
   with np.load(io.BytesIO((folder / _index_name(split)).read_bytes())) as arrays:
     return dict(arrays)
@@ -148,7 +153,9 @@ def open_split(folder: pathlib.Path, split: str) -> Source:
       file_names=file_names if any(file_names) else (),
       skipped_images=count([Fault(**fault) for fault in metadata["skipped"]], "image"),
       read_image=functools.partial(_read_image, rows, pixels_of(builder)),
-      read_annotations=functools.partial(_read_annotations, rows))
+      read_annotations=functools.partial(_read_annotations, rows),
+      objects=((index["box_images"], index["box_categories"]) if "box_categories" in index
+               else None))
 
 
 def _read_image(rows, options, index):

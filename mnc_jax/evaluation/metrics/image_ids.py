@@ -24,8 +24,8 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
     results_name: what messages call the results.
 
   Warns:
-    If ids are replaced, with an example and the number of results for other files, which are left
-    out. If no file name of the results is in the ground truth.
+    If ids are replaced, with an example, and if results of other files are left out, with their
+    number. If no file name of the results is in the ground truth.
 
   Raises:
     ValueError: if names contradict ids, but a result has no name, or one that fits several images.
@@ -47,8 +47,9 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
   if not any(found[file_name] for _, file_name in wrong):
     _warn_of_others(found, len(results) - len(kept), name, results_name)
     return kept
-  _check_names(results, found, wrong[0], name, results_name)
-  _warn(images, found, wrong, name, results_name)
+  known = next(pair for pair in wrong if found[pair[1]])
+  _check_names(results, found, known, name, results_name)
+  _warn(images, known, name, results_name)
   if len(kept) < len(results):
     _warn_of_others(found, len(results) - len(kept), name, results_name)
   return [row | {"image_id": found[row["file_name"]][0]} for row in kept]
@@ -82,8 +83,8 @@ def _check_names(results, found, wrong, name, results_name):
         f"images {list_first(found[several])} of {name}: give names with their folders")
 
 
-def _warn(images, found, wrong, name, results_name):
-  image_id, file_name = next(pair for pair in wrong if found[pair[1]])
+def _warn(images, wrong, name, results_name):
+  image_id, file_name = wrong
   other = images[image_id].get("file_name") if image_id in images else None
   meant = f"{other!r} in {name}" if other else f"no image of {name}"
   warnings.warn(

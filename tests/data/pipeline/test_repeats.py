@@ -13,6 +13,8 @@ from mnc_jax.data.pipeline.repeats import repeat_factors
 class Source:
   """Annotations of images, as lists of (category_id, iscrowd)."""
 
+  objects = None
+
   def __init__(self, *images):
     self.images = images
 
@@ -30,6 +32,12 @@ def test_images_have_the_factor_of_their_rarest_category():
   np.testing.assert_allclose(
       repeat_factors(source, 0.5), [1, 1, 2**0.5, 2**0.5, 2, 1, 1, 1])
   np.testing.assert_array_equal(repeat_factors(source, 0.125), np.ones(8))
+
+
+def test_annotations_are_not_read_if_the_categories_of_all_images_are_known():
+  source = Source(*[None] * 8)  # Which cannot be read.
+  source.objects = np.array([0, 1, 1, 2]), np.array([5, 5, 9, 9])
+  np.testing.assert_allclose(repeat_factors(source, 0.5), [2**0.5] * 3 + [1] * 5)
 
 
 @pytest.mark.parametrize("value", [-0.1, 5.0, float("nan")])

@@ -24,7 +24,7 @@ from mnc_jax.data.images import ImageOptions
 from mnc_jax.data.listing import Content, Entry, ImageNotes, Listing
 from mnc_jax.data.prepared import builder, index
 from mnc_jax.data.readers.coco import load_coco
-from mnc_jax.data.records import make_annotation
+from mnc_jax.data.records import make_annotation, restrict
 
 
 def _photograph(seed):
@@ -127,12 +127,19 @@ def test_bad_items_are_skipped_and_reported(tmp_path):
                        "  8.jpg has the image id 8 of 8.jpg"]
 
 
-def test_the_index_has_the_size_of_each_box_but_crowd(tmp_path):
+def test_the_index_has_each_box_but_crowd(tmp_path):
   folder = _prepare(tmp_path, [_entry(1, annotations=3), _entry(2, annotations=0), _entry(3)])
   found = index.read_index(folder, "train")
   # Diagonals of 30 x 40 from (0, 1) and (0, 3); the third annotation is crowd.
   np.testing.assert_array_equal(found["box_sizes"], [[30, 30], [30, 30], [30, 30]])
   assert found["box_images"].tolist() == [0, 0, 2]
+  source = index.open_split(folder, "train")
+  for ids, count in (([1, 2, 3], 3), ([3, 1], 3), ([2], 0)):
+    part = restrict(source, ids)
+    assert sorted(zip(*part.objects, strict=True)) == sorted(
+        (row, annotation["category_id"]) for row in range(len(ids))
+        for annotation in part.read_annotations(row) if not annotation["iscrowd"])
+    assert len(part.objects[0]) == count
 
 
 def test_a_set_without_categories_is_rejected(tmp_path):

@@ -239,6 +239,16 @@ def test_paths_in_lists_of_yolo_are_found_by_their_end(tmp_path, line):
               "train": ["images/b.png", "images/a.png"], "validation": ["images/c.png"]}
 
 
+def test_paths_in_lists_of_yolo_may_go_up(tmp_path):
+  write_image(tmp_path / "a.png")
+  write_image(tmp_path / "images" / "b.png")
+  (tmp_path / "train.txt").write_text("images/../a.png\n")
+  (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: train.txt\nval: images\n")
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert not faults
+  assert [entry.file_name for entry in found.splits["train"]] == ["a.png"]
+
+
 def test_images_of_yolo_that_are_missing_or_outside_are_reported(tmp_path):
   folder = tmp_path / "set"
   write_image(tmp_path / "secret.png")

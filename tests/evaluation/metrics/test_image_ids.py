@@ -82,6 +82,14 @@ def test_a_result_of_another_file_does_not_make_right_ids_wrong(score):
     assert score(_ground_truth(("zebra.jpg", "1/a.jpg", "2/a.jpg")), results) == (1, 3)
 
 
+def test_the_error_names_a_file_of_the_ground_truth(score):
+  results = _results((0, 1, 2), sorted(NAMES))
+  del results[2]["file_name"]
+  other = results[0] | {"image_id": 9, "file_name": "kiwi.jpg"}
+  with pytest.raises(ValueError, match=r"result 3 has no file_name .* file '/data/my images/apple"):
+    score(_ground_truth(), [other, *results])
+
+
 def test_folders_decide_between_equal_names(score):
   folders = [f"{number}/{name}" for number, name in enumerate(("a.jpg", "a.jpg", "a.jpg"))]
   results = _results((2, 0, 1), NAMES)

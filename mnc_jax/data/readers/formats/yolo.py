@@ -119,9 +119,13 @@ def _locate(folder, bases, name, *others):
 
 def _locate_file(folder, bases, name):
   """Returns where an image of a list is, or None: a file of that name in a folder of that name."""
-  found, given = _locate(folder, bases, name), pathlib.PurePosixPath(name.replace("\\", "/"))
-  ends = tuple(step for step in given.parts if step not in (".", "..", "/"))[-2:]
-  return found if found and found.is_file() and found.parts[-len(ends):] == ends else None
+  found = _locate(folder, bases, name)
+  given = pathlib.PurePosixPath(os.path.normpath(name.replace("\\", "/")))
+  ends = tuple(step for step in given.parts if step not in ("..", "/"))[-2:]
+  if not found or not found.is_file():
+    return None
+  parts = pathlib.Path(os.path.normpath(found)).parts
+  return found if parts[-len(ends):] == ends else None
 
 
 def _is_below(path, folder):
