@@ -104,7 +104,7 @@ def make_pmapped_train_step(config: Config) -> Callable:
     >>> # state, metrics = step(start(), batch) trains; jax_utils.unreplicate(state) is one copy.
     >>> state, metrics = jax.eval_shape(step, jax.eval_shape(start), batch)
     >>> state.step.shape == (jax.local_device_count(),), len(metrics)
-    (True, 7)
+    (True, 8)
   """
   if config.train.shard_optimizer:
     raise ValueError("train.shard_optimizer divides the state over a mesh, which a jax.pmap has "
