@@ -17,7 +17,7 @@ from mnc_jax.configs import shapes
 
 
 def get_config() -> Config:
-  """Returns the demo's configuration with more steps."""
+  """Returns the demo's configuration with more steps, and more proposals at inference."""
   demo = shapes.get_config()
   return dataclasses.replace(
       demo,

@@ -45,7 +45,8 @@ def take_as_instances(source: Source) -> Source:
   """Returns the source with each crowd region as an instance."""
   return dataclasses.replace(
       source, crowd_counts=np.zeros_like(source.crowd_counts),
-      read_annotations=functools.partial(_read_as_instances, source.read_annotations))
+      read_annotations=functools.partial(_read_as_instances, source.read_annotations),
+      objects=None)  # They lack the crowd regions.
 
 
 def _read_as_instances(read_annotations, index: int) -> list[Annotation]:

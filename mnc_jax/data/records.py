@@ -143,10 +143,10 @@ def restrict(source: Source, image_ids: Sequence[int]) -> Source:
 
 
 def _restrict_objects(images, category_ids, rows):
-  place = np.full(max(images.max(initial=-1), rows.max(initial=-1)) + 1, -1)
-  place[rows] = np.arange(len(rows))
-  kept = place[images] >= 0
-  return place[images][kept], category_ids[kept]
+  slot_of = np.full(max(images.max(initial=-1), rows.max(initial=-1)) + 1, -1)
+  slot_of[rows] = np.arange(len(rows))
+  kept = slot_of[images] >= 0
+  return slot_of[images][kept], category_ids[kept]
 
 
 def _call_row(read, rows, index):

@@ -84,8 +84,8 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
   Its percentile 1 becomes 0 and its percentile 99.8 becomes 255, over all channels together,
   so that hues are kept; the percentiles are those of Schmidt et al. 2018 ("Cell Detection with
   Star-Convex Polygons"). Where both are equal, as in mostly empty images, minimum and
-  maximum are used, unless they too are within 8 levels: the noise of an empty image is not
-  stretched, nor is an image of one intensity.
+  maximum are used, unless they too are within 8 levels: single pixels of noise on one
+  intensity are not stretched.
 
   Args:
     image: [h, w, 3] RGB, uint8 or uint16.

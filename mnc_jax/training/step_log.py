@@ -34,7 +34,7 @@ class StepLog:
     """Opens the progress bar of a run that resumes after step `first`."""
     self._log, self._images = log, config.data.batch_size
     self._pending, self._left_out, self._shapes = [], [], set()
-    self._proposals, self._warned = config.train.proposals, False
+    self._proposals, self._few, self._warned = config.train.proposals, False, False
     self._progress = tqdm(total=config.train.num_steps, initial=first, unit="step",
                           mininterval=1.0, disable=not parallel.is_first())
     self.restart_clock()
@@ -79,25 +79,25 @@ class StepLog:
       self._log.add_scalars(
           {f"train/{name}": value for name, value in (metrics | left_out | speed).items()}, number)
     self._log.flush()
-    if not self._warned:
-      self._warned = _warn_of_few_proposals(fetched, self._proposals)
+    self._check_proposals(fetched)
     self._progress.update(len(fetched))
     self._progress.set_postfix(loss=f"{float(fetched[-1]['loss']):.3f}", images_s=f"{rate:.1f}",
                                refresh=False)
     self._pending, self._left_out = [], []
     self.restart_clock()
 
-
-def _warn_of_few_proposals(fetched, config):
-  """Returns whether it warned that NMS leaves few of the `config.pre_nms` best boxes."""
-  found, cut = (np.mean([metrics[name] for metrics in fetched])
-                for name in ("proposals_per_image", "truncated_proposals_per_image"))
-  # Where slots are free, boxes are cut only before NMS.
-  few = found < _FEW * config.num_proposals and cut > 0
-  if few:
+  def _check_proposals(self, fetched):
+    """Warns once if NMS leaves few of the best boxes twice in a row: early on scores say little."""
+    found, cut = (np.mean([metrics[name] for metrics in fetched])
+                  for name in ("proposals_per_image", "truncated_proposals_per_image"))
+    before, proposals = self._few, self._proposals
+    # So many are cut before NMS alone.
+    self._few = found < _FEW * proposals.num_proposals and cut > proposals.pre_nms
+    if not (self._few and before) or self._warned:
+      return
+    self._warned = True
     warnings.warn(
         f"stage 1 has {found:.0f} proposals per image, though train.proposals.num_proposals is "
-        f"{config.num_proposals}: most of the {config.pre_nms} best boxes overlap each other, and "
-        "objects elsewhere get none. Raise --train.proposals.pre-nms and "
+        f"{proposals.num_proposals}: most of the {proposals.pre_nms} best boxes overlap each "
+        "other, and objects elsewhere get none. Raise --train.proposals.pre-nms and "
         "--inference.proposals.pre-nms", stacklevel=3)
-  return few

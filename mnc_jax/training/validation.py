@@ -79,8 +79,9 @@ class Validation(NamedTuple):
 
   def best_score(self) -> float:
     """Returns the mAP^r at IoU .5 of the best state, -1 if none is saved that can be compared."""
-    scores = checkpoint.saved_scores(self.best) if self.is_comparable() else {}
-    return scores.get("mean_ap_r_50", -1.0)
+    # Each host reads equally often, whatever it finds.
+    scores, comparable = checkpoint.saved_scores(self.best), self.is_comparable()
+    return scores.get("mean_ap_r_50", -1.0) if comparable else -1.0
 
   def is_comparable(self) -> bool:
     """Returns whether the best state, if any, was scored under the conditions of this run."""
@@ -115,8 +116,9 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
     if not validation.is_comparable():
       warnings.warn(
           f"the best state, in {workdir / 'best'}, was scored on other images or annotations, or "
-          "with other fields of inference. It is not compared with this run's states, and the next "
-          "validation replaces it: to keep it, end the run now and move the folder", stacklevel=2)
+          f"with other fields of inference or of reading ({', '.join(_READING)}). It is not "
+          "compared with this run's states, and the next validation replaces it: to keep it, end "
+          "the run now and move the folder", stacklevel=2)
     yield validation
 
 

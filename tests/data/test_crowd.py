@@ -3,12 +3,14 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from helpers.toy_sets import coco_content
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_source
-from mnc_jax.data.crowd import describe_crowd
+from mnc_jax.data.crowd import describe_crowd, take_as_instances
+from mnc_jax.data.pipeline.repeats import repeat_factors
 
 
 @pytest.fixture
@@ -53,3 +55,12 @@ def test_the_images_that_are_chosen_decide(config):
   some = dataclasses.replace(config(1, 1, 0), image_ids=(4,))
   with pytest.raises(ValueError, match="all 2 annotations are crowd regions"):
     load_source(some, "train")
+
+
+def test_their_categories_count_for_the_repetition_of_images(config):
+  source = load_source(config(0, 0, 0), "train")
+  # As of a prepared set, whose index has the objects without crowd regions.
+  source = dataclasses.replace(source, objects=(np.zeros(0, int), np.zeros(0, int)))
+  expected = repeat_factors(dataclasses.replace(source, objects=None), 1.0)
+  assert (repeat_factors(source, 1.0) == 1).all() and expected.max() > 1
+  np.testing.assert_array_equal(repeat_factors(take_as_instances(source), 1.0), expected)

@@ -29,12 +29,12 @@ def _write(*counts):
 
 
 def test_proposals_that_nms_leaves_are_reported_once_if_they_are_few():
-  (message,) = _write((34, 36200), (36, 36200), (30, 36200), (30, 36200))
+  (message,) = _write(*[(60, 36200)] * 2, (34, 36200), (36, 36200), *[(30, 36200)] * 2)
   assert message.startswith("stage 1 has 35 proposals per image, though "
                             "train.proposals.num_proposals is 200: most of the 1000 best boxes")
   assert "Raise --train.proposals.pre-nms and --inference.proposals.pre-nms" in message
 
 
-@pytest.mark.parametrize("counts", [(101, 36200), (34, 0)])
+@pytest.mark.parametrize("counts", [(101, 36200), (34, 0), (34, 999)])
 def test_many_proposals_or_all_that_there_are_are_no_reason_to_warn(counts):
-  assert not _write(counts, counts)
+  assert not _write(*[counts] * 6)

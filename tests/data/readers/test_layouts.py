@@ -242,11 +242,14 @@ def test_paths_in_lists_of_yolo_are_found_by_their_end(tmp_path, line):
 def test_paths_in_lists_of_yolo_may_go_up(tmp_path):
   write_image(tmp_path / "a.png")
   write_image(tmp_path / "images" / "b.png")
-  (tmp_path / "train.txt").write_text("images/../a.png\n")
+  (tmp_path / "a.txt").write_text("0 0 0 1 0 1 1\n")  # Beside the image.
+  (tmp_path / "train.txt").write_text("images/../a.png\na.png\n")
   (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: train.txt\nval: images\n")
   found, _, faults = read_listing(list_coco, tmp_path)
   assert not faults
-  assert [entry.file_name for entry in found.splits["train"]] == ["a.png"]
+  (entry,) = found.splits["train"]
+  assert entry.file_name == "a.png"
+  assert len(entry.read(print).annotations) == 1
 
 
 def test_images_of_yolo_that_are_missing_or_outside_are_reported(tmp_path):

@@ -124,8 +124,9 @@ def _locate_file(folder, bases, name):
   ends = tuple(step for step in given.parts if step not in ("..", "/"))[-2:]
   if not found or not found.is_file():
     return None
-  parts = pathlib.Path(os.path.normpath(found)).parts
-  return found if parts[-len(ends):] == ends else None
+  # Labels are looked for beside it.
+  found = pathlib.Path(os.path.normpath(found))
+  return found if found.parts[-len(ends):] == ends else None
 
 
 def _is_below(path, folder):
