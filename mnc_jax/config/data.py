@@ -50,8 +50,9 @@ class DataConfig:
   holds it. Each size is compiled once. Empty: a landscape and a portrait one that hold any image of
   short_side and long_side. On the command line: 600 1000 1000 600."""
   stretch_contrast: bool = False
-  """Whether the intensities of each image, percentile 1 to 99.8 (or if these are equal, all), are
-  stretched to 0 ... 255. For microscope images, which may use a small part of the range."""
+  """Whether the intensities of each image, percentile 1 to 99.8 (or if these are equal, all, unless
+  within 8 levels), are stretched to 0 ... 255. For microscope images, which may use a small part of
+  the range."""
   max_instances: int = 100
   """Ground-truth instances per image, G, that are trained on: the largest. On the others, which are
   counted, nothing is positive or negative."""
@@ -75,8 +76,7 @@ class DataConfig:
   bucket. 0 0: not cropped. Evaluation always uses buckets."""
   invert: bool = False
   """Whether half of the training images are inverted, each value v replaced by 255 - v: for objects
-  that are bright on a dark ground in some images and dark on a bright one in others, as stained and
-  fluorescent nuclei."""
+  that are bright on a dark ground in some images and dark on a bright one in others."""
   color_jitter: float = 0.0
   """Saturation, contrast and brightness of training images are multiplied by random factors from
   1 - this to 1 + this. 0: unchanged."""

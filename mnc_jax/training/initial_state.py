@@ -128,8 +128,8 @@ def warn_of_other_images(notes: dict, source: Source) -> None:
   if before and before["checksum"] != checksum_images(source):
     warnings.warn(
         f"{source.name}: the {len(source)} images are not the {before['count']} that this run was "
-        "trained on so far, or in another order: it does not end as it would have without the "
-        "interruption", stacklevel=4)
+        "trained on so far, or have other names or another order: it does not end as it would have "
+        "without the interruption", stacklevel=4)
 
 
 def describe_changes(saved: Config, config: Config, step: int) -> str:

@@ -113,13 +113,19 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
         source, ground_truth, config, mesh, make_predict([config], mesh),
         make_eval_step(config, mesh), best, Saver(best, save, saved=None, retries=False),
         workdir / "best" / "validated", checksum_conditions(ground_truth, config))
-    if not validation.is_comparable():
-      warnings.warn(
-          f"the best state, in {workdir / 'best'}, was scored on other images or annotations, or "
-          f"with other fields of inference or of reading ({', '.join(_READING)}). It is not "
-          "compared with this run's states, and the next validation replaces it: to keep it, end "
-          "the run now and move the folder", stacklevel=2)
+    warn_of_replacement(validation)
     yield validation
+
+
+def warn_of_replacement(validation: Validation) -> None:
+  """Warns if the best state will be replaced without a comparison."""
+  if validation.is_comparable():
+    return
+  warnings.warn(
+      f"the best state, in {validation.best.directory}, was scored on other images or annotations, "
+      f"or with other fields of inference or of reading ({', '.join(_READING)}). It is not "
+      "compared with this run's states, and the next validation replaces it: to keep it, end the "
+      "run now and move the folder", stacklevel=2)
 
 
 def space_evenly(source: Source, count: int) -> Source:

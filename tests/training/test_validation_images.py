@@ -1,6 +1,7 @@
 """The images that validations use."""
 
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -36,12 +37,18 @@ def test_the_best_state_is_compared_on_the_same_annotations_and_inference_alone(
     monkeypatch, change, comparable):
   saved = {"mean_ap_r_50": 0.9, "conditions": _open().conditions}
   monkeypatch.setattr(checkpoint, "saved_scores", lambda manager: saved)
-  best = types.SimpleNamespace(latest_step=lambda: 300)
+  best = types.SimpleNamespace(latest_step=lambda: 300, directory="runs/mine/best")
   now = _open(**change)._replace(best=best)
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    validation.warn_of_replacement(now)
+  assert [str(one.message).split(",")[1] for one in caught] == (
+      [] if comparable else [" in runs/mine/best"])
   assert now.best_score() == (0.9 if comparable else -1)
   assert now.best_step() == (300 if comparable else None)
 
 
 def test_states_of_versions_without_conditions_are_compared(monkeypatch):
   monkeypatch.setattr(checkpoint, "saved_scores", lambda manager: {"mean_ap_r_50": 0.9})
-  assert _open().best_score() == 0.9
+  best = types.SimpleNamespace(latest_step=lambda: 300)
+  assert _open().best_score() == 0.9 and _open()._replace(best=best).best_step() == 300
