@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.records_by_hand import make_ground_truth
-from mnc_jax.coco.box_fit import correct_boxes
+from mnc_jax.coco.box_fit import correct_boxes, describe_result_boxes
 from mnc_jax.coco.rle import decode_mask, encode_mask, mask_box
 from mnc_jax.evaluation.metrics.records import read_files
 from mnc_jax.evaluation.metrics.scoring import score_results
@@ -135,3 +135,47 @@ def test_scores_of_boxes_use_the_bounds(tmp_path):
     scores.append(score_results(*files, protocols=("sds",))["boxes"]["0.7"]["mean_ap_area"])
   assert scores[0] == scores[1] > 0.9  # Boxes that overlap much may be duplicates.
   assert ["do not fit their masks" in str(warning.message) for warning in caught] == [True]
+
+
+def _score_boxes(tmp_path, boxes):
+  """Returns mAP^b at IoU .7 of results with these boxes and right masks, and the warnings."""
+  ground_truth = make_ground_truth((), images=range(1, 21), size=SIZE)
+  ground_truth["annotations"] = [
+      row | {"image_id": number} for number, row in enumerate(_annotations(), 1)]
+  results = [{name: row[name] for name in ("image_id", "category_id", "segmentation")}
+             | {"score": 0.5, "bbox": box}
+             for row, box in zip(ground_truth["annotations"], boxes, strict=True)]
+  for name, content in (("gt", ground_truth), ("res", results)):
+    (tmp_path / f"{name}.json").write_text(json.dumps(content))
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", UserWarning)
+    files = read_files(tmp_path / "gt.json", tmp_path / "res.json", "sds")
+  return (score_results(*files, protocols=("sds",))["boxes"]["0.7"]["mean_ap_area"],
+          [str(warning.message) for warning in caught])
+
+
+def test_boxes_of_results_in_another_form_are_reported_and_scored_as_they_are(tmp_path):
+  bounds = [row["bbox"] for row in _annotations()]
+  assert _score_boxes(tmp_path, bounds) == (1, [])
+  x, y, w, h = bounds[0]
+  score, (message,) = _score_boxes(tmp_path, [[x, y, x + w, y + h] for x, y, w, h in bounds])
+  assert score < 0.1
+  assert "res.json: 20 of 20 boxes do not fit the masks of their results (result 0: " in message
+  assert f"bbox {[x, y, x + w, y + h]}, bounds of the mask {[x, y, w, h]}). " in message
+  assert message.endswith("100% of them fit as [x1, y1, x2, y2], where COCO has [x, y, width, "
+                          "height]. Boxes were scored as they are")
+
+
+def test_boxes_of_results_that_are_no_bounds_are_no_fault():
+  rows = _annotations()
+  def describe(change, count=20):
+    return describe_result_boxes([row | {"bbox": change(*row["bbox"])} if number < count else row
+                                  for number, row in enumerate(rows)], name="x")
+  # Masks that fill a quarter of their boxes, as those of the first steps of a training.
+  assert not describe(lambda x, y, w, h: [x - w / 2, y - h / 2, 2 * w, 2 * h])
+  assert not describe(lambda x, y, w, h: [x, y, x + w, y + h], count=10)
+  assert "x: 11 of 20 boxes" in describe(lambda x, y, w, h: [x, y, x + w, y + h], count=11)
+  # Of no common cause.
+  far = describe(lambda x, y, w, h: [0, 0, 7, 9])
+  assert far.startswith("x: 20 of 20") and "No common cause was found" in far
+  assert not describe_result_boxes([], name="x")

@@ -10,7 +10,7 @@ from typing import Literal
 import warnings
 
 from mnc_jax.coco import content
-from mnc_jax.coco.box_fit import correct_boxes
+from mnc_jax.coco.box_fit import correct_boxes, describe_result_boxes
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.numeric import parse_numbers
@@ -47,7 +47,7 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   Rows of `images` with the same file are joined, and boxes that do not fit their masks are replaced
   (`correct_boxes`), both with a warning. Images are matched by file name
   where both files have names that contradict the ids, see `correct_image_ids`. Warns of annotations
-  with an empty mask: they count as missed.
+  with an empty mask, which count as missed, and of results whose boxes do not fit their masks.
 
   Args:
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
@@ -73,6 +73,9 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
       name=name, results_name=results_name)
   results = content.check_results(results, sound.images, sound.categories, name=results_name,
                                   convert=_with_rle)
+  misfits = describe_result_boxes(results, name=results_name)
+  if misfits:
+    warnings.warn(misfits, stacklevel=2)
   ground_truth = ground_truth | {"images": list(sound.images.values()),
                                  "annotations": sound.annotations}
   needed = () if protocol == "coco" else ("segm",)
