@@ -21,11 +21,12 @@ from mnc_jax.data.prepared.shared_images import describe_shared, hash_image
 
 # Images per array_record file. The builder keeps their annotations in memory.
 _SHARD = 1000
+_LABELS = "[lL][aA][bB][eE][lL][sS]"  # YOLO's folder, in any case.
 # Annotation files of labelling tools, see `readers/layouts.py`, beside those of COCO and VOC.
-_INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", "*/labels/*.*", "labels/*/*.*",
+_INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", f"*/{_LABELS}/*.*", f"{_LABELS}/*/*.*",
           # The same in a folder of the folder.
           "[aI]*/*.*", "*/*.y*ml", "*/*/*.y*ml", "*/*/_annotations*.json", "*/*/annotations/*.*",
-          "*/*/labels/*.*", "*/labels/*/*.*", "*/*/train.txt", "*/*/val.txt",
+          f"*/*/{_LABELS}/*.*", f"*/{_LABELS}/*/*.*", "*/*/train.txt", "*/*/val.txt",
           "*/ImageSets/Segmentation/*.*", "*/*/ImageSets/Segmentation/*.*")
 
 
@@ -198,12 +199,13 @@ def _fingerprint(source):
   seen = set()
   for folder in ("", "annotations", "ImageSets/Segmentation"):
     for path in sorted((pathlib.Path(source) / folder).glob("*.*")):
-      if path.suffix in (".json", ".txt"):
+      if path.suffix.lower() in (".json", ".txt"):
         seen.add(path)
         digest.update(path.name.encode(errors="replace") + path.read_bytes())
   for pattern in _INNER:
     for path in sorted(path for path in pathlib.Path(source).glob(pattern) if path not in seen and
-                       path.suffix in (".json", ".txt", ".yaml", ".yml") and path.is_file()):
+                       path.suffix.lower() in (".json", ".txt", ".yaml", ".yml")
+                       and path.is_file()):
       seen.add(path)
       name = path.relative_to(source).as_posix()
       digest.update(name.encode(errors="replace") + path.read_bytes())

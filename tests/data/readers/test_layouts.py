@@ -6,12 +6,12 @@ import io
 import json
 import math
 
-import cv2
 import numpy as np
 import PIL.Image
 import pytest
 
 from helpers.toy_sets import coco_content, read_listing
+from helpers.yolo_files import write_image, write_labelled, write_text
 from mnc_jax.coco.rle import decode_mask
 from mnc_jax.data import prepare, set_folder
 from mnc_jax.data.prepared.index import open_split
@@ -22,11 +22,6 @@ from mnc_jax.data.readers.coco import list_coco
 def write_json(path, content):
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(content))
-
-
-def write_image(path, *, size=(40, 60)):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  cv2.imwrite(str(path), np.full((*size, 3), len(path.name), np.uint8))
 
 
 def write_images(folder, content):
@@ -156,7 +151,7 @@ def test_other_json_files_do_not_hide_a_layout(tmp_path, text):
   for name in ("train", "valid"):
     write_json(roboflow / name / "_annotations.coco.json", coco_split(name))
     write_images(roboflow / name, coco_split(name))
-    write_image(yolo / "images" / name / "a.png")
+    write_labelled(yolo / "images" / name / "a.png")
   (yolo / "data.yaml").write_text("names: [cat]\ntrain: images/train\nval: images/valid\n")
   for folder, count in ((roboflow, 3), (yolo, 1)):
     (folder / "about.json").write_text(text)
@@ -204,7 +199,7 @@ def test_yolo_is_prepared_with_the_right_areas(tmp_path):
 
 def test_splits_and_lists_of_yolo(tmp_path):
   for name in "abc":
-    write_image(tmp_path / "images" / f"{name}.png")
+    write_labelled(tmp_path / "images" / f"{name}.png")
   (tmp_path / "train.txt").write_text("./images/b.png\n./images/a.png\n")
   (tmp_path / "other.txt").write_text("images/c.png\n")
   yaml = "names: [cat]\ntrain: train.txt\ntest: other.txt\n"
@@ -226,7 +221,7 @@ def test_splits_and_lists_of_yolo(tmp_path):
     "/home/me/set/images/{}", "C:\\sets\\images\\{}", "../images/{}", "images/{}", "set/images/{}"])
 def test_paths_in_lists_of_yolo_are_found_by_their_end(tmp_path, line):
   for name in "abc":
-    write_image(tmp_path / "images" / f"{name}.png")
+    write_labelled(tmp_path / "images" / f"{name}.png")
   (tmp_path / "lists").mkdir()
   (tmp_path / "lists" / "train.txt").write_text(f"{line.format('b.png')}\n{line.format('a.png')}\n")
   (tmp_path / "lists" / "val.txt").write_text(line.format("c.png"))
@@ -241,7 +236,7 @@ def test_paths_in_lists_of_yolo_are_found_by_their_end(tmp_path, line):
 
 def test_paths_in_lists_of_yolo_may_go_up(tmp_path):
   write_image(tmp_path / "a.png")
-  write_image(tmp_path / "images" / "b.png")
+  write_labelled(tmp_path / "images" / "b.png")
   (tmp_path / "a.txt").write_text("0 0 0 1 0 1 1\n")  # Beside the image.
   (tmp_path / "train.txt").write_text("images/../a.png\na.png\n")
   (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: train.txt\nval: images\n")
@@ -256,7 +251,7 @@ def test_images_of_yolo_that_are_missing_or_outside_are_reported(tmp_path):
   folder = tmp_path / "set"
   write_image(tmp_path / "secret.png")
   for name in ("train/a", "val/b"):
-    write_image(folder / "images" / f"{name}.png")
+    write_labelled(folder / "images" / f"{name}.png")
   (folder / "images" / "val" / "link.png").symlink_to(tmp_path / "secret.png")
   (folder / "train.txt").write_text("images/train/a.png\n\n/else/where.png\n../secret.png\n")
   yaml = folder / "data.yaml"
@@ -279,7 +274,7 @@ def test_images_of_yolo_that_are_missing_or_outside_are_reported(tmp_path):
 
 def test_an_image_of_a_list_that_is_missing_is_not_another_of_its_name(tmp_path):
   for name in ("a", "c"):
-    write_image(tmp_path / "images" / f"{name}.png")
+    write_labelled(tmp_path / "images" / f"{name}.png")
   (tmp_path / "train.txt").write_text(
       "/x/images/a.png\n/x/other/a.png\nimages/a.png\n/x/images\n/x/images/c.png\n")
   (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: train.txt\n")
@@ -292,6 +287,7 @@ def test_an_image_of_a_list_that_is_missing_is_not_another_of_its_name(tmp_path)
 
 
 def test_reasons_why_no_image_of_yolo_can_be_used(tmp_path):
+  write_text(tmp_path / "labels" / "a.txt", "")
   (tmp_path / "images").mkdir()
   (tmp_path / "images" / "a.png").write_bytes(b"no image")
   (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\n")
@@ -308,7 +304,7 @@ def test_yolo_without_any_images(tmp_path):
 @pytest.mark.parametrize("value", ["2024-13-45", "!!int x"])
 def test_other_yaml_files_do_not_hide_yolo(tmp_path, value):
   for name in "ab":
-    write_image(tmp_path / "images" / f"{name}.png")
+    write_labelled(tmp_path / "images" / f"{name}.png")
   (tmp_path / "about.yaml").write_text(f"date: {value}\n")
   (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\ndate: 2024-13-45\n")
   found, _, faults = read_listing(list_coco, tmp_path)

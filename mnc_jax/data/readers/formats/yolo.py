@@ -1,25 +1,28 @@
 """YOLO's segmentation format (docs.ultralytics.com/datasets/segment): a data.yaml and text files.
 
 `data.yaml` has the `names` of the classes, and folders, or lists, of the images of `train` and
-`val`. The labels of `.../images/.../NAME.jpg` are in `.../labels/.../NAME.txt`, one line per
-instance: the class and a polygon in shares of the image's width and height. An image without a file
-of labels has no instance.
+`val`. The labels of an image are in a text file (`yolo_labels.py`), one line per instance: the
+class and a polygon in shares of the image's width and height. An image without a file of labels has
+no instance.
 """
 
 from collections.abc import Callable
-import math
-import os
 import pathlib
 from typing import Any
 
 import yaml
 
-from mnc_jax.coco.faults import Fault, FaultReport, describe
+from mnc_jax.coco.faults import Fault, FaultReport, count_noun, list_first
 from mnc_jax.data import listing
-from mnc_jax.data.image_batch import find_images
+from mnc_jax.data.readers.formats.yolo_images import find_split_images
+from mnc_jax.data.readers.formats.yolo_labels import (
+  match_labels,
+  name_folders,
+  read_labels,
+  report_strays,
+)
 
 _SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid", "test")}
-_FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,20 +63,23 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
     report: takes the faults.
 
   Raises:
-    ValueError: if classes are missing, or all images of a split.
+    ValueError: if classes are missing, or all images or files of labels of a split.
   """
   content = _read_yaml(path) or {}
   names = _read_names(path, content["names"])
   given = {split: [key for key in keys if content.get(key)] for split, keys in _SPLITS.items()}
   if not any(given.values()):
     raise ValueError(f"{path}: 'train' and 'val' are empty: they name folders, or lists, of images")
-  found = {split: _find_images(folder, path, content, keys[0], report)
+  found = {split: find_split_images(folder, path, content, keys[0], report)
            for split, keys in given.items() if keys}
   if "test" in given[listing.VALIDATION][1:]:
     report(Fault("set", f"{path}: the images of 'test' are left out: a set has images to train on "
                         "and for validation"))
-  splits = {split: _convert(folder, images, names, measure, report)
+  labels = {split: _match(folder, path, given[split][0], images)
             for split, images in found.items()}
+  report_strays(folder, [image for images in found.values() for image in images], report)
+  splits = {split: _convert(folder, files, names, measure, report)
+            for split, files in labels.items()}
   return splits if len(splits) > 1 else {listing.VALIDATION: next(iter(splits.values()))}
 
 
@@ -87,72 +93,22 @@ def _read_names(path, names):
   return found
 
 
-def _find_images(folder, path, content, key, report):
-  """Returns the images of a split, below `folder`; others go to `report`."""
-  given = content[key] if isinstance(content[key], list) else [content[key]]
-  bases, images, faults = (folder / str(content.get("path", "")), folder), [], []
-  for part in given:
-    found = (_locate(folder, bases, part, folder / key / "images", folder / "images" / key)
-             or folder / str(part))
-    if os.path.exists(found) and (_is_below(found, folder) or found.samefile(folder)):
-      images += _list_images(folder, bases, found, faults.append)
-    else:
-      faults.append(Fault("image", f"{path}: {key!r} names {part}, which is not in {folder}"))
-  if not images:
-    reasons = describe([fault.message for fault in faults])
-    raise ValueError(f"{path}: no image of {key!r}, {', '.join(map(str, given))}, is in {folder}"
-                     f"{':' if faults else ''}\n{reasons}".rstrip())
-  for fault in faults:
-    report(fault)
-  return images
+def _match(folder, path, key, images):
+  """Returns {image: file of labels or None} of a split, which needs one at least."""
+  found = match_labels(folder, images)
+  if not any(found.values()):
+    raise ValueError(
+        f"{path}: {key!r} has {count_noun(len(images), 'image')}, but no file of labels: "
+        f"{pathlib.Path(images[0].name).with_suffix('.txt')} and the like are looked for in "
+        f"{list_first(name_folders(folder, images))}. Images without objects need none, but a "
+        "split has some: move the label files there (images/ and labels/ beside each other)")
+  return found
 
 
-def _locate(folder, bases, name, *others):
-  """Returns where a path of an export is: it may be one of the machine that wrote it. Or None."""
-  name = pathlib.PurePosixPath(str(name).replace("\\", "/"))
-  steps = [step for step in name.parts if step not in ("..", "/")]
-  candidates = (*(base / name for base in bases),
-                *(folder.joinpath(*steps[start:]) for start in range(len(steps))), *others)
-  return next((path for path in candidates if os.path.exists(path) and _is_below(path, folder)),
-              None)
-
-
-def _locate_file(folder, bases, name):
-  """Returns where an image of a list is, or None: a file of that name in a folder of that name."""
-  found = _locate(folder, bases, name)
-  given = pathlib.PurePosixPath(os.path.normpath(name.replace("\\", "/")))
-  ends = tuple(step for step in given.parts if step not in ("..", "/"))[-2:]
-  if not found or not found.is_file():
-    return None
-  # Labels are looked for beside it.
-  found = pathlib.Path(os.path.normpath(found))
-  return found if found.parts[-len(ends):] == ends else None
-
-
-def _is_below(path, folder):
-  path, folder = path.resolve(), folder.resolve()
-  return path != folder and path.is_relative_to(folder)
-
-
-def _list_images(folder, bases, path, report):
-  """Returns the images of a folder, or of a list, each once."""
-  if not path.is_file():
-    found = [(str(image), image if _is_below(image, folder) else None)
-             for image in find_images(path, pattern="**/*")]
-  else:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    found = [(f"{path}, line {number}: {line.strip()}",
-              _locate_file(folder, (path.parent, *bases), line.strip()))
-             for number, line in enumerate(lines, 1) if line.strip()]
-  for name, image in found:
-    if image is None:
-      report(Fault("image", f"{name}: no such image in {folder}"))
-  return list(dict.fromkeys(image for _, image in found if image is not None))
-
-
-def _convert(folder, images, names, measure, report):
+def _convert(folder, files, names, measure, report):
+  """Returns the content of a COCO file of {image: file of labels or None}."""
   rows, annotations = [], []
-  for path in images:
+  for path, labels in files.items():
     try:
       height, width = measure(path)
     except ValueError as error:
@@ -160,50 +116,9 @@ def _convert(folder, images, names, measure, report):
       continue
     rows.append({"id": len(rows) + 1, "height": height, "width": width,
                  "file_name": path.resolve().relative_to(folder.resolve()).as_posix()})
-    for category_id, polygon in _read_labels(_labels_of(path), names, (width, height), report):
+    lines = read_labels(labels, names, (width, height), report) if labels else []
+    for category_id, polygon in lines:
       annotations.append({"id": len(annotations) + 1, "image_id": rows[-1]["id"],
                           "category_id": category_id, "segmentation": [polygon], "iscrowd": 0})
   return {"images": rows, "annotations": annotations,
           "categories": [{"id": key, "name": name} for key, name in names.items()]}
-
-
-def _labels_of(image):
-  """Returns the file of labels of an image: in `labels` for the last `images` of its path."""
-  parts = list(image.parts)
-  if "images" in parts[:-1]:
-    parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
-  return pathlib.Path(*parts).with_suffix(".txt")
-
-
-def _read_labels(path, names, size, report):
-  """Returns (class, polygon in pixels) of each line that has them."""
-  try:
-    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
-  except (OSError, UnicodeDecodeError) as error:
-    report(Fault("annotation", f"cannot read {path}: {error}"))
-    return []
-  found = []
-  for number, line in enumerate(lines, 1):
-    try:
-      if line.strip():
-        found.append(_read_line(line.split(), names, size))
-    except ValueError as error:
-      report(Fault("annotation", f"{path}, line {number}: {error}"))
-  return found
-
-
-def _read_line(words, names, size):
-  try:
-    category_id, *shares = map(float, words)
-  except ValueError:
-    raise ValueError(f"{' '.join(words)!r:.60} are not numbers") from None
-  if category_id not in names:
-    raise ValueError(f"the class {words[0]} is not in 'names', which has {len(names)}")
-  if len(shares) == 4:
-    raise ValueError("a class and a box: a polygon is needed, as in YOLO's segmentation format")
-  if len(shares) < 6 or len(shares) % 2:
-    raise ValueError(f"{len(shares)} numbers after the class: x and y of three points or more are "
-                     "needed")
-  if not all(math.isfinite(share) and abs(share) <= _FARTHEST for share in shares):
-    raise ValueError("coordinates are shares of the image, 0 ... 1, not pixels")
-  return int(category_id), [share * size[index % 2] for index, share in enumerate(shares)]

@@ -1,0 +1,143 @@
+"""Files of labels of YOLO: which belongs to which image, and what their lines say.
+
+The labels of `.../images/.../NAME.jpg` are in `.../labels/.../NAME.txt`, both folders in any case;
+those of an image in no folder `images` are beside it.
+"""
+
+from collections.abc import Collection, Sequence
+import functools
+import math
+import os
+import pathlib
+from typing import NamedTuple
+
+from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.data.image_batch import find_images
+
+_FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
+_FEWEST_WORDS = 5  # Of a line of labels: a class and a box.
+
+
+class _Place(NamedTuple):
+  """The folder of an image, that of its labels, and its path in the first."""
+  images: pathlib.Path
+  labels: pathlib.Path
+  name: pathlib.Path
+
+
+def match_labels(folder: pathlib.Path, images: Sequence[pathlib.Path]
+                 ) -> dict[pathlib.Path, pathlib.Path | None]:
+  """Returns {image: its file of labels, or None}.
+
+  Args:
+    folder: of the data set. Above it no folder `images` counts.
+    images: below it.
+  """
+  list_once = functools.cache(_list_labels)
+  found = {}
+  for image in images:
+    place = _locate(folder, image)
+    found[image] = list_once((place.labels / place.name).parent).get(place.name.stem)
+  return found
+
+
+def name_folders(folder: pathlib.Path, images: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Returns the folders in which `match_labels` looks for the labels of images."""
+  places = (_locate(folder, image) for image in images)
+  return list(dict.fromkeys((place.labels / place.name).parent for place in places))
+
+
+def report_strays(folder: pathlib.Path, images: Sequence[pathlib.Path], report: FaultReport
+                  ) -> None:
+  """Reports the files of labels of no image, in the folders where `images` have theirs.
+
+  An image that no split has counts too. Other text, such as a classes.txt, is no file of labels.
+  """
+  places = dict.fromkeys(_locate(folder, image)[:2] for image in images)
+  for images_folder, labels_folder in places:
+    pattern = "*" if images_folder == labels_folder else "**/*"
+    known = {image.relative_to(images_folder).with_suffix("")
+             for image in find_images(images_folder, pattern=pattern)}
+    for path in sorted(filter(_is_text, labels_folder.glob(pattern))):
+      if path.relative_to(labels_folder).with_suffix("") not in known and _holds_labels(path):
+        report(Fault("image", f"label file {path} has no image in {images_folder}"))
+
+
+def _locate(folder, image) -> _Place:
+  folder, image = (pathlib.Path(os.path.abspath(path)) for path in (folder, image))
+  if not image.is_relative_to(folder):  # By a link.
+    folder, image = folder.resolve(), image.resolve()
+  parts = image.relative_to(folder).parts
+  last = max((index for index, part in enumerate(parts[:-1]) if part.lower() == "images"),
+             default=None)
+  if last is None:
+    return _Place(image.parent, image.parent, pathlib.Path(image.name))
+  parent = folder.joinpath(*parts[:last])
+  return _Place(parent / parts[last], _find_labels_folder(parent),
+                pathlib.Path(*parts[last + 1:]))
+
+
+def _find_labels_folder(parent):
+  names = [path.name for path in parent.iterdir() if path.name.lower() == "labels"]
+  return parent / ("labels" if "labels" in names or not names else min(names))
+
+
+def _list_labels(folder):
+  """Returns {name without suffix: path} of the text files in a folder."""
+  # Sorted, `.txt` comes after `.TXT` and is taken where both are there.
+  return {path.stem: path for path in sorted(folder.glob("*")) if _is_text(path)}
+
+
+def _is_text(path):
+  return path.suffix.lower() == ".txt" and not path.name.startswith(".") and path.is_file()
+
+
+def _holds_labels(path):
+  """Returns whether a file is empty, or its first line could be one of labels."""
+  try:
+    words = path.read_text(encoding="utf-8-sig").partition("\n")[0].split()
+    return not words or len(words) >= _FEWEST_WORDS and bool([float(word) for word in words])
+  except (OSError, ValueError):
+    return False
+
+
+def read_labels(path: pathlib.Path, names: Collection[int], size: tuple[int, int],
+                report: FaultReport) -> list[tuple[int, list[float]]]:
+  """Returns (class, polygon in pixels) of each line that has them; others go to `report`.
+
+  Args:
+    path: of a file of labels.
+    names: the known classes.
+    size: (width, height) of the image.
+    report: takes the faults.
+  """
+  try:
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    report(Fault("annotation", f"cannot read {path}: {error}"))
+    return []
+  found = []
+  for number, line in enumerate(lines, 1):
+    try:
+      if line.strip():
+        found.append(_read_line(line.split(), names, size))
+    except ValueError as error:
+      report(Fault("annotation", f"{path}, line {number}: {error}"))
+  return found
+
+
+def _read_line(words, names, size):
+  try:
+    category_id, *shares = map(float, words)
+  except ValueError:
+    raise ValueError(f"{' '.join(words)!r:.60} are not numbers") from None
+  if category_id not in names:
+    raise ValueError(f"the class {words[0]} is not in 'names', which has {len(names)}")
+  if len(shares) == 4:
+    raise ValueError("a class and a box: a polygon is needed, as in YOLO's segmentation format")
+  if len(shares) < 6 or len(shares) % 2:
+    raise ValueError(f"{len(shares)} numbers after the class: x and y of three points or more are "
+                     "needed")
+  if not all(math.isfinite(share) and abs(share) <= _FARTHEST for share in shares):
+    raise ValueError("coordinates are shares of the image, 0 ... 1, not pixels")
+  return int(category_id), [share * size[index % 2] for index, share in enumerate(shares)]

@@ -1,0 +1,104 @@
+"""YOLO's folders: which files of labels are found, and what is said of the others."""
+
+import pytest
+
+from helpers.toy_sets import read_listing
+from helpers.yolo_files import TRIANGLE, write_image, write_labelled, write_text
+from mnc_jax.data import prepare
+from mnc_jax.data.readers.coco import list_coco
+
+YAML = "names: [cat]\ntrain: {0}/train\nval: {0}/val\n"
+
+
+def count_instances(folder):
+  """Returns the number of instances of the images of each split, and the reported faults."""
+  _, contents, faults = read_listing(list_coco, folder)
+  return {split: [len(content.annotations) for content in found]
+          for split, found in contents.items()}, faults
+
+
+@pytest.mark.parametrize(("images", "labels", "suffix"), [
+    ("images", "labels", ".txt"), ("Images", "Labels", ".txt"), ("images", "LABELS", ".TXT"),
+    ("IMAGES", "labels", ".Txt")])
+def test_labels_are_found_in_any_case(tmp_path, images, labels, suffix):
+  write_text(tmp_path / "data.yaml", YAML.format(images))
+  for name in ("train/a", "val/b"):
+    write_image(tmp_path / images / f"{name}.png")
+    write_text(tmp_path / labels / f"{name}{suffix}", TRIANGLE)
+  assert count_instances(tmp_path) == ({"train": [1], "validation": [1]}, [])
+
+
+@pytest.mark.parametrize("above", ["images", "Images/sets", "labels"])
+def test_folders_above_the_source_do_not_count(tmp_path, above):
+  folder = tmp_path / above / "set"
+  write_text(folder / "data.yaml", "names: [cat]\ntrain: train\nval: val\n")
+  for name in ("train/a", "val/b"):
+    write_image(folder / f"{name}.png")
+    write_text(folder / f"{name}.txt", TRIANGLE)  # Beside the image.
+  assert count_instances(folder) == ({"train": [1], "validation": [1]}, [])
+
+
+def test_labels_of_a_source_that_is_a_link_are_found(tmp_path):
+  write_text(tmp_path / "set" / "data.yaml", f"path: {tmp_path}/set\n" + YAML.format("images"))
+  for name in ("train/a", "val/b"):
+    write_labelled(tmp_path / "set" / "images" / f"{name}.png")
+  (tmp_path / "link").symlink_to(tmp_path / "set")
+  assert count_instances(tmp_path / "link") == ({"train": [1], "validation": [1]}, [])
+
+
+def test_labels_of_no_image_are_reported(tmp_path):
+  write_text(tmp_path / "data.yaml", YAML.format("images"))
+  for name in ("train/a", "train/deep/c", "val/b", "test/d"):  # The last is in no split.
+    write_labelled(tmp_path / "images" / f"{name}.png")
+  (tmp_path / "images" / "train" / "deep" / "c.png").unlink()
+  for name in ("train/A", "val/empty"):
+    write_text(tmp_path / "labels" / f"{name}.txt", TRIANGLE if "A" in name else "")
+  for name, text in (("classes", "cat\n"), ("val/notes", "drawn by hand, on a wet day\n"),
+                     ("val/.b", TRIANGLE)):
+    write_text(tmp_path / "labels" / f"{name}.txt", text)
+  counts, faults = count_instances(tmp_path)
+  assert counts == {"train": [1], "validation": [1]}
+  assert [(fault.item, fault.message) for fault in faults] == [
+      ("image", f"label file {tmp_path}/labels/{name}.txt has no image in {tmp_path}/images")
+      for name in ("train/A", "train/deep/c", "val/empty")]
+
+
+def test_labels_beside_no_image_are_reported(tmp_path):
+  write_text(tmp_path / "data.yaml", "names: [cat]\ntrain: train.txt\nval: val\n")
+  for name in ("a", "val/b"):
+    write_image(tmp_path / f"{name}.png")
+    write_text(tmp_path / f"{name}.txt", TRIANGLE)
+  write_text(tmp_path / "train.txt", "a.png\n")
+  write_text(tmp_path / "val" / "c.txt", TRIANGLE)
+  counts, (fault,) = count_instances(tmp_path)
+  assert counts == {"train": [1], "validation": [1]}
+  assert fault.message == f"label file {tmp_path}/val/c.txt has no image in {tmp_path}/val"
+
+
+def test_a_split_without_any_file_of_labels(tmp_path):
+  write_text(tmp_path / "data.yaml", YAML.format("images"))
+  for name in ("train/a", "val/b", "val/c"):
+    write_labelled(tmp_path / "images" / f"{name}.png")
+  (tmp_path / "labels" / "val").rename(tmp_path / "labels" / "valid")
+  with pytest.raises(ValueError, match=(
+      "data.yaml: 'val' has 2 images, but no file of labels: b.txt and the like are looked for in "
+      f"{tmp_path}/labels/val. ")):
+    list_coco(tmp_path, print)
+  write_text(tmp_path / "labels" / "val" / "c.txt", "")  # None has an object.
+  (tmp_path / "labels" / "valid" / "b.txt").unlink()
+  (tmp_path / "labels" / "valid" / "c.txt").unlink()
+  assert count_instances(tmp_path) == ({"train": [1], "validation": [0, 0]}, [])
+
+
+@pytest.mark.parametrize("file", ["Labels/train/a.TXT", "Labels/train/a.txt"])
+def test_changed_labels_in_any_case_are_noticed(tmp_path, file):
+  source = tmp_path / "source"
+  write_text(source / "data.yaml", YAML.format("Images"))
+  write_text(source / "Labels" / "val" / "b.txt", TRIANGLE)
+  write_text(source / file, TRIANGLE)
+  for name in ("train/a", "val/b"):
+    write_image(source / "Images" / f"{name}.png")
+  prepare("coco", source, tmp_path / "data")
+  write_text(source / file, TRIANGLE * 2)
+  with pytest.raises(ValueError, match="have changed since"):
+    prepare("coco", source, tmp_path / "data")
