@@ -49,7 +49,7 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
     return kept
   known = next(pair for pair in wrong if found[pair[1]])
   _check_names(results, found, known, name, results_name)
-  _warn(images, known, name, results_name)
+  _warn(images, known, name, results_name, _has_categories(results))
   if len(kept) < len(results):
     _warn_of_others(found, len(results) - len(kept), name, results_name)
   return [row | {"image_id": found[row["file_name"]][0]} for row in kept]
@@ -83,13 +83,21 @@ def _check_names(results, found, wrong, name, results_name):
         f"images {list_first(found[several])} of {name}: give names with their folders")
 
 
-def _warn(images, wrong, name, results_name):
+def _has_categories(results):
+  """Returns whether any result names its category, so that `correct_category_ids` compares them."""
+  return any(isinstance(row.get("category_name"), str) for row in results)
+
+
+def _warn(images, wrong, name, results_name, has_categories):
   image_id, file_name = wrong
   other = images[image_id].get("file_name") if image_id in images else None
   meant = f"{other!r} in {name}" if other else f"no image of {name}"
+  # Where image ids are of another numbering, category ids may be, too.
+  advice = "" if has_categories else (
+      "; results without category_name: category ids were taken as they are")
   warnings.warn(
       f"{results_name}: image ids contradict file names (id {image_id} is {file_name!r} there and "
-      f"{meant}): images were matched by file name", stacklevel=4)
+      f"{meant}): images were matched by file name{advice}", stacklevel=4)
 
 
 def _warn_of_others(found, left_out, name, results_name):

@@ -15,6 +15,7 @@ from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
+from mnc_jax.evaluation.metrics.category_ids import correct_category_ids
 from mnc_jax.evaluation.metrics.image_ids import correct_image_ids
 
 KINDS = ("segm", "bbox")
@@ -45,9 +46,10 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   """Returns the ground truth and the results that `scoring.score_results` takes, masks as RLE.
 
   Rows of `images` with the same file are joined, and boxes that do not fit their masks are replaced
-  (`correct_boxes`), both with a warning. Images are matched by file name
-  where both files have names that contradict the ids, see `correct_image_ids`. Warns of annotations
-  with an empty mask, which count as missed, and of results whose boxes do not fit their masks.
+  (`correct_boxes`), both with a warning. Images are matched by file name, and categories by name,
+  where names contradict the ids, see `correct_image_ids` and `correct_category_ids`. Warns of
+  annotations with an empty mask, which count as missed, and of results whose boxes do not fit their
+  masks.
 
   Args:
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
@@ -71,6 +73,7 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   results = correct_image_ids(
       _with_first_ids(parse_numbers(content.read_json(results_path)), first_ids), sound.images,
       name=name, results_name=results_name)
+  results = correct_category_ids(results, sound.categories, name=name, results_name=results_name)
   results = content.check_results(results, sound.images, sound.categories, name=results_name,
                                   convert=_with_rle)
   misfits = describe_result_boxes(results, name=results_name)

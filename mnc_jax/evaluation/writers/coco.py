@@ -14,10 +14,13 @@ FILE = "instances.json"
 
 @contextlib.contextmanager
 def open_writer(target: Target) -> Iterator[Writer]:
-  """Yields a function that adds the results of an image, each with its `file_name`."""
+  """Yields a function that adds the results of an image, with `file_name` and `category_name`."""
   with open_results(target.folder / FILE) as add:
     def write(found: Found) -> None:
-      add([record | {"file_name": found.file_name} for record in found.records])
+      # Names say what is meant where a ground truth has other ids.
+      add([record | {"file_name": found.file_name,
+                     "category_name": target.category_names[record["category_id"]]}
+           for record in found.records])
     yield write
 
 

@@ -43,8 +43,12 @@ def score(tmp_path):
 def test_file_names_say_which_image_is_meant(score):
   with pytest.warns(UserWarning, match=(
       r"res.json: image ids contradict file names \(id 0 is '/data/my images/apple.jpg' there and "
-      r"'zebra.jpg' in .*gt.json\): images were matched by file name$")):
+      r"'zebra.jpg' in .*gt.json\): images were matched by file name; results without "
+      r"category_name: category ids were taken as they are$")):
     assert score(_ground_truth(), _results((0, 1, 2), sorted(NAMES))) == (1, 3)
+  results = [row | {"category_name": "cat"} for row in _results((0, 1, 2), sorted(NAMES))]
+  with pytest.warns(UserWarning, match="images were matched by file name$"):
+    assert score(_ground_truth(), results) == (1, 3)
 
 
 def test_ids_that_are_right_are_kept_without_a_word(score):

@@ -27,11 +27,13 @@ def test_only_the_formats_named_are_written(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
-def test_results_have_all_instances_and_name_the_image(tmp_path):
-  records = [make_record((1, 9), (2, 9)), make_record((1, 9), (2, 9), score=0.1)]
+def test_results_have_all_instances_and_name_image_and_category(tmp_path):
+  records = [make_record((1, 9), (2, 9)),
+             make_record((1, 9), (2, 9), score=0.1, category_id=7)]
   write_all(tmp_path, make_found(*records, confident=records[:1]), formats=("coco",))
   assert json.loads((tmp_path / "instances.json").read_text()) == [
-      record | {"file_name": "folder/a.png"} for record in records]
+      record | {"file_name": "folder/a.png", "category_name": name}
+      for record, name in zip(records, ("cat", "größer"), strict=True)]
 
 
 def test_an_input_is_not_overwritten(tmp_path):
