@@ -23,6 +23,7 @@ import PIL.Image
 
 from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.data import tiff
+from mnc_jax.data.palettes import check_palette
 
 # Others of Pillow's formats start programs (EPS), or are rarely used and little tested.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
@@ -76,11 +77,11 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
     the EXIF orientation.
 
   Raises:
-    ValueError: as `decode_samples` with page 0.
+    ValueError: as `decode_samples` with page 0, or if the palette says that 0 is not background.
   """
   if not tiff.is_tiff(encoded):
     image = open_image(encoded)
-    return np.asarray(image), image.mode, _orientation(image)
+    return _read_indices(image), image.mode, _orientation(image)
   with _explained(encoded):
     pages = tiff.read_pages(encoded)
   if len(pages) > 1:
@@ -90,13 +91,20 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
   if tiff.count_channels(page) not in (1, 3):
     raise ValueError(f"has {tiff.count_channels(page)} channels: one is needed")
   image = open_image(encoded)
-  values = _turn_back(np.asarray(image), orientation)
+  values = _turn_back(_read_indices(image), orientation)
   if page.first("photometric", tiff.BLACK_IS_ZERO) == tiff.WHITE_IS_ZERO:
     if image.mode == "1":
       values = ~values
     elif image.mode == "L":  # Pillow inverts up to 8 bits only.
       values = 255 - values
   return values, image.mode, orientation
+
+
+def _read_indices(image):
+  indices = np.asarray(image)
+  if image.mode == "P":
+    check_palette(image, indices)
+  return indices
 
 
 def _known(pixels, orientation):

@@ -1,11 +1,13 @@
 """What label images look like that are not instance labels, told by connected components."""
 
+import collections
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.rle import mask_boxes
 from mnc_jax.data.readers.label_maps import encode_labels
 
@@ -22,6 +24,8 @@ _MOST_LABELS = 400
 _MOST_CLASSES = 40
 # VOC draws outlines of five pixels: nothing is left of them after an erosion of this width.
 _OUTLINE, _OUTLINE_WIDTH = 255, 7
+# Of the images, in which no pixel is 0 and a value surrounds the others.
+_SURROUNDED_SHARE = 0.5
 
 
 class LabelCounts(NamedTuple):
@@ -30,9 +34,11 @@ class LabelCounts(NamedTuple):
   Attributes:
     parts: {value: number of its connected parts}, of at most 400 values.
     outline: whether 255 stands for thin lines around other labels, as in VOC.
+    surrounding: the value of a connected part with most of the border of an image without 0.
   """
   parts: dict[int, int]
   outline: bool
+  surrounding: int | None = None
 
 
 def count_parts(labels: np.ndarray) -> LabelCounts:
@@ -40,7 +46,8 @@ def count_parts(labels: np.ndarray) -> LabelCounts:
   boxes = _find_boxes(labels)
   chosen = list(boxes)[::max(1, -(-len(boxes) // _MOST_LABELS))]
   parts = {value: _number_parts(labels[boxes[value]] == value)[0] for value in chosen}
-  return LabelCounts(parts, len(boxes) > 1 and _is_outline(labels == _OUTLINE))
+  return LabelCounts(parts, len(boxes) > 1 and _is_outline(labels == _OUTLINE),
+                     _find_surrounding(labels))
 
 
 def split_components(labels: np.ndarray) -> np.ndarray:
@@ -74,6 +81,34 @@ def _is_outline(mask):
   kernel = np.ones((_OUTLINE_WIDTH, _OUTLINE_WIDTH), np.uint8)
   return bool(mask.any()) and not cv2.erode(
       mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1).any()
+
+
+def _find_surrounding(labels):
+  """Returns the value of a part with more than half of the border, if no pixel is 0, or None."""
+  if not labels.all():
+    return None
+  border = np.ones(labels.shape, bool)
+  border[1:-1, 1:-1] = False
+  values, counts = np.unique(labels[border], return_counts=True)
+  value = values[counts.argmax()]
+  _, parts = _number_parts(labels == value)
+  most = np.bincount(parts[border])[1:].max()
+  return int(value) if most > border.sum() / 2 else None
+
+
+def describe_surrounding(images: Sequence[LabelCounts]) -> str | None:
+  """Returns which values look like the background of a set whose background should be 0, or None.
+
+  Where objects cover whole images no pixel is 0 either, but several share the border.
+  """
+  values = collections.Counter(
+      image.surrounding for image in images if image.surrounding is not None)
+  if not values or values.total() < _SURROUNDED_SHARE * len(images):
+    return None
+  plural, names = "s" * (len(values) > 1), list_first(value for value, _ in values.most_common())
+  return (f"labels: in {values.total()} of {len(images)} label images no pixel is 0, and one value "
+          f"covers most of the border: value{plural} {names} look{'' if plural else 's'} like the "
+          "background, and is read as an instance. 0 is background: set the background to 0")
 
 
 def describe_labels(images: Sequence[LabelCounts]) -> str | None:

@@ -18,7 +18,12 @@ from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
 from mnc_jax.data.image_batch import describe_deeper, find_images
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
-from mnc_jax.data.readers.label_checks import LabelCounts, count_parts, describe_labels
+from mnc_jax.data.readers.label_checks import (
+  LabelCounts,
+  count_parts,
+  describe_labels,
+  describe_surrounding,
+)
 from mnc_jax.data.readers.label_checks import split_components as split_labels
 from mnc_jax.data.readers.label_files import choose_label_file, match_label_files
 from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
@@ -67,7 +72,7 @@ def list_label_images(folder: pathlib.Path, report: FaultReport, *, split_compon
   return listing.Listing(
       _CATEGORIES, {split: _make_entries(folder, files, labels, found, names, read)
                     for split, names in splits.items()},
-      lambda: list(filter(None, [describe_labels(counts)])))
+      lambda: list(filter(None, [describe_surrounding(counts), describe_labels(counts)])))
 
 
 def _find_labels(folder):

@@ -10,6 +10,7 @@ from mnc_jax.data.readers.label_checks import (
   LabelCounts,
   count_parts,
   describe_labels,
+  describe_surrounding,
   split_components,
 )
 
@@ -88,3 +89,34 @@ def test_values_with_gaps_need_fewer_parts():
   # Numbered without gaps, objects behind others are in parts as often.
   assert describe_labels(count_by_hand({1: 1, 2: 2}, {1: 1}, {1: 1, 2: 1}, {1: 1})) is None
   assert describe_labels(count_by_hand({2: 1, 4: 1}, {3: 1})) is None
+
+
+def test_a_value_around_the_others_looks_like_the_background():
+  shifted = [count_parts(draw_discs() + 1)] * 2
+  assert describe_surrounding([*shifted, count_parts(draw_discs())]) == (
+      "labels: in 2 of 3 label images no pixel is 0, and one value covers most of the border: "
+      "value 1 looks like the background, and is read as an instance. 0 is background: set the "
+      "background to 0")
+  assert "values 1, 12 look like" in describe_surrounding(
+      [*shifted, count_parts(np.where(draw_discs() > 0, draw_discs(), 12))])
+  assert describe_surrounding([*shifted, *[count_parts(draw_discs())] * 3]) is None
+  assert describe_surrounding([]) is None
+
+
+def test_what_is_around_the_others_by_hand():
+  around = np.full((6, 6), 4)
+  around[2:4, 2:4] = 5
+  assert count_parts(around).surrounding == 4
+  around[2, 2] = 0
+  assert count_parts(around).surrounding is None
+  halves = np.ones((6, 6), int)
+  halves[:, :3] = 2
+  assert count_parts(halves).surrounding is None
+  # The value with most of the border, in parts that have less than half of it each.
+  halves[:, 2:4], halves[:, 4:] = 1, 2
+  assert count_parts(halves).surrounding is None
+
+
+def test_tissue_that_cells_cover_has_no_background():
+  cells = np.arange(1, 17).reshape(4, 4).repeat(12, 0).repeat(12, 1)
+  assert describe_surrounding([count_parts(cells)] * 3) is None

@@ -207,6 +207,19 @@ def test_foreground_masks_are_reported_and_can_be_split(tmp_path):
   assert found.describe() == []
 
 
+def test_a_background_that_is_not_0_is_reported(write_labels):
+  folder = write_labels("a.png", "b.png", "c.png")
+  for name in "abc":
+    labels = np.asarray(PIL.Image.open(folder / "labels" / f"{name}.png"))
+    PIL.Image.fromarray(labels + np.uint16(1)).save(folder / "labels" / f"{name}.png")
+  for split in (False, True):
+    found, _, _ = read_listing(
+        functools.partial(list_label_images, split_components=split), folder)
+    message, = found.describe()
+    assert "in 3 of 3 label images no pixel is 0" in message
+    assert "value 1 looks like the background" in message
+
+
 def test_prepared_with_and_without_splitting_are_different_sets(tmp_path):
   folder = _write_foreground(tmp_path / "source", count=5)
   prepare("label_images", folder, tmp_path / "whole")

@@ -30,6 +30,41 @@ def test_of_a_palette_the_indices(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_palette_whose_index_0_is_an_object(tmp_path, suffix):
+  colors = np.zeros((20, 20, 3), np.uint8)
+  colors[2:6, 2:8], colors[10:15, 3:9] = (255, 255, 0), (0, 0, 255)
+  image = PIL.Image.fromarray(colors).quantize()  # Pillow numbers colours, the brightest first.
+  assert np.asarray(image)[3, 3] == 0 and np.asarray(image)[0, 0] == 2
+  image.save(tmp_path / f"a.{suffix}")
+  with pytest.raises(ValueError, match=(
+      rf"label image .*a.{suffix} has a palette in which index 0 is the colour \(255, 255, 0\), "
+      "and index 2 is black: index 0 is not the background")):
+    read_label_map(tmp_path / f"a.{suffix}")
+
+
+def save_with_palette(path, labels, palette, **options):
+  image = PIL.Image.fromarray(np.array(labels, np.uint8))
+  image.putpalette(palette)
+  image.save(path, **options)
+
+
+@pytest.mark.parametrize(("palette", "options"), [
+    ([0, 0, 0, 9, 9, 9, 0, 0, 0], {}),  # Of VOC: other indices may be black too.
+    ([5, 5, 5, 9, 9, 9, 7, 7, 7], {}),  # No index is black.
+    ([5, 5, 5, 9, 9, 9, 7, 7, 7, 0, 0, 0], {}),  # The black one is not in use.
+    ([5, 5, 5, 9, 9, 9, 0, 0, 0], {"transparency": 0}),
+    ([5, 5, 5, 9, 9, 9, 0, 0, 0], {"transparency": b"\0\xff\xff"})])
+def test_palettes_whose_index_0_may_be_background(tmp_path, palette, options):
+  save_with_palette(tmp_path / "a.png", [[0, 1], [2, 0]], palette, **options)
+  np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[0, 1], [2, 0]])
+
+
+def test_white_is_background_in_a_palette_from_white_to_black(tmp_path):
+  save_with_palette(tmp_path / "a.png", [[0, 255], [2, 0]], np.arange(256)[::-1].repeat(3).tolist())
+  np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[0, 255], [2, 0]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("mode", [np.uint8, np.uint16])
 def test_labels_are_turned_as_images_are(tmp_path, suffix, mode):
   labels, exif = np.array([[0, 1, 2], [3, 0, 0]], mode), PIL.Image.Exif()
