@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 import contextlib
 import functools
-import hashlib
 import io
 import itertools
 import pathlib
@@ -16,18 +15,12 @@ from mnc_jax.config.paths import as_local_path
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
 from mnc_jax.data.listing import ImageNotes, Listing
 from mnc_jax.data.prepared import index
+from mnc_jax.data.prepared.fingerprint import hash_annotations, hash_labels
 from mnc_jax.data.prepared.image_notes import describe_notes
 from mnc_jax.data.prepared.shared_images import describe_shared, hash_image
 
 # Images per array_record file. The builder keeps their annotations in memory.
 _SHARD = 1000
-_LABELS = "[lL][aA][bB][eE][lL][sS]"  # YOLO's folder, in any case.
-# Annotation files of labelling tools, see `readers/layouts.py`, beside those of COCO and VOC.
-_INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", f"*/{_LABELS}/*.*", f"{_LABELS}/*/*.*",
-          # The same in a folder of the folder.
-          "[aI]*/*.*", "*/*.y*ml", "*/*/*.y*ml", "*/*/_annotations*.json", "*/*/annotations/*.*",
-          f"*/*/{_LABELS}/*.*", f"*/{_LABELS}/*/*.*", "*/*/train.txt", "*/*/val.txt",
-          "*/ImageSets/Segmentation/*.*", "*/*/ImageSets/Segmentation/*.*")
 
 
 class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -52,7 +45,8 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     super().__init__(data_dir=data_dir, file_format="array_record")
     index.metadata_of(self).update(categories=listing.categories, source=source,
                                    options=list(options), pixels=pixels._asdict(),
-                                   fingerprint=_fingerprint(source) if source else "")
+                                   fingerprint=hash_annotations(source) if source else "",
+                                   labels_fingerprint=hash_labels(source) if source else "")
 
   def _info(self):
     return tfds.core.DatasetInfo(
@@ -138,7 +132,8 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
   Raises:
     ValueError: if the source has another layout, a split has no image that can be used, or too
       many items are bad; if the existing set was prepared from another source, with other options,
-      or from annotation files and lists that have changed since.
+      or from annotation files, lists or label images that have changed since, or other images lie
+      beside these.
   """
   source = str(as_local_path(source, name="--source").resolve()) if source else ""
   if index.set_folder(name, data_dir).exists():
@@ -173,10 +168,14 @@ def _check_source(folder, source, options):
     raise ValueError(f"{folder} was prepared with {' '.join(prepared_with) or 'no options'}, not "
                      f"with {' '.join(options) or 'none'}: use another data directory "
                      "(--data-dir), or delete it")
-  if source and metadata.get("fingerprint") != _fingerprint(source):
+  if source and metadata.get("fingerprint") != hash_annotations(source):
     raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "
                      "prepared (or an older version of mnc_jax prepared it): delete it to prepare "
                      "the set again")
+  # Versions before this hash prepared the same sets: these stay usable.
+  if source and metadata.get("labels_fingerprint") not in (None, hash_labels(source)):
+    raise ValueError(f"label images in {source}, or which images lie beside them, have changed "
+                     f"since {folder} was prepared: delete it to prepare the set again")
 
 
 def _check_pixels(folder, pixels):
@@ -191,22 +190,3 @@ def _check_pixels(folder, pixels):
 def as_argument(value: str | int | tuple[int, ...]) -> str:
   """Returns the value of a field of `ImageOptions` as the command line takes it."""
   return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _fingerprint(source):
-  """Returns a hash of the annotation files and lists in a folder; not of its images."""
-  digest = hashlib.sha256()
-  seen = set()
-  for folder in ("", "annotations", "ImageSets/Segmentation"):
-    for path in sorted((pathlib.Path(source) / folder).glob("*.*")):
-      if path.suffix.lower() in (".json", ".txt"):
-        seen.add(path)
-        digest.update(path.name.encode(errors="replace") + path.read_bytes())
-  for pattern in _INNER:
-    for path in sorted(path for path in pathlib.Path(source).glob(pattern) if path not in seen and
-                       path.suffix.lower() in (".json", ".txt", ".yaml", ".yml")
-                       and path.is_file()):
-      seen.add(path)
-      name = path.relative_to(source).as_posix()
-      digest.update(name.encode(errors="replace") + path.read_bytes())
-  return digest.hexdigest()
