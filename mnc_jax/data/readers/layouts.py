@@ -26,7 +26,7 @@ from mnc_jax.data.readers.coco_images import make_finder
 from mnc_jax.data.readers.formats.converted import Converted, number_categories
 from mnc_jax.data.readers.formats.labelme import convert_labelme, is_labelme
 from mnc_jax.data.readers.formats.via import convert_via, find_images
-from mnc_jax.data.readers.formats.yolo import find_yaml, read_yolo
+from mnc_jax.data.readers.formats.yolo import choose_yaml, list_yamls, read_yolo
 
 _SPLITS = {"train": listing.TRAIN, "training": listing.TRAIN, "val": listing.VALIDATION,
            "valid": listing.VALIDATION, "validation": listing.VALIDATION, "test": "test"}
@@ -67,8 +67,9 @@ def find_annotations(folder: pathlib.Path, report: FaultReport, *,
 
 
 def _find(folder, report, options) -> dict[str, Annotations]:
-  path = find_yaml(folder)
-  if path is not None and not _has_annotations(folder):
+  yamls = list_yamls(folder)
+  if yamls and not _has_annotations(folder):
+    path = choose_yaml(yamls)
     found = read_yolo(folder, path, functools.partial(_measure, options), report)
     return {split: Annotations(path, content, [folder]) for split, content in found.items()}
   files = _find_pair(folder) or _find_split_folders(folder)
@@ -105,7 +106,7 @@ def _list_inner(folder, depth):
   """Returns the folders in a folder, to a depth, that have annotations."""
   parts = [part for part in sorted(folder.iterdir()) if part.is_dir()] if depth else []
   return [found for part in parts for found in (
-      [part] if _list_jsons(part) or find_yaml(part) or _find_split_folders(part)
+      [part] if _list_jsons(part) or list_yamls(part) or _find_split_folders(part)
       else _list_inner(part, depth - 1))]
 
 

@@ -1,5 +1,7 @@
 """YOLO's folders: which files of labels are found, and what is said of the others."""
 
+import json
+
 import pytest
 
 from helpers.toy_sets import read_listing
@@ -102,3 +104,31 @@ def test_changed_labels_in_any_case_are_noticed(tmp_path, file):
   write_text(source / file, TRIANGLE * 2)
   with pytest.raises(ValueError, match="have changed since"):
     prepare("coco", source, tmp_path / "data")
+
+
+def test_of_several_yaml_files_the_one_called_data_is_read(tmp_path):
+  write_text(tmp_path / "backup.yaml", "names: [dog, cat]\ntrain: images/train\n")
+  write_text(tmp_path / "set.yml", YAML.format("images"))
+  for name in ("train/a", "val/b"):
+    write_labelled(tmp_path / "images" / f"{name}.png")
+  with pytest.raises(ValueError, match=(
+      f"{tmp_path} has several files with 'names' and 'train': backup.yaml, set.yml: remove all")):
+    list_coco(tmp_path, print)
+  (tmp_path / "set.yml").rename(tmp_path / "data.yaml")
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert found.categories == [{"id": 0, "name": "cat"}] and not faults
+  write_text(tmp_path / "data.yml", YAML.format("images"))
+  with pytest.raises(ValueError, match="'train': data.yaml, data.yml: remove all but one"):
+    list_coco(tmp_path, print)
+
+
+def test_other_yaml_files_beside_a_coco_file_are_left_alone(tmp_path):
+  for name in ("a", "b"):
+    write_text(tmp_path / f"{name}.yaml", "names: [dog]\ntrain: images\n")
+    write_image(tmp_path / "images" / f"{name}.png")
+  rows = [{"id": index, "file_name": f"{name}.png", "height": 40, "width": 60}
+          for index, name in enumerate("ab")]
+  write_text(tmp_path / "all.json", json.dumps({
+      "images": rows, "annotations": [], "categories": [{"id": 3, "name": "cat"}]}))
+  found, _, faults = read_listing(list_coco, tmp_path)
+  assert found.categories == [{"id": 3, "name": "cat"}] and not faults

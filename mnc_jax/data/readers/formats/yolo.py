@@ -23,6 +23,7 @@ from mnc_jax.data.readers.formats.yolo_labels import (
 )
 
 _SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid", "test")}
+_NAMES = ("data.yaml", "data.yml")
 
 
 class _Loader(yaml.SafeLoader):
@@ -32,10 +33,24 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 
 
-def find_yaml(folder: pathlib.Path) -> pathlib.Path | None:
-  """Returns the data.yaml of a folder, whatever it is called, or None."""
-  return next((path for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
-               if _read_yaml(path) is not None), None)
+def list_yamls(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the files of a folder that are a data.yaml, whatever they are called."""
+  return [path for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+          if _read_yaml(path) is not None]
+
+
+def choose_yaml(paths: list[pathlib.Path]) -> pathlib.Path:
+  """Returns the data.yaml of a set: the only one of `paths`, or the one that is called so.
+
+  Raises:
+    ValueError: if it is not clear which one is meant.
+  """
+  named = [path for path in paths if path.name.lower() in _NAMES] or paths
+  if len(named) > 1:
+    raise ValueError(
+        f"{paths[0].parent} has several files with 'names' and 'train': "
+        f"{list_first(path.name for path in named)}: remove all but one, or call it data.yaml")
+  return named[0]
 
 
 def _read_yaml(path):
