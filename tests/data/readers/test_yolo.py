@@ -132,3 +132,11 @@ def test_other_yaml_files_beside_a_coco_file_are_left_alone(tmp_path):
       "images": rows, "annotations": [], "categories": [{"id": 3, "name": "cat"}]}))
   found, _, faults = read_listing(list_coco, tmp_path)
   assert found.categories == [{"id": 3, "name": "cat"}] and not faults
+
+
+def test_sets_of_keypoints_are_rejected(tmp_path):
+  write_text(tmp_path / "data.yaml", YAML.format("images") + "kpt_shape: [3, 2]\n")
+  for name in ("train/a", "val/b"):
+    write_labelled(tmp_path / "images" / f"{name}.png", lines="0 .5 .5 .4 .4 .4 .4 .6 .4 .5 .6\n")
+  with pytest.raises(ValueError, match="data.yaml: 'kpt_shape' is that of keypoints "):
+    list_coco(tmp_path, print)

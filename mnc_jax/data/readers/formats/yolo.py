@@ -78,9 +78,14 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
     report: takes the faults.
 
   Raises:
-    ValueError: if classes are missing, or all images or files of labels of a split.
+    ValueError: if the set has keypoints; if classes are missing, or all images or files of labels
+      of a split.
   """
   content = _read_yaml(path) or {}
+  if "kpt_shape" in content:
+    raise ValueError(f"{path}: 'kpt_shape' is that of keypoints (a pose set): its labels have a "
+                     "box and points on the object, not its outline. Masks need YOLO's "
+                     "segmentation format, without 'kpt_shape'")
   names = _read_names(path, content["names"])
   given = {split: [key for key in keys if content.get(key)] for split, keys in _SPLITS.items()}
   if not any(given.values()):
