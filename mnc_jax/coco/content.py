@@ -180,13 +180,14 @@ def _names_of_ids(rows):
 
 
 def _check_names(categories, name):
-  ids = {}
+  by_name = {}
   for row in categories.values():
     try:
       schema.check_text(row, "name")
     except ValueError as error:
       raise ValueError(f"{name}: category {row['id']}: {error}") from None
-    if row["name"] in ids:
-      raise ValueError(f"{name}: categories {ids[row['name']]} and {row['id']} are both called "
-                       f"{row['name']!r}")
-    ids[row["name"]] = row["id"]
+    same = by_name.setdefault(row["name"].strip(), row)
+    if same is not row:
+      spaces = "" if same["name"] == row["name"] else ", but for spaces around it"
+      raise ValueError(f"{name}: categories {same['id']} and {row['id']} are both called "
+                       f"{row['name'].strip()!r}{spaces}")

@@ -71,6 +71,8 @@ HUGE = 2 ** 70
     (coco_content() | {"annotations": ["x"]}, ": item 0 of 'annotations': 'x' is not an object"),
     # Names. Scoring printed what cannot be written, and then failed.
     (_changed("categories", 1, name="tree"), ": categories 20 and 5 are both called 'tree'"),
+    (_changed("categories", 1, name=" tree"),
+     ": categories 20 and 5 are both called 'tree', but for spaces around it"),
     (_changed("categories", 1, name=5), ": category 5: name 5 is not text"),
     (_changed("categories", 1, name="\udfff"), r": category 5: name '\udfff': the character"),
     # Sizes.

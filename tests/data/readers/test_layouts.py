@@ -369,6 +369,25 @@ def test_labelme_shapes(tmp_path):
   np.testing.assert_array_equal(drawn[5:8, 4:7], mask)
 
 
+def test_labels_of_labelme_that_are_reserved_or_have_spaces(tmp_path):
+  square = [[10, 10], [20, 10], [20, 20], [10, 20]]
+  labels = ("dog", "__ignore__", " dog ", "_background_ ", "cat\t", " ")
+  for name in ("a", "b"):
+    write_json(tmp_path / f"{name}.json", labelme(name, [
+        (label, "polygon", square, None, {}) for label in labels]))
+    write_image(tmp_path / "images" / f"{name}.png")
+  found, contents, faults = read_listing(list_coco, tmp_path)
+  assert found.categories == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+  (content,) = contents["train"]
+  assert [a["category_id"] for a in content.annotations] == [2, 2, 1]
+  assert [(fault.item, fault.message) for fault in faults[:3]] == [
+      ("annotation", f"{tmp_path}/a.json: shape {index}: {reason}") for index, reason in (
+          (1, "left out, since labelme keeps the label '__ignore__' for what is no object"),
+          (3, "left out, since labelme keeps the label '_background_' for what is no object"),
+          (5, "an object with a 'label' is needed"))]
+  assert len(faults) == 6
+
+
 def test_labelme_files_that_are_called_as_splits_are_do_not_hide_the_others(tmp_path):
   square = [[10, 10], [20, 10], [20, 20], [10, 20]]
   names = ("bridge", "house", "train", "valley")

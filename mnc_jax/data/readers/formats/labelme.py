@@ -17,6 +17,8 @@ from mnc_jax.coco.rle import decode_mask, encode_mask, read_segmentation
 from mnc_jax.data.decoding import open_image
 from mnc_jax.data.readers.formats.converted import Converted, outline_ellipse, outline_rectangle
 
+_RESERVED = ("__ignore__", "_background_")  # The first two lines of its lists of labels.
+
 
 def is_labelme(content: Any) -> bool:
   """Returns whether a JSON file is labelme's."""
@@ -72,9 +74,13 @@ def _group_shapes(path, shapes, size, report):
 
 
 def _check_shape(shape):
-  """Returns the label and group of a shape that has points."""
-  if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+  """Returns the label, without spaces around it, and group of a shape that has points."""
+  label = shape.get("label") if isinstance(shape, dict) else None
+  if not isinstance(label, str) or not label.strip():
     raise ValueError("an object with a 'label' is needed")
+  if label.strip() in _RESERVED:
+    raise ValueError(f"left out, since labelme keeps the label {label.strip()!r} for what is no "
+                     "object")
   points, group = shape.get("points"), shape.get("group_id")
   if not isinstance(points, list) or not all(
       isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))
@@ -82,7 +88,7 @@ def _check_shape(shape):
     raise ValueError("'points' is not a list of [x, y]")
   if group is not None and not isinstance(group, int | str):
     raise ValueError(f"group_id {group!r:.60} is neither a number nor text")
-  return shape["label"], group
+  return label.strip(), group
 
 
 def _is_number(value):
