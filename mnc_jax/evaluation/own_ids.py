@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 import pathlib
 from typing import NamedTuple
+import warnings
 
 from mnc_jax.coco import content
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import list_first
-from mnc_jax.coco.file_names import find_keys, index_names
+from mnc_jax.coco.file_names import find_keys, index_names, name_parts
 from mnc_jax.coco.numeric import parse_numbers
 
 
@@ -31,6 +32,10 @@ def read_ids(path: pathlib.Path, images: Sequence[pathlib.Path], category_names:
     images: files, which are found by name.
     category_names: of a model.
 
+  Warns:
+    If images lie in other folders than the names in the file say, with an example: only the last
+    parts of the names agree.
+
   Raises:
     ValueError: if an image or a category is not in the file, or an image fits several rows of it.
   """
@@ -52,8 +57,10 @@ def read_ids(path: pathlib.Path, images: Sequence[pathlib.Path], category_names:
   for image, ids in zip(images, keys, strict=True):
     if len(ids) > 1:
       raise ValueError(f"{path}: {image} may be any of the images {list_first(ids)}")
-  _check_distinct(path, images, [ids[0] for ids in keys])
-  return OwnIds([ids[0] for ids in keys], tuple(id_of[name] for name in category_names))
+  image_ids = [ids[0] for ids in keys]
+  _check_distinct(path, images, image_ids)
+  _warn_of_folders(path, images, [found.images[image_id] for image_id in image_ids])
+  return OwnIds(image_ids, tuple(id_of[name] for name in category_names))
 
 
 def _check_distinct(path, images, ids):
@@ -63,3 +70,23 @@ def _check_distinct(path, images, ids):
     if image_id in first:
       raise ValueError(f"{path}: {first[image_id]} and {image} are both image {image_id}")
     first[image_id] = image
+
+
+def _warn_of_folders(path, images, rows):
+  others = [(image, row) for image, row in zip(images, rows, strict=True)
+            if _is_elsewhere(image, row["file_name"])]
+  if others:
+    image, row = others[0]
+    warnings.warn(
+        f"{path}: {len(others)} of {len(images)} images lie in other folders than the names in it "
+        f"say, such as {image}, which got the id {row['id']} of {row['file_name']!r}: if these are "
+        "different images, the ids are wrong", stacklevel=3)
+
+
+def _is_elsewhere(image, file_name):
+  """Returns whether the folders of `file_name`, if it has any, are others than those of a path."""
+  parts = name_parts(file_name)
+  # An absolute name may be of another machine: there only the last folder can be the same.
+  absolute = pathlib.PureWindowsPath(file_name).root
+  count = min(2, len(parts)) if absolute else len(parts)
+  return name_parts(str(image.absolute()))[-count:] != parts[-count:]
