@@ -65,7 +65,7 @@ def decode_samples(encoded: bytes, page: int) -> Samples:
     is_color = chosen.first("photometric", tiff.BLACK_IS_ZERO) == tiff.RGB
     return Samples(pixels, channels, channels == (3 if is_color else 1), orientation)
   image = open_image(encoded)
-  pixels = _from_signed(image) if tiff.is_signed(chosen, bits=16) else _to_array(image)
+  pixels = _from_signed(image) if tiff.is_signed(chosen) else _to_array(image)
   return _known(_turn_back(pixels, orientation), orientation)
 
 
@@ -91,7 +91,8 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
   if tiff.count_channels(page) not in (1, 3):
     raise ValueError(f"has {tiff.count_channels(page)} channels: one is needed")
   image = open_image(encoded)
-  values = _turn_back(_read_indices(image), orientation)
+  values = _read_signed(image)[0] if tiff.is_signed(page) else _read_indices(image)
+  values = _turn_back(values, orientation)
   if page.first("photometric", tiff.BLACK_IS_ZERO) == tiff.WHITE_IS_ZERO:
     if image.mode == "1":
       values = ~values
@@ -128,12 +129,19 @@ def _to_array(image):
 
 
 def _from_signed(image):
-  """Returns [h, w, 1] uint16 of signed samples, which Pillow reads as 32 bits."""
-  pixels = np.asarray(image)
+  """Returns [h, w, 1] unsigned pixels of a TIFF of signed ones, which must not be below 0."""
+  pixels, unsigned = _read_signed(image)
   if pixels.min() < 0:
     raise ValueError(f"has signed pixels, from {pixels.min()} to {pixels.max()}: add to them what "
-                     "makes the least 0 or more, and save it with unsigned ones of 16 bits")
-  return pixels.astype(np.uint16)[..., None]
+                     "makes the least 0 or more, and save it with unsigned ones of "
+                     f"{np.iinfo(unsigned).bits} bits")
+  return pixels.astype(unsigned)[..., None]
+
+
+def _read_signed(image):
+  """Returns signed pixels and their unsigned type: Pillow reads 8 bits as unsigned, 16 as 32."""
+  pixels = np.array(image)
+  return (pixels.view(np.int8), np.uint8) if image.mode == "L" else (pixels, np.uint16)
 
 
 def _read_deep_colors(encoded, image):

@@ -123,9 +123,9 @@ def count_channels(page: Page) -> int:
   return 3 if photometric != RGB or samples <= 4 else samples
 
 
-def is_signed(page: Page, *, bits: int) -> bool:
-  """Returns whether the samples of a page are grey and signed, and have this many bits."""
-  return (page.first("format", 1) == _SIGNED and page.first("bits", 1) == bits
+def is_signed(page: Page) -> bool:
+  """Returns whether the samples of a page are grey and signed, and have 8 or 16 bits."""
+  return (page.first("format", 1) == _SIGNED and page.first("bits", 1) in (8, 16)
           and page.first("samples", 1) == 1)
 
 

@@ -100,14 +100,16 @@ def test_a_directory_outside_of_the_file():
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_signed_samples_of_16_bits_are_read_unless_they_are_negative(order):
-  pixels = _RNG.integers(0, 2 ** 15, (8, 16, 1), dtype=np.uint16)
+@pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (16, np.uint16)])
+def test_signed_samples_are_read_unless_they_are_negative(order, bits, dtype):
+  pixels = _RNG.integers(0, 2 ** (bits - 1), (8, 16, 1), dtype=dtype)
   tags = {339: (2,)}, {339: (2,), 274: (6,)}
   found = decode_image(make_tiff([pixels], order=order, tags=tags[:1]), "x")
-  assert found.dtype == np.uint16
+  assert found.dtype == dtype
   np.testing.assert_array_equal(found, pixels.repeat(3, axis=2))
   turned = decode_image(make_tiff([pixels], order=order, tags=tags[1:]), "x")
   np.testing.assert_array_equal(turned, np.rot90(found, -1))
-  pixels[0, :2, 0] = 2 ** 16 - 5, 2 ** 15 - 1
-  with pytest.raises(BrokenImageError, match="x has signed pixels, from -5 to 32767: add"):
+  pixels[0, :2, 0] = 2 ** bits - 5, 2 ** (bits - 1) - 1
+  with pytest.raises(BrokenImageError, match=(
+      f"x has signed pixels, from -5 to {2 ** (bits - 1) - 1}: add .* of {bits} bits")):
     decode_image(make_tiff([pixels], order=order, tags=tags[:1]), "x")

@@ -85,6 +85,18 @@ def test_label_0_is_background_where_0_is_white(tmp_path, mode):
   np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), labels[..., 0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_signed_labels_are_read_unless_they_are_negative(tmp_path, dtype):
+  labels = np.array([[0, 1, 2], [127, 0, 5]], dtype)[..., None]
+  tags = ({339: (2,), 274: (6,)},)
+  (tmp_path / "a.tif").write_bytes(make_tiff([labels], tags=tags))
+  np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), np.rot90(labels[..., 0], -1))
+  labels[0, 0] = np.iinfo(dtype).max
+  (tmp_path / "a.tif").write_bytes(make_tiff([labels], tags=tags))
+  with pytest.raises(ValueError, match="label image .*a.tif has the label -1, below 0"):
+    read_label_map(tmp_path / "a.tif")
+
+
 def test_labels_of_several_pages_or_channels(tmp_path):
   labels = np.zeros((8, 8, 2), np.uint16)
   (tmp_path / "a.tif").write_bytes(make_tiff([labels[..., :1]] * 3))
