@@ -1,7 +1,7 @@
 """Rows of `images` that name one file, as exports write that list a file once per annotation."""
 
 import collections
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -17,22 +17,26 @@ class Joined(NamedTuple):
   Attributes:
     content: whose annotations have the `image_id` of the first row of their file.
     first_ids: {id of a row that was joined: id of the first row of its file}.
-    message: how many rows were joined; "" for none.
+    message: how many rows were joined, or why they were not; "" if no two name one file.
   """
   content: Content
   first_ids: dict[int, int]
   message: str
 
 
-def join_copies(content: Content, *, name: str) -> Joined:
+def join_copies(content: Content, *, name: str, used_ids: Container[int] = ()) -> Joined:
   """Joins rows of `images` that have one `file_name` (as paths), height and width.
 
   Of annotations that were in several of these rows, equal in category, shape and `iscrowd`, one is
   kept.
 
+  Nothing is joined if results have several of the ids of one file: they tell its rows apart, as
+  with frames of several videos that are numbered alike.
+
   Args:
     content: annotations are rows with `image_id`.
     name: what the message calls the file.
+    used_ids: image ids that results have.
   """
   groups = collections.defaultdict(list)
   for image_id, row in content.images.items():
@@ -43,17 +47,20 @@ def join_copies(content: Content, *, name: str) -> Joined:
   several = {key[0]: ids for key, ids in groups.items() if len(ids) > 1}
   if not several:
     return Joined(content, {}, "")
+  example = max(several, key=lambda file_name: len(several[file_name]))
+  rows = sum(map(len, several.values()))
+  found = (f"{name}: {rows} rows of 'images' name only {count_noun(len(several), 'file')} "
+           f"({example!r} {len(several[example])} times)")
+  if any(sum(image_id in used_ids for image_id in ids) > 1 for ids in several.values()):
+    return Joined(content, {}, f"{found}, but results tell them apart by id: each row is an image")
   first_ids = {image_id: ids[0] for ids in several.values() for image_id in ids[1:]}
   annotations = _join_annotations(content.annotations, first_ids)
   joined = content._replace(
       images={key: row for key, row in content.images.items() if key not in first_ids},
       annotations=annotations)
   repeated = len(content.annotations) - len(annotations)
-  example = max(several, key=lambda file_name: len(several[file_name]))
-  rows = sum(map(len, several.values()))
   return Joined(joined, first_ids, (
-      f"{name}: {rows} rows of 'images' name only {count_noun(len(several), 'file')} ({example!r} "
-      f"{len(several[example])} times): rows of one file were joined under the first id") + (
+      f"{found}: rows of one file were joined under the first id") + (
           f", and {count_noun(repeated, 'annotation')} that an earlier row of the file has too "
           f"{'was' if repeated == 1 else 'were'} dropped" if repeated else ""))
 

@@ -81,13 +81,50 @@ def test_scores_are_those_of_the_joined_file(write):
   results = [make_result(1, 1, *LEFT, 0.9), make_result(1, 1, *RIGHT, 0.8),
              make_result(3, 1, *LEFT, 0.7), make_result(3, 2, *BELOW, 0.7)]
   for image_id in (1, 2):
-    results[1] |= {"image_id": image_id}
+    for row in results[:2]:
+      row["image_id"] = image_id
     with pytest.warns(UserWarning, match="rows of one file were joined"):
       files = read_files(*write(_row_per_annotation(), results), "sds")
     assert score_results(*files, protocols=("sds",))["0.7"]["mean_ap_area"] == 1
   with pytest.warns(UserWarning, match="rows of one file were joined"):
     files = read_files(*write(_row_per_annotation(), results[:1] + results[2:]), "sds")
   assert score_results(*files, protocols=("sds",))["0.7"]["ap_area"]["cat"] == pytest.approx(2 / 3)
+
+
+def _videos():
+  """Four videos of two frames each, which are numbered alike, and perfect results of them."""
+  places = [((number, number + 8), (0, 10)) for number in (1, 1, 3, 3, 5, 5, 7, 7)]
+  found = make_ground_truth([(number, 1, *place, 0) for number, place in enumerate(places)],
+                            images=range(8))
+  for row in found["images"]:
+    row["file_name"] = f"frame_{row['id'] % 2}.PNG"
+  return found, [make_result(number, 1, *place, 0.9) for number, place in enumerate(places)]
+
+
+@pytest.mark.parametrize("folder", [None, "", "video/"])
+def test_rows_that_results_tell_apart_are_not_joined(write, folder):
+  content, results = _videos()
+  # Of the second frame only one video has results: the first frame tells that ids are kept.
+  results = [row for row in results if row["image_id"] % 2 == 0 or row["image_id"] == 1]
+  if folder is not None:
+    results = [row | {"file_name": f"{folder}frame_{row['image_id'] % 2}.PNG"} for row in results]
+  with pytest.warns(UserWarning, match=(
+      r"gt.json: 8 rows of 'images' name only 2 files \('frame_0.PNG' 4 times\), but results tell "
+      r"them apart by id: each row is an image$")):
+    files = read_files(*write(content, results), "sds")
+  assert [row["id"] for row in files[0]["images"]] == list(range(8))
+  assert score_results(*files, protocols=("sds",))["0.5"]["ap_area"]["cat"] == pytest.approx(5 / 8)
+
+
+def test_ids_that_file_names_contradict_tell_nothing_apart(write):
+  # Positions in a list of files, which happen to be ids of rows.
+  results = [row | {"file_name": name} for row, name in (
+      (make_result(1, 1, *LEFT, 0.9), "a.jpg"), (make_result(1, 1, *RIGHT, 0.8), "a.jpg"),
+      (make_result(2, 1, *LEFT, 0.7), "b.jpg"), (make_result(2, 2, *BELOW, 0.7), "b.jpg"))]
+  with pytest.warns(UserWarning, match="rows of one file were joined"), (
+       pytest.warns(UserWarning, match="images were matched by file name")):
+    files = read_files(*write(_row_per_annotation(), results), "sds")
+  assert score_results(*files, protocols=("sds",))["0.7"]["mean_ap_area"] == 1
 
 
 def test_predictions_get_the_first_id(write, tmp_path):

@@ -30,8 +30,7 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
   Raises:
     ValueError: if names contradict ids, but a result has no name, or one that fits several images.
   """
-  index = index_names((image_id, row["file_name"]) for image_id, row in images.items()
-                      if isinstance(row.get("file_name"), str))
+  index = _index(images)
   named = _find_names(results)
   if not named or not index:
     return results
@@ -53,6 +52,27 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
   if len(kept) < len(results):
     _warn_of_others(found, len(results) - len(kept), name, results_name)
   return [row | {"image_id": found[row["file_name"]][0]} for row in kept]
+
+
+def find_used_ids(results: Any, images: Mapping[int, Row]) -> set[int]:
+  """Returns the image ids that results have, without those that their file names contradict.
+
+  Args:
+    results: list of results, not checked yet.
+    images: rows of the ground truth, by id.
+  """
+  rows = results if isinstance(results, list) else []
+  pairs = {(row["image_id"], row.get("file_name") if isinstance(row.get("file_name"), str) else "")
+           for row in rows if isinstance(row, dict) and is_integer(row.get("image_id"))}
+  index = _index(images)
+  fitting = {file_name: find_keys(file_name, index) for _, file_name in pairs}
+  return {image_id for image_id, file_name in pairs
+          if not (file_name and index) or image_id in fitting[file_name]}
+
+
+def _index(images):
+  return index_names((image_id, row["file_name"]) for image_id, row in images.items()
+                     if isinstance(row.get("file_name"), str))
 
 
 def _is_known(row, found):

@@ -15,8 +15,9 @@ from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
+from mnc_jax.coco.schema import is_integer
 from mnc_jax.evaluation.metrics.category_ids import correct_category_ids
-from mnc_jax.evaluation.metrics.image_ids import correct_image_ids
+from mnc_jax.evaluation.metrics.image_ids import correct_image_ids, find_used_ids
 
 KINDS = ("segm", "bbox")
 
@@ -45,11 +46,11 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
                ) -> tuple[dict, list]:
   """Returns the ground truth and the results that `scoring.score_results` takes, masks as RLE.
 
-  Rows of `images` with the same file are joined, and boxes that do not fit their masks are replaced
-  (`correct_boxes`), both with a warning. Images are matched by file name, and categories by name,
-  where names contradict the ids, see `correct_image_ids` and `correct_category_ids`. Warns of
-  annotations with an empty mask, which count as missed, and of results whose boxes do not fit their
-  masks.
+  Rows of `images` with the same file are joined unless results tell them apart by id, and boxes
+  that do not fit their masks are replaced (`correct_boxes`), both with a warning. Images are
+  matched by file name, and categories by name, where names contradict the ids, see
+  `correct_image_ids` and `correct_category_ids`. Warns of annotations with an empty mask, which
+  count as missed, and of results whose boxes do not fit their masks.
 
   Args:
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
@@ -64,15 +65,16 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   ground_truth = parse_numbers(content.read_json(ground_truth_path))
   sound = content.check_content(ground_truth, name=name, convert=_with_rle)
   rows, misfits = correct_boxes(sound.annotations, name=name)
-  sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name)
+  results = parse_numbers(content.read_json(results_path))
+  sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name,
+                                         used_ids=find_used_ids(results, sound.images))
   for message in filter(None, (joined, misfits)):
     warnings.warn(message, stacklevel=2)
   if crowd_as_instances:
     sound = sound._replace(annotations=[row | {"iscrowd": 0} for row in sound.annotations])
   _check_instances(sound.annotations, name)
-  results = correct_image_ids(
-      _with_first_ids(parse_numbers(content.read_json(results_path)), first_ids), sound.images,
-      name=name, results_name=results_name)
+  results = correct_image_ids(_with_first_ids(results, first_ids), sound.images, name=name,
+                              results_name=results_name)
   results = correct_category_ids(results, sound.categories, name=name, results_name=results_name)
   results = content.check_results(results, sound.images, sound.categories, name=results_name,
                                   convert=_with_rle)
@@ -101,7 +103,7 @@ def _with_first_ids(results, first_ids):
     return results
   def replace(row):
     image_id = row.get("image_id") if isinstance(row, dict) else None
-    known = isinstance(image_id, int) and image_id in first_ids
+    known = is_integer(image_id) and image_id in first_ids
     return row | {"image_id": first_ids[image_id]} if known else row
   return [replace(row) for row in results]
 
