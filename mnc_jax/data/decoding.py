@@ -4,7 +4,7 @@ Pillow decodes the 446 photographs of a part of COCO to the same pixels as OpenC
 instead of 2.9 each. It also checks the end of a JPEG and the checksums of a PNG, and reads the
 modes that labels need. Resizing stays with OpenCV, see `transforms.resize_image`. Two kinds are
 not left to Pillow, which would cut them to 8 bits or not open them: colours of 16 bits in PNG
-(OpenCV) and PPM, and TIFF files of other depths and channels (`tiff.py`).
+(OpenCV) and PPM, and TIFF files of other depths and channels (`tiff_samples.py`).
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import PIL.ExifTags
 import PIL.Image
 
 from mnc_jax.coco.rle import MOST_PIXELS
-from mnc_jax.data import tiff
+from mnc_jax.data import tiff, tiff_samples
 from mnc_jax.data.palettes import check_palette
 
 # Others of Pillow's formats start programs (EPS), or are rarely used and little tested.
@@ -58,14 +58,19 @@ def decode_samples(encoded: bytes, page: int) -> Samples:
     image = open_image(encoded, page=page)
     return _known(_read_deep_colors(encoded, image), _orientation(image))
   chosen, encoded = _choose_tiff_page(encoded, page)
+  if chosen.first("bits", 1) >= 32 or chosen.first("format", tiff.UNSIGNED) == tiff.FLOAT:
+    raise ValueError(_too_deep(chosen.first("bits", 1)))
   orientation, channels = chosen.first("orientation", 1), tiff.count_channels(chosen)
-  if tiff.needs_planes(chosen):
+  if tiff_samples.needs_planes(chosen):
     with _explained(encoded):
-      pixels = _spread(tiff.read_planes(encoded, chosen), chosen)
+      pixels = _spread(tiff_samples.read_planes(encoded, chosen), chosen)
     is_color = chosen.first("photometric", tiff.BLACK_IS_ZERO) == tiff.RGB
     return Samples(pixels, channels, channels == (3 if is_color else 1), orientation)
-  image = open_image(encoded)
-  pixels = _from_signed(image) if tiff.is_signed(chosen) else _to_array(image)
+  if chosen.first("format", tiff.UNSIGNED) == tiff.SIGNED and tiff_samples.needs_numbers(chosen):
+    with _explained(encoded):
+      numbers = tiff_samples.read_numbers(encoded, chosen)
+    return _known(_spread(_from_signed(numbers), chosen), orientation)
+  pixels = _to_array(open_image(encoded))
   return _known(_turn_back(pixels, orientation), orientation)
 
 
@@ -82,23 +87,35 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
   if not tiff.is_tiff(encoded):
     image = open_image(encoded)
     return _read_indices(image), image.mode, _orientation(image)
-  with _explained(encoded):
-    pages = tiff.read_pages(encoded)
-  if len(pages) > 1:
-    raise ValueError(f"has {len(pages)} pages: one is needed")
-  page, encoded = _choose_tiff_page(encoded, 0)
+  page, encoded = _choose_label_page(encoded)
   orientation = page.first("orientation", 1)
-  if tiff.count_channels(page) not in (1, 3):
-    raise ValueError(f"has {tiff.count_channels(page)} channels: one is needed")
+  if tiff_samples.needs_numbers(page):
+    with _explained(encoded):
+      return tiff_samples.read_numbers(encoded, page), "I", orientation
   image = open_image(encoded)
-  values = _read_signed(image)[0] if tiff.is_signed(page) else _read_indices(image)
-  values = _turn_back(values, orientation)
+  values = _turn_back(_read_indices(image), orientation)
   if page.first("photometric", tiff.BLACK_IS_ZERO) == tiff.WHITE_IS_ZERO:
     if image.mode == "1":
       values = ~values
     elif image.mode == "L":  # Pillow inverts up to 8 bits only.
       values = 255 - values
   return values, image.mode, orientation
+
+
+def _choose_label_page(encoded):
+  """Returns the only page of a TIFF of labels, and the file with it as its first."""
+  with _explained(encoded):
+    pages = tiff.read_pages(encoded)
+  if len(pages) > 1:
+    raise ValueError(f"has {len(pages)} pages: one is needed")
+  page, encoded = _choose_tiff_page(encoded, 0)
+  if tiff.count_channels(page) not in (1, 3):
+    raise ValueError(f"has {tiff.count_channels(page)} channels: one is needed")
+  bits = page.first("bits", 1)
+  if (bits > 32 or bits == 32 and page.big_endian) and not tiff_samples.needs_numbers(page):
+    raise ValueError(f"has numbers of {bits} bits that are not read as they are stored "
+                     "(compression, predictor or format): save it with 16 or 32 bits")
+  return page, encoded
 
 
 def _read_indices(image):
@@ -118,8 +135,7 @@ def _to_array(image):
   if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
     return np.asarray(image).astype(np.uint16)[..., None]
   if image.mode in ("I", "F"):
-    raise ValueError("has pixels of 32 bits; 8 and 16 bits are supported: save it with 16 (in "
-                     "Python, of whole numbers up to 65535: pixels.astype('uint16'))")
+    raise ValueError(_too_deep(32))
   if image.mode == "1":
     image = image.convert("L")
   elif image.mode not in ("L", "LA", "RGB", "RGBA"):
@@ -128,20 +144,19 @@ def _to_array(image):
   return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _from_signed(image):
-  """Returns [h, w, 1] unsigned pixels of a TIFF of signed ones, which must not be below 0."""
-  pixels, unsigned = _read_signed(image)
+def _too_deep(bits):
+  kind = "pixels" if bits >= 32 else "floats"
+  return (f"has {kind} of {bits} bits; whole numbers of 8 and 16 bits are supported: save it with "
+          "16 (in Python, of whole numbers up to 65535: pixels.astype('uint16'))")
+
+
+def _from_signed(pixels):
+  """Returns [h, w, 1] unsigned pixels of signed ones, which must not be below 0."""
+  bits = pixels.dtype.itemsize * 8
   if pixels.min() < 0:
     raise ValueError(f"has signed pixels, from {pixels.min()} to {pixels.max()}: add to them what "
-                     "makes the least 0 or more, and save it with unsigned ones of "
-                     f"{np.iinfo(unsigned).bits} bits")
-  return pixels.astype(unsigned)[..., None]
-
-
-def _read_signed(image):
-  """Returns signed pixels and their unsigned type: Pillow reads 8 bits as unsigned, 16 as 32."""
-  pixels = np.array(image)
-  return (pixels.view(np.int8), np.uint8) if image.mode == "L" else (pixels, np.uint16)
+                     f"makes the least 0 or more, and save it with unsigned ones of {bits} bits")
+  return pixels.astype(f"u{bits // 8}")[..., None]
 
 
 def _read_deep_colors(encoded, image):
@@ -176,9 +191,10 @@ def _choose_tiff_page(encoded, page):
     raise ValueError("cannot be decoded: it has no page")
   chosen = pages[_page_index(len(pages), page, "page")]
   pixels = chosen.first("width", 0) * chosen.first("height", 0) * chosen.first("samples", 1)
-  if tiff.needs_planes(chosen) and pixels > MOST_PIXELS:
+  if pixels > MOST_PIXELS and (
+      tiff_samples.needs_planes(chosen) or tiff_samples.needs_numbers(chosen)):
     raise ValueError(f"claims {pixels} samples, more than {MOST_PIXELS}")
-  return chosen, tiff.start_with(encoded, chosen) if chosen.offset else encoded
+  return chosen, tiff_samples.start_with(encoded, chosen) if chosen.offset else encoded
 
 
 def _page_index(count, page, word):

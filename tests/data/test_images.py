@@ -270,7 +270,7 @@ def test_heic_names_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("pixels", [np.float32(RGB[..., 0]), np.int32(RGB[..., 0])])
 def test_32_bits_are_rejected(pixels):
-  with pytest.raises(BrokenImageError, match="image x has pixels of 32 bits; 8 and 16 bits are .*"
+  with pytest.raises(BrokenImageError, match="image x has pixels of 32 bits; whole numbers of 8 .*"
                                              r": save it with 16 .*pixels\.astype\('uint16'\)"):
     decode_image(_encode(PIL.Image.fromarray(pixels), "TIFF"), "x")
 

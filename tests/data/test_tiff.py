@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.tiff_files import make_tiff
-from mnc_jax.data import tiff
+from mnc_jax.data import tiff, tiff_samples
 from mnc_jax.data.images import ImageOptions, decode_image
 from mnc_jax.data.records import BrokenImageError
 
@@ -22,7 +22,7 @@ def test_samples_of_every_arrangement(order, big, planar):
     samples = _RNG.integers(0, np.iinfo(dtype).max, (30, 41, channels)).astype(dtype)
     encoded = make_tiff([samples], order=order, big=big, planar=planar, tile=tile, **compression)
     page, = tiff.read_pages(encoded)
-    np.testing.assert_array_equal(tiff.read_planes(encoded, page), samples)
+    np.testing.assert_array_equal(tiff_samples.read_planes(encoded, page), samples)
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -80,6 +80,45 @@ def test_alpha_is_no_channel():
     np.testing.assert_array_equal(found, np.broadcast_to(samples[..., :kept], (8, 16, 3)))
 
 
+@pytest.mark.parametrize("stored", [
+    {}, {"tile": 16}, {"deflate": True}, {"deflate": True, "predictor": True}])
+@pytest.mark.parametrize(("channels", "photometric", "dtype"), [
+    (1, 1, np.uint8), (1, 1, np.uint16), (1, 0, np.uint8), (3, 2, np.uint8), (3, 2, np.uint16)])
+def test_a_big_endian_bigtiff_is_read_as_a_classic_tiff(stored, channels, photometric, dtype):
+  samples = _RNG.integers(0, np.iinfo(dtype).max, (30, 41, channels)).astype(dtype)
+  tags = ({274: (6,), 270: tuple(b"text")},)
+  found = decode_image(make_tiff([samples], photometric=photometric, order=">", big=True,
+                                 tags=tags, **stored), "x")
+  expected = samples if photometric else np.iinfo(dtype).max - samples
+  np.testing.assert_array_equal(found, np.broadcast_to(np.rot90(expected, -1), (41, 30, 3)))
+
+
+def test_pages_and_palettes_of_a_big_endian_bigtiff():
+  pages = [_RNG.integers(0, 256, (8, 16, 1), dtype=np.uint8) for _ in range(3)]
+  colors = _RNG.integers(0, 256, (256, 3))
+  tags = {320: tuple((colors.T.ravel() * 257).tolist())}
+  encoded = make_tiff(pages, photometric=3, order=">", big=True, tags=(tags,) * 3)
+  for number, page in enumerate(pages, 1):
+    found = decode_image(encoded, "x", options=ImageOptions(page=number))
+    np.testing.assert_array_equal(found, colors[page[..., 0]])
+
+
+def test_a_big_endian_bigtiff_with_jpeg_inside_is_named():
+  encoded = make_tiff([np.zeros((8, 8, 1), np.uint8)], order=">", big=True, tags=({259: (7,)},))
+  with pytest.raises(BrokenImageError, match="image x is a big-endian BigTIFF with JPEG inside"):
+    decode_image(encoded, "x")
+
+
+@pytest.mark.parametrize(("dtype", "kind", "words"), [
+    (np.int64, 2, "pixels of 64"), (np.float64, 3, "pixels of 64"), (np.uint32, 1, "pixels of 32"),
+    (np.float16, 3, "floats of 16")])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_images_of_more_bits_are_named(dtype, kind, words, order):
+  encoded = make_tiff([np.zeros((8, 8, 1), dtype)], order=order, tags=({339: (kind,)},))
+  with pytest.raises(BrokenImageError, match=f"image x has {words} bits; whole numbers of 8 and"):
+    decode_image(encoded, "x")
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_16_bit_colours_are_turned_as_8_bit_ones(orientation):
   eight = _RNG.integers(0, 256, (8, 16, 3)).astype(np.uint8)
@@ -104,9 +143,10 @@ def test_a_directory_outside_of_the_file():
 def test_signed_samples_are_read_unless_they_are_negative(order, bits, dtype):
   pixels = _RNG.integers(0, 2 ** (bits - 1), (8, 16, 1), dtype=dtype)
   tags = {339: (2,)}, {339: (2,), 274: (6,)}
-  found = decode_image(make_tiff([pixels], order=order, tags=tags[:1]), "x")
-  assert found.dtype == dtype
-  np.testing.assert_array_equal(found, pixels.repeat(3, axis=2))
+  for stored in ({}, {"tile": 16}, {"deflate": True}, {"deflate": True, "predictor": True}):
+    found = decode_image(make_tiff([pixels], order=order, tags=tags[:1], **stored), "x")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, pixels.repeat(3, axis=2))
   turned = decode_image(make_tiff([pixels], order=order, tags=tags[1:]), "x")
   np.testing.assert_array_equal(turned, np.rot90(found, -1))
   pixels[0, :2, 0] = 2 ** bits - 5, 2 ** (bits - 1) - 1

@@ -49,6 +49,8 @@ def _read_channel(encoded, options):
 
 def _whole_numbers(array):
   """Returns labels as int32; ImageJ and numpy keep them as any type of number."""
+  if array.dtype.itemsize == 2 and array.dtype.kind == "f":
+    array = array.astype(np.float32)  # Which holds the largest label.
   with np.errstate(invalid="ignore"):  # NaN is unequal to its own floor.
     bad = array[(array != np.floor(array)) | (array < 0) | (array > _LARGEST)]
   if bad.size:

@@ -97,6 +97,39 @@ def test_signed_labels_are_read_unless_they_are_negative(tmp_path, dtype):
     read_label_map(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [
+    (np.int64, 2), (np.uint64, 1), (np.float64, 3), (np.float32, 3), (np.float16, 3),
+    (np.uint32, 1), (np.int32, 2), (np.uint16, 1), (np.int16, 2), (np.uint8, 1), (np.int8, 2)])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_labels_of_any_type_and_order_of_bytes(tmp_path, dtype, kind, order, big):
+  labels = np.arange(30 * 41, dtype=dtype).reshape(30, 41, 1) % dtype(100)
+  if np.dtype(dtype).itemsize > 2:
+    labels[3, 4] = 70_000
+  for stored in ({}, {"tile": 16}, {"deflate": True}, {"deflate": True, "predictor": kind < 3}):
+    for photometric in (0, 1):
+      (tmp_path / "a.tif").write_bytes(make_tiff(
+          [labels], order=order, big=big, photometric=photometric,
+          tags=({339: (kind,), 274: (6,)},), **stored))
+      np.testing.assert_array_equal(
+          read_label_map(tmp_path / "a.tif"), np.rot90(labels[..., 0], -1).astype(np.int32))
+
+
+def test_labels_of_64_bits_that_are_none(tmp_path):
+  labels = np.zeros((8, 8, 1), np.float64)
+  for value, message in ((-3, "the label -3.0, below 0"), (.5, "the label 0.5: whole numbers"),
+                         (2 ** 40, "the label 1099511627776.0: whole numbers up to 2147483647")):
+    labels[1, 2] = value
+    (tmp_path / "a.tif").write_bytes(make_tiff([labels], tags=({339: (3,)},)))
+    with pytest.raises(ValueError, match=message):
+      read_label_map(tmp_path / "a.tif")
+  # Floats with a predictor of their own, and complex numbers.
+  for tags in ({339: (3,), 317: (3,)}, {339: (6,)}):
+    (tmp_path / "a.tif").write_bytes(make_tiff([labels], tags=(tags,)))
+    with pytest.raises(ValueError, match="label image .*a.tif has numbers of 64 bits that are not"):
+      read_label_map(tmp_path / "a.tif")
+
+
 def test_labels_of_several_pages_or_channels(tmp_path):
   labels = np.zeros((8, 8, 2), np.uint16)
   (tmp_path / "a.tif").write_bytes(make_tiff([labels[..., :1]] * 3))
