@@ -5,7 +5,6 @@ those of an image in no folder `images` are beside it.
 """
 
 from collections.abc import Collection, Sequence
-import functools
 import math
 import os
 import pathlib
@@ -19,10 +18,10 @@ _FEWEST_WORDS = 5  # Of a line of labels: a class and a box.
 
 
 class _Place(NamedTuple):
-  """The folder of an image, that of its labels, and its path in the first."""
+  """Of a folder with images: the one called `images`, that of labels, and its path in the first."""
   images: pathlib.Path
   labels: pathlib.Path
-  name: pathlib.Path
+  inner: pathlib.Path
 
 
 def match_labels(folder: pathlib.Path, images: Sequence[pathlib.Path]
@@ -33,18 +32,14 @@ def match_labels(folder: pathlib.Path, images: Sequence[pathlib.Path]
     folder: of the data set. Above it no folder `images` counts.
     images: below it.
   """
-  list_once = functools.cache(_list_labels)
-  found = {}
-  for image in images:
-    place = _locate(folder, image)
-    found[image] = list_once((place.labels / place.name).parent).get(place.name.stem)
-  return found
+  labels = {part: _list_labels(place.labels / place.inner)
+            for part, place in _locate_all(folder, images).items()}
+  return {image: labels[image.parent].get(image.stem) for image in images}
 
 
 def name_folders(folder: pathlib.Path, images: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """Returns the folders in which `match_labels` looks for the labels of images."""
-  places = (_locate(folder, image) for image in images)
-  return list(dict.fromkeys((place.labels / place.name).parent for place in places))
+  return [place.labels / place.inner for place in _locate_all(folder, images).values()]
 
 
 def report_strays(folder: pathlib.Path, images: Sequence[pathlib.Path], report: FaultReport
@@ -53,7 +48,7 @@ def report_strays(folder: pathlib.Path, images: Sequence[pathlib.Path], report: 
 
   An image that no split has counts too. Other text, such as a classes.txt, is no file of labels.
   """
-  places = dict.fromkeys(_locate(folder, image)[:2] for image in images)
+  places = dict.fromkeys(place[:2] for place in _locate_all(folder, images).values())
   for images_folder, labels_folder in places:
     pattern = "*" if images_folder == labels_folder else "**/*"
     known = {image.relative_to(images_folder).with_suffix("")
@@ -63,18 +58,21 @@ def report_strays(folder: pathlib.Path, images: Sequence[pathlib.Path], report: 
         report(Fault("image", f"label file {path} has no image in {images_folder}"))
 
 
-def _locate(folder, image) -> _Place:
-  folder, image = (pathlib.Path(os.path.abspath(path)) for path in (folder, image))
-  if not image.is_relative_to(folder):  # By a link.
-    folder, image = folder.resolve(), image.resolve()
-  parts = image.relative_to(folder).parts
-  last = max((index for index, part in enumerate(parts[:-1]) if part.lower() == "images"),
-             default=None)
+def _locate_all(folder, images) -> dict[pathlib.Path, _Place]:
+  return {part: _locate(folder, part) for part in dict.fromkeys(image.parent for image in images)}
+
+
+def _locate(folder, part) -> _Place:
+  folder, part = (pathlib.Path(os.path.abspath(path)) for path in (folder, part))
+  if not part.is_relative_to(folder):  # By a link.
+    folder, part = folder.resolve(), part.resolve()
+  names = part.relative_to(folder).parts
+  last = max((index for index, name in enumerate(names) if name.lower() == "images"), default=None)
   if last is None:
-    return _Place(image.parent, image.parent, pathlib.Path(image.name))
-  parent = folder.joinpath(*parts[:last])
-  return _Place(parent / parts[last], _find_labels_folder(parent),
-                pathlib.Path(*parts[last + 1:]))
+    return _Place(part, part, pathlib.Path())
+  parent = folder.joinpath(*names[:last])
+  return _Place(parent / names[last], _find_labels_folder(parent),
+                pathlib.Path(*names[last + 1:]))
 
 
 def _find_labels_folder(parent):
