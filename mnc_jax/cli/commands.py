@@ -88,6 +88,9 @@ class Evaluate:
   """Instances below this score are not in the report."""
   results: File | None = None
   """File for the instances, as COCO results (.json), which mnc score reads."""
+  max_results: int = 100
+  """How many results per image and category COCO's numbers and Boundary AP count. More than COCO's
+  100 where images have more instances."""
   hosts: Annotated[Hosts, FLAT] = Hosts()
   experiment: Annotated[Config, FLAT] = Config()
 
@@ -190,6 +193,9 @@ class Score:
   """Results file, as COCO's results (.json)."""
   crowd_as_instances: bool = False
   """Whether crowd regions (iscrowd 1) of the ground truth are instances like any other."""
+  max_results: int = 100
+  """How many results per image and category coco and boundary count. More than COCO's 100 where
+  images have more instances."""
   json: File | None = None
   """File for the scores."""
 

@@ -13,17 +13,25 @@ from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.transforms import adapt_image
+from mnc_jax.evaluation.metrics import coco
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
-from mnc_jax.evaluation.predict_split import check_categories, make_predict, predict_all
+from mnc_jax.evaluation.predict_split import (
+  check_categories,
+  make_predict,
+  predict_all,
+  warn_of_limit,
+)
 from mnc_jax.evaluation.report import write_report
 from mnc_jax.training.watchdog import watch
 
 
 def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   """Predicts the evaluation split, scores it, prints and writes the scores."""
-  if options.report_images < 1:
-    raise UsageError(f"--report-images is {options.report_images}: it must be 1 or more")
+  for name, value, least in (("--report-images", options.report_images, 1),
+                             ("--max-results", options.max_results, coco.LEAST_MAX_RESULTS)):
+    if value < least:
+      raise UsageError(f"{name} is {value}: it must be {least} or more")
   join_hosts(options.hosts)
   models = load_models(options.model, override)
   config = models[0].config
@@ -31,6 +39,7 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   check_categories(models[0].category_names, source)
   ground_truth = make_ground_truth(source)
   check_scorable(ground_truth, source)
+  warn_of_limit(source, config)
   folder = options.output or options.model.workdir or pathlib.Path("evaluation")
   # Before the work, not after it, a folder that cannot be written is found out.
   for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
@@ -44,7 +53,7 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   if parallel.is_first():
     if options.results:
       options.results.write_text(json.dumps(results))
-    scores = score_results(ground_truth, results)
+    scores = score_results(ground_truth, results, max_results=options.max_results)
     counts = {"images": len(source), "instances_found": len(results),
               "skipped_images": source.skipped_images} | counts
     write_scores(folder, scores, counts)

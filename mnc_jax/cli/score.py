@@ -12,7 +12,8 @@ def run(options: Score) -> None:
   """Reads and checks both files, prints the scores, and writes them to --json."""
   ground_truth, results = read_files(options.ground_truth, options.results, options.protocol,
                                      crowd_as_instances=options.crowd_as_instances)
-  scores = score_results(ground_truth, results, protocols=(options.protocol,))
+  scores = score_results(ground_truth, results, protocols=(options.protocol,),
+                         max_results=options.max_results)
   print(format_table(scores))
   if options.json:
     options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 import functools
+import warnings
 
 import jax
 from jax.sharding import Mesh
+import numpy as np
 from tqdm.auto import tqdm
 
 from mnc_jax import parallel
 from mnc_jax.coco.categories import check_same_categories
+from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import Source, count_evaluation_batches, evaluation_batches
 from mnc_jax.evaluation.progress import compiling
@@ -90,3 +93,15 @@ def check_categories(category_names: Sequence[str], source: Source) -> None:
       category_names, source.category_names, first="the model", second=source.name,
       advice=": evaluate on the set it was trained for (data.dataset, data.data_dir), or train on "
       "this one")
+
+
+def warn_of_limit(source: Source, config: Config) -> None:
+  """Warns of images with more instances than the model can return, which count as missed."""
+  limit = config.inference.max_instances
+  counts = source.instance_counts - source.crowd_counts
+  full = np.count_nonzero(counts > limit)
+  if full:
+    warnings.warn(
+        f"{source.name}: {count_noun(full, 'image')} with more than inference.max_instances = "
+        f"{limit} instances, up to {counts.max()}: those beyond it count as missed. Raise it, and "
+        "inference.proposals.num_proposals to as many or more", stacklevel=2)

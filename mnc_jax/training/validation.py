@@ -26,6 +26,7 @@ from mnc_jax.evaluation.predict_split import (
   make_predict,
   predict_all,
   show_batches,
+  warn_of_limit,
 )
 from mnc_jax.evaluation.progress import compiling
 from mnc_jax.training import checkpoint
@@ -105,6 +106,7 @@ def open_validation(config: Config, workdir: pathlib.Path, mesh: Mesh,
     raise ValueError(f"{source.name}: no instance in {count_noun(len(source), 'image')} for "
                      "validation, so nothing could be scored: add images with instances, raise "
                      "train.evaluate_images, or set train.evaluate_every 0")
+  warn_of_limit(source, config)
   with checkpoint.open_checkpoints(workdir / "best", keep=1) as best:
     checkpoint.remove_unfinished(best)
     save = functools.partial(

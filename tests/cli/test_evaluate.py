@@ -11,6 +11,7 @@ from helpers.toy_sets import make_source
 from mnc_jax import cli
 from mnc_jax.cli import evaluate
 from mnc_jax.cli import models as trained_models
+from mnc_jax.cli.parse import UsageError
 from mnc_jax.data import make_ground_truth
 from mnc_jax.evaluation import predict_split
 from mnc_jax.evaluation.metrics.scoring import score_results
@@ -148,6 +149,13 @@ def test_images_without_an_instance_are_rejected_before_the_work(run, monkeypatc
   monkeypatch.setattr(evaluate, "make_ground_truth", lambda source: {"annotations": []})
   with pytest.raises(ValueError, match="no instance in 6 images, so nothing can be scored"):
     run()
+
+
+def test_the_number_of_results_that_count_is_checked_before_the_work(run, monkeypatch):
+  assert "AR50" in json.loads((run("--max-results", "50") / "evaluation.json").read_text())["segm"]
+  forbid_prediction(monkeypatch)
+  with pytest.raises(UsageError, match="--max-results is 9: it must be 10 or more"):
+    run("--max-results", "9")
 
 
 @pytest.mark.parametrize("option", ["--output", "--report", "--results"])

@@ -21,11 +21,11 @@ def write(path, content):
 @pytest.fixture
 def run(tmp_path):
   """A function that scores two contents and returns the JSON that was written."""
-  def run_score(results, *, ground_truth=None, protocol="sds"):
+  def run_score(results, *options, ground_truth=None, protocol="sds"):
     ground_truth = make_ground_truth(TWO_CATS) if ground_truth is None else ground_truth
     cli.call("score", ["--protocol", protocol, "--json", str(tmp_path / "new" / "out.json"),
                 "--ground-truth", str(write(tmp_path / "gt.json", ground_truth)),
-                "--results", str(write(tmp_path / "res.json", results))])
+                "--results", str(write(tmp_path / "res.json", results)), *options])
     return json.loads((tmp_path / "new" / "out.json").read_text())
   return run_score
 
@@ -39,6 +39,7 @@ def test_the_json_and_the_table_hold_the_score(run, capsys):
   assert "out.json" in printed
   assert run([BOX], protocol="coco")["bbox"]["AP"] == pytest.approx(51 / 101)
   assert run([MASK], protocol="boundary")["boundary"]["AP75"] == pytest.approx(51 / 101)
+  assert run([BOX], "--max-results", "10", protocol="coco")["max_results"] == 10
 
 
 def test_nothing_found_scores_0(run):

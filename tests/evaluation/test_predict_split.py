@@ -1,5 +1,6 @@
 """Four fake devices predict what one does, with one model and with several."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from helpers.toy_sets import make_source
 from mnc_jax import parallel
 from mnc_jax.evaluation import predict_split
 from mnc_jax.model.inference import predict
@@ -55,3 +57,14 @@ def test_four_devices_run_all_models_of_an_ensemble(monkeypatch):
   images = np.arange(8, dtype=np.int32).reshape(8, 1, 1, 1)
   sizes = np.stack([np.arange(8, dtype=np.int32)] * 2, axis=1)
   np.testing.assert_array_equal(find(models, images, sizes), 102 * np.arange(8))
+
+
+def test_instances_beyond_what_the_model_returns_are_counted():
+  source = dataclasses.replace(
+      make_source([(64, 64)] * 3),
+      instance_counts=np.int32([5, 9, 5]), crowd_counts=np.int32([1, 0, 0]))
+  config = tiny.tiny_config(inference={"max_instances": 4})
+  with pytest.warns(UserWarning, match=r": 2 images with more than inference.max_instances = 4 "
+                                       "instances, up to 9: those beyond it count as missed"):
+    predict_split.warn_of_limit(source, config)
+  predict_split.warn_of_limit(source, tiny.tiny_config(inference={"max_instances": 9}))

@@ -19,8 +19,8 @@ from mnc_jax.evaluation.metrics import coco
 _LOWEST_THRESHOLD = 0.5
 
 
-def average_precisions(ground_truth: dict, results: list[dict], *, width_ratio: float = 0.02
-                       ) -> coco.CocoScore:
+def average_precisions(ground_truth: dict, results: list[dict], *, width_ratio: float = 0.02,
+                       max_results: int = coco.MAX_RESULTS) -> coco.CocoScore:
   """Returns the Boundary AP of masks; fields and errors are those of `coco.average_precisions`.
 
   Args:
@@ -28,9 +28,10 @@ def average_precisions(ground_truth: dict, results: list[dict], *, width_ratio: 
     results: list of {image_id, category_id, score, segmentation: RLE}.
     width_ratio: width of the boundary region as a part of the image's diagonal. The paper's
       value is .02; narrower is stricter.
+    max_results: as `coco.average_precisions`.
   """
   return coco.average_precisions(
-      ground_truth, results, kind="segm",
+      ground_truth, results, kind="segm", max_results=max_results,
       overlaps=functools.partial(boundary_overlaps, width_ratio=width_ratio))
 
 

@@ -9,7 +9,8 @@ PROTOCOLS = ("sds", "coco", "boundary")
 
 
 def score_results(ground_truth: dict, results: list[dict], *,
-                  protocols: tuple[Literal["sds", "coco", "boundary"], ...] = PROTOCOLS) -> dict:
+                  protocols: tuple[Literal["sds", "coco", "boundary"], ...] = PROTOCOLS,
+                  max_results: int = coco.MAX_RESULTS) -> dict:
   """Scores results by one or more protocols.
 
   Boxes are scored if results have `bbox`, masks if they have `segmentation`; either all of them or
@@ -24,15 +25,18 @@ def score_results(ground_truth: dict, results: list[dict], *,
       boxes, if there are any, under "boxes".
       "coco": {"segm" and "bbox": the 12 numbers}; either is missing if it cannot be scored.
       "boundary", for masks: {"boundary": the 12 numbers}.
+    max_results: how many results per image and category "coco" and "boundary" count, see
+      `coco.average_precisions`. "sds" counts all.
 
   Returns:
     The results of the protocols in one dict, with {"per_category": {"segm", "bbox", "boundary":
-    {category: the 12 numbers}}}, "instances": {category: ground-truth instances} and "left_out":
-    the categories that have no instance and are in no mean.
+    {category: the 12 numbers}}}, `max_results` and its `coco.highest_recall` if either of these
+    two is among them, "instances": {category: ground-truth instances} and "left_out": the
+    categories that have no instance and are in no mean.
 
   Raises:
     ValueError: if records cannot be scored, naming them, or "sds" or "boundary" is given and
-      results have no masks.
+      results have no masks; if `max_results` is below 10.
   """
   unknown = set(protocols) - set(PROTOCOLS)
   if unknown:
@@ -44,12 +48,16 @@ def score_results(ground_truth: dict, results: list[dict], *,
     if "bbox" in kinds:
       scores["boxes"] = _score_sds(ground_truth, results, "bbox")
   if "coco" in protocols:
-    twelve |= {kind: coco.average_precisions(ground_truth, results, kind=kind) for kind in kinds}
+    twelve |= {kind: coco.average_precisions(ground_truth, results, kind=kind,
+                                             max_results=max_results) for kind in kinds}
   if "boundary" in protocols:
-    twelve["boundary"] = boundary.average_precisions(ground_truth, results)
+    twelve["boundary"] = boundary.average_precisions(ground_truth, results,
+                                                     max_results=max_results)
   if twelve:
     scores |= {name: score.numbers for name, score in twelve.items()}
     scores["per_category"] = {name: score.categories for name, score in twelve.items()}
+    scores |= {"max_results": max_results,
+               "highest_recall": coco.highest_recall(ground_truth, max_results=max_results)}
   instances, left_out = count_instances(ground_truth)
   return scores | {"instances": instances, "left_out": list(left_out)}
 

@@ -6,7 +6,7 @@ import itertools
 import textwrap
 from typing import NamedTuple
 
-from mnc_jax.evaluation.metrics.coco import NOTHING_TO_FIND, NUMBERS
+from mnc_jax.evaluation.metrics.coco import NOTHING_TO_FIND
 
 _WIDTH = 100  # Characters of a line.
 _TITLES = {"segm": "mask", "bbox": "box", "boundary": "boundary"}
@@ -36,7 +36,7 @@ def format_table(scores: dict) -> str:
   Args:
     scores: of `scoring.score_results`.
   """
-  columns = _columns(scores, averages=("11point",), numbers=NUMBERS[:3])
+  columns = _columns(scores, averages=("11point",), numbers=slice(3))
   counts = scores["instances"]
   texts = [["category", *counts, "mean"],
            ["instances", *map(str, counts.values()), str(sum(counts.values()))],
@@ -74,7 +74,7 @@ def format_csv(scores: dict) -> str:
   Args:
     scores: of `scoring.score_results`.
   """
-  columns = _columns(scores, averages=("11point", "area"), numbers=NUMBERS)
+  columns = _columns(scores, averages=("11point", "area"), numbers=slice(None))
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   writer.writerow(["category", "instances", *[column.title for column in columns]])
@@ -87,7 +87,7 @@ def format_csv(scores: dict) -> str:
 
 
 def _columns(scores, *, averages, numbers) -> list[Column]:
-  """Returns a column for each number per category that `scores` have."""
+  """Returns a column for each number per category that `scores` have, `numbers` of COCO's."""
   columns = []
   for title, part in (("AP^r", scores), ("AP^b", scores.get("boxes", {}))):
     for threshold in ("0.5", "0.7"):
@@ -97,7 +97,7 @@ def _columns(scores, *, averages, numbers) -> list[Column]:
   for name, categories in scores.get("per_category", {}).items():
     columns += [Column(f"{_TITLES[name]} {number}",
                        {category: of[number] for category, of in categories.items()},
-                       scores[name][number]) for number in numbers]
+                       scores[name][number]) for number in tuple(scores[name])[numbers]]
   return columns
 
 
@@ -106,14 +106,24 @@ def _format_whole(scores) -> list[str]:
   for title, part in (("AP^r_vol", scores), ("AP^b_vol", scores.get("boxes", {}))):
     if "ap_vol_11point" in part:
       lines.append(f"{title}, mean over IoU .1 to .9: {part['ap_vol_11point']:.3f}")
-  rows = [[_TITLES[name], *[_show(scores[name][number]) for number in NUMBERS]]
-          for name in scores.get("per_category", {})]
-  if rows:
-    lines += ["", *_align([["COCO", *NUMBERS], *rows])]
+  kinds = list(scores.get("per_category", {}))
+  if kinds:
+    rows = [[_TITLES[kind], *map(_show, scores[kind].values())] for kind in kinds]
+    lines += ["", *_align([["COCO", *scores[kinds[0]]], *rows]), *_format_limit(scores)]
   if scores["left_out"]:
     names = f"without ground truth, in no mean: {', '.join(scores['left_out'])}"
     lines += ["", *textwrap.wrap(names, _WIDTH)]
   return lines
+
+
+def _format_limit(scores) -> list[str]:
+  """Returns lines if fewer results count than there are instances."""
+  if scores["highest_recall"] == 1:
+    return []
+  return textwrap.wrap(
+      f"Of each image and category the best {scores['max_results']} results count in these "
+      "numbers, and some images have more instances: a perfect network has recall "
+      f"{scores['highest_recall']:.3f}. --max-results counts more.", _WIDTH)
 
 
 def _show(value):

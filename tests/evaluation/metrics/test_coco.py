@@ -90,6 +90,39 @@ def test_the_files_area_decides_the_size_of_an_instance():
   assert (numbers["APs"], numbers["APm"]) == (-1, pytest.approx(1, abs=1e-12))
 
 
+def make_crowded(count):
+  """One-row instances of `count` rows of one image, one on another, and perfect results."""
+  places = [(1, 1, (row, row + 1), (0, 20)) for row in range(count)] + [(2, 1, *LEFT)]
+  gt = make_ground_truth([(*place, 0) for place in places])
+  return gt, [make_result(*place, 1 - index / 50) for index, place in enumerate(places)]
+
+
+def test_a_perfect_network_is_limited_by_the_number_of_results():
+  gt, results = make_crowded(19)
+  assert coco.highest_recall(gt, max_results=10) == pytest.approx(11 / 20)
+  numbers = coco.average_precisions(gt, results, max_results=10).numbers
+  # 56 of the 101 recalls, 0 to .55, are reached.
+  assert numbers["AP"] == pytest.approx(56 / 101, abs=1e-12)
+  assert numbers["AR10"] == pytest.approx(11 / 20, abs=1e-12)
+  assert list(numbers) == ["AP", "AP50", "AP75", "APs", "APm", "APl",
+                           "AR1", "AR10", "ARs", "ARm", "ARl"]
+  assert coco.highest_recall(gt) == coco.highest_recall(gt, max_results=19) == 1
+  many = coco.average_precisions(gt, results, max_results=19).numbers
+  assert many["AP"] == many["AR19"] == pytest.approx(1, abs=1e-12)
+  assert many["AR10"] == pytest.approx(11 / 20, abs=1e-12)
+
+
+def test_crowd_regions_do_not_lower_the_highest_recall():
+  gt, _ = make_crowded(10)
+  gt["annotations"].append(gt["annotations"][0] | {"id": 99, "iscrowd": 1})
+  assert coco.highest_recall(gt, max_results=10) == 1
+
+
+def test_fewer_results_than_ar10_counts_are_refused():
+  with pytest.raises(ValueError, match="max_results is 9: it must be 10 or more"):
+    coco.average_precisions(make_ground_truth(TWO_CATS), [], max_results=9)
+
+
 def test_no_results_score_zero():
   score = coco.average_precisions(make_ground_truth(TWO_CATS), [], kind="bbox")
   assert score.numbers["AP"] == score.numbers["AR100"] == score.categories["cat"]["AP50"] == 0

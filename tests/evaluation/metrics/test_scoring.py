@@ -67,10 +67,27 @@ def test_each_protocol_alone_has_its_own_keys():
     return set(score_results(gt, results, protocols=(protocol,))) - always
   assert keys([mask], "sds") == {"0.5", "0.7", "ap_vol_11point"}
   assert keys([mask | box], "sds") == {"0.5", "0.7", "ap_vol_11point", "boxes"}
-  assert keys([mask], "coco") == {"segm", "per_category"}
-  assert keys([box], "coco") == {"bbox", "per_category"}
-  assert keys([mask | box], "coco") == keys([], "coco") == {"segm", "bbox", "per_category"}
-  assert keys([mask], "boundary") == {"boundary", "per_category"}
+  of_coco = {"per_category", "max_results", "highest_recall"}
+  assert keys([mask], "coco") == {"segm"} | of_coco
+  assert keys([box], "coco") == {"bbox"} | of_coco
+  assert keys([mask | box], "coco") == keys([], "coco") == {"segm", "bbox"} | of_coco
+  assert keys([mask], "boundary") == {"boundary"} | of_coco
+
+
+def test_the_table_tells_that_a_perfect_network_cannot_score_1():
+  places = [(1, 1, (row, row + 1), (0, 20)) for row in range(16)]
+  gt = make_ground_truth([(*place, 0) for place in places])
+  perfect = [make_result(*place, 0.5) for place in places]
+  limited = score_results(gt, perfect, max_results=12)
+  assert limited["highest_recall"] == 0.75
+  assert limited["segm"]["AP"] == limited["boundary"]["AP"] == pytest.approx(76 / 101, abs=1e-12)
+  assert "the best 12 results count" in format_table(limited)
+  assert "a perfect network has recall 0.750" in format_table(limited)
+  assert "AR12" in format_table(limited)
+  assert "mask AR12" in format_csv(limited).splitlines()[0]
+  whole = score_results(gt, perfect)
+  assert whole["segm"]["AP"] == pytest.approx(1, abs=1e-12)
+  assert "perfect network" not in format_table(whole)
 
 
 def test_what_cannot_be_scored_is_rejected():
@@ -97,7 +114,7 @@ def test_the_text_table_has_the_numbers():
   assert lines[6].split() == ["category", "boundary", "AP", "boundary", "AP50", "boundary", "AP75"]
   assert lines[10].split() == ["mean", *["0.505"] * 3]
   assert lines[11] == "AP^r_vol, mean over IoU .1 to .9: 0.545"
-  assert lines[13].split() == ["COCO", *coco.NUMBERS]
+  assert lines[13].split() == ["COCO", *scores["boundary"]]
   assert lines[14].split() == ["mask", "0.505", "0.505", "0.505", "0.505", "-", "-",
                               "0.500", "0.500", "0.500", "0.500", "-", "-"]
   assert lines[-1] == "without ground truth, in no mean: dog"
@@ -128,7 +145,7 @@ def test_the_csv_has_every_number(random_scores):
                       "AP^r@0.7 11point", "AP^r@0.7 area"]
   assert head[6:10] == [title.replace("^r", "^b") for title in head[2:6]]
   assert head[10:] == [f"{kind} {number}" for kind in ("mask", "box", "boundary")
-                       for number in coco.NUMBERS]
+                       for number in scores[{"mask": "segm", "box": "bbox"}.get(kind, kind)]]
   assert (cat[0], dog[0], mean[0]) == ("cat", "dog", "mean")
   assert int(mean[1]) == int(cat[1]) + int(dog[1]) == 25
   def at(row, title):
