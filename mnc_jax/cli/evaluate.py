@@ -1,8 +1,11 @@
 """mnc evaluate: scores a model on the evaluation split of its data set."""
 
 from collections.abc import Callable
+import functools
 import json
 import pathlib
+
+import numpy as np
 
 from mnc_jax import parallel
 from mnc_jax.cli.commands import Evaluate
@@ -13,6 +16,7 @@ from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.transforms import adapt_image
+from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.metrics import coco
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
@@ -23,6 +27,7 @@ from mnc_jax.evaluation.predict_split import (
   warn_of_limit,
 )
 from mnc_jax.evaluation.report import write_report
+from mnc_jax.evaluation.tiles.plan import need_tiles
 from mnc_jax.training.watchdog import watch
 
 
@@ -39,15 +44,18 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   check_categories(models[0].category_names, source)
   ground_truth = make_ground_truth(source)
   check_scorable(ground_truth, source)
-  warn_of_limit(source, config)
+  warn_of_limit(source, config, tiles=True)
   folder = options.output or options.model.workdir or pathlib.Path("evaluation")
   # Before the work, not after it, a folder that cannot be written is found out.
   for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
     needed.mkdir(parents=True, exist_ok=True)
+  report_tiles(source, config)
   watchdog, mesh = watch(config), parallel.make_mesh()
   results, counts = predict_all(
       make_predict([model.config for model in models], mesh),
       parallel.replicate([model.params for model in models], mesh), config, source,
+      find_large=functools.partial(find_instances, models,
+                                   beat=lambda done, tiles: watchdog.beat()),
       beat=watchdog.beat)
   watchdog.stop()
   if parallel.is_first():
@@ -67,6 +75,15 @@ def check_scorable(ground_truth: dict, source: Source) -> None:
     raise ValueError(f"{source.name}: no instance in {count_noun(len(source), 'image')}, so "
                      "nothing can be scored (crowd regions count only with "
                      "--data.crowd-as-instances)")
+
+
+def report_tiles(source: Source, config: Config) -> None:
+  """Prints how many images are run in tiles, if any."""
+  tiled = np.count_nonzero(need_tiles(source.sizes, config))
+  if tiled and parallel.is_first():
+    print(f"{tiled} of {count_noun(len(source), 'image')} would be shrunk by more than "
+          f"{config.inference.max_shrink:g} (inference.max_shrink): also run in tiles, as by mnc "
+          "predict. --inference.max-shrink 0 scores them as a whole", flush=True)
 
 
 def report_errors(options: Evaluate, config: Config, source: Source, ground_truth: dict,

@@ -48,7 +48,8 @@ class InferenceConfig:
   scales: tuple[float, ...] = (1.0,)
   """Factors on the size of the network input; each image is run at each of them, and candidates
   vote together. proposals.min_box_size is in pixels of the scaled input."""
-  # Tiles of large images, in detect and mnc predict. mnc evaluate scores whole images.
+  # Tiles of large images, in detect, mnc predict and mnc evaluate. Validation while training
+  # scores whole images.
   max_shrink: float = 16.0
   """Largest factor by which an image is shrunk to the network input. Of a larger image, tiles are
   run as well, at scales about a factor of 2 apart, the last shrunk by this factor; what all of them

@@ -1,7 +1,9 @@
 """Predicts every image of a split once, on all devices of all hosts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import functools
+import itertools
+from typing import NamedTuple
 import warnings
 
 import jax
@@ -13,10 +15,12 @@ from mnc_jax import parallel
 from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
-from mnc_jax.data import Source, count_evaluation_batches, evaluation_batches
+from mnc_jax.data import Source, count_evaluation_batches, evaluation_batches, restrict
 from mnc_jax.evaluation.progress import compiling
-from mnc_jax.evaluation.results import instances_to_results, merge_shares
+from mnc_jax.evaluation.results import instances_to_records, instances_to_results, merge_shares
+from mnc_jax.evaluation.tiles.plan import need_tiles
 from mnc_jax.model.inference import predict_ensemble
+from mnc_jax.structs import Instances
 
 
 def make_predict(configs: Sequence[Config], mesh: Mesh) -> Callable:
@@ -42,7 +46,16 @@ def _compile(configs: tuple[Config, ...], mesh: Mesh):
       inputs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED), outputs=parallel.SHARDED)
 
 
+class _Found(NamedTuple):
+  """What was found in some images: COCO results, and how much static shapes dropped."""
+  image_ids: list[int]
+  results: list[dict]
+  truncated: int
+  dropped: int
+
+
 def predict_all(find: Callable, models: Sequence[dict], config: Config, source: Source, *,
+                find_large: Callable[[np.ndarray], Instances] | None = None,
                 beat: Callable[[], None] = lambda: None) -> tuple[list[dict], dict[str, int]]:
   """Predicts each image of a split exactly once.
 
@@ -51,7 +64,10 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
     models: from `parallel.replicate`, the parameters of each.
     config: of the first model.
     source: the split.
-    beat: called after each batch, for a `Watchdog`.
+    find_large: from an image [h, w, 3] to its instances without padding, as `find_instances`, for
+      images that are shrunk by more than `inference.max_shrink`; each host runs its share of them.
+      None: they are scaled as a whole, as the others.
+    beat: called after each batch and each such image, for a `Watchdog`.
 
   Returns:
     COCO results of the whole split, on each process, and the numbers of proposals and instances
@@ -59,22 +75,48 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
   """
   # Collectives on CPU time out if the first one starts half a minute later on another host.
   parallel.synchronize("predicting")
-  bar = show_batches(source, config, "predicting")
-  results, seen, truncated, dropped, shapes = [], [], 0, 0, set()
+  tiled = need_tiles(source.sizes, config) & (find_large is not None)
+  whole, large = (restrict(source, source.image_ids[rows].tolist()) for rows in (~tiled, tiled))
+  own = []
+  for found in itertools.chain(_predict_whole(find, models, config, whole),
+                               _predict_large(find_large, config, large)):
+    own.append(found)
+    beat()
+  # Of other processes they come as lists.
+  parts = list(itertools.chain.from_iterable(parallel.gather(own)))
+  return merge_shares([part[:2] for part in parts], source.image_ids), {
+      "truncated_proposals": sum(part[2] for part in parts),
+      "dropped_instances": sum(part[3] for part in parts)}
+
+
+def _predict_whole(find, models, config, source) -> Iterator[_Found]:
+  """Yields what is found in each batch of this host."""
+  if not len(source):
+    return
+  bar, shapes = show_batches(source, config, "predicting"), set()
   for batch, info in bar:
     with compiling(bar, first=batch.images.shape not in shapes):
       shapes.add(batch.images.shape)
       found = find(models, batch.images, batch.image_sizes)
-    results += instances_to_results(found, info, source.category_ids,
-                                    mask_threshold=config.inference.mask_threshold)
-    seen += [int(i) for i in info.image_ids if i >= 0]
-    truncated += int(found.truncated_proposals.sum())
-    dropped += int(found.dropped.sum())
-    beat()
-  shares = parallel.gather([seen, results, truncated, dropped])
-  return merge_shares([share[:2] for share in shares], source.image_ids), {
-      "truncated_proposals": sum(share[2] for share in shares),
-      "dropped_instances": sum(share[3] for share in shares)}
+    yield _Found([int(i) for i in info.image_ids if i >= 0],
+                 instances_to_results(found, info, source.category_ids,
+                                      mask_threshold=config.inference.mask_threshold),
+                 int(found.truncated_proposals.sum()), int(found.dropped.sum()))
+
+
+def _predict_large(find_large, config, source) -> Iterator[_Found]:
+  """Yields what is found in each image of this host's share."""
+  rows = range(jax.process_index(), len(source), jax.process_count())
+  bar = tqdm(rows, unit="image", desc="in tiles", disable=not (rows and parallel.is_first()))
+  for row in bar:
+    image_id, size = int(source.image_ids[row]), tuple(source.sizes[row].tolist())
+    with compiling(bar, first=row == rows[0]):
+      found = find_large(source.read_image(row))
+    yield _Found([image_id],
+                 instances_to_records(found, size, image_id=image_id,
+                                      category_ids=source.category_ids,
+                                      mask_threshold=config.inference.mask_threshold),
+                 int(found.truncated_proposals), int(found.dropped))
 
 
 def show_batches(source: Source, config: Config, name: str) -> tqdm:
@@ -95,10 +137,18 @@ def check_categories(category_names: Sequence[str], source: Source) -> None:
       "this one")
 
 
-def warn_of_limit(source: Source, config: Config) -> None:
-  """Warns of images with more instances than the model can return, which count as missed."""
+def warn_of_limit(source: Source, config: Config, *, tiles: bool = False) -> None:
+  """Warns of images with more instances than the model can return, which count as missed.
+
+  Args:
+    source: the split.
+    config: of the model.
+    tiles: whether large images are run in tiles, which have no such limit together.
+  """
   limit = config.inference.max_instances
   counts = source.instance_counts - source.crowd_counts
+  if tiles:
+    counts = counts[~need_tiles(source.sizes, config)]
   full = np.count_nonzero(counts > limit)
   if full:
     warnings.warn(

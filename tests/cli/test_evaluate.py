@@ -83,20 +83,30 @@ def test_two_processes_score_as_one(run, monkeypatch):
   shares, done = [], evaluate.predict_all
   def gather(share):
     shares.append(share)
-    return shares if len(shares) == 2 else [*shares, [[], [], 0, 0]]
+    return shares if len(shares) == 2 else [*shares, []]
   monkeypatch.setattr(evaluate.parallel, "gather", gather)
   monkeypatch.setattr(evaluate.parallel, "synchronize", lambda name: None)
-  def predict_both(*arguments, beat):
+  def predict_both(*arguments, **options):
     monkeypatch.setattr(predict_split.jax, "process_count", lambda: 2)
     # Places 2 and 3 of each batch of four: two images and two fillers.
     monkeypatch.setattr(predict_split.jax, "process_index", lambda: 1)
     with pytest.raises(ValueError, match="4 were not, image 100"):
-      done(*arguments, beat=beat)
+      done(*arguments, **options)
     monkeypatch.setattr(predict_split.jax, "process_index", lambda: 0)
-    return done(*arguments, beat=beat)
+    return done(*arguments, **options)
   monkeypatch.setattr(evaluate, "predict_all", predict_both)
   assert (run() / "evaluation.json").read_text() == expected
-  assert [len(seen) for seen, *_ in shares] == [2, 4]
+  assert [sum(len(part.image_ids) for part in share) for share in shares] == [2, 4]
+
+
+def test_images_that_are_run_in_tiles_are_counted(capsys):
+  source = make_source([(64, 64), (640, 640), (64, 500)])
+  evaluate.report_tiles(source, tiny.tiny_config(inference={"max_shrink": 2.0}))
+  assert ("2 of 3 images would be shrunk by more than 2 (inference.max_shrink): also run in tiles"
+          in capsys.readouterr().out)
+  evaluate.report_tiles(source, tiny.tiny_config(inference={"max_shrink": 0.0}))
+  evaluate.report_tiles(source, tiny.tiny_config(inference={"max_shrink": 10.0}))
+  assert capsys.readouterr().out == ""
 
 
 def test_other_categories_are_named_by_the_first_that_differs():

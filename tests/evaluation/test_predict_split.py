@@ -12,6 +12,7 @@ from helpers.toy_sets import make_source
 from mnc_jax import parallel
 from mnc_jax.evaluation import predict_split
 from mnc_jax.model.inference import predict
+from mnc_jax.structs import Instances
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,37 @@ def test_four_devices_run_all_models_of_an_ensemble(monkeypatch):
   np.testing.assert_array_equal(find(models, images, sizes), 102 * np.arange(8))
 
 
+def one_instance(size, rows=()):
+  """An instance that fills an image of `size`, with the leading axes `rows`."""
+  full = lambda value, *shape, dtype=np.float32: np.full((*rows, *shape), value, dtype)
+  return Instances(
+      boxes=full(0, 1, 4) + np.float32([0, 0, size[1], size[0]]), labels=full(1, 1, dtype=np.int32),
+      scores=full(0.5, 1), masks=full(1, 1, 4, 4), valid=full(True, 1, dtype=bool),
+      dropped=full(1, dtype=np.int32), truncated_proposals=full(2, dtype=np.int32))
+
+
+@pytest.mark.parametrize("max_shrink", [1.5, 0.0])
+def test_large_images_are_found_as_by_detect(max_shrink):
+  """Network inputs have 64 pixels; at a factor of 1.5 the second and the fourth are large."""
+  sizes = [(64, 64), (150, 200), (64, 48), (130, 64)]
+  source, read = make_source(sizes), []
+  def find(models, images, image_sizes):
+    return one_instance((64, 64), images.shape[:1])
+  def find_large(image):
+    read.append(int(image[0, 0, 0]))
+    return one_instance(image.shape[:2])._replace(scores=np.float32([0.9]))
+  config = tiny.tiny_config(inference={"max_shrink": max_shrink}, data={"eval_batch_size": 1})
+  results, counts = predict_split.predict_all(find, [], config, source, find_large=find_large)
+  assert [record["image_id"] for record in results] == [100, 101, 102, 103]
+  large = [record for record in results if record["score"] > 0.6]
+  assert [record["image_id"] for record in large] == ([101, 103] if max_shrink else [])
+  assert read == ([2, 4] if max_shrink else [])
+  if max_shrink:
+    assert [record["bbox"] for record in large] == [[0, 0, 200, 150], [0, 0, 64, 130]]
+    assert [record["segmentation"]["size"] for record in large] == [[150, 200], [130, 64]]
+  assert counts == {"truncated_proposals": 8, "dropped_instances": 4}
+
+
 def test_instances_beyond_what_the_model_returns_are_counted():
   source = dataclasses.replace(
       make_source([(64, 64)] * 3),
@@ -68,3 +100,7 @@ def test_instances_beyond_what_the_model_returns_are_counted():
                                        "instances, up to 9: those beyond it count as missed"):
     predict_split.warn_of_limit(source, config)
   predict_split.warn_of_limit(source, tiny.tiny_config(inference={"max_instances": 9}))
+  tiled = tiny.tiny_config(inference={"max_instances": 4, "max_shrink": 0.5})
+  predict_split.warn_of_limit(source, tiled, tiles=True)
+  with pytest.warns(UserWarning, match="2 images"):
+    predict_split.warn_of_limit(source, tiled)

@@ -13,28 +13,43 @@ from helpers.two_processes import run_two
 from mnc_jax import parallel
 from mnc_jax.evaluation.predict_split import make_predict, predict_all
 from mnc_jax.model.cascade import init_params
+from mnc_jax.structs import Instances
 
 _PREDICT = """
 import json
-from parallel.test_two_processes import predict_six
-print(json.dumps(predict_six(eval_batch_size=8)))
+from parallel.test_two_processes import predict_eight
+print(json.dumps(predict_eight(eval_batch_size=8)))
 """
 
 
-def predict_six(eval_batch_size: int) -> list:
-  """Returns the results of an untrained cascade on six images, so that the batch has padding."""
-  config, mesh = tiny.tiny_config(data={"eval_batch_size": eval_batch_size}), parallel.make_mesh()
+def predict_eight(eval_batch_size: int) -> list:
+  """Returns the results of an untrained cascade on eight images, so that the batch has padding."""
+  config = tiny.tiny_config(
+      data={"eval_batch_size": eval_batch_size}, inference={"max_shrink": 1.5})
   params = jax.jit(lambda: init_params(jax.random.key(0), config))()
-  source = make_source([(64, 64), (32, 64), (64, 48)] * 2)
+  # At a factor of 1.5 the last two are large.
+  source = make_source([(64, 64), (32, 64), (64, 48)] * 2 + [(128, 128), (128, 192)])
+  mesh = parallel.make_mesh()
   return predict_all(
-      make_predict([config], mesh), parallel.replicate([params], mesh), config, source)[0]
+      make_predict([config], mesh), parallel.replicate([params], mesh), config, source,
+      find_large=_whole_image)[0]
+
+
+def _whole_image(image: np.ndarray) -> Instances:
+  """One instance that fills the image."""
+  height, width = image.shape[:2]
+  return Instances(
+      boxes=np.float32([[0, 0, width, height]]), labels=np.int32([1]), scores=np.float32([0.9]),
+      masks=np.ones((1, 4, 4), np.float32), valid=np.array([True]), dropped=np.int32(0),
+      truncated_proposals=np.int32(0))
 
 
 def test_two_hosts_give_the_results_of_one():
   printed = run_two(_PREDICT)
   assert printed[0] == printed[1]
-  found, expected = json.loads(printed[0]), predict_six(eval_batch_size=4)
-  assert {record["image_id"] for record in found} == set(range(100, 106))
+  found, expected = json.loads(printed[0]), predict_eight(eval_batch_size=4)
+  assert {record["image_id"] for record in found} == set(range(100, 108))
+  assert [record["bbox"] for record in found][-2:] == [[0, 0, 128, 128], [0, 0, 192, 128]]
   for field in ("image_id", "category_id"):
     assert [record[field] for record in found] == [record[field] for record in expected]
   for field in ("bbox", "score"):

@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.config import Config
@@ -56,6 +57,17 @@ class TilePlan(NamedTuple):
     return sum(len(level.corners) for level in self.levels)
 
 
+def need_tiles(sizes: ArrayLike, config: Config) -> np.ndarray:
+  """Returns [N] bool, which images are shrunk by more than `inference.max_shrink`.
+
+  Args:
+    sizes: [N, 2] (height, width) of the images.
+    config: as for `plan_tiles`.
+  """
+  largest = config.inference.max_shrink
+  return (_shrinks(sizes, config) > largest) & bool(largest)
+
+
 def plan_tiles(size: tuple[int, int], config: Config, *, name: str = "the image"
                ) -> TilePlan | None:
   """Returns the tiles of an image, None if it is not shrunk by more than `inference.max_shrink`.
@@ -71,9 +83,9 @@ def plan_tiles(size: tuple[int, int], config: Config, *, name: str = "the image"
       more pixels than an image may have.
   """
   data, options = config.data, config.inference
-  shrink = _shrink(size, config)
-  if not options.max_shrink or shrink <= options.max_shrink:
+  if not need_tiles([size], config)[0]:
     return None
+  shrink = float(_shrinks([size], config)[0])
   whole = scaled_sizes([size], data.short_side, data.long_side)
   bucket = data.padded_sizes[choose_buckets(
       whole, data.padded_sizes, np.zeros(1, int), name=name)[0]]
@@ -106,14 +118,15 @@ def describe_tiles(size: tuple[int, int], name: str, config: Config) -> str:
   if plan is None:
     return ""
   overlap = math.ceil(config.inference.tile_overlap * min(plan.bucket)) * largest
+  shrink = _shrinks([size], config)[0]
   return (
-      f"{name} ({size[1]} x {size[0]}) would be shrunk by {_shrink(size, config):.1f}, so it is "
-      f"also run in tiles, {plan.num_tiles} in all, of which the finest are shrunk by {largest:g} "
+      f"{name} ({size[1]} x {size[0]}) would be shrunk by {shrink:.1f}, so it is also run in "
+      f"tiles, {plan.num_tiles} in all, of which the finest are shrunk by {largest:g} "
       f"(inference.max_shrink; 0: no tiles) and overlap by {overlap:.0f} pixels or more")
 
 
-def _shrink(size, config):
-  return 1 / float(scale_factors([size], config.data.short_side, config.data.long_side)[0])
+def _shrinks(sizes, config):
+  return 1 / scale_factors(sizes, config.data.short_side, config.data.long_side)
 
 
 def _least_side(bucket, config):
