@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import Config
-from mnc_jax.model import losses, roi_targets
+from mnc_jax.model import losses, matching, roi_targets
 from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.model.backbones import features
 from mnc_jax.model.shared_kernels import fill_slots, slots_of_rounds
@@ -200,37 +200,50 @@ def _over_images(one_image):
 def _image_losses(params, image_features, image_size, ground_truth: GroundTruth, key, slots, *,
                   num_images, config: Config):
   """Returns the weighted losses {"loss_1": ...} of one image, and the numbers of its proposals."""
-  train = config.train
   key_anchors, key_rois = jax.random.split(key)
   clip_box_gradient = functools.partial(_clip_box_gradient, num_images=num_images, config=config)
 
-  def run_roi_heads(boxes, valid, slots):
+  def run_two_stages(boxes, valid, slots):
     with fill_slots(params, slots) as filled:
-      return mask_and_classify(filled, image_features, boxes, valid, config=config,
-                               image_size=image_size)
+      output = mask_and_classify(
+          filled, image_features, _next_stage_boxes(boxes, config=config), valid, config=config,
+          image_size=image_size)
+    return output, *_stage_losses(output, ground_truth, config=config)
 
   anchors = score_anchors(params, image_features, image_size, config=config)
   proposals = box_stage.propose_boxes(
-      clip_box_gradient(anchors), image_size, config=train.proposals,
+      clip_box_gradient(anchors), image_size, config=config.train.proposals,
       inclusive_corners=config.model.inclusive_corners)
-  rois = roi_targets.sample_rois(proposals, ground_truth, key_rois, config=train)
-  targets = anchor_targets(anchors, ground_truth, image_size, key_anchors, config=train)
-  if train.force_roi_anchors:
-    targets = force_anchors(targets, anchors, rois, ground_truth, image_size, config=train)
-  terms = {"loss_1": train.weight_box * losses.find_loss("box", train)(anchors, targets)}
-
-  output = run_roi_heads(_next_stage_boxes(rois.boxes, config=config), rois.valid, slots[0])
-  terms["loss_2"], terms["loss_3"] = _stage_losses(output, ground_truth, config=config)
-
-  if train.num_stages == 5:
+  rois = roi_targets.sample_rois(proposals, ground_truth, key_rois, config=config.train)
+  terms = {"loss_1": _anchor_loss(
+      anchors, rois, ground_truth, image_size, key_anchors, config=config.train)}
+  output, terms["loss_2"], terms["loss_3"] = run_two_stages(rois.boxes, rois.valid, slots[0])
+  if config.train.num_stages == 5:
     boxes = bridge.refine_boxes(clip_box_gradient(output), image_size, config=config.model)
     valid = rois.valid
-    if train.gt_in_stage_4:
-      boxes, valid = roi_targets.join_ground_truth(boxes, valid, ground_truth)
-    output = run_roi_heads(_next_stage_boxes(boxes, config=config), valid, slots[1])
-    terms["loss_4"], terms["loss_5"] = _stage_losses(output, ground_truth, config=config)
+    if config.train.gt_in_stage_4:
+      boxes, valid = matching.join_ground_truth(boxes, valid, ground_truth)
+    _, terms["loss_4"], terms["loss_5"] = run_two_stages(boxes, valid, slots[1])
   return terms, {"proposals_per_image": proposals.valid.sum(),
                  "truncated_proposals_per_image": proposals.truncated}
+
+
+def _anchor_loss(anchors, rois, ground_truth, image_size, key, *, config):
+  """Weighted loss of stage 1 on one image."""
+  targets = anchor_targets(anchors, ground_truth, image_size, key, config=config)
+  if config.force_roi_anchors:
+    targets = force_anchors(targets, anchors, rois, ground_truth, image_size, config=config)
+  return config.weight_box * losses.find_loss("box", config)(anchors, targets)
+
+
+def _pad_no_instances(ground_truth):
+  """Returns ground truth with room for one instance, if it has none, as matching needs."""
+  if ground_truth.boxes.shape[1]:
+    return ground_truth
+  add = lambda x: jnp.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (x.ndim - 2)])
+  return ground_truth._replace(**{
+      name: add(getattr(ground_truth, name)) for name in ground_truth._fields
+      if name != "ignored_boxes"})
 
 
 def cascade_loss(params: dict, batch: Batch, key: Array, *,
@@ -251,7 +264,8 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
 
   Degenerate input:
     0 if all images are padding. An image without an instance has the losses of its negative
-    anchors and RoIs; a stage without a positive RoI has no loss of masks and deltas.
+    anchors and RoIs; a stage without a positive RoI has no loss of masks and deltas. A batch may
+    have room for no instance at all (boxes [B, 0, 4]).
 
   Gradient:
     Flows into all parameters: from L2 to L5 also through the coordinates of the boxes that
@@ -280,9 +294,9 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   keys = jax.random.split(key, batch.images.shape[0])
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(batch.real.sum(), 1), config=config)
-  slots = slots_of_rounds(params, batch.ground_truth, config=config)
-  terms, counts = _over_images(one_image)(
-      shared, batch.image_sizes, batch.ground_truth, keys, slots)
+  ground_truth = _pad_no_instances(batch.ground_truth)
+  slots = slots_of_rounds(params, ground_truth, config=config)
+  terms, counts = _over_images(one_image)(shared, batch.image_sizes, ground_truth, keys, slots)
   mean = lambda values: losses.masked_mean(values, batch.real)
   metrics: dict[str, Array] = {name: mean(term) for name, term in terms.items()}
   loss = functools.reduce(jnp.add, metrics.values())

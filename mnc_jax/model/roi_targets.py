@@ -11,14 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import Config, TrainConfig
-from mnc_jax.ops.boxes import box_areas, box_iou, encode_boxes
+from mnc_jax.model.matching import join_ground_truth, match_ground_truth, split_by_overlap
+from mnc_jax.ops.boxes import encode_boxes
 from mnc_jax.ops.masks import mask_iou_in_box, resample_masks
 from mnc_jax.ops.sampling import sample_mask, top_indices
 from mnc_jax.structs import Array, GroundTruth, Proposals
-
-# A box with more than this share of its area inside a crowd region, or an instance that is ignored,
-# is ignored. Our choice: COCO's evaluation also divides a crowd's overlap by the detection's area.
-_IGNORED_SHARE = 0.5
 
 
 class RoiTargets(NamedTuple):
@@ -39,107 +36,6 @@ class RoiTargets(NamedTuple):
   masks: Array
   areas: Array
   box_deltas: Array
-
-
-def in_crowd(boxes: Array, ground_truth: GroundTruth) -> jax.Array:
-  """Returns [N] bool, whether a crowd region's mask covers more than half of each box [N, 4].
-
-  Its mask, not its box: of COCO's crowd boxes a quarter is crowd. Most images have none, so the
-  loop takes as many turns as there are regions.
-  """
-  # A choice: no gradient, and none could flow back through a loop of unknown length.
-  boxes = jax.lax.stop_gradient(boxes)
-  crowd = ground_truth.crowd & ground_truth.valid
-  rows, half = jnp.argsort(~crowd), _IGNORED_SHARE * box_areas(boxes)
-
-  def add_region(turn, inside):
-    row = rows[turn]
-    mask, region = ground_truth.masks[row], ground_truth.boxes[row]
-    return inside | (_covered_area(boxes, mask, region) > half)
-
-  return jax.lax.fori_loop(0, crowd.sum(), add_region, jnp.zeros_like(half, bool))
-
-
-def _covered_area(boxes, mask, region):
-  """Returns [N], the pixels of a mask [M, M] in its box, `region` [4], that boxes [N, 4] cover."""
-  cells, low = mask.shape[0], region[:2, None]
-  # [2, M + 1] pixels of the edges of the cells, and [N, 2, M] how much of each is inside each box.
-  extents = jnp.maximum(region[2:, None] - low, 0.0)
-  edges = low + extents * jnp.arange(cells + 1)[None] / cells
-  first = jnp.maximum(boxes[:, :2, None], edges[None, :, :-1])
-  last = jnp.minimum(boxes[:, 2:, None], edges[None, :, 1:])
-  lengths = jnp.maximum(last - first, 0.0)
-  return jnp.einsum("ny,yx,nx->n", lengths[:, 1], mask.astype(boxes.dtype), lengths[:, 0],
-                    precision=jax.lax.Precision.HIGHEST)
-
-
-def _mostly_inside(boxes, regions):
-  """Returns [N, M] bool, whether more than half of each box [N, 4] is inside each of [M, 4]."""
-  # Intersection over the area of the box: IoU with a large region says little.
-  low = jnp.maximum(boxes[:, None, :2], regions[None, :, :2])
-  high = jnp.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-  shared = box_areas(jnp.concatenate([low, high], axis=-1))
-  return shared > _IGNORED_SHARE * box_areas(boxes)[:, None]
-
-
-def match_ground_truth(
-    boxes: Array, ground_truth: GroundTruth) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Matches each box [N, 4] to the instance of largest IoU; crowd regions have IoU 0.
-
-  Returns:
-    `(best_iou [N], index of that instance [N], iou [N, G])`.
-  """
-  countable = ground_truth.valid & ~ground_truth.crowd
-  iou = box_iou(boxes, ground_truth.boxes) * countable[None]
-  return iou.max(axis=1), iou.argmax(axis=1), iou
-
-
-def split_by_overlap(boxes: Array, iou: Array, ground_truth: GroundTruth, *, positive_iou: float,
-                     negative_iou: float) -> tuple[jax.Array, jax.Array]:
-  """Returns which boxes are positive and which negative; those in between are neither.
-
-  Positive: IoU >= `positive_iou` with an instance, and no larger one with an ignored instance.
-  Negative: IoU < `negative_iou` with all of both, and not inside a crowd region or an ignored
-  instance.
-
-  Args:
-    boxes: [N, 4].
-    iou: [N] the largest of each, from `match_ground_truth`.
-    ground_truth: of the image.
-    positive_iou: threshold.
-    negative_iou: threshold, not above the other.
-
-  Returns:
-    `(positive, negative)`, [N] bool.
-  """
-  iou = jnp.asarray(iou)
-  ignored = ground_truth.ignored_boxes
-  if ignored is None or not ignored.shape[0]:
-    positive, negative = iou >= positive_iou, iou < negative_iou
-  else:
-    ignored_iou = box_iou(boxes, ignored).max(axis=1)
-    positive = (iou >= positive_iou) & (iou >= ignored_iou)
-    negative = (jnp.maximum(iou, ignored_iou) < negative_iou) & ~jnp.any(
-        _mostly_inside(boxes, ignored), axis=1)
-  return positive, negative & ~in_crowd(boxes, ground_truth)
-
-
-def join_ground_truth(
-    boxes: Array, valid: Array, ground_truth: GroundTruth) -> tuple[jax.Array, jax.Array]:
-  """Appends the ground-truth boxes to RoIs.
-
-  Args:
-    boxes: [R, 4].
-    valid: [R] bool.
-    ground_truth: of the image.
-
-  Returns:
-    `(boxes [R + G, 4], valid [R + G])`; crowd regions and padding are zero and not valid.
-  """
-  joined = ground_truth.valid & ~ground_truth.crowd
-  # Padding may hold NaN, which a loss would not mask.
-  return (jnp.concatenate([boxes, jnp.where(joined[:, None], ground_truth.boxes, 0.0)]),
-          jnp.concatenate([valid, joined]))
 
 
 def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array, *,

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradients.differences import Row
 from helpers import oracles, tiny
-from mnc_jax.model import losses, roi_targets
+from mnc_jax.model import losses, matching, roi_targets
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
 from mnc_jax.ops import bilinear, boxes, conv, gradients, masks, max_pool, padding, roi_warp
@@ -75,7 +75,7 @@ def gt_of_one_image():
 
 
 def _joined(moved):
-  return roi_targets.join_ground_truth(moved, np.ones(len(moved), bool), gt_of_one_image())[0]
+  return matching.join_ground_truth(moved, np.ones(len(moved), bool), gt_of_one_image())[0]
 
 
 def _sampled(moved):
@@ -87,7 +87,7 @@ def _sampled(moved):
 
 
 def _best_overlap(moved):
-  return roi_targets.match_ground_truth(moved, gt_of_one_image())[::2]
+  return matching.match_ground_truth(moved, gt_of_one_image())[::2]
 
 
 def _around_gt(rng):
@@ -193,8 +193,8 @@ ROWS = (
                      rng.uniform(size=(4, 3, 3))), (0,), covers=("losses.mask_stage_loss",)),
     Row("category_stage_loss", _category_loss, _category_loss_inputs, (0, 1, 2),
         covers=("losses.category_stage_loss",)),
-    Row("join_ground_truth", _joined, _around_gt, (0,), covers=("roi_targets.join_ground_truth",)),
+    Row("join_ground_truth", _joined, _around_gt, (0,), covers=("matching.join_ground_truth",)),
     Row("sample_rois", _sampled, _around_gt, (0,), covers=("roi_targets.sample_rois",)),
     Row("match_ground_truth", _best_overlap, _around_gt, (0,),
-        covers=("roi_targets.match_ground_truth",)),
+        covers=("matching.match_ground_truth",)),
 )

@@ -18,7 +18,7 @@ from mnc_jax.ops.nms import soft_nms
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.ops.voting import vote_masks
 
-_MODULES = ("roi_targets", "anchor_targets", "losses", "cascade")
+_MODULES = ("matching", "roi_targets", "anchor_targets", "losses", "cascade")
 _INDICES = "returns indices and masks; gradients flow through what they index"
 _CONSTANTS = "targets are constants"
 _COUNTS = "integers in, integers or bools out"
@@ -43,8 +43,10 @@ WITHOUT_ROW = {
     "ops.padding.cells_inside": _COUNTS,
     "ops.voting.average_masks": _INSTANCES,
     "ops.voting.vote_masks": _INSTANCES,
-    "roi_targets.in_crowd": "returns bools",
-    "roi_targets.split_by_overlap": "returns bools",
+    "matching.in_crowd": "returns bools",
+    "matching.split_by_overlap": "returns bools",
+    "matching.best_overlaps": _CONSTANTS,
+    "matching.fold_instances": _CONSTANTS,
     "roi_targets.roi_targets": _CONSTANTS,
     "roi_targets.mask_level_labels": _CONSTANTS,
     "anchor_targets.anchor_targets": _CONSTANTS,

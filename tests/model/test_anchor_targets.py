@@ -135,3 +135,16 @@ def test_anchors_of_the_rois_are_forced_to_their_label():
   # From [60, 60, 90, 90] to [10, 10, 50, 50]: -45 of 30 pixels, and log(40 / 30).
   np.testing.assert_allclose(forced.box_deltas[0], [-1.5, -1.5, *[np.log(4 / 3)] * 2], rtol=1e-5)
   np.testing.assert_array_equal(forced.box_deltas[2], np.zeros(4))
+
+
+def test_a_forced_anchor_that_overlaps_nothing_goes_to_the_object_of_its_roi():
+  # The crowd region is the first row; the RoI has left its anchor for the object beside it.
+  gt = ground_truth([[60, 60, 90, 90], [17, 0, 33, 16]], [1, 1], crowd=[1, 0])
+  output = anchor_output([[0, 0, 16, 16]])
+  nothing = anchor_targets.AnchorTargets(
+      jnp.zeros(1, bool), jnp.zeros(1, bool), jnp.zeros((1, 4)))
+  rois = Proposals(jnp.array([[17.0, 0, 33, 16]]), jnp.ones(1), jnp.array([True]), jnp.array([0]),
+                   jnp.int32(0))
+  forced = anchor_targets.force_anchors(nothing, output, rois, gt, SIZE, config=TrainConfig())
+  assert forced.positive.tolist() == [True]
+  np.testing.assert_allclose(forced.box_deltas[0], [17 / 16, 0, 0, 0], rtol=1e-5)

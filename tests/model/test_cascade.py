@@ -352,6 +352,17 @@ def test_degenerate_ground_truth_gives_finite_loss_and_gradient(case):
     assert total_size(gradient) == 0
 
 
+def test_a_batch_may_have_no_room_for_instances():
+  batch = tiny.make_batch()
+  empty = batch._replace(valid=jnp.zeros_like(batch.valid))
+  none = batch._replace(**{name: getattr(batch, name)[:, :0] for name in (
+      "boxes", "labels", "masks", "areas", "crowd", "valid")})
+  expected, found = (loss_fn(BASE)(tiny_params(), one) for one in (empty, none))
+  for term in TERMS:
+    np.testing.assert_allclose(found[term], expected[term], rtol=1e-5)
+  assert found["loss_1"] > 0
+
+
 def test_bfloat16_moves_loss_and_gradient_a_little_and_stays_inside_the_layers():
   half = tiny.override(BASE, model={"compute_dtype": "bfloat16"})
   batch = tiny.make_batch()

@@ -14,7 +14,6 @@ from mnc_jax.structs import Proposals
 
 ROIS = TrainConfig(rois_per_image=20)
 sample_rois = jax.jit(functools.partial(roi_targets.sample_rois, config=ROIS))
-in_crowd = jax.jit(roi_targets.in_crowd)
 mask_level_labels = jax.jit(functools.partial(
     roi_targets.mask_level_labels, config=TrainConfig()))
 
@@ -95,23 +94,6 @@ def test_mask_target_may_stay_soft():
                   binarize_mask_targets=False).masks.sum() == 0
 
 
-def test_ground_truth_joins_without_crowds_and_padding():
-  gt = ground_truth([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2], crowd=[0, 1])
-  boxes, valid = roi_targets.join_ground_truth(
-      jnp.full((2, 4), 7.0), jnp.array([True, False]), gt)
-  np.testing.assert_array_equal(boxes[:3], [[7] * 4, [7] * 4, [0, 0, 40, 40]])
-  np.testing.assert_array_equal(boxes[3:], np.zeros((2, 4)))
-  np.testing.assert_array_equal(valid, [True, False, True, False, False])
-
-
-def test_nan_in_padding_joins_no_roi():
-  gt = ground_truth([[0, 0, 40, 40]], [1])
-  gt = gt._replace(boxes=jnp.where(gt.valid[:, None], gt.boxes, jnp.nan))
-  boxes, valid = roi_targets.join_ground_truth(jnp.full((1, 4), 7.0), jnp.array([True]), gt)
-  np.testing.assert_array_equal(boxes, [[7] * 4, [0, 0, 40, 40], [0] * 4])
-  np.testing.assert_array_equal(valid, [True, True, False])
-
-
 def test_mask_target_of_background_is_empty():
   targets = targets_of([[50, 50, 90, 90]], ground_truth([[0, 0, 40, 40]], [1]))
   assert targets.masks.sum() == 0
@@ -126,36 +108,6 @@ def test_rois_inside_a_crowd_are_not_in_the_losses():
   targets = targets_of([[10, 10, 30, 30], [70, 70, 90, 90]],
                   ground_truth([[0, 0, 60, 60]], [1], crowd=[1]))
   np.testing.assert_array_equal(targets.valid, [False, True])
-
-
-def test_crowds_cover_what_their_masks_cover():
-  # Of the region's box only the left quarter, x < 15, is crowd.
-  mask = np.zeros((1, 112, 112))
-  mask[:, :, :28] = 1
-  gt = ground_truth([[0, 0, 60, 60]], [1], crowd=[1], masks=mask)
-  boxes = [[0, 10, 14, 30], [1, 10, 28, 30], [1, 10, 30, 30], [30, 30, 50, 50], [20, 5, 10, 9],
-           [-30, 10, 14, 30]]
-  np.testing.assert_array_equal(
-      in_crowd(jnp.asarray(boxes, jnp.float32), gt),
-      [True, True, False, False, False, False])
-
-
-def test_share_of_crowd_against_pixels():
-  rng = np.random.default_rng(0)
-  masks = np.repeat(np.repeat(rng.random((2, 28, 28)) < 0.55, 4, axis=1), 4, axis=2)
-  regions, canvas = [[3, 10, 59, 66], [40, 20, 96, 76]], np.zeros((2, 100, 100))
-  for whole, mask, (x1, y1, x2, y2) in zip(canvas, masks, regions, strict=True):
-    whole[y1:y2, x1:x2] = mask[::2, ::2]  # 112 cells in 56 pixels.
-  low = rng.integers(0, 70, (200, 2))
-  boxes = np.concatenate([low, low + rng.integers(1, 30, (200, 2))], axis=1)
-  shares = np.array([[whole[y1:y2, x1:x2].mean() for whole in canvas] for x1, y1, x2, y2 in boxes])
-  clear = (abs(shares - 0.5) > 1e-4).all(axis=1)
-  boxes, shares = boxes[clear], shares[clear]
-  gt = ground_truth([*regions, [0, 0, 9, 9]], [1, 1, 2], crowd=[1, 1, 0],
-                    masks=[*masks, np.ones((112, 112))])
-  found = in_crowd(jnp.asarray(boxes, jnp.float32), gt)
-  np.testing.assert_array_equal(found, (shares > 0.5).any(axis=1))
-  assert 20 < found.sum() < 180
 
 
 IGNORED = jnp.array([[50.0, 50, 90, 90], [0, 0, 0, 0]])
