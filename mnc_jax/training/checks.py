@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from mnc_jax.coco.faults import count_noun
-from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config import Config, ModelConfig, TrainConfig
 from mnc_jax.data import Source, load_source
 from mnc_jax.data.transforms import choose_buckets, scaled_sizes
 from mnc_jax.model.backbones.features import make_backbone
@@ -17,7 +17,7 @@ _SMALLEST_SCALE = 1 / 8  # Of the scales that are proposed: of a stride.
 
 
 def check_fit(source: Source, config: Config) -> None:
-  """Raises if images, sides, buckets and anchors of a run do not fit each other.
+  """Raises if images, sides, buckets, anchors and steps of a run do not fit each other.
 
   The evaluation images are included, as far as the config names any: `mnc evaluate` reads them
   after the training.
@@ -27,6 +27,7 @@ def check_fit(source: Source, config: Config) -> None:
   """
   check_sides(config)
   check_blocks(config)
+  check_schedule(config.train)
   data = config.data
   sizes = scaled_sizes(source.sizes, data.short_side, data.long_side)
   most = data.crop_size if any(data.crop_size) else np.array(data.padded_sizes)[
@@ -74,6 +75,22 @@ def check_blocks(config: Config) -> None:
     if value not in default:
       raise ValueError(f"{name} is {value}, but the backbone {config.model.backbone!r} has no "
                        f"`blocks`, so nothing is known of its layers: set it to {default[0]:g}")
+
+
+def check_schedule(options: TrainConfig) -> None:
+  """Raises if a drop of the learning rate would be lost.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  steps = options.decay_steps
+  if options.schedule != "step":
+    return
+  if len(set(steps)) < len(steps):
+    raise ValueError(f"train.decay_steps is {steps}: a step that is named twice divides once")
+  if steps and min(steps) < options.warmup_steps:
+    raise ValueError(f"train.decay_steps is {steps}, of which {min(steps)} is within the warm-up "
+                     f"of {options.warmup_steps} steps (train.warmup_steps)")
 
 
 def largest_views(sizes: np.ndarray, most: np.ndarray | Sequence[int], config: Config

@@ -65,16 +65,20 @@ def _in_features(names, layers):
   return names[0].endswith("features") and names[1] in layers
 
 
-def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.GradientTransformation:
+def make_optimizer(config: Config, *, norm: Array | None = None, step: Array | None = None
+                   ) -> optax.GradientTransformation:
   """Returns SGD with momentum (paper, section 4) or AdamW, with clipping, as set in `config`.
 
-  Frozen parameters have no state, but for the zeros of a mean gradient. Their gradients are 0, so
-  the norm of all gradients, which is clipped, is that of the others. With `train.accumulate_steps`
-  k, each k-th update is that of the mean gradient, of which the norm is clipped; the others are 0.
+  Frozen parameters have no state, but for the zeros of a mean gradient. Their gradients must be 0,
+  as `update_state` gives them, so that the norm, which is clipped, is that of the others. With
+  `train.accumulate_steps` k, each k-th update is that of the mean gradient, of which the norm is
+  clipped; the others are 0.
 
   Args:
     config: of the run.
     norm: [] of the gradients, if the update has only parts of them; None: it is computed.
+    step: [] of the run, for the learning rate; None: the number of updates times
+      `accumulate_steps`, if that was never changed.
   """
   options = config.train
   accumulates = options.accumulate_steps > 1
@@ -82,9 +86,9 @@ def make_optimizer(config: Config, *, norm: Array | None = None) -> optax.Gradie
           else optax.identity())
   decays = _decays(options)
   rules: dict[Hashable, optax.GradientTransformation] = {
-      "weights": _rule(options, decay=decays["weights"]),
-      "biases": _rule(options, decay=decays["biases"], rate_factor=options.bias_rate),
-      "scales": _rule(options),
+      "weights": _rule(options, step, decay=decays["weights"]),
+      "biases": _rule(options, step, decay=decays["biases"], rate_factor=options.bias_rate),
+      "scales": _rule(options, step),
       "frozen": optax.set_to_zero()}
   optimizer = _scale_backbone(config, optax.chain(
       clip, optax.partition(rules, functools.partial(parameter_groups, config=config))))
@@ -130,10 +134,11 @@ def _decays(options: TrainConfig) -> dict[str, float]:
           "biases": options.weight_decay if options.decay_biases else 0.0}
 
 
-def _rule(options: TrainConfig, *, decay: float = 0.0, rate_factor: float = 1.0):
+def _rule(options: TrainConfig, step, *, decay: float = 0.0, rate_factor: float = 1.0):
   schedule = learning_rate(options)
   # The updates are counted here, the steps of the run in the schedule.
-  rate = lambda update: rate_factor * schedule(update * options.accumulate_steps)
+  rate = lambda update: rate_factor * schedule(
+      update * options.accumulate_steps if step is None else step)
   if options.optimizer == "adamw":
     return optax.adamw(rate, weight_decay=decay)
   return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=options.momentum))

@@ -14,10 +14,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
-from mnc_jax.model.cascade import cascade_loss, init_params
+from mnc_jax.model.cascade import init_params
 from mnc_jax.structs import Array, Batch
-from mnc_jax.training.optimizer import parameter_groups
-from mnc_jax.training.step import TrainState, init_state, update_state
+from mnc_jax.training.step import TrainState, init_state, trained_gradients, update_state
 
 
 def split_axis(shape: tuple[int, ...], parts: int) -> int:
@@ -32,7 +31,7 @@ def split_axis(shape: tuple[int, ...], parts: int) -> int:
 
 
 def state_specs(config: Config, mesh: Mesh) -> TrainState:
-  """Returns how each array of a training state lies on the devices.
+  """Returns how each array of a training state is divided over the devices.
 
   All are replicated; of `opt_state`, those that can be cut are divided if
   `train.shard_optimizer`.
@@ -63,29 +62,22 @@ def sharded_train_step(state: TrainState, batch: Batch, key: Array, *, config: C
   Returns:
     `(state, metrics)` as of `train_step` with `parallel.weighted_mean`, to rounding.
   """
-  gradients, metrics = jax.grad(cascade_loss, has_aux=True)(
-      state.params, batch, key, config=config)
-  axes = _cut_axes(state.params, config)
+  gradients, metrics = trained_gradients(state.params, batch, key, config=config)
+  devices = jax.lax.axis_size(parallel.AXIS)
+  # None for frozen arrays, as in the gradients: they are neither sent nor updated.
+  axes = jax.tree.map(lambda x: split_axis(x.shape, devices), gradients)
   real_images = batch.real.sum()
   metrics = parallel.weighted_mean(metrics, real_images)
   gradients = parallel.weighted_mean(
       gradients, real_images, dtype=config.train.gradient_exchange_dtype, axes=axes)
-  own = state._replace(params=jax.tree.map(_take_part, state.params, axes))
-  own, metrics = update_state(
-      own, gradients, metrics, config=config, norm=_global_norm(gradients, axes))
-  return own._replace(params=jax.tree.map(_join_parts, own.params, axes)), metrics
-
-
-def _cut_axes(params, config):
-  """Returns the axis along which each array is cut; frozen ones are neither sent nor updated."""
-  devices = jax.lax.axis_size(parallel.AXIS)
-  return jax.tree.map(
-      lambda x, group: parallel.WHOLE if group == "frozen" else split_axis(x.shape, devices),
-      params, parameter_groups(params, config))
+  part = state._replace(params=jax.tree.map(_take_part, state.params, axes))
+  part, metrics = update_state(
+      part, gradients, metrics, config=config, norm=_global_norm(gradients, axes))
+  return part._replace(params=jax.tree.map(_join_parts, part.params, axes)), metrics
 
 
 def _take_part(x, axis):
-  if axis == parallel.WHOLE:
+  if axis in (None, parallel.WHOLE):
     return x
   size = x.shape[axis] // jax.lax.axis_size(parallel.AXIS)
   start = size * jax.lax.axis_index(parallel.AXIS)
@@ -93,7 +85,7 @@ def _take_part(x, axis):
 
 
 def _join_parts(x, axis):
-  return x if axis == parallel.WHOLE else jax.lax.all_gather(
+  return x if axis in (None, parallel.WHOLE) else jax.lax.all_gather(
       x, parallel.AXIS, axis=axis, tiled=True)
 
 

@@ -11,7 +11,7 @@ import optax
 from mnc_jax.config import Config
 from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.structs import Array, Batch
-from mnc_jax.training.optimizer import learning_rate, make_optimizer
+from mnc_jax.training.optimizer import learning_rate, make_optimizer, parameter_groups
 
 
 class TrainState(NamedTuple):
@@ -89,8 +89,7 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
     >>> print(state.step, f"{metrics['loss_2']:.2f}")
     1 0.69
   """
-  gradient = jax.grad(cascade_loss, has_aux=True)
-  gradients, metrics = gradient(state.params, batch, key, config=config)
+  gradients, metrics = trained_gradients(state.params, batch, key, config=config)
   if mean_over_devices is not None:
     # Padding images may be spread unevenly over devices.
     real_images = batch.real.sum()
@@ -100,19 +99,38 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
   return update_state(state, gradients, metrics, config=config, norm=optax.tree.norm(gradients))
 
 
+def trained_gradients(params: dict, batch: Batch, key: Array, *, config: Config
+                      ) -> tuple[dict, dict[str, Array]]:
+  """Returns the gradients of `cascade_loss`, and its metrics.
+
+  Of frozen parameters, whatever module they are in, none is computed or sent to other devices: the
+  gradients, like `params`, have None there.
+  """
+  trained = jax.tree.map(lambda x, group: None if group == "frozen" else x,
+                         params, parameter_groups(params, config))
+
+  def loss(trained):
+    filled = jax.tree.map(lambda x, part: x if part is None else part, params, trained)
+    return cascade_loss(filled, batch, key, config=config)
+
+  return jax.grad(loss, has_aux=True)(trained)
+
+
 def update_state(state: TrainState, gradients: dict, metrics: dict[str, Array], *, config: Config,
                  norm: Array) -> tuple[TrainState, dict[str, Array]]:
   """Returns the state after the optimiser's step, and the metrics with those of the optimiser.
 
   Args:
     state: before the step, or parts of its arrays.
-    gradients: like `state.params`.
+    gradients: of `trained_gradients`, like `state.params`.
     metrics: of `cascade_loss`.
     config: chooses the optimizer.
     norm: [] of the gradients; if these are parts, of the whole.
   """
   rate = jnp.asarray(learning_rate(config.train)(state.step), jnp.float32)
-  optimizer = make_optimizer(config, norm=norm)
+  optimizer = make_optimizer(config, norm=norm, step=state.step)
+  gradients = jax.tree.map(lambda x, gradient: jnp.zeros_like(x) if gradient is None else gradient,
+                           state.params, gradients)
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
   params = cast(dict, optax.apply_updates(state.params, updates))
   return (TrainState(state.step + 1, params, opt_state),

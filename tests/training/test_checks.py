@@ -9,7 +9,7 @@ import pytest
 
 from helpers import tiny
 from helpers.toy_sets import make_source
-from mnc_jax.config import Config, DataConfig, ModelConfig
+from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mnc_jax.ops.anchors import make_anchors
 from mnc_jax.training import checks, validation
 
@@ -113,3 +113,16 @@ def test_validation_without_an_instance_is_found_before_training(monkeypatch, tm
   with pytest.raises(ValueError, match="toy: no instance in 3 images for validation"):
     opened.__enter__()
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"decay_steps": (50, 50)}, r"\(50, 50\): a step that is named twice divides once"),
+    ({"decay_steps": (90, 5), "warmup_steps": 10}, "5 is within the warm-up of 10 steps")])
+def test_drops_of_the_rate_that_would_be_lost_are_errors(options, message):
+  with pytest.raises(ValueError, match=message):
+    checks.check_schedule(TrainConfig(**options))
+  checks.check_schedule(TrainConfig(schedule="cosine", **options))
+
+
+def test_a_drop_at_the_end_of_the_warmup_is_none_of_these():
+  checks.check_schedule(TrainConfig(decay_steps=(10, 20), warmup_steps=10))

@@ -14,6 +14,7 @@ from mnc_jax.training.optimizer import (
   make_optimizer,
   parameter_groups,
 )
+from mnc_jax.training.step import TrainState, update_state
 
 
 def test_sgd_follows_the_paper_by_hand():
@@ -223,6 +224,25 @@ def test_accumulated_steps_are_one_update_of_the_mean_gradient():
     moved.append(float(updates["kernel"][0, 0]))
   # The rate falls by ten after step 2 of the run, which is the first update.
   np.testing.assert_allclose(moved, [0, -1, 0, -0.1 * (0.5 * 1 + 2)], rtol=1e-6)
+
+
+def test_the_rate_follows_the_step_when_fewer_are_accumulated_than_before():
+  """Eight steps in pairs, then four at a time: the drop stays after step 12 of the run."""
+  options = TrainConfig(learning_rate=1.0, momentum=0.0, weight_decay=0.0, decay_steps=(12,),
+                        num_steps=16, accumulate_steps=2)
+  params = {"kernel": jnp.full((1, 1), 2.0)}
+  state = TrainState(jnp.int32(0), params, make_optimizer(Config(train=options)).init(params))
+  moved, rates = [], []
+  for step in range(16):
+    size = 2 if step < 8 else 4
+    config = Config(train=dataclasses.replace(options, accumulate_steps=size))
+    before = state.params["kernel"].item()
+    state, metrics = update_state(
+        state, {"kernel": jnp.ones((1, 1))}, {}, config=config, norm=jnp.float32(1))
+    moved.append(before - state.params["kernel"].item())
+    rates.append(metrics["learning_rate"].item())
+  np.testing.assert_allclose(moved, [0, 1] * 4 + [0, 0, 0, 1] + [0, 0, 0, 0.1], rtol=1e-5)
+  np.testing.assert_allclose(rates, [1] * 12 + [0.1] * 4, rtol=1e-6)
 
 
 def test_the_norm_of_one_step_does_not_clip_the_mean_of_several():

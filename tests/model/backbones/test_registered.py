@@ -1,9 +1,12 @@
 """Backbones of the user: any Flax module by its name in the config."""
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from helpers import tiny
@@ -16,6 +19,7 @@ from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.plain import plain_backbone
 from mnc_jax.training.checks import check_sides
 from mnc_jax.training.initial_state import check_fresh_start
+from mnc_jax.training.step import trained_gradients
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +113,25 @@ def test_the_cascade_trains_on_it_and_its_config_survives():
   params = mnc_jax.init_params(jax.random.key(0), config)
   gradient = jax.jit(jax.grad(loss))(params)
   assert float(jnp.abs(gradient["features"]["module"]["Conv_0"]["kernel"]).max()) > 0
+
+
+def test_blocks_that_are_frozen_have_no_gradient():
+  """Not even where the module does not stop it: the norm, which is clipped, is of the others."""
+  mnc_jax.register_backbone("patches", lambda config: plain_backbone(
+      Patches(), config, channels=6, stride=8)._replace(blocks=(("module",),)))
+  frozen, free = (tiny.tiny_config(model={"backbone": "patches", "frozen_blocks": blocks})
+                  for blocks in (1, 0))
+  params = mnc_jax.init_params(jax.random.key(0), free)
+  gradients, of_all = (jax.jit(functools.partial(trained_gradients, config=config))(
+      params, tiny.make_batch(), jax.random.key(1))[0] for config in (frozen, free))
+  assert gradients["features"]["module"]["Conv_0"] == {"bias": None, "kernel": None}
+  assert jnp.abs(of_all["features"]["module"]["Conv_0"]["kernel"]).max() > 0
+  state, metrics = jax.jit(functools.partial(mnc_jax.train_step, config=frozen))(
+      mnc_jax.init_state(params, frozen), tiny.make_batch(), jax.random.key(1))
+  np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(
+      {name: part for name, part in of_all.items() if name != "features"}), rtol=1e-5)
+  np.testing.assert_array_equal(state.params["features"]["module"]["Conv_0"]["kernel"],
+                                params["features"]["module"]["Conv_0"]["kernel"])
 
 
 def test_it_starts_from_random_weights_and_names_the_sides_it_needs():
