@@ -50,14 +50,14 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
     needed.mkdir(parents=True, exist_ok=True)
   report_tiles(source, config)
-  watchdog, mesh = watch(config), parallel.make_mesh()
-  results, counts = predict_all(
-      make_predict([model.config for model in models], mesh),
-      parallel.replicate([model.params for model in models], mesh), config, source,
-      find_large=functools.partial(find_instances, models,
-                                   beat=lambda done, tiles: watchdog.beat()),
-      beat=watchdog.beat)
-  watchdog.stop()
+  mesh = parallel.make_mesh()
+  with watch(config) as watchdog:
+    results, counts = predict_all(
+        make_predict([model.config for model in models], mesh),
+        parallel.replicate([model.params for model in models], mesh), config, source,
+        find_large=functools.partial(find_instances, models,
+                                     beat=lambda done, tiles: watchdog.beat()),
+        beat=watchdog.beat)
   if parallel.is_first():
     if options.results:
       options.results.write_text(json.dumps(results))

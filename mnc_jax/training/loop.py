@@ -58,7 +58,8 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
   print(describe_groups(state.params, config))
   save = functools.partial(
       checkpoint.save, manager, config=config, categories=source, notes=notes)
-  with (Profiler(workdir, config.train.profile_steps) as profiler,
+  with (watch(config) as watchdog,
+        Profiler(workdir, config.train.profile_steps) as profiler,
         open_log(workdir, config, first) as log,
         open_validation(config, workdir, mesh, source.category_names, notes) as validation,
         StepLog(log, config, first=first) as steps):
@@ -68,7 +69,7 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
       needed += checkpoint.bytes_to_save(validation.best, state, keep=1)
     run_folder.check_space(workdir, needed=needed)
     run = Run(config, mesh, Saver(manager, save, saved=manager.latest_step()), log, steps,
-              validation, termination, watch(config), profiler)
+              validation, termination, watchdog, profiler)
     try:
       return train(run, state, open_batches(source, config, first))
     except NotFiniteError as error:

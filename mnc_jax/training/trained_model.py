@@ -104,8 +104,8 @@ def sample_images(name: str) -> tuple[pathlib.Path, ...]:
 
 
 def _load_workdir(workdir):
-  params, config, categories = checkpoint.load_params(workdir)
-  return Model(params, config, *categories, checkpoint.load_notes(workdir))
+  params, config, categories, notes = checkpoint.load_run(workdir)
+  return Model(params, config, *categories, notes)
 
 
 def _load_file(path):

@@ -145,13 +145,14 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
     validation: from `open_validation`.
     state: on the devices of the run.
     log: of the run.
-    beat: called after each batch of predictions, for a `Watchdog`.
+    beat: called after each batch of predictions and of losses, for a `Watchdog`.
   """
   step = int(state.step)
   results, counts = predict_all(
       validation.find, [state.params], validation.config, validation.source, beat=beat)
   # Each process computes the same scores; the first one logs them.
-  scores = summarise(validation.ground_truth, results) | mean_losses(validation, state.params)
+  scores = summarise(validation.ground_truth, results) | mean_losses(
+      validation, state.params, beat=beat)
   log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
   panel = draw_panel(validation.source, results, validation.config.data)
   log.add_image("validation/predictions", panel, step)
@@ -189,8 +190,9 @@ def summarise(ground_truth: dict, results: list) -> dict[str, float]:
           "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
 
 
-def mean_losses(validation: Validation, params: dict) -> dict[str, float]:
-  """Returns the mean of each loss over the images of the split."""
+def mean_losses(validation: Validation, params: dict, *,
+                beat: Callable[[], None] = lambda: None) -> dict[str, float]:
+  """Returns the mean of each loss over the images of the split; `beat` as `validate`."""
   totals, images, shapes = collections.Counter(), 0, set()
   bar = show_batches(validation.source, validation.config, "losses")
   for batch, _ in bar:
@@ -202,4 +204,5 @@ def mean_losses(validation: Validation, params: dict) -> dict[str, float]:
     count = metrics.pop("images")
     totals.update({name: value * count for name, value in metrics.items()})
     images += count
+    beat()
   return {name: total / images for name, total in totals.items()}

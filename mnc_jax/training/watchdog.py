@@ -1,5 +1,7 @@
 """Ends a program that makes no progress, with the stack of where it hangs."""
 
+from collections.abc import Iterator
+import contextlib
 import faulthandler
 import sys
 import threading
@@ -46,8 +48,14 @@ class Watchdog:
       faulthandler.cancel_dump_traceback_later()
 
 
-def watch(config: Config) -> Watchdog:
-  """Starts to watch several hosts, which wait for each other; a single one is not watched."""
+@contextlib.contextmanager
+def watch(config: Config) -> Iterator[Watchdog]:
+  """Watches several hosts, which wait for each other; a single one is not watched."""
   seconds = 60 * config.train.hang_minutes if parallel.process_count() > 1 else 0
-  return Watchdog(seconds, "a host hangs, or train.hang_minutes is too short. The same command on "
-                  "all hosts resumes from the last checkpoint.")
+  watchdog = Watchdog(
+      seconds, "a host hangs, or train.hang_minutes is too short. The same command on all hosts "
+      "resumes from the last checkpoint.")
+  try:
+    yield watchdog
+  finally:
+    watchdog.stop()

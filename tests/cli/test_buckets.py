@@ -62,8 +62,8 @@ def test_a_run_in_a_bucket_is_trained_resumed_and_used(folder, train, tmp_path, 
 
   cli.call("train", ["--config", str(folder / "config.py"), "--workdir", str(tmp_path), *STAGES,
                      "--train.num-steps", "5"])
-  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(RUN)[0],
-               checkpoint.load_params(tmp_path)[0])
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_run(RUN)[0],
+               checkpoint.load_run(tmp_path)[0])
 
   cli.call("evaluate", ["--workdir", RUN, "--report", f"{RUN}/report", "--results",
                         f"{RUN}/results.json"])
@@ -81,8 +81,8 @@ def test_weights_go_out_of_a_bucket_and_into_it(folder, capsys):
   cli.call("import-weights", [str(folder / "model.safetensors"), "--config",
                               str(folder / "config.py"), "--output", "gs://bucket/runs/b"])
   assert "mnc train --config" in capsys.readouterr().out
-  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(RUN)[0],
-               checkpoint.load_params("gs://bucket/runs/b")[0])
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_run(RUN)[0],
+               checkpoint.load_run("gs://bucket/runs/b")[0])
   with pytest.raises(ValueError, match="gs://bucket/runs/b already has checkpoints"):
     checkpoint.check_free("gs://bucket/runs/b")
 

@@ -80,13 +80,13 @@ def test_other_categories_are_rejected_unless_they_are_reset(place, capsys):
   status, text = run_import(place, capsys, *arguments, "--reset-categories", output="four")
   assert status == 0, text
   assert "6 newly initialised (category_stage)" in text
-  params, _, categories = checkpoint.load_params(place / "four")
+  params, _, categories, _ = checkpoint.load_run(place / "four")
   assert params["category_stage"]["box_deltas"]["bias"].shape == (20,)
   assert categories == checkpoint.Categories(("a", "b", "c", "d"), (1, 2, 3, 4))
   # Without names on the command line those of the data set count: five drawn shapes.
   status, text = run_import(place, capsys, "--reset-categories", output="five")
   assert status == 0, text
-  assert len(checkpoint.load_params(place / "five")[2].category_names) == 5
+  assert len(checkpoint.load_run(place / "five")[2].category_names) == 5
 
 
 def test_a_coco_file_gives_names_with_their_ids(place, capsys):
@@ -100,7 +100,7 @@ def test_a_coco_file_gives_names_with_their_ids(place, capsys):
 def test_the_backbone_alone(place, capsys):
   status, text = run_import(place, capsys, "--only-backbone", output="backbone")
   assert status == 0, text
-  params, _, _ = checkpoint.load_params(place / "backbone")
+  params, _, _, _ = checkpoint.load_run(place / "backbone")
   expected, _ = weights.load_safetensors(place / "model.safetensors")
   jax.tree.map(np.testing.assert_array_equal, params["features"], expected["features"])
   assert (params["box_stage"]["conv"]["kernel"] != expected["box_stage"]["conv"]["kernel"]).any()

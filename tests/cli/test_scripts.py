@@ -94,8 +94,8 @@ def test_validation_writes_scores_losses_and_pictures_and_keeps_the_best(workdir
   parts = sum(scores[f"loss_{stage}"] for stage in range(1, 6))
   np.testing.assert_allclose(scores["loss"], parts, rtol=1e-5)
   # It is a workdir of its own.
-  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(workdir / "best")[0],
-               checkpoint.load_params(workdir)[0])
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_run(workdir / "best")[0],
+               checkpoint.load_run(workdir)[0])
 
 
 def test_going_on_from_the_last_checkpoint_equals_not_stopping(place, workdir):
@@ -106,8 +106,8 @@ def test_going_on_from_the_last_checkpoint_equals_not_stopping(place, workdir):
     assert status == 0, text
     assert "Done: 3 steps" in text
     assert ("Resuming from the checkpoint of step 2" in text) == (folder is copy)
-  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(copy)[0],
-               checkpoint.load_params(whole)[0])
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_run(copy)[0],
+               checkpoint.load_run(whole)[0])
 
 
 @pytest.mark.parametrize(("step", "message"), [
@@ -141,7 +141,7 @@ def test_a_broken_image_among_many_is_skipped_and_counted(place):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_term(place, workdir):
-  params, config, categories = checkpoint.load_params(workdir)
+  params, config, categories, _ = checkpoint.load_run(workdir)
   # Finite, but what is made of it is not: infinity times 0.
   stage = jax.tree.map(lambda x: np.full_like(x, 3e38), params["mask_stage"])
   weights.save_safetensors(place / "nan.safetensors", params | {"mask_stage": stage}, {})
@@ -183,7 +183,7 @@ def test_weights_for_other_categories_need_a_word(place, workdir, monkeypatch):
   def stop(*arguments):
     raise KeyboardInterrupt
   monkeypatch.setattr(loop, "train", stop)
-  params = checkpoint.load_params(workdir)[0]
+  params = checkpoint.load_run(workdir)[0]
   layers = {name: {part: np.zeros((*array.shape[:-1], array.shape[-1] * 2), np.float32)
                    for part, array in params["category_stage"][name].items()}
             for name in ("category", "box_category", "box_deltas")}
@@ -344,7 +344,7 @@ def test_two_runs_in_one_workdir_are_kept_apart(place, workdir):
     status, text = run_here("train", "--config", place / "config.py", "--workdir", workdir,
                             "--train.num_steps", 9)
     # Others may read meanwhile.
-    assert checkpoint.load_notes(workdir)["step"] == 2
+    assert checkpoint.load_run(workdir)[3]["step"] == 2
   assert status != 0
   assert f"another run is training in {workdir} (process {os.getpid()} on " in text
   assert "Traceback" not in text

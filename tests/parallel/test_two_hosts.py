@@ -90,7 +90,7 @@ def test_two_hosts_train_validate_resume_and_score_as_one(place):
   assert wait(processes, place / "two.log") == [0, 0]
   resumed = "Resuming from the checkpoint of step 3, with another config than it was saved with"
   assert resumed in (place / "two.log").read_text()
-  both = [checkpoint.load_params(place / name)[0] for name in ("one", "two")]
+  both = [checkpoint.load_run(place / name)[0] for name in ("one", "two")]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *both)
   one, two = (json.loads((place / f"{name}.json").read_text()) for name in ("one", "two"))
   assert one

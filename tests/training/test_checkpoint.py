@@ -14,6 +14,7 @@ from helpers.tiny import override, tiny_config
 from mnc_jax import parallel
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
+from mnc_jax.training.checkpoint import read
 from mnc_jax.training.optimizer import learning_rate
 from mnc_jax.training.step import init_state
 from mnc_jax.weights.tree import leaves_by_path
@@ -118,7 +119,7 @@ def test_optimiser_states_without_groups_are_converted(tmp_path, optimizer):
 
 def test_model_is_loaded_with_config_and_categories(saved):
   workdir, config, state = saved
-  params, loaded_config, categories = checkpoint.load_params(workdir)
+  params, loaded_config, categories, _ = checkpoint.load_run(workdir)
   assert_bit_equal(params, state.params)
   assert loaded_config == config
   assert categories == CATEGORIES
@@ -177,22 +178,22 @@ def test_changed_config_is_rewritten(tmp_path):
     for step, one in ((1, config), (2, longer)):
       checkpoint.save(manager, make_state(one, step=step), one, CATEGORIES)
     manager.wait_until_finished()
-  assert checkpoint.load_params(tmp_path)[1] == longer
+  assert checkpoint.load_run(tmp_path)[1] == longer
   assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
 
 
 def test_missing_folder_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
-    checkpoint.load_params(tmp_path / "nowhere")
+    checkpoint.load_run(tmp_path / "nowhere")
   assert not (tmp_path / "nowhere").exists()
 
 
 def test_folder_without_checkpoint_is_named(tmp_path, saved):
   with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint.*mnc train"):
-    checkpoint.load_params(tmp_path)
+    checkpoint.load_run(tmp_path)
   (tmp_path / "config.json").write_text((saved[0] / "config.json").read_text())
   with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no checkpoint yet"):
-    checkpoint.load_params(tmp_path)
+    checkpoint.load_run(tmp_path)
   with (checkpoint.open_checkpoints(tmp_path) as manager,
         pytest.raises(FileNotFoundError, match="no checkpoint yet")):
     checkpoint.restore(manager, abstract_state(saved[1]))
@@ -225,13 +226,13 @@ def test_edited_config_is_checked(tmp_path):
   text = path.read_text()
   path.write_text(text.replace('"mask_size": 12', '"mask_size": 13'))
   with pytest.raises(ValueError, match="checkpoint 5 of .* mask_stage/mask"):
-    checkpoint.load_params(tmp_path)
+    checkpoint.load_run(tmp_path)
   path.write_text(text.replace('"mask_size"', '"mask_sise"'))
   with pytest.raises(ValueError, match=r"config.json: unknown config field 'model.mask_sise'"):
-    checkpoint.load_params(tmp_path)
+    checkpoint.load_run(tmp_path)
   path.write_text(text[:40])
   with pytest.raises(ValueError, match=r"config.json: "):
-    checkpoint.load_params(tmp_path)
+    checkpoint.load_run(tmp_path)
 
 
 def test_resuming_equals_not_stopping(tmp_path):
@@ -247,9 +248,22 @@ def test_resuming_equals_not_stopping(tmp_path):
 
 def test_saving_prints_nothing(saved, tmp_path, capfd):
   save_one(tmp_path, saved[1])
-  checkpoint.load_params(tmp_path)
+  checkpoint.load_run(tmp_path)
   captured = capfd.readouterr()
   assert captured.out + captured.err == ""
+
+
+def test_weights_and_notes_are_of_one_checkpoint(tmp_path, monkeypatch):
+  """The run may save the next one while this one is read."""
+  config = small_config()
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    for step, name in ((1, "first"), (2, "second")):
+      checkpoint.save(manager, make_state(config, step=step), config, CATEGORIES,
+                      notes={"source": name})
+      manager.wait_until_finished()
+  latest = [2, 1]
+  monkeypatch.setattr(read, "_latest_step", lambda manager, workdir: latest.pop())
+  assert checkpoint.load_run(tmp_path)[3] == {"source": "first", "step": 1}
 
 
 def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
@@ -257,11 +271,11 @@ def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
   state = make_state(config)
   params = jax.tree.map(np.asarray, state.params)
   checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={"source": "a file"})
-  found, found_config, categories = checkpoint.load_params(tmp_path)
+  found, found_config, categories, _ = checkpoint.load_run(tmp_path)
   assert_bit_equal(found, state.params)
   assert (found_config, categories) == (config, CATEGORIES)
-  assert checkpoint.load_notes(tmp_path) == {"source": "a file", "step": 0}
-  assert checkpoint.describe_source(checkpoint.load_notes(tmp_path)) == "a file"
+  assert checkpoint.load_run(tmp_path)[3] == {"source": "a file", "step": 0}
+  assert checkpoint.describe_source(checkpoint.load_run(tmp_path)[3]) == "a file"
   like = abstract_state(config)
   with checkpoint.open_checkpoints(tmp_path) as manager:
     assert manager.latest_step() == 0
@@ -274,7 +288,7 @@ def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):
     checkpoint.save(manager, state, config, CATEGORIES, notes={"source": "a file"})
     manager.wait_until_finished()
     assert checkpoint.has_optimizer(manager)
-  assert (checkpoint.describe_source(checkpoint.load_notes(tmp_path))
+  assert (checkpoint.describe_source(checkpoint.load_run(tmp_path)[3])
           == "a file, trained for 5 steps")
   with pytest.raises(ValueError, match="already has checkpoints, the last of step 5"):
     checkpoint.save_model(tmp_path, params, config, CATEGORIES, notes={})

@@ -46,8 +46,8 @@ def test_the_profile_has_the_steps(runs):
 
 def test_training_is_equal_bit_by_bit(runs):
   plain, profiled, _ = runs
-  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(plain)[0],
-               checkpoint.load_params(profiled)[0])
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load_run(plain)[0],
+               checkpoint.load_run(profiled)[0])
   lines = [[{name: value for name, value in line.items() if "per_second" not in name}
             for line in read_metrics(workdir)] for workdir in (plain, profiled)]
   assert lines[0] == lines[1]

@@ -1,10 +1,14 @@
 """The watchdog ends a program that hangs, and no other."""
 
+import contextlib
 import os
 import subprocess
 import sys
 
 import pytest
+
+from mnc_jax.config import Config
+from mnc_jax.training import watchdog
 
 _PROGRAM = """
 import ctypes, sys, time
@@ -46,6 +50,17 @@ def test_a_hang_ends_the_program_and_shows_where(hang):
   assert f"in {hang}\n" in ended.stderr[stacks:]
   if hang == "hang_in_python":
     assert 0 <= ended.stderr.find(message) < stacks
+
+
+def test_it_watches_no_longer_than_its_block(monkeypatch):
+  stopped = []
+  monkeypatch.setattr(watchdog.parallel, "process_count", lambda: 2)
+  monkeypatch.setattr(watchdog.Watchdog, "beat", lambda self: None)
+  monkeypatch.setattr(watchdog.Watchdog, "stop", lambda self: stopped.append(self._seconds))
+  with contextlib.suppress(KeyError), watchdog.watch(Config()):
+    assert stopped == []
+    raise KeyError
+  assert stopped == [1800]
 
 
 def test_zero_or_a_stop_watches_nothing():

@@ -17,8 +17,8 @@ from mnc_jax.config import InferenceConfig
 from mnc_jax.evaluation.results import take_rows
 from mnc_jax.evaluation.tiles.pieces import box_overlaps, find_pieces
 from mnc_jax.evaluation.tiles.run import TileResults
+from mnc_jax.ops.mask_average import average_masks
 from mnc_jax.ops.nms import nms, soft_nms
-from mnc_jax.ops.voting import average_masks
 from mnc_jax.structs import Instances
 
 _CHOSEN, _VOTERS = 64, 16  # Rows of the compiled program.

@@ -16,6 +16,7 @@ from mnc_jax.model.backbones.backbone import Backbone
 from mnc_jax.model.backbones.pixels import PIXEL_SPREAD, center_pixels
 from mnc_jax.model.backbones.top_down import TopDown
 from mnc_jax.model.flax_modules import Conv
+from mnc_jax.ops.boxes import as_float
 from mnc_jax.ops.padding import cells_inside, clear_outside
 from mnc_jax.structs import Array
 
@@ -51,9 +52,11 @@ class FrozenBatchNorm(nn.Module):
     shape = x.shape[-1:]
     scale = self.param("scale", nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
-    scale, bias = (jax.lax.stop_gradient(part).astype(x.dtype).reshape((1,) * (x.ndim - 1) + shape)
+    scale, bias = (jax.lax.stop_gradient(part).reshape((1,) * (x.ndim - 1) + shape)
                    for part in (scale, bias))
-    return x * scale + bias
+    # In float32: the bias may be several times the output, and its rounding would be a constant
+    # error of the channel.
+    return (as_float(x) * scale + bias).astype(x.dtype)
 
 
 def count_groups(channels: int) -> int:

@@ -13,8 +13,7 @@ from mnc_jax.training.checkpoint.read import (
     Categories,
     describe_source,
     has_optimizer,
-    load_notes,
-    load_params,
+    load_run,
     restore,
     restore_params,
     saved_notes,
@@ -31,6 +30,6 @@ from mnc_jax.training.checkpoint.write import (
 
 __all__ = (
     "Categories", "bytes_to_save", "check_free", "check_written", "describe_source",
-    "has_optimizer", "load_notes", "load_params", "open_checkpoints", "remove_unfinished",
+    "has_optimizer", "load_run", "open_checkpoints", "remove_unfinished",
     "restore", "restore_params", "save", "save_model", "saved_notes", "saved_scores",
     "wait_until_written")

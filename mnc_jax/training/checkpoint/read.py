@@ -78,12 +78,6 @@ def restore_params(manager: ocp.CheckpointManager, like: Any, *, categories: Any
   return restored["params"]
 
 
-def load_notes(workdir: str | os.PathLike[str]) -> dict:
-  """Returns the notes of the latest checkpoint of a workdir, and its `step`."""
-  with open_checkpoints(workdir) as manager:
-    return saved_notes(manager) | {"step": manager.latest_step() or 0}
-
-
 def describe_source(notes: dict) -> str:
   """Returns the origin of a model, in words, from the `notes` of its checkpoint or file."""
   source, step = notes.get("source", "unknown"), notes.get("step", 0)
@@ -109,14 +103,14 @@ def _read_metadata(manager):
         step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 
-def load_params(workdir: str | os.PathLike[str]) -> tuple[Any, Config, Categories]:
+def load_run(workdir: str | os.PathLike[str]) -> tuple[Any, Config, Categories, dict]:
   """Loads the trained model of a run.
 
   Args:
     workdir: folder of the run.
 
   Returns:
-    `(params, config, Categories)` of the latest checkpoint.
+    `(params, config, Categories, notes)` of the latest checkpoint; `step` is among its notes.
 
   Raises:
     FileNotFoundError: if the folder, its config or a checkpoint is missing.
@@ -126,10 +120,13 @@ def load_params(workdir: str | os.PathLike[str]) -> tuple[Any, Config, Categorie
   config = read_config(workdir)
   with open_checkpoints(workdir) as manager:
     like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
-    restored = _restore_items(manager, _latest_step(manager, workdir), {"params": like})
+    step = _latest_step(manager, workdir)
+    # All of one checkpoint: the run may be saving the next.
+    restored = _restore_items(manager, step, {"params": like})
   metadata = restored["metadata"]
   categories = Categories(tuple(metadata["category_names"]), tuple(metadata["category_ids"]))
-  return jax.tree.map(jax.numpy.asarray, restored["params"]), config, categories
+  return (jax.tree.map(jax.numpy.asarray, restored["params"]), config, categories,
+          metadata.get("notes", {}) | {"step": step})
 
 
 def _restore_items(manager, step, items):

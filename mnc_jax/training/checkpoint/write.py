@@ -28,7 +28,7 @@ def save(manager: ocp.CheckpointManager, state: Any, config: Config, categories:
     config: of the run; `config.json` is rewritten if it has changed.
     categories: anything with `category_names` and `category_ids`.
     scores: {name: float} that this state reached, if it was evaluated.
-    notes: JSON values by name, for example the origin of the weights; see `load_notes`.
+    notes: JSON values by name, for example the origin of the weights; see `load_run`.
 
   Raises:
     OSError: if this save, or the one before it in the background, failed; the state may be
@@ -54,7 +54,7 @@ def save_model(workdir: str | os.PathLike[str], params: Any, config: Config, cat
     params: numpy arrays or others.
     config: of the model.
     categories: anything with `category_names` and `category_ids`.
-    notes: JSON values by name, for example the source of the weights; see `load_notes`.
+    notes: JSON values by name, for example the source of the weights; see `load_run`.
 
   Raises:
     ValueError: if the folder has checkpoints.

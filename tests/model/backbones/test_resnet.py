@@ -241,3 +241,17 @@ def test_bfloat16_stays_near_float32(norm):
   assert rounded.dtype == jnp.bfloat16
   error = float(jnp.abs(rounded.astype(jnp.float32) - exact).mean() / jnp.abs(exact).mean())
   assert 1e-4 < error < 0.05
+
+
+def test_frozen_batch_normalisation_rounds_its_output_alone():
+  """Means of five standard deviations: of x * scale and bias, five times the output, none is."""
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(5.0, 1.0, (1, 16, 16, 64)), jnp.bfloat16)
+  scale = rng.uniform(0.5, 2.0, 64).astype(np.float32)
+  params = {"scale": scale, "bias": -5.0 * scale}
+  found = resnet.FrozenBatchNorm().apply({"params": params}, x)
+  assert found.dtype == jnp.bfloat16
+  exact = (np.asarray(x, np.float64) - 5.0) * scale
+  error = np.asarray(found, np.float64) - exact
+  assert np.sqrt(np.square(error).mean() / np.square(exact).mean()) < 2**-8 / np.sqrt(3)
+  assert np.abs(error.mean(axis=(0, 1, 2)) / scale).max() < 1e-3
