@@ -162,7 +162,7 @@ def _with_text(rle):
 
 
 def _draw_polygons(polygons, height, width):
-  checked = [_check_polygon(polygon) for polygon in _with_outer_list(polygons)]
+  checked = [_check_polygon(polygon) for polygon in with_outer_list(polygons)]
   length = sum(map(_outline_length, checked))
   if length > _LONGEST_OUTLINE:
     raise ValueError(f"segmentation has polygons with outlines of {length:.0f} pixels, more than "
@@ -174,7 +174,7 @@ def _draw_polygons(polygons, height, width):
   return _with_text(_mask_api.merge(_mask_api.frPyObjects(outlines, height, width)))
 
 
-def _with_outer_list(polygons):
+def with_outer_list(polygons: list[Any]) -> list[Any]:
   """Returns a list of flat polygons; some tools write a single one flat, or as a list of points."""
   if polygons and all(type(item) in (int, float) for item in polygons):
     return [polygons]

@@ -13,6 +13,7 @@ from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import read_segmentation
+from mnc_jax.coco.sizes import describe_sizes
 from mnc_jax.data.records import Annotation, make_annotation
 
 
@@ -57,21 +58,22 @@ def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile
   Raises:
     ValueError: if it is not in COCO format, or has a bad category or none.
   """
-  found = content.check_content(
-      parse_numbers(parsed), name=str(path), report=report,
-      check_image=_check_file_name, convert=_read_annotation)
-  empty_ids = [annotation["id"] for annotation, is_empty in found.annotations if is_empty]
+  parsed = parse_numbers(parsed)
+  found = content.check_content(parsed, name=str(path), report=report,
+                                check_image=_check_file_name, convert=_read_annotation)
+  empty = [row for row, is_empty in found.annotations if is_empty]
   rows, misfits = correct_boxes([row for row, is_empty in found.annotations if not is_empty],
                                 name=str(path))
+  odd = describe_sizes([*rows, *empty], parsed, found.images, name=str(path))
   found, _, joined = join_copies(found._replace(annotations=rows), name=str(path))
-  for message in filter(None, (joined, misfits)):
+  for message in filter(None, (joined, misfits, *odd)):
     report(Fault("set", message))
   by_image = {image_id: [] for image_id in found.images}
   for annotation in found.annotations:
     by_image[annotation["image_id"]].append(annotation)
   categories = [found.categories[category_id] for category_id in sorted(found.categories)]
   return CocoFile(path, list(found.images.values()), list(by_image.values()), categories,
-                  empty_ids)
+                  [row["id"] for row in empty])
 
 
 def _check_file_name(image):

@@ -16,6 +16,7 @@ from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.coco.schema import is_integer
+from mnc_jax.coco.sizes import describe_sizes
 from mnc_jax.evaluation.metrics.category_ids import correct_category_ids
 from mnc_jax.evaluation.metrics.image_ids import correct_image_ids, find_used_ids
 
@@ -65,10 +66,11 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   ground_truth = parse_numbers(content.read_json(ground_truth_path))
   sound = content.check_content(ground_truth, name=name, convert=_with_rle)
   rows, misfits = correct_boxes(sound.annotations, name=name)
+  odd = describe_sizes(rows, ground_truth, sound.images, name=name)
   results = parse_numbers(content.read_json(results_path))
   sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name,
                                          used_ids=find_used_ids(results, sound.images))
-  for message in filter(None, (joined, misfits)):
+  for message in filter(None, (joined, misfits, *odd)):
     warnings.warn(message, stacklevel=2)
   if crowd_as_instances:
     sound = sound._replace(annotations=[row | {"iscrowd": 0} for row in sound.annotations])

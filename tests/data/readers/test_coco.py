@@ -55,7 +55,7 @@ def test_empty_annotations_are_counted(write_coco):
   polygon = [[1, 1, 4, 1, 4, 4]]
   for place, (box, outline) in enumerate([
       ([1, 1, 0, 3], polygon), ([1, 1, 3, 3], [[1, 1, 2, 2]]),
-      ([20, 20, 3, 3], [[20, 20, 23, 20, 23, 23]]), ([1, 1, 3, 3], [])]):
+      ([8, 8, 3, 3], [[8, 8, 11, 8, 11, 11]]), ([1, 1, 3, 3], [])]):
     content["annotations"].append({"id": 50 + place, "image_id": 2, "category_id": 5,
                                    "bbox": box, "segmentation": outline})
   with pytest.warns(UserWarning, match="dropped 4 annotations .* ids 50, 51, 52, 53$"):

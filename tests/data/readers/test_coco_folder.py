@@ -158,7 +158,7 @@ def test_a_bad_id_takes_its_annotations_along(tmp_path):
   _write_images(tmp_path, content)
   found, _, faults = read_listing(list_coco, tmp_path)
   assert sorted(e.image_id for entries in found.splits.values() for e in entries) == [2, 9]
-  assert [fault.message.split(": ", 1)[1] for fault in faults] == [
+  assert [fault.message.split(": ", 1)[1] for fault in faults if fault.item != "set"] == [
       "item 0 of 'images' (id -4): id -4 is not in 0 ... 2**63 - 1",
       f"annotation 2 of image {2 ** 70}: image_id {2 ** 70} is not in the file"]
 

@@ -1,0 +1,83 @@
+"""Areas of annotations held against their masks, and outlines and boxes against their images."""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mnc_jax.coco.rle import mask_area, with_outer_list
+from mnc_jax.coco.schema import Row, is_integer
+
+_NOTABLE_SHARE = 0.05  # Of the annotations of a file.
+# Of an area, and from which pixels on: polygons of small instances differ from their pixels.
+_FACTOR, _LEAST_PIXELS = 1.3, 100
+_FAR = 3.0  # Pixels out of an image.
+
+
+def describe_sizes(annotations: Sequence[Row], content: Any, images: Mapping[int, Row], *,
+                   name: str) -> list[str]:
+  """Returns messages: that many areas do not fit masks, that many annotations leave their images.
+
+  Areas of crowd regions are not compared.
+
+  Args:
+    annotations: checked rows, with masks as RLE.
+    content: of the file that they are from; it has the polygons.
+    images: by id.
+    name: what messages call the file.
+  """
+  outside = _describe_outside(annotations, _find_polygons(content), images, name)
+  return list(filter(None, [_describe_areas(annotations, name), outside]))
+
+
+def _describe_areas(annotations, name):
+  compared = [(row, pixels) for row in annotations
+              if "area" in row and "segmentation" in row and not row.get("iscrowd", 0)
+              for pixels in [mask_area(row["segmentation"])] if pixels > _LEAST_PIXELS]
+  wrong = [(row, pixels) for row, pixels in compared
+           if not pixels / _FACTOR <= row["area"] <= pixels * _FACTOR]
+  if not wrong or len(wrong) < _NOTABLE_SHARE * len(compared):
+    return ""
+  row, pixels = wrong[0]
+  return (f"{name}: {len(wrong)} of {len(compared)} areas do not fit their masks (annotation "
+          f"{row['id']}: area {row['area']}, {pixels} pixels of the mask): area is no pixel count, "
+          "or holes were filled. COCO's scores by size (APs, APm, APl) use the area")
+
+
+def _describe_outside(annotations, polygons, images, name):
+  bounds = [(row, found) for row in annotations
+            for found in [_find_bounds(row, polygons.get(row["id"]))] if found]
+  wrong = [(row, found) for row, found in bounds if _is_outside(found, images[row["image_id"]])]
+  # A single one among others was drawn across the border.
+  if not wrong or len(wrong) < max(_NOTABLE_SHARE * len(bounds), min(2, len(bounds))):
+    return ""
+  row, (x1, y1, x2, y2) = wrong[0]
+  image = images[row["image_id"]]
+  return (f"{name}: {len(wrong)} of {len(bounds)} annotations reach more than {_FAR:.0f} pixels "
+          f"out of their image (annotation {row['id']}: x {x1:g} to {x2:g} and y {y1:g} to {y2:g}, "
+          f"image {row['image_id']}: {image['width']} x {image['height']} pixels): they may be of "
+          "another size of the image. Of masks, what is outside is cut off")
+
+
+def _find_polygons(content):
+  """Returns {annotation id: segmentation, if it is a list}, of ids that occur once."""
+  rows = [row for row in content["annotations"]
+          if isinstance(row, dict) and is_integer(row.get("id"))]
+  counts = collections.Counter(row["id"] for row in rows)
+  return {row["id"]: row["segmentation"] for row in rows
+          if isinstance(row.get("segmentation"), list) and counts[row["id"]] == 1}
+
+
+def _find_bounds(row, polygons) -> tuple[float, ...] | None:
+  """Returns x1, y1, x2, y2 of the polygons and the box of an annotation, None without either."""
+  outlines = [polygon for polygon in with_outer_list(polygons or []) if len(polygon) >= 6]
+  xs = [x for polygon in outlines for x in polygon[::2]]
+  ys = [y for polygon in outlines for y in polygon[1::2]]
+  if "bbox" in row:
+    x, y, width, height = row["bbox"]
+    xs, ys = [*xs, x, x + width], [*ys, y, y + height]
+  return (min(xs), min(ys), max(xs), max(ys)) if xs else None
+
+
+def _is_outside(bounds, image):
+  x1, y1, x2, y2 = bounds
+  return max(-x1, -y1, x2 - image["width"], y2 - image["height"]) > _FAR
