@@ -33,7 +33,7 @@ def check_palette(image: PIL.Image.Image, indices: np.ndarray) -> None:
 
 def _colors(image):
   values = image.getpalette() or [0, 0, 0]
-  return list(zip(values[::3], values[1::3], values[2::3], strict=True))
+  return list(zip(values[::3], values[1::3], values[2::3], strict=False))
 
 
 def _is_transparent(image):

@@ -81,7 +81,8 @@ def start_with(encoded: bytes, page: Page) -> bytes:
   """Returns the file with `page` as its first one; with a big-endian BigTIFF as a classic one.
 
   Raises:
-    ValueError: a message that continues "image NAME ...", if that has JPEG inside.
+    ValueError: a message that continues "image NAME ...", if that has JPEG inside, or numbers that
+      point out of the file.
   """
   order, big = HEADERS[encoded[:4]]
   if big and page.big_endian:
@@ -96,8 +97,11 @@ def _make_classic(encoded, page):
     raise ValueError("is a big-endian BigTIFF with JPEG inside, which is not read: save it as "
                      "another TIFF")
   tags = {name: values for name, values in page.tags.items() if name != "description"}
-  header = b"MM\0*" + struct.pack(">I", len(encoded))
-  return header + encoded[8:] + _write_directory(tags, len(encoded), ">")
+  try:
+    directory = _write_directory(tags, len(encoded), ">")
+  except struct.error as error:
+    raise ValueError("cannot be decoded: damaged, with tags of more than 32 bits") from error
+  return b"MM\0*" + struct.pack(">I", len(encoded)) + encoded[8:] + directory
 
 
 def _widen(page, factor):

@@ -109,6 +109,13 @@ def test_a_big_endian_bigtiff_with_jpeg_inside_is_named():
     decode_image(encoded, "x")
 
 
+def test_a_big_endian_bigtiff_that_is_damaged():
+  encoded = make_tiff([np.zeros((8, 8, 1), np.uint8)], order=">", big=True,
+                      tags=({278: (2 ** 40,)},))
+  with pytest.raises(BrokenImageError, match="image x cannot be decoded: damaged, with tags of"):
+    decode_image(encoded, "x")
+
+
 @pytest.mark.parametrize(("dtype", "kind", "words"), [
     (np.int64, 2, "pixels of 64"), (np.float64, 3, "pixels of 64"), (np.uint32, 1, "pixels of 32"),
     (np.float16, 3, "floats of 16")])
