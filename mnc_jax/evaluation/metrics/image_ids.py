@@ -62,8 +62,9 @@ def find_used_ids(results: Any, images: Mapping[int, Row]) -> set[int]:
     images: rows of the ground truth, by id.
   """
   rows = results if isinstance(results, list) else []
-  pairs = {(row["image_id"], row.get("file_name") if isinstance(row.get("file_name"), str) else "")
-           for row in rows if isinstance(row, dict) and is_integer(row.get("image_id"))}
+  pairs = {(row["image_id"], file_name if isinstance(file_name, str) else "")
+           for row in rows if isinstance(row, dict) and is_integer(row.get("image_id"))
+           for file_name in [row.get("file_name")]}
   index = _index(images)
   fitting = {file_name: find_keys(file_name, index) for _, file_name in pairs}
   return {image_id for image_id, file_name in pairs
