@@ -39,13 +39,13 @@ class _Compared(NamedTuple):
   """The N rows of a list that have a box and a mask, neither of them empty.
 
   Attributes:
-    rows: [N] their indices in the list.
+    rows: their N indices in the list.
     boxes: [N, 4] as they are.
     bounds: [N, 4] of the masks.
     sizes: [N, 2] of the images (height, width).
     rles: N masks.
   """
-  rows: np.ndarray
+  rows: list[int]
   boxes: np.ndarray
   bounds: np.ndarray
   sizes: np.ndarray
@@ -100,7 +100,7 @@ def describe_result_boxes(results: Sequence[Row], *, name: str) -> str:
     name: what the message calls the file.
   """
   both = _compare(results)
-  if not len(both.rows):
+  if not both.rows:
     return ""
   fits, overlap = (measure(both.boxes, both.bounds, both.sizes) for measure in (_fit, _iou))
   wrong = np.flatnonzero(~fits)
@@ -125,7 +125,7 @@ def _compare(rows: Sequence[Row]) -> _Compared:
   drawn = np.flatnonzero(bounds[:, 2] > 0)
   boxes = np.array([rows[index]["bbox"] for index in chosen], np.float64).reshape(-1, 4)
   sizes = np.array([rle["size"] for rle in rles], np.float64).reshape(-1, 2)
-  return _Compared(np.array(chosen, int)[drawn], boxes[drawn], bounds[drawn], sizes[drawn],
+  return _Compared([chosen[index] for index in drawn], boxes[drawn], bounds[drawn], sizes[drawn],
                    [rles[index] for index in drawn])
 
 
