@@ -80,9 +80,9 @@ def correct_boxes(annotations: Sequence[Row], *, name: str) -> tuple[list[Row], 
     replaced = np.union1d(wrong, np.flatnonzero(better))
   corrected = list(annotations)
   for index in replaced:
-    row = both.rows[index]
+    row = int(both.rows[index])
     corrected[row] = annotations[row] | {"bbox": both.bounds[index].tolist()}
-  first = annotations[both.rows[wrong[0]]]
+  first = annotations[int(both.rows[wrong[0]])]
   return corrected, (
       f"{name}: {len(wrong)} of {len(both.rows)} boxes do not fit their masks (annotation "
       f"{first['id']}: bbox {first['bbox']}, bounds of the mask "
@@ -106,12 +106,12 @@ def describe_result_boxes(results: Sequence[Row], *, name: str) -> str:
   wrong = np.flatnonzero(~fits)
   if len(wrong) <= len(both.rows) / 2:
     return ""
-  reading, cause = _find_cause(both, wrong)
+  _, cause = _find_cause(both, wrong)
   if cause == _NO_CAUSE:
     wrong = np.flatnonzero(~fits & (overlap < _HARDLY))
     if len(wrong) <= len(both.rows) / 2:
       return ""
-  first = results[both.rows[wrong[0]]]
+  first = results[int(both.rows[wrong[0]])]
   return (f"{name}: {len(wrong)} of {len(both.rows)} boxes do not fit the masks of their results "
           f"(result {both.rows[wrong[0]]}: bbox {first['bbox']}, bounds of the mask "
           f"{both.bounds[wrong[0]].tolist()}). {cause}. Boxes were scored as they are")

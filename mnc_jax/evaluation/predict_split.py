@@ -149,7 +149,7 @@ def warn_of_limit(source: Source, config: Config, *, tiles: bool = False) -> Non
   counts = source.instance_counts - source.crowd_counts
   if tiles:
     counts = counts[~need_tiles(source.sizes, config)]
-  full = np.count_nonzero(counts > limit)
+  full = int(np.count_nonzero(counts > limit))
   if full:
     warnings.warn(
         f"{source.name}: {count_noun(full, 'image')} with more than inference.max_instances = "
