@@ -98,8 +98,9 @@ class TrainConfig:
   """Largest global norm of the gradient, to which longer ones are scaled. 0: not clipped."""
   accumulate_steps: int = 1
   """Number of steps whose gradients are averaged for one update of the weights: batches larger than
-  the memory holds. Rates, warm-up and num_steps count steps all the same. The optimiser's state
-  grows by the size of the weights."""
+  the memory holds. Rates, warm-up and num_steps count steps all the same. Each step has the same
+  weight in the mean, however many of its images could be read. The optimiser's state grows by the
+  size of the weights."""
   # Several devices.
   gradient_exchange_dtype: Literal["float32", "bfloat16"] = "float32"
   """Type in which devices exchange their gradients. bfloat16 halves the bytes; each term and each

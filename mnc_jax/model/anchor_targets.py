@@ -97,9 +97,9 @@ def force_anchors(targets: AnchorTargets, output: AnchorOutput, rois: Proposals,
 
 def _usable(output, image_size, border):
   """Returns [N] bool, the anchors of the image's cells that do not cross its border."""
-  limit = jnp.flip(image_size).astype(output.anchors.dtype) + border
+  far_corner = jnp.flip(image_size).astype(output.anchors.dtype) + border
   low, high = output.anchors[:, :2], output.anchors[:, 2:]
-  return jnp.all((low >= -border) & (high <= limit[None]), axis=1) & output.valid
+  return jnp.all((low >= -border) & (high <= far_corner[None]), axis=1) & output.valid
 
 
 def _make_anchor_targets(sampled, positive, anchors, ground_truth, *, limit, otherwise=None):

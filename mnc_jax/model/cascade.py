@@ -65,8 +65,8 @@ def init_params(key: jax.Array, config: Config) -> dict:
   channels = features.make_backbone(model).channels
   backbones = ("features",) if model.share_features else _BACKBONES
   return {
-      **{name: features.init_features(key, model)
-         for name, key in zip(backbones, jax.random.split(keys[0], len(backbones)), strict=True)},
+      **{name: features.init_features(own_key, model) for name, own_key in zip(
+          backbones, jax.random.split(keys[0], len(backbones)), strict=True)},
       "box_stage": box_stage.init_box_stage(keys[1], model, channels),
       "mask_stage": mask_stage.init_mask_stage(keys[2], model, channels),
       "category_stage": category_stage.init_category_stage(keys[3], model, channels),
@@ -167,11 +167,11 @@ def _clip_box_gradient(output, num_images, *, config: Config):
 
   The result is only used to make the next boxes, so the stage's own loss is not clipped (release).
   """
-  limit = config.model.box_gradient_clip
-  if not limit:
+  largest = config.model.box_gradient_clip
+  if not largest:
     return output
   # The batch's loss is a mean, so each image's gradient comes back divided by their number.
-  return output._replace(box_deltas=clip_gradient(output.box_deltas, limit / num_images))
+  return output._replace(box_deltas=clip_gradient(output.box_deltas, largest / num_images))
 
 
 def _stage_losses(output: StageOutput, ground_truth: GroundTruth, *, config: Config):

@@ -121,8 +121,8 @@ def register_loss(stage: StageName, name: str, loss: Callable[..., jax.Array]) -
     loss: takes what `box_stage_loss`, `mask_stage_loss` or `category_stage_loss` of this module
       take, all of one image, and returns [] float32. It must be finite, with finite gradients, also
       if no anchor is sampled or no RoI is foreground (`masked_mean`). It is multiplied by
-      `train.weight_box`, `weight_mask` or `weight_category`. A name that is registered again stands
-      for the new loss; what was compiled with the old one is forgotten.
+      `train.weight_box`, `weight_mask` or `weight_category`. Registering a name
+      again replaces the loss, and drops the programs that were compiled with the earlier one.
 
   Raises:
     ValueError: if there is no such stage, or the name is "paper".
@@ -142,7 +142,7 @@ def register_loss(stage: StageName, name: str, loss: Callable[..., jax.Array]) -
   if stage not in _PAPER:
     raise ValueError(f"there is no stage {stage!r}: {', '.join(_PAPER)}")
   if extensions.register(f"train.{stage}_loss", name, loss, built_in=("paper",)):
-    # They were compiled for configs that look the same.
+    # Programs of the earlier one were compiled for equal configs.
     jax.clear_caches()
 
 

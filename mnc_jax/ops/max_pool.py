@@ -108,7 +108,7 @@ def _tiles_backward(winner, gradient, *, count):
     return won.reshape(rois, count * height, count * width, channels)
 
   def by_tiles(winner, gradient):
-    won = [jnp.where(winner == place, gradient, 0) for place in range(count * count)]
+    won = [jnp.where(winner == index, gradient, 0) for index in range(count * count)]
     rows = [jnp.concatenate(won[i:i + count], axis=2) for i in range(0, len(won), count)]
     return jnp.concatenate(rows, axis=1)
 
@@ -121,13 +121,13 @@ def _entries(blocks, axes):
 
 
 def _first_largest(entries):
-  """Returns the maximum of a sequence of arrays, and the place of the first that has it."""
+  """Returns the maximum of a sequence of arrays, and the index of the first that has it."""
   dtype = jnp.int8 if len(entries) <= 128 else jnp.int32
   largest, winner = entries[0], jnp.zeros(entries[0].shape, dtype)
-  for place in range(1, len(entries)):
-    better = (entries[place] > largest) | jnp.isnan(entries[place])
-    largest = jnp.where(better, entries[place], largest)
-    winner = jnp.where(better, dtype(place), winner)
+  for index in range(1, len(entries)):
+    better = (entries[index] > largest) | jnp.isnan(entries[index])
+    largest = jnp.where(better, entries[index], largest)
+    winner = jnp.where(better, dtype(index), winner)
   return largest, winner
 
 
@@ -136,7 +136,7 @@ def _keep_winner(largest, winner):
 
 
 def _backward(winner, gradient, *, axes, sizes):
-  places = jnp.arange(math.prod(sizes), dtype=winner.dtype).reshape(sizes)
+  indices = jnp.arange(math.prod(sizes), dtype=winner.dtype).reshape(sizes)
   others = [axis for axis in range(winner.ndim + len(axes)) if axis not in axes]
-  won = jnp.expand_dims(winner, axes) == jnp.expand_dims(places, others)
+  won = jnp.expand_dims(winner, axes) == jnp.expand_dims(indices, others)
   return (jnp.where(won, jnp.expand_dims(gradient, axes), 0),)

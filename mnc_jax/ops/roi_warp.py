@@ -124,16 +124,16 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
 def _warp_and_max(features, y, x, pool, warp):
   """Returns the largest of the pool x pool samples of each cell, [R, S, S, K].
 
-  Samples are warped in the order of their place in a cell, so that those to be compared lie in
+  Samples are warped in the order of their positions in a cell, so that those to be compared are in
   tiles. The gradient of strided slices would be a padding with holes: a fifth of a training step
   on a TPU, by the compiler's plan.
   """
   size = y[0].shape[1] // pool
-  by_place = lambda samples: jax.tree.map(
+  by_position = lambda samples: jax.tree.map(
       lambda part: part.reshape(-1, size, pool).swapaxes(1, 2).reshape(-1, pool * size), samples)
   # In float32 up to the maximum: among samples that bfloat16 makes equal, the wrong one would take
   # the gradient, and a box's was off by a tenth.
-  return max_of_tiles(warp(features, by_place(y), by_place(x)), pool)
+  return max_of_tiles(warp(features, by_position(y), by_position(x)), pool)
 
 
 def _samples(features, boxes, cells, *, size, stride, grid, border):

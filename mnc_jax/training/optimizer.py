@@ -97,12 +97,12 @@ def make_optimizer(config: Config, *, norm: Array | None = None, step: Array | N
   return optax.MultiSteps(optimizer, options.accumulate_steps).gradient_transformation()
 
 
-def _clip_norm(limit, norm):
-  """Scales gradients of a larger norm down to `limit`, as `optax.clip_by_global_norm`."""
+def _clip_norm(max_norm, norm):
+  """Scales gradients of a larger norm down to `max_norm`, as `optax.clip_by_global_norm`."""
   def clip(gradients, _=None):
-    found = optax.tree.norm(gradients) if norm is None else norm
+    length = optax.tree.norm(gradients) if norm is None else norm
     # One factor for all: XLA on CPU would compile a choice and a division of its own per array.
-    factor = jnp.where(found < limit, 1.0, limit / found)
+    factor = jnp.where(length < max_norm, 1.0, max_norm / length)
     return jax.tree.map(lambda x: x * factor.astype(x.dtype), gradients)
 
   return optax.stateless(clip)

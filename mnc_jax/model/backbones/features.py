@@ -35,8 +35,8 @@ def register_backbone(name: str, make: Callable[[ModelConfig], Backbone]) -> Non
     make: returns the `Backbone` of a config: a Flax module that maps images [B, H, W, 3] uint8 RGB
       and image_sizes [B, 2] to features [B, H / stride, W / stride, channels] in
       `config.compute_dtype`, zero in the cells outside each image. `plain_backbone` makes one of
-      any Flax module. It may read all fields of the config. A name that is registered again stands
-      for the new backbone; what was compiled with the old one is forgotten.
+      any Flax module. It may read all fields of the config. Registering a name again
+      replaces the backbone, and drops the programs that were compiled with the earlier one.
 
   Raises:
     ValueError: if the library has a backbone of this name.
@@ -53,7 +53,7 @@ def register_backbone(name: str, make: Callable[[ModelConfig], Backbone]) -> Non
     24
   """
   if extensions.register("model.backbone", name, make, built_in=tuple(_MAKERS)):
-    # They were compiled for configs that look the same.
+    # Programs of the earlier one were compiled for equal configs.
     jax.clear_caches()
 
 
