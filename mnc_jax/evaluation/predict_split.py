@@ -20,7 +20,7 @@ from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_records, instances_to_results, merge_shares
 from mnc_jax.evaluation.tiles.plan import need_tiles
 from mnc_jax.model.inference import predict_ensemble
-from mnc_jax.structs import Instances
+from mnc_jax.structs import Batch, Instances
 
 
 def make_predict(configs: Sequence[Config], mesh: Mesh) -> Callable:
@@ -56,6 +56,7 @@ class _Found(NamedTuple):
 
 def predict_all(find: Callable, models: Sequence[dict], config: Config, source: Source, *,
                 find_large: Callable[[np.ndarray], Instances] | None = None,
+                each_batch: Callable[[Batch], object] = lambda batch: None,
                 beat: Callable[[], None] = lambda: None) -> tuple[list[dict], dict[str, int]]:
   """Predicts each image of a split exactly once.
 
@@ -67,6 +68,7 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
     find_large: from an image [h, w, 3] to its instances without padding, as `find_instances`, for
       images that are shrunk by more than `inference.max_shrink`; each host runs its share of them.
       None: they are scaled as a whole, as the others.
+    each_batch: called with each batch of the others on the host, before its prediction.
     beat: called after each batch and each such image, for a `Watchdog`.
 
   Returns:
@@ -78,7 +80,7 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
   tiled = need_tiles(source.sizes, config) & (find_large is not None)
   whole, large = (restrict(source, source.image_ids[rows].tolist()) for rows in (~tiled, tiled))
   own = []
-  for found in itertools.chain(_predict_whole(find, models, config, whole),
+  for found in itertools.chain(_predict_whole(find, models, config, whole, each_batch),
                                _predict_large(find_large, config, large)):
     own.append(found)
     beat()
@@ -89,14 +91,15 @@ def predict_all(find: Callable, models: Sequence[dict], config: Config, source: 
       "dropped_instances": sum(part[3] for part in parts)}
 
 
-def _predict_whole(find, models, config, source) -> Iterator[_Found]:
+def _predict_whole(find, models, config, source, each_batch) -> Iterator[_Found]:
   """Yields what is found in each batch of this host."""
   if not len(source):
     return
-  bar, shapes = show_batches(source, config, "predicting"), set()
+  bar, shapes = _show_batches(source, config), set()
   for batch, info in bar:
     with compiling(bar, first=batch.images.shape not in shapes):
       shapes.add(batch.images.shape)
+      each_batch(batch)
       found = find(models, batch.images, batch.image_sizes)
     yield _Found([int(i) for i in info.image_ids if i >= 0],
                  instances_to_results(found, info, source.category_ids,
@@ -119,13 +122,13 @@ def _predict_large(find_large, config, source) -> Iterator[_Found]:
                  int(found.truncated_proposals), int(found.dropped))
 
 
-def show_batches(source: Source, config: Config, name: str) -> tqdm:
-  """Returns this host's evaluation batches of a split, which show a progress bar of this name."""
+def _show_batches(source, config):
+  """Returns this host's evaluation batches of a split, which show a progress bar."""
   size = config.data.eval_batch_size
   batches = evaluation_batches(source, config.data, batch_size=size,
                                process_index=jax.process_index(),
                                process_count=jax.process_count())
-  return tqdm(batches, unit="batch", desc=name, disable=not parallel.is_first(),
+  return tqdm(batches, unit="batch", desc="predicting", disable=not parallel.is_first(),
               total=count_evaluation_batches(source, config.data, batch_size=size))
 
 

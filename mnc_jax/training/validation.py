@@ -1,6 +1,5 @@
 """Validation while training: losses, mAP^r, a panel of predictions, and the best checkpoint."""
 
-import collections
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
@@ -25,10 +24,8 @@ from mnc_jax.evaluation.predict_split import (
   check_categories,
   make_predict,
   predict_all,
-  show_batches,
   warn_of_limit,
 )
-from mnc_jax.evaluation.progress import compiling
 from mnc_jax.training import checkpoint
 from mnc_jax.training.metrics_log import MetricsLog
 from mnc_jax.training.panel import draw_panel
@@ -145,14 +142,17 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
     validation: from `open_validation`.
     state: on the devices of the run.
     log: of the run.
-    beat: called after each batch of predictions and of losses, for a `Watchdog`.
+    beat: called after each batch, for a `Watchdog`.
   """
-  step = int(state.step)
+  step, losses = int(state.step), []
+  # The losses stay on the devices until all batches are predicted: the host waits for none.
   results, counts = predict_all(
-      validation.find, [state.params], validation.config, validation.source, beat=beat)
+      validation.find, [state.params], validation.config, validation.source, beat=beat,
+      each_batch=lambda batch: losses.append(
+          validation.losses(state.params, parallel.put_batch(batch, validation.mesh))))
   # Each process computes the same scores; the first one logs them.
-  scores = summarise(validation.ground_truth, results) | mean_losses(
-      validation, state.params, beat=beat)
+  scores = (summarise(validation.ground_truth, results)
+            | mean_over_images(jax.device_get(losses)))
   log.add_scalars({f"validation/{name}": value for name, value in (scores | counts).items()}, step)
   panel = draw_panel(validation.source, results, validation.config.data)
   log.add_image("validation/predictions", panel, step)
@@ -190,19 +190,8 @@ def summarise(ground_truth: dict, results: list) -> dict[str, float]:
           "mean_ap_r_70": scores["0.7"]["mean_ap_11point"]}
 
 
-def mean_losses(validation: Validation, params: dict, *,
-                beat: Callable[[], None] = lambda: None) -> dict[str, float]:
-  """Returns the mean of each loss over the images of the split; `beat` as `validate`."""
-  totals, images, shapes = collections.Counter(), 0, set()
-  bar = show_batches(validation.source, validation.config, "losses")
-  for batch, _ in bar:
-    with compiling(bar, first=batch.images.shape not in shapes):
-      shapes.add(batch.images.shape)
-      metrics = jax.device_get(
-          validation.losses(params, parallel.put_batch(batch, validation.mesh)))
-    metrics = {name: float(value) for name, value in metrics.items()}
-    count = metrics.pop("images")
-    totals.update({name: value * count for name, value in metrics.items()})
-    images += count
-    beat()
-  return {name: total / images for name, total in totals.items()}
+def mean_over_images(metrics: Sequence[dict]) -> dict[str, float]:
+  """Returns the mean of each metric of batches over all their `images`, of which each has some."""
+  images = sum(float(one["images"]) for one in metrics)
+  return {name: sum(float(one[name]) * float(one["images"]) for one in metrics) / images
+          for name in metrics[0] if name != "images"}

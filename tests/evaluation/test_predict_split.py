@@ -80,7 +80,11 @@ def test_large_images_are_found_as_by_detect(max_shrink):
     read.append(int(image[0, 0, 0]))
     return one_instance(image.shape[:2])._replace(scores=np.float32([0.9]))
   config = tiny.tiny_config(inference={"max_shrink": max_shrink}, data={"eval_batch_size": 1})
-  results, counts = predict_split.predict_all(find, [], config, source, find_large=find_large)
+  batches = []
+  results, counts = predict_split.predict_all(
+      find, [], config, source, find_large=find_large,
+      each_batch=lambda batch: batches.append(int(batch.images[0, 0, 0, 0])))
+  assert sorted(batches) == ([1, 3] if max_shrink else [1, 2, 3, 4])
   assert [record["image_id"] for record in results] == [100, 101, 102, 103]
   large = [record for record in results if record["score"] > 0.6]
   assert [record["image_id"] for record in large] == ([101, 103] if max_shrink else [])

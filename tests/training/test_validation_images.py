@@ -52,3 +52,10 @@ def test_states_of_versions_without_conditions_are_compared(monkeypatch):
   monkeypatch.setattr(checkpoint, "saved_scores", lambda manager: {"mean_ap_r_50": 0.9})
   best = types.SimpleNamespace(latest_step=lambda: 300)
   assert _open().best_score() == 0.9 and _open()._replace(best=best).best_step() == 300
+
+
+def test_losses_of_batches_are_weighted_by_their_images():
+  """The last batch has one real image."""
+  metrics = [{"loss": np.float32(2), "loss_1": np.float32(1), "images": np.int32(3)},
+             {"loss": np.float32(6), "loss_1": np.float32(0), "images": np.int32(1)}]
+  assert validation.mean_over_images(metrics) == {"loss": 3.0, "loss_1": 0.75}
