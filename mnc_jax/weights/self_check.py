@@ -16,7 +16,7 @@ import numpy as np
 
 from mnc_jax.config import Config
 from mnc_jax.model.backbones.features import make_backbone
-from mnc_jax.model.cascade import extract_features, mask_and_classify, score_anchors
+from mnc_jax.model.forward import extract_features, mask_and_classify, score_anchors
 from mnc_jax.model.stages.bridge import refine_boxes
 from mnc_jax.ops.voting import vote_masks
 

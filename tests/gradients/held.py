@@ -11,7 +11,7 @@ from unittest import mock
 
 import jax
 
-from mnc_jax.model import cascade, roi_targets
+from mnc_jax.model import cascade, forward, roi_targets
 from mnc_jax.model.shared_kernels import slots_of_rounds
 from mnc_jax.model.stages import box_stage
 
@@ -33,7 +33,7 @@ def record(functions, params, batch, key, *, config):
       results.append(function(*arguments, **options))
       return results[-1]
     return call
-  shared = cascade.extract_features(params, batch.images, batch.image_sizes, config=config)
+  shared = forward.extract_features(params, batch.images, batch.image_sizes, config=config)
   slots = slots_of_rounds(params, batch.ground_truth, config=config)
   *one_image, slots = jax.tree.map(
       lambda x: x[0], (shared, batch.image_sizes, batch.ground_truth, slots))

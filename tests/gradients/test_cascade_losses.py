@@ -18,7 +18,8 @@ from gradients import held, whole
 from gradients.differences import STEPS, TOLERANCE, inner, relative_error, settle
 from helpers import tiny
 from mnc_jax.model import losses, roi_targets
-from mnc_jax.model.cascade import cascade_loss, extract_features, mask_and_classify
+from mnc_jax.model.cascade import cascade_loss
+from mnc_jax.model.forward import extract_features, mask_and_classify
 from mnc_jax.model.stages.bridge import refine_boxes
 
 TERMS = ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5")

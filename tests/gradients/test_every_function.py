@@ -18,7 +18,7 @@ from mnc_jax.ops.nms import soft_nms
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.ops.voting import vote_masks
 
-_MODULES = ("matching", "roi_targets", "anchor_targets", "losses", "cascade")
+_MODULES = ("matching", "roi_targets", "anchor_targets", "losses", "forward", "cascade")
 _INDICES = "returns indices and masks; gradients flow through what they index"
 _CONSTANTS = "targets are constants"
 _COUNTS = "integers in, integers or bools out"
@@ -69,9 +69,9 @@ WITHOUT_ROW = {
     "backbones.resnet.layer_names": _NUMBERS,
     "cascade.init_params": _INIT,
     "cascade.cascade_loss": _WHOLE,
-    "cascade.extract_features": _WHOLE,
-    "cascade.score_anchors": _WHOLE,
-    "cascade.mask_and_classify": _WHOLE,
+    "forward.extract_features": _WHOLE,
+    "forward.score_anchors": _WHOLE,
+    "forward.mask_and_classify": _WHOLE,
     "cascade.run_cascade": _INFERENCE,
     "losses.register_loss": _REGISTERS,
     "losses.find_loss": "of the config alone; the losses have rows of their own",

@@ -15,7 +15,7 @@ from helpers import release_files, tiny
 from helpers import release_oracle as oracle
 from mnc_jax import config as presets
 from mnc_jax import weights
-from mnc_jax.model import cascade
+from mnc_jax.model import cascade, forward
 from mnc_jax.model.stages import box_stage, bridge
 from mnc_jax.structs import StageFeatures, StageOutput
 
@@ -82,7 +82,7 @@ def their_features(theirs):
 
 @pytest.fixture(scope="module")
 def our_anchors(params, their_features):
-  return jax.jit(functools.partial(cascade.score_anchors, config=CONFIG))(
+  return jax.jit(functools.partial(forward.score_anchors, config=CONFIG))(
       params, their_features, SIZE)
 
 
@@ -132,7 +132,7 @@ def test_the_oracle_is_not_trivial(theirs):
 
 
 def test_features(params, image, theirs):
-  extract = jax.jit(functools.partial(cascade.extract_features, config=CONFIG))
+  extract = jax.jit(functools.partial(forward.extract_features, config=CONFIG))
   found = np.asarray(extract(params, in_bucket(image), SIZE[None]).boxes[0])
   assert_close(found[:CELLS[0], :CELLS[1]], theirs["features"].transpose(1, 2, 0))
   assert not found[CELLS[0]:].any() and not found[:, CELLS[1]:].any()
@@ -159,7 +159,7 @@ def test_stage_1_boxes(our_anchors, theirs):
 @pytest.mark.parametrize("rois, stages, samples", [("rois", "first", 0), ("refined", "second", 1)])
 def test_masks_and_categories(params, their_features, theirs, rois, stages, samples):
   run_heads = jax.jit(
-      functools.partial(cascade.mask_and_classify, config=CONFIG, samples=samples))
+      functools.partial(forward.mask_and_classify, config=CONFIG, samples=samples))
   output = run_heads(params, their_features, jnp.asarray(theirs[rois] + FAR_CORNER, jnp.float32),
                      np.ones(NUM_ROIS, bool), image_size=SIZE)
   assert_outputs_agree(output, theirs[stages])
