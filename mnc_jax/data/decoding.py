@@ -7,28 +7,18 @@ not left to Pillow, which would cut them to 8 bits or not open them: colours of 
 (OpenCV) and PPM, and TIFF files of other depths and channels (`tiff_samples.py`).
 """
 
-import contextlib
-import functools
-import importlib
-import importlib.util
-import io
 import re
-import struct
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import PIL.ExifTags
-import PIL.Image
 
 from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.data import tiff, tiff_samples
+from mnc_jax.data.opening import explain_errors, open_image, page_index
 from mnc_jax.data.palettes import check_palette
 
-# Others of Pillow's formats start programs (EPS), or are rarely used and little tested.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
-_ANIMATED = ("PNG", "WEBP", "GIF", "AVIF")  # Further images of a JPEG are previews and the like.
-_HEIC = re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL)
 _DEEP_PPM = re.compile(rb"P6(?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")  # The last number is the maximum.
 
 
@@ -62,12 +52,12 @@ def decode_samples(encoded: bytes, page: int) -> Samples:
     raise ValueError(_too_deep(chosen.first("bits", 1)))
   orientation, channels = chosen.first("orientation", 1), tiff.count_channels(chosen)
   if tiff_samples.needs_planes(chosen):
-    with _explained(encoded):
+    with explain_errors(encoded):
       pixels = _spread(tiff_samples.read_planes(encoded, chosen), chosen)
     is_color = chosen.first("photometric", tiff.BLACK_IS_ZERO) == tiff.RGB
     return Samples(pixels, channels, channels == (3 if is_color else 1), orientation)
   if chosen.first("format", tiff.UNSIGNED) == tiff.SIGNED and tiff_samples.needs_numbers(chosen):
-    with _explained(encoded):
+    with explain_errors(encoded):
       numbers = tiff_samples.read_numbers(encoded, chosen)
     return _known(_spread(_from_signed(numbers), chosen), orientation)
   pixels = _to_array(open_image(encoded))
@@ -90,7 +80,7 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
   page, encoded = _choose_label_page(encoded)
   orientation = page.first("orientation", 1)
   if tiff_samples.needs_numbers(page):
-    with _explained(encoded):
+    with explain_errors(encoded):
       return tiff_samples.read_numbers(encoded, page), "I", orientation
   image = open_image(encoded)
   values = _turn_back(_read_indices(image), orientation)
@@ -104,7 +94,7 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
 
 def _choose_label_page(encoded):
   """Returns the only page of a TIFF of labels, and the file with it as its first."""
-  with _explained(encoded):
+  with explain_errors(encoded):
     pages = tiff.read_pages(encoded)
   if len(pages) > 1:
     raise ValueError(f"has {len(pages)} pages: one is needed")
@@ -185,25 +175,16 @@ def _rescale(pixels, largest):
 
 def _choose_tiff_page(encoded, page):
   """Returns the page, and the file with it as its first."""
-  with _explained(encoded):
+  with explain_errors(encoded):
     pages = tiff.read_pages(encoded)
   if not pages:
     raise ValueError("cannot be decoded: it has no page")
-  chosen = pages[_page_index(len(pages), page, "page")]
+  chosen = pages[page_index(len(pages), page, "page")]
   pixels = chosen.first("width", 0) * chosen.first("height", 0) * chosen.first("samples", 1)
   if pixels > MOST_PIXELS and (
       tiff_samples.needs_planes(chosen) or tiff_samples.needs_numbers(chosen)):
     raise ValueError(f"claims {pixels} samples, more than {MOST_PIXELS}")
   return chosen, tiff_samples.start_with(encoded, chosen) if chosen.offset else encoded
-
-
-def _page_index(count, page, word):
-  if not page and count > 1:
-    raise ValueError(f"has {count} {word}s: choose one with data.page (--page of mnc prepare), "
-                     f"from 1 to {count}")
-  if page > count:
-    raise ValueError(f"has {count} {word}(s), but data.page is {page}")
-  return max(page, 1) - 1
 
 
 def _spread(pixels, page):
@@ -248,77 +229,3 @@ def _orientation(image):
   except Exception:  # Whatever the parser runs into in damaged EXIF data.
     return 1
   return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def open_image(encoded: bytes, *, page: int = 0) -> PIL.Image.Image:
-  """Returns an encoded image, decoded, in the mode of the file.
-
-  Unlike `PIL.Image.open` it neither warns of large images nor has a lower limit than ours.
-  Warnings cannot be ignored here: filters belong to the whole process, and this runs in many
-  threads.
-
-  Args:
-    encoded: the bytes of a file.
-    page: as in `decode_samples`, except that the first page of a TIFF is read for 0 and 1.
-
-  Raises:
-    ValueError: as `decode_samples`.
-  """
-  with _explained(encoded):
-    image = _open(encoded)
-    pixels = image.height * image.width
-    frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
-  if pixels > MOST_PIXELS:
-    raise ValueError(f"claims {pixels} pixels, more than {MOST_PIXELS}: cut it into smaller images")
-  index = _page_index(frames, page, "frame" if frames > 1 else "page")
-  with _explained(encoded):
-    if index:
-      image.seek(index)
-    image.load()
-  return image
-
-
-@contextlib.contextmanager
-def _explained(encoded):
-  """Turns what parsers raise into a ValueError that continues "image NAME ..."."""
-  try:
-    yield
-  except OSError as error:
-    raise ValueError(f"cannot be decoded: {error}") from error
-  except MemoryError:  # Says nothing about the file.
-    raise
-  except Exception as error:  # Whatever the parsers run into in a damaged file.
-    raise ValueError(_unreadable(encoded)) from error
-
-
-def _unreadable(encoded):
-  if _HEIC.match(encoded):
-    return ("is in HEIC, which needs the package pillow-heif (pip install pillow-heif): install "
-            "it, or convert the image to JPEG")
-  return "cannot be decoded: not an image, or damaged"
-
-
-def reads_heic() -> bool:
-  """Returns whether pillow-heif is installed."""
-  return importlib.util.find_spec("pillow_heif") is not None
-
-
-@functools.cache
-def _register_heic():
-  if reads_heic():
-    importlib.import_module("pillow_heif").register_heif_opener()
-
-
-def _open(encoded):
-  PIL.Image.init()
-  if _HEIC.match(encoded):
-    _register_heic()
-  for factory, accepts in (PIL.Image.OPEN[name] for name in _FORMATS if name in PIL.Image.OPEN):
-    accepted = accepts is None or accepts(encoded[:16])
-    if accepted and not isinstance(accepted, str):  # Text gives the reason why not.
-      try:
-        return factory(io.BytesIO(encoded), "")
-      # These mean, as in `PIL.Image.open`, that the format is another.
-      except (SyntaxError, IndexError, TypeError, struct.error):
-        continue
-  raise ValueError("not an image of a known format")

@@ -14,7 +14,6 @@ import PIL.ImageOps
 import pytest
 
 from helpers.tiff_files import make_tiff
-from mnc_jax.data.decoding import open_image
 from mnc_jax.data.images import (
   ImageOptions,
   decode,
@@ -23,6 +22,7 @@ from mnc_jax.data.images import (
   read_image,
   to_8_bits,
 )
+from mnc_jax.data.opening import open_image
 from mnc_jax.data.records import BrokenImageError
 
 RGB = np.array([[[250, 10, 20], [1, 2, 3]], [[0, 0, 255], [7, 77, 177]]], np.uint8)
@@ -263,7 +263,7 @@ def test_channels_are_chosen():
 
 
 def test_heic_names_what_to_install(monkeypatch):
-  monkeypatch.setattr("mnc_jax.data.decoding.reads_heic", lambda: False)
+  monkeypatch.setattr("mnc_jax.data.opening.reads_heic", lambda: False)
   with pytest.raises(BrokenImageError, match="x is in HEIC, which needs the package pillow-heif"):
     decode_image(b"\0\0\0\x18ftypheic" + bytes(99), "x")
 
