@@ -17,7 +17,7 @@ _SMALLEST_SCALE = 1 / 8  # Of the scales that are proposed: of a stride.
 
 
 def check_fit(source: Source, config: Config) -> None:
-  """Raises if images, sides, buckets, anchors and steps of a run do not fit each other.
+  """Raises if images, sides, buckets and anchors of a run do not fit each other.
 
   The evaluation images are included, as far as the config names any: `mnc evaluate` reads them
   after the training.
@@ -27,7 +27,7 @@ def check_fit(source: Source, config: Config) -> None:
   """
   check_sides(config)
   check_blocks(config)
-  check_schedule(config.train)
+  warn_of_schedule(config.train)
   data = config.data
   sizes = scaled_sizes(source.sizes, data.short_side, data.long_side)
   most = data.crop_size if any(data.crop_size) else np.array(data.padded_sizes)[
@@ -77,20 +77,19 @@ def check_blocks(config: Config) -> None:
                        f"`blocks`, so nothing is known of its layers: set it to {default[0]:g}")
 
 
-def check_schedule(options: TrainConfig) -> None:
-  """Raises if a drop of the learning rate would be lost.
-
-  Raises:
-    ValueError: naming the field.
-  """
+def warn_of_schedule(options: TrainConfig) -> None:
+  """Warns of drops of the learning rate that have no effect, or a late one."""
   steps = options.decay_steps
   if options.schedule != "step":
     return
   if len(set(steps)) < len(steps):
-    raise ValueError(f"train.decay_steps is {steps}: a step that is named twice divides once")
+    warnings.warn(f"train.decay_steps is {steps}: a step that is named twice divides once",
+                  stacklevel=3)
   if steps and min(steps) < options.warmup_steps:
-    raise ValueError(f"train.decay_steps is {steps}, of which {min(steps)} is within the warm-up "
-                     f"of {options.warmup_steps} steps (train.warmup_steps)")
+    warnings.warn(
+        f"train.decay_steps is {steps}, of which {min(steps)} is within the warm-up: the rate is "
+        f"divided when that ends, after {options.warmup_steps} steps (train.warmup_steps)",
+        stacklevel=3)
 
 
 def largest_views(sizes: np.ndarray, most: np.ndarray | Sequence[int], config: Config

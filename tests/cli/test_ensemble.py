@@ -106,10 +106,12 @@ def test_what_is_no_model_is_named(place, member, message):
 def test_evaluation_takes_several_models_too(place, monkeypatch):
   seen = []
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: None)
-  for name in ("check_categories", "make_ground_truth", "check_scorable"):
-    monkeypatch.setattr(evaluate, name, lambda *arguments: None)
+  for name in ("check_categories", "make_ground_truth", "check_scorable", "warn_of_limit",
+               "report_tiles"):
+    monkeypatch.setattr(evaluate, name, lambda *arguments, **options: None)
   monkeypatch.setattr(evaluate, "make_predict", lambda configs, mesh: seen.append(configs))
-  def stop(find, params, config, source, *, beat):
+  def stop(find, params, config, source, *, find_large, beat):
+    assert [one.config.model.dense_width for one in find_large.args[0]] == [32, 16]
     widths = [one["category_stage"]["fc7"]["bias"].shape[-1] for one in params]
     raise InterruptedError(f"{widths}, {config.model.dense_width}")
   monkeypatch.setattr(evaluate, "predict_all", stop)
