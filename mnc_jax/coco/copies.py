@@ -44,13 +44,13 @@ def join_copies(content: Content, *, name: str, used_ids: Container[int] = ()) -
       # `./a.jpg` and `a.jpg` are one file, as are `b//a.jpg` and `b/a.jpg`.
       path = str(pathlib.PurePosixPath(row["file_name"]))
       groups[path, row["height"], row["width"]].append(image_id)
-  several = {key[0]: ids for key, ids in groups.items() if len(ids) > 1}
+  several = {key: ids for key, ids in groups.items() if len(ids) > 1}
   if not several:
     return Joined(content, {}, "")
-  example = max(several, key=lambda file_name: len(several[file_name]))
+  example = max(several, key=lambda key: len(several[key]))
   rows = sum(map(len, several.values()))
   found = (f"{name}: {rows} rows of 'images' name only {count_noun(len(several), 'file')} "
-           f"({example!r} {len(several[example])} times)")
+           f"({example[0]!r} {len(several[example])} times)")
   if any(sum(image_id in used_ids for image_id in ids) > 1 for ids in several.values()):
     return Joined(content, {}, f"{found}, but results tell them apart by id: each row is an image")
   first_ids = {image_id: ids[0] for ids in several.values() for image_id in ids[1:]}

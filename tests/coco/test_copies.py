@@ -130,3 +130,20 @@ def test_ids_that_file_names_contradict_tell_nothing_apart(write):
 def test_predictions_get_the_first_id(write, tmp_path):
   assert read_ids(write(_row_per_annotation())[0], [tmp_path / "b.jpg", tmp_path / "a.jpg"],
                   ("dog",)).images == [3, 1]
+
+
+def test_one_path_in_two_sizes_is_joined_in_each(write):
+  content = make_ground_truth([(image, 1, *place, 0) for image, place in (
+      (1, LEFT), (2, RIGHT), (3, LEFT), (4, RIGHT))], images=(1, 2, 3, 4))
+  for row in content["images"]:
+    row["file_name"] = "a.jpg"
+  for row in content["images"][2:]:
+    row["height"] = row["width"] = 30
+  for row in content["annotations"]:
+    row.pop("segmentation")
+    row["bbox"] = [0, 0, 10, 10 + row["id"]]
+  results = [{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 10, 10]}]
+  with pytest.warns(UserWarning, match="4 rows of 'images' name only 2 files"):
+    found, _ = read_files(*write(content, results), "coco")
+  assert [row["id"] for row in found["images"]] == [1, 3]
+  assert [row["image_id"] for row in found["annotations"]] == [1, 1, 3, 3]

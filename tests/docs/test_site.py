@@ -26,7 +26,8 @@ PACKAGES = ("mnc_jax.structs", "mnc_jax.ops", "mnc_jax.evaluation.metrics")
 INTERNAL = {"mnc_jax.ops.conv", "mnc_jax.ops.gradients", "mnc_jax.ops.max_pool",
             "mnc_jax.ops.nms_tiles", "mnc_jax.evaluation.metrics.category_ids",
             "mnc_jax.evaluation.metrics.geometry", "mnc_jax.evaluation.metrics.image_ids",
-            "mnc_jax.evaluation.metrics.matching", "mnc_jax.evaluation.metrics.records"}
+            "mnc_jax.evaluation.metrics.matching", "mnc_jax.evaluation.metrics.named_ids",
+            "mnc_jax.evaluation.metrics.records"}
 
 
 @pytest.fixture(scope="module")

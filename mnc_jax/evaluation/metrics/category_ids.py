@@ -5,7 +5,8 @@ from typing import Any
 import warnings
 
 from mnc_jax.coco.faults import list_first
-from mnc_jax.coco.schema import Row, is_integer
+from mnc_jax.coco.schema import Row
+from mnc_jax.evaluation.metrics.named_ids import check_all_named, find_pairs
 
 
 def correct_category_ids(results: Any, categories: Mapping[int, Row], *, name: str,
@@ -28,7 +29,7 @@ def correct_category_ids(results: Any, categories: Mapping[int, Row], *, name: s
   Raises:
     ValueError: if names contradict ids, but the ground truth lacks a name, or a result has none.
   """
-  named = _find_names(results)
+  named = find_pairs(results, "category_id", "category_name")
   id_of = {row["name"]: category_id for category_id, row in categories.items()}
   wrong = [pair for pair in named if id_of.get(pair[1]) != pair[0]]
   if not wrong:
@@ -39,7 +40,9 @@ def correct_category_ids(results: Any, categories: Mapping[int, Row], *, name: s
         f"{results_name}: results with {len(unknown)} unknown category_name: {list_first(unknown)};"
         f" {name} has {list_first(id_of)}: rename the categories in one of the files, or remove "
         "category_name from all results to match categories by id")
-  _check_names(results, wrong[0], name, results_name)
+  check_all_named(results, "category_name",
+                  f"another has the category id {wrong[0][0]}, but the name {wrong[0][1]!r}, which "
+                  f"has another id in {name}", results_name)
   category_id, category = wrong[0]
   meant = (f"{categories[category_id]['name']!r} in {name}" if category_id in categories
            else f"no category of {name}")
@@ -47,21 +50,3 @@ def correct_category_ids(results: Any, categories: Mapping[int, Row], *, name: s
       f"{results_name}: category ids contradict category names (id {category_id} is {category!r} "
       f"there and {meant}): categories were matched by name", stacklevel=3)
   return [row | {"category_id": id_of[row["category_name"]]} for row in results]
-
-
-def _find_names(results):
-  """Returns the pairs (category id, name) that occur, in order; none of damaged results."""
-  if not isinstance(results, list) or not all(
-      isinstance(row, dict) and is_integer(row.get("category_id")) for row in results):
-    return {}  # Whoever checks them will reject them.
-  return dict.fromkeys((row["category_id"], row["category_name"]) for row in results
-                       if isinstance(row.get("category_name"), str))
-
-
-def _check_names(results, wrong, name, results_name):
-  for index, row in enumerate(results):
-    if not isinstance(row.get("category_name"), str):
-      raise ValueError(
-          f"{results_name}: result {index} has no category_name and another has the category id "
-          f"{wrong[0]}, but the name {wrong[1]!r}, which has another id in {name}: give all "
-          "results a category_name, or none")

@@ -7,6 +7,7 @@ import warnings
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.file_names import find_keys, index_names
 from mnc_jax.coco.schema import Row, is_integer
+from mnc_jax.evaluation.metrics.named_ids import check_all_named, find_pairs
 
 
 def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, results_name: str
@@ -31,7 +32,7 @@ def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, res
     ValueError: if names contradict ids, but a result has no name, or one that fits several images.
   """
   index = _index(images)
-  named = _find_names(results)
+  named = find_pairs(results, "image_id", "file_name")
   if not named or not index:
     return results
   found = {file_name: find_keys(file_name, index) for _, file_name in named}
@@ -81,22 +82,10 @@ def _is_known(row, found):
   return not isinstance(file_name, str) or bool(found[file_name])
 
 
-def _find_names(results):
-  """Returns the pairs (image id, file name) that occur, in order; none of damaged results."""
-  if not isinstance(results, list) or not all(
-      isinstance(row, dict) and is_integer(row.get("image_id")) for row in results):
-    return {}  # Whoever checks them will reject them.
-  return dict.fromkeys((row["image_id"], row["file_name"]) for row in results
-                       if isinstance(row.get("file_name"), str))
-
-
 def _check_names(results, found, wrong, name, results_name):
-  for index, row in enumerate(results):
-    if not isinstance(row.get("file_name"), str):
-      raise ValueError(
-          f"{results_name}: result {index} has no file_name and another has the image id "
-          f"{wrong[0]}, but the file {wrong[1]!r}, which is another image in {name}: give all "
-          "results a file_name, or none")
+  check_all_named(results, "file_name",
+                  f"another has the image id {wrong[0]}, but the file {wrong[1]!r}, which is "
+                  f"another image in {name}", results_name)
   several = next((file_name for file_name, ids in found.items() if len(ids) > 1), None)
   if several is not None:
     raise ValueError(
