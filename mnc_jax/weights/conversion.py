@@ -8,12 +8,30 @@ import numpy as np
 
 from mnc_jax.weights.formats.lazy import Lazy
 
-# What the Oxford group's VGG-16 was trained with, and so Caffe's and Keras's: 0 ... 255, blue
-# first (Simonyan & Zisserman 2015; gist.github.com/ksimonyan/211839e770f7b538e2d8).
-OXFORD_MEAN_BGR = (103.939, 116.779, 123.68)
-# What torchvision and timm train with: 0 ... 1, red first.
-UNIT_MEAN_RGB = (0.485, 0.456, 0.406)
-UNIT_STD_RGB = (0.229, 0.224, 0.225)
+
+class Pixels(NamedTuple):
+  """The pixels that a backbone was trained with: (pixel - mean) * scale of 0 ... 255.
+
+  Attributes:
+    description: for people.
+    mean: of the channels, in the order that the first kernel reads them.
+    scale: of the channels, likewise.
+    red_first: this order is red, green, blue; else blue, green, red.
+  """
+  description: str
+  mean: tuple[float, ...]
+  scale: tuple[float, ...]
+  red_first: bool
+
+
+# What the Oxford group's VGG-16 was trained with, and so Caffe's and Keras's (Simonyan & Zisserman
+# 2015; gist.github.com/ksimonyan/211839e770f7b538e2d8).
+OXFORD = Pixels("BGR, 0 to 255, ImageNet mean", (103.939, 116.779, 123.68),
+                (1.0, 1.0, 1.0), red_first=False)
+# What torchvision and timm train with: (x / 255 - mean) / std = (x - 255 mean) / (255 std).
+UNIT_RGB = Pixels("RGB, 0 to 1, ImageNet mean and deviation",
+                  tuple(255 * mean for mean in (0.485, 0.456, 0.406)),
+                  tuple(1 / (255 * std) for std in (0.229, 0.224, 0.225)), red_first=True)
 
 
 class MatchedWeights(NamedTuple):
@@ -26,11 +44,14 @@ class MatchedWeights(NamedTuple):
     unused: names of the other arrays in the file.
     whole_stages: the file must have all arrays of each stage of which it has one, as a saved
       model does.
+    pixels: that the backbone is taken to be trained with, for messages; "" where the file has
+      their mean and scale.
   """
   kind: str
   arrays: dict[str, Lazy]
   unused: tuple[str, ...]
   whole_stages: bool = False
+  pixels: str = ""
 
 
 def constant(values: Sequence[float]) -> Lazy:
@@ -76,13 +97,8 @@ def blue_first(lazy: Lazy) -> Lazy:
   return Lazy(lazy.shape, lambda: np.ascontiguousarray(lazy.read()[:, :, ::-1]))
 
 
-def pixel_parameters(mean_bgr: Sequence[float], *, scale_bgr: Sequence[float] = (1.0, 1.0, 1.0)
-                     ) -> dict[str, Lazy]:
-  """Returns the parameters of (pixel - `mean_bgr`) * `scale_bgr`, pixels being 0 ... 255."""
-  return {"features/pixel_mean": constant(mean_bgr), "features/pixel_scale": constant(scale_bgr)}
-
-
-def pixel_parameters_of_unit_rgb() -> dict[str, Lazy]:
-  """Returns those of torchvision and timm, (x / 255 - mean) / std = (x - 255 mean) / (255 std)."""
-  return pixel_parameters(tuple(255 * mean for mean in UNIT_MEAN_RGB[::-1]),
-                          scale_bgr=tuple(1 / (255 * std) for std in UNIT_STD_RGB[::-1]))
+def pixel_parameters(pixels: Pixels) -> dict[str, Lazy]:
+  """Returns mean and scale as the parameters of a backbone, whose channels are blue first."""
+  order = -1 if pixels.red_first else 1
+  return {"features/pixel_mean": constant(pixels.mean[::order]),
+          "features/pixel_scale": constant(pixels.scale[::order])}

@@ -20,9 +20,6 @@ from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.files import open_file
 from mnc_jax.weights.formats.lazy import WeightsFile
 
-# Matchers of an architecture, tried in order. A model that contains another's layers (a detector
-# with a VGG-16 inside) comes before that.
-_MATCHERS = (model_file.match, release.match, resnet.match, vgg16.match)
 # Layers of stage 3 that depend on the number of categories, and their outputs per category.
 _CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
                     for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
@@ -44,16 +41,19 @@ class LoadReport(NamedTuple):
     loaded: from the file.
     initialised: not in the file, or not requested; kept as given.
     unused: in the file, but not loaded: our path if the matcher knows one, else the file's name.
+    pixels: that the backbone is taken to be trained with, "" where the file has mean and scale.
   """
   kind: str
   loaded: tuple[str, ...]
   initialised: tuple[str, ...]
   unused: tuple[str, ...]
+  pixels: str = ""
 
   def __str__(self) -> str:
     return (f"{self.kind}: {len(self.loaded)} arrays loaded, {len(self.initialised)} newly "
             f"initialised{_in_brackets(self.initialised)}, {len(self.unused)} of the file "
-            f"unused{_in_brackets(self.unused)}")
+            f"unused{_in_brackets(self.unused)}"
+            + (f"; pixels: {self.pixels}" if self.pixels else ""))
 
 
 def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConfig,
@@ -85,7 +85,8 @@ def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConf
       was made with a config that gives its numbers another meaning.
   """
   file = open_file(path)
-  matched, flat = match_file(file, config), traverse_util.flatten_dict(params, sep="/")
+  matched = match_file(file, config, only_backbone=only_backbone)
+  flat = traverse_util.flatten_dict(params, sep="/")
   if not only_backbone:
     _check_meaning(file, config, None if reset_categories else category_names)
     _check_backbones(file, matched.arrays, flat)
@@ -102,7 +103,8 @@ def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConf
   merged = flat | _read_each_once(file, requested)
   unused = matched.unused + tuple(name for name in matched.arrays if name not in requested)
   return traverse_util.unflatten_dict(merged, sep="/"), LoadReport(
-      matched.kind, tuple(requested), tuple(name for name in flat if name not in requested), unused)
+      matched.kind, tuple(requested), tuple(name for name in flat if name not in requested), unused,
+      matched.pixels)
 
 
 def _check_backbones(file, arrays, flat):
@@ -114,13 +116,21 @@ def _check_backbones(file, arrays, flat):
                      f"model.share_features False, but here it is True. {_BACKBONE_ADVICE}")
 
 
-def match_file(file: WeightsFile, config: ModelConfig) -> MatchedWeights:
+def match_file(file: WeightsFile, config: ModelConfig, *, only_backbone: bool = False
+               ) -> MatchedWeights:
   """Returns the arrays of a file that belong to the model of `config`.
+
+  Args:
+    file: of any format.
+    config: the model.
+    only_backbone: the shared features alone are wanted, so that other stages may not fit.
 
   Raises:
     ValueError: if it is of no known architecture, or not of the model's.
   """
-  for match in _MATCHERS:
+  release_match = functools.partial(release.match, only_backbone=only_backbone)
+  # A model that contains another's layers (a detector with a VGG-16 inside) comes before that.
+  for match in (model_file.match, release_match, resnet.match, vgg16.match):
     matched = match(file, config)
     if matched is not None:
       return matched

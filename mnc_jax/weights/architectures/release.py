@@ -12,7 +12,7 @@ import numpy as np
 from mnc_jax.config import ModelConfig, release
 from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS
 from mnc_jax.weights import conversion
-from mnc_jax.weights.conversion import MatchedWeights
+from mnc_jax.weights.conversion import MatchedWeights, Pixels
 from mnc_jax.weights.formats.lazy import Lazy, WeightsFile
 
 KIND = "MNC, five stages (the authors' release)"
@@ -32,23 +32,27 @@ PATHS = ({layer: f"features/{layer}" for layer in _BACKBONE}
 SHARED = (*_MASK_STAGE, *_CATEGORY_STAGE)
 # Layers that other models with a VGG-16 and an RPN do not have.
 _MARKS = ("fc6_maskest/0", "mask_pred/0")
-# Subtracted from blue, green and red, 0 ... 255 (lib/mnc_config.py).
-_MEAN_BGR = (102.9801, 115.9465, 122.7717)
+# lib/mnc_config.py there.
+_PIXELS = Pixels("BGR, 0 to 255, the release's mean", (102.9801, 115.9465, 122.7717),
+                 (1.0, 1.0, 1.0), red_first=False)
 _ADVICE = "use voc_vgg16_release"
 
 
-def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
+def match(file: WeightsFile, config: ModelConfig, *, only_backbone: bool = False
+          ) -> MatchedWeights | None:
   """Matches a file that holds the release.
 
   Args:
     file: of any format.
     config: the model.
+    only_backbone: the convolutions alone are wanted; the rest of the model may be another.
 
   Returns:
-    All parameters of the model, and the mean that the backbone subtracts; None if the file has no
-    mask estimation. The deltas' kernels are divided by `config.box_delta_stds`, because the
-    release writes them multiplied by its own. Each is read when its `Lazy` is; where the file
-    has a layer's `_ext` as well, both are read then and compared.
+    All parameters of the model (or of its backbone), and the mean that the backbone subtracts;
+    None if the file has no mask estimation. The deltas' kernels are divided by
+    `config.box_delta_stds`, because the release writes them multiplied by its own. Each is read
+    when its `Lazy` is; where the file has a layer's `_ext` as well, both are read then and
+    compared.
 
   Raises:
     ValueError: if a layer is missing, does not fit the others or the config, or (when it is
@@ -56,31 +60,43 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
   """
   if not any(mark in file.arrays for mark in _MARKS):
     return None
-  names = [f"{layer}/{part}" for layer in PATHS for part in (0, 1)]
+  paths = {layer: PATHS[layer] for layer in (_BACKBONE if only_backbone else PATHS)}
+  names = [f"{layer}/{part}" for layer in paths for part in (0, 1)]
   missing = [name for name in names if name not in file.arrays]
   if missing:
     raise ValueError(f"{file.path} lacks {len(missing)} of the {len(names)} arrays of {KIND}: "
                      f"{', '.join(missing)}")
-  _check_config(file, config)
-  _check_shapes(file, config)
-  arrays = conversion.pixel_parameters(_MEAN_BGR)
-  for layer, path in PATHS.items():
+  _check_backbone(file, config)
+  if not only_backbone:
+    _check_config(file, config)
+    _check_shapes(file, config)
+  arrays = conversion.pixel_parameters(_PIXELS)
+  for layer, path in paths.items():
     weights, bias = (_shared(file, f"{layer}/{part}") for part in (0, 1))
     kernel, bias = _convert(layer, weights, bias, _outputs(file, "conv5_3"), config)
     arrays |= {f"{path}/kernel": kernel, f"{path}/bias": bias}
   used = {*names, *(f"{layer}_ext/{part}" for layer in SHARED for part in (0, 1))}
   return MatchedWeights(KIND, arrays, tuple(name for name in file.arrays if name not in used),
-                        whole_stages=True)
+                        whole_stages=not only_backbone, pixels=_PIXELS.description)
 
 
-def _check_config(file, config):
-  """Rejects models of other layers, or whose layers mean something else."""
-  for field, wanted in (("backbone", "vgg16"), ("mask_head", "dense"), ("normalize", False),
-                        ("share_features", True)):
+def _check_fields(file, config, fields):
+  for field, wanted in fields.items():
     found = getattr(config, field)
     if found != wanted:
       raise ValueError(f"{file.path} holds {KIND}, which needs model.{field} {wanted!r}, found "
                        f"{found!r}: {_ADVICE}")
+
+
+def _check_backbone(file, config):
+  """Rejects models with another backbone, and convolutions that do not follow each other."""
+  _check_fields(file, config, {"backbone": "vgg16"})
+  _compare_shapes(file, config, _backbone_shapes(file))
+
+
+def _check_config(file, config):
+  """Rejects models of other layers, or whose layers mean something else."""
+  _check_fields(file, config, {"mask_head": "dense", "normalize": False, "share_features": True})
   anchors, ours = _outputs(file, "rpn_cls_score") // 2, _count_anchors(config)
   if anchors != ours:
     raise ValueError(f"{file.path}: rpn_cls_score scores {anchors} anchors per cell, but "
@@ -100,13 +116,7 @@ def _check_config(file, config):
 
 def _check_shapes(file, config):
   """Rejects layers that do not fit the ones before them, and shared ones of different shapes."""
-  for layer, expected in _expected_shapes(file, config).items():
-    for name, shape in ((f"{layer}/0", expected), (f"{layer}/1", expected[:1])):
-      found = tuple(file.arrays[name].shape)
-      if found != shape:
-        raise ValueError(f"{file.path} has {name} with shape {found}, but after the layers "
-                         f"before it, and with model.roi_size {config.roi_size}, {KIND} has "
-                         f"shape {shape}")
+  _compare_shapes(file, config, _head_shapes(file, config))
   for layer in SHARED:
     for part in (0, 1):
       again = file.arrays.get(f"{layer}_ext/{part}")
@@ -116,17 +126,31 @@ def _check_shapes(file, config):
                          f"shares {layer}/{part} with shape {own}")
 
 
-def _expected_shapes(file, config):
-  """Returns {layer: shape of its weights} by the outputs of the layers before each."""
+def _compare_shapes(file, config, shapes):
+  for layer, expected in shapes.items():
+    for name, shape in ((f"{layer}/0", expected), (f"{layer}/1", expected[:1])):
+      found = tuple(file.arrays[name].shape)
+      if found != shape:
+        raise ValueError(f"{file.path} has {name} with shape {found}, but after the layers "
+                         f"before it, and with model.roi_size {config.roi_size}, {KIND} has "
+                         f"shape {shape}")
+
+
+def _backbone_shapes(file):
+  """Returns {convolution: shape of its weights} by the outputs of the one before each."""
+  inputs = (3, *(_outputs(file, layer) for layer in _BACKBONE))
+  return {layer: (_outputs(file, layer), count, 3, 3)
+          for layer, count in zip(_BACKBONE, inputs[:-1], strict=True)}
+
+
+def _head_shapes(file, config):
+  """Returns {other layer: shape of its weights} by the outputs of the layers before each."""
   outputs = lambda layer: _outputs(file, layer)
-  shapes, inputs = {}, 3
-  for layer in _BACKBONE:
-    shapes[layer] = (outputs(layer), inputs, 3, 3)
-    inputs = outputs(layer)
+  inputs = outputs(_BACKBONE[-1])
   hidden, anchors = outputs("rpn_conv_3x3"), _count_anchors(config)
   joined, categories = outputs("fc7_mask") + outputs("fc7"), outputs("cls_score")
   cells, pooled = config.roi_size**2, (config.roi_size // 2)**2
-  return shapes | {
+  return {
       "rpn_conv_3x3": (hidden, inputs, 3, 3),
       "rpn_cls_score": (2 * anchors, hidden, 1, 1),
       "rpn_bbox_pred": (4 * anchors, hidden, 1, 1),

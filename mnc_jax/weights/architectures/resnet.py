@@ -1,5 +1,10 @@
 """ResNet-26, -50 and -101 of torchvision and timm, recognised by the names of their arrays.
 
+The names say neither what pixels a network was trained with nor where its strides are: pixels are
+taken to be torchvision's, and strides to be in the 3 x 3 convolutions. Networks with these names
+and others, such as conversions from Caffe (blue first, 0 ... 255, strides in the 1 x 1
+convolutions) and timm's resnetaa and resnetblur (strides in a blur), are loaded, but wrong.
+
 Batch normalisations are folded into a scale and a bias; the first kernel is made to read BGR.
 """
 
@@ -57,7 +62,7 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
   layers = list(_layers(depths))
   wanted = set().union(*map(_array_names, layers))
   _check_names(file, kind, wanted, names)
-  arrays = conversion.pixel_parameters_of_unit_rgb()
+  arrays = conversion.pixel_parameters(conversion.UNIT_RGB)
   used = set()
   for layer in layers:
     if config.pyramid_stride and not layer.parents[0].startswith("features"):
@@ -67,7 +72,8 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
     for parent in layer.parents:
       arrays[f"{parent}/conv{layer.suffix}/kernel"] = kernel
       arrays |= {f"{parent}/bn{layer.suffix}/{part}": array for part, array in norm.items()}
-  return MatchedWeights(f"{kind} (torchvision or timm)", arrays, tuple(sorted(names - used)))
+  return MatchedWeights(f"{kind} (torchvision or timm)", arrays, tuple(sorted(names - used)),
+                        pixels=conversion.UNIT_RGB.description)
 
 
 def _array_names(layer):

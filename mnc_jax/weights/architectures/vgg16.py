@@ -3,6 +3,10 @@
 Its convolutions are the backbone; its two dense layers, where the file has them, initialise both
 paths of stage 3 (paper, section 3.3, after Fast R-CNN), unless its features are no longer conv5_3
 (`ModelConfig.pyramid_stride`).
+
+Names of arrays do not say what pixels a network was trained with; those of its library are assumed.
+Conversions of Caffe's weights to PyTorch, which have torchvision's names and Caffe's pixels, are
+loaded, but wrong.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,8 +18,8 @@ import numpy as np
 from mnc_jax.config import ModelConfig
 from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS, ConvLayer
 from mnc_jax.weights import conversion
-from mnc_jax.weights.conversion import MatchedWeights
-from mnc_jax.weights.formats.lazy import Lazy, WeightsFile
+from mnc_jax.weights.conversion import OXFORD, UNIT_RGB, MatchedWeights, Pixels
+from mnc_jax.weights.formats.lazy import WeightsFile
 
 _CONVOLUTIONS = tuple(layer.name for layer in VGG16_LAYERS)
 _DENSE_LAYERS = ("fc6", "fc7")
@@ -32,6 +36,12 @@ _KERAS_NAME = re.compile(
 _NUMBERED_NAME = re.compile(
     r"(?:^|/)(?P<kind>conv2d|dense)(?:_(?P<number>\d+))?/vars/(?P<part>[01])$")
 
+# torchvision's `VGG16_Weights.IMAGENET1K_FEATURES`, from amdegroot/ssd.pytorch, has dense layers of
+# NaN. It documents these pixels as red first, (x / 255 - mean) / (1 / 255).
+_FEATURES_PIXELS = Pixels(
+    "RGB, 0 to 255, ImageNet mean (torchvision's IMAGENET1K_FEATURES)",
+    tuple(255 * mean for mean in (0.48235, 0.45882, 0.40784)), (1.0, 1.0, 1.0), red_first=True)
+
 
 class _Library(NamedTuple):
   """How one library names and lays out the layers of a file.
@@ -43,13 +53,13 @@ class _Library(NamedTuple):
       name of the bias)}, whether the file has them or not.
     channels_first: kernels are [out, in, height, width], dense ones [out, in], and maps are
       flattened channels first; else [height, width, in, out], [in, out] and channels last.
-    unit_rgb: pixels are red first, 0 ... 1, over their spread; else blue first, 0 ... 255.
+    pixels: that the network was trained with.
   """
   kind: str
   kernels: set[str]
   names: Callable[[Iterable[str]], dict[str, tuple[str, str]]]
   channels_first: bool
-  unit_rgb: bool
+  pixels: Pixels
 
 
 def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
@@ -65,7 +75,7 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
 
   Raises:
     ValueError: if it is a VGG of another depth or with batch norm, lacks a convolution, has one
-      too many or of a wrong shape, or if the model's backbone is another.
+      too many, twice or of a wrong shape, or if the model's backbone is another.
   """
   library = next((library for library in (_caffe(file), _torch(file), _keras(file))
                   if len(library.kernels) >= _FEWEST), None)
@@ -76,17 +86,17 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
   if config.backbone != "vgg16":
     raise ValueError(f"{file.path} holds VGG-16 ({library.kind}), but model.backbone is "
                      f'"{config.backbone}": set it to "vgg16", or use other weights')
-  arrays = (conversion.pixel_parameters_of_unit_rgb() if library.unit_rgb else
-            conversion.pixel_parameters(conversion.OXFORD_MEAN_BGR))
+  arrays = conversion.pixel_parameters(library.pixels)
   for layer in VGG16_LAYERS:
     arrays |= _convolution(file, library, layer, *names[layer.name])
-  dense = [] if config.pyramid_stride else [
+  dense = [] if config.pyramid_stride or library.pixels is _FEATURES_PIXELS else [
       layer for layer in _DENSE_LAYERS if names[layer][0] in file.arrays]
   for layer in dense:
     arrays |= _dense(file, library, layer, *names[layer])
   used = {name for layer in (*_CONVOLUTIONS, *dense) for name in names[layer]}
   return MatchedWeights(f"VGG-16 ({library.kind})", arrays,
-                        tuple(name for name in file.arrays if name not in used))
+                        tuple(name for name in file.arrays if name not in used),
+                        pixels=library.pixels.description)
 
 
 def _caffe(file):
@@ -95,7 +105,7 @@ def _caffe(file):
       kind="Caffe",
       kernels={name for name in file.arrays if re.fullmatch(r"conv\d_\d/0", name)},
       names=lambda layers: {layer: (f"{layer}/0", f"{layer}/1") for layer in layers},
-      channels_first=True, unit_rgb=False)
+      channels_first=True, pixels=OXFORD)
 
 
 def _torch(file):
@@ -116,7 +126,14 @@ def _torch(file):
       # Kernels of batch norm are vectors.
       kernels={name for name, lazy in file.arrays.items()
                if re.fullmatch(r"features\.\d+\.weight", name) and len(lazy.shape) != 1},
-      names=names, channels_first=True, unit_rgb=True)
+      names=names, channels_first=True,
+      pixels=_FEATURES_PIXELS if _is_hollow(file, dense.values()) else UNIT_RGB)
+
+
+def _is_hollow(file, layers):
+  """Returns whether dense layers have numbers that are none; reading their biases is enough."""
+  biases = (file.arrays.get(f"{layer}.bias") for layer in layers)
+  return any(bias and not np.isfinite(bias.read()).all() for bias in biases)
 
 
 def _keras(file):
@@ -126,7 +143,7 @@ def _keras(file):
     found = _KERAS_NAME.search(name)
     # A saved model may also hold its optimiser's moments, named after the layers they are of.
     if found and not name.startswith("optimizer"):
-      (kernels if found["kernel"] else biases)[found["layer"]] = name
+      _note(kernels if found["kernel"] else biases, found["layer"], name, file)
   if not kernels:
     kernels, biases = _numbered(file)
 
@@ -138,7 +155,15 @@ def _keras(file):
   return _Library(
       kind="NumPy" if file.container == "npz" else "Keras",
       kernels={name for layer, name in kernels.items() if "conv" in layer},
-      names=names, channels_first=False, unit_rgb=False)
+      names=names, channels_first=False, pixels=OXFORD)
+
+
+def _note(names, layer, name, file):
+  """Adds the name of a layer's array; raises if the file has another of that layer."""
+  if layer in names:
+    raise ValueError(f"{file.path} has {names[layer]} and {name}: of which network the weights are "
+                     "to be read is unknown. Save a file of the one VGG-16 alone")
+  names[layer] = name
 
 
 def _keras_name(layer):
@@ -151,7 +176,7 @@ def _numbered(file):
   for name in file.arrays:
     parts = _NUMBERED_NAME.search(name)
     if parts and not name.startswith("optimizer"):
-      found[parts["kind"]][int(parts["part"])][int(parts["number"] or 0)] = name
+      _note(found[parts["kind"]][int(parts["part"])], int(parts["number"] or 0), name, file)
   if len(found["conv2d"][0]) != len(_CONVOLUTIONS):
     return {}, {}
   layers = {"conv2d": _CONVOLUTIONS, "dense": _DENSE_LAYERS}
@@ -194,7 +219,7 @@ def _convolution(file, library, layer: ConvLayer, kernel_name, bias_name):
   kernel = file.arrays[kernel_name]
   if library.channels_first:
     kernel = conversion.convolution(kernel)
-  if library.unit_rgb and layer is VGG16_LAYERS[0]:
+  if library.pixels.red_first and layer is VGG16_LAYERS[0]:
     kernel = conversion.blue_first(kernel)
   return {f"features/{layer.name}/kernel": kernel,
           f"features/{layer.name}/bias": file.arrays[bias_name]}
@@ -212,19 +237,5 @@ def _dense(file, library, layer, kernel_name, bias_name):
   if library.channels_first:
     kernel = (conversion.dense_on_map(kernel, VGG16_LAYERS[-1].outputs) if layer == "fc6" else
               conversion.dense(kernel))
-  kernel = _finite(file, kernel_name, kernel)
-  bias = _finite(file, bias_name, file.arrays[bias_name])
   return {f"category_stage/{layer}{path}/{part}": lazy for path in ("", "_mask")
-          for part, lazy in (("kernel", kernel), ("bias", bias))}
-
-
-def _finite(file, name, lazy):
-  """Rejects dense layers full of NaN, as in torchvision's IMAGENET1K_FEATURES, when read."""
-  def read():
-    array = lazy.read()
-    if not np.isfinite(array).all():
-      raise ValueError(
-          f"{file.path}: {name} has values that are not finite. torchvision's IMAGENET1K_FEATURES "
-          "have no dense layers, and expect pixels of another scale: use IMAGENET1K_V1")
-    return array
-  return Lazy(lazy.shape, read)
+          for part, lazy in (("kernel", kernel), ("bias", file.arrays[bias_name]))}

@@ -159,6 +159,27 @@ def test_a_repeated_layer_of_another_shape_is_named():
   rejects(changed, match_error=r"fc7_ext/0 with shape \(4, 5\), .* fc7/0 with shape \(4, 4\)")
 
 
+def test_the_backbone_alone_fits_any_model_of_vgg16():
+  model = dataclasses.replace(presets.paper().model, mask_head="conv", roi_size=7, pyramid_stride=8)
+  alone = {name: array for name, array in arrays().items()
+           if name.startswith("conv") or name == "mask_pred/0"}
+  for content in (arrays(), alone):
+    source = match(release_files.in_memory(content), model, only_backbone=True)
+    assert len(source.arrays) == 2 * 13 + 2
+    assert not source.whole_stages
+    assert "mask_pred/0" in source.unused
+    np.testing.assert_allclose(source.arrays["features/pixel_mean"].read(),
+                               [102.9801, 115.9465, 122.7717])
+    np.testing.assert_array_equal(source.arrays["features/conv2_1/bias"].read(),
+                                  LAYERS["conv2_1"][1])
+  small = dataclasses.replace(model, backbone="small")
+  with pytest.raises(ValueError, match="needs model.backbone 'vgg16', found 'small'"):
+    match(release_files.in_memory(alone), small, only_backbone=True)
+  wrong = {"conv3_1": (np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32))}
+  with pytest.raises(ValueError, match=r"has conv3_1/0 with shape \(2, 3, 3, 3\)"):
+    match(release_files.in_memory(arrays(**wrong)), model, only_backbone=True)
+
+
 def test_unknown_layers_are_unused():
   file = release_files.in_memory(arrays() | {"fc8/0": np.zeros((2, 2), np.float32)})
   assert match(file, MODEL).unused == ("fc8/0",)

@@ -37,6 +37,7 @@ def test_every_array_of_backbone_and_head_has_its_path_and_shape():
   assert {path: array.shape for path, array in read.items()} == wanted
   assert {array.dtype for array in read.values()} == {np.dtype("float32")}
   assert source.kind == "ResNet-26 (torchvision or timm)"
+  assert source.pixels == "RGB, 0 to 1, ImageNet mean and deviation"
   assert source.unused == ("fc.bias", "fc.weight")
 
 

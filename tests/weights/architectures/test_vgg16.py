@@ -150,6 +150,9 @@ def test_the_report_names_kind_and_unused(loaded):
   assert str(report).startswith(
       f"{report.kind}: 36 arrays loaded, {len(report.initialised)} newly initialised (box_stage, "
       "category_stage, mask_stage), 2 of the file unused (")
+  assert str(report).endswith(
+      "; pixels: RGB, 0 to 1, ImageNet mean and deviation" if source[0] == "t" else
+      "; pixels: BGR, 0 to 255, ImageNet mean")
 
 
 def test_both_paths_share_what_was_read_once(loaded):
@@ -195,6 +198,17 @@ def test_moments_of_an_optimizer_are_not_mistaken_for_weights(tmp_path):
   source = weights.match_file(weights.open_file(tmp_path / "x"), MODEL)
   np.testing.assert_array_equal(
       source.arrays["features/conv4_2/bias"].read(), layers["conv4_2"][1])
+
+
+@pytest.mark.parametrize("spell, message", [
+    (lambda layer, part: f"{layer}/{part}:0",
+     "has b/block1_conv1/bias:0 and c/block1_conv1/bias:0: of which network"),
+    (_numbered, "has b/layers/conv2d/vars/0 and c/layers/conv2d/vars/0: of which network")])
+def test_two_networks_in_a_file_of_keras_are_named(tmp_path, spell, message):
+  arrays = vgg_files.keras_arrays(thin(), spell)
+  vgg_files.write_hdf5(tmp_path / "x", {f"{top}/{name}": array for top in "bc"
+                                        for name, array in arrays.items()})
+  rejects(tmp_path / "x", message)
 
 
 def thin(convolutions=vgg_files.LAYERS):
@@ -307,11 +321,23 @@ def test_the_backbone_alone_can_be_loaded(wide_file, layers):
   np.testing.assert_array_equal(params["features"]["conv5_3"]["bias"], layers["conv5_3"][1])
 
 
-def test_dense_layers_of_nan_are_rejected(tmp_path, layers):
-  # torchvision's IMAGENET1K_FEATURES.
-  hollow = layers | {"fc6": (np.full_like(layers["fc6"][0], np.nan), layers["fc6"][1])}
-  vgg_files.write_safetensors(tmp_path / "x", hollow)
-  rejects(tmp_path / "x", "classifier.0.weight has values that are not finite.* IMAGENET1K_V1")
+@pytest.mark.parametrize("options", [{}, {"only_backbone": True}])
+def test_a_classifier_of_nan_means_pixels_of_another_scale(tmp_path, layers, options):
+  # torchvision's IMAGENET1K_FEATURES: mean .48235 .45882 .40784, deviation 1 / 255.
+  nan = {name: tuple(np.full_like(array, np.nan) for array in layers[name])
+         for name in ("fc6", "fc7", "fc8")}
+  vgg_files.write_safetensors(tmp_path / "x", layers | nan)
+  params, report = load(tmp_path / "x", **options)
+  np.testing.assert_allclose(
+      params["features"]["pixel_mean"], (104, 117, 123), atol=1e-3)
+  np.testing.assert_array_equal(params["features"]["pixel_scale"], np.ones(3))
+  # It reads red first.
+  np.testing.assert_array_equal(params["features"]["conv1_1"]["kernel"][:, :, 2],
+                                layers["conv1_1"][0][:, 0].transpose(1, 2, 0))
+  assert len(report.loaded) == 28
+  assert {"classifier.0.weight", "classifier.3.bias"} <= set(report.unused)
+  assert str(report).endswith(
+      "; pixels: RGB, 0 to 255, ImageNet mean (torchvision's IMAGENET1K_FEATURES)")
 
 
 def test_a_dense_layer_without_bias_is_reported(tmp_path, layers):
