@@ -9,9 +9,10 @@ from mnc_jax.config.extensions import BACKBONES, check_names
 from mnc_jax.config.paths import as_local_path, as_path
 from mnc_jax.config.ranges import check_ranges
 
-# Fields that change what the outputs mean, but no shape.
-MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_grid", "roi_pool",
-            "inclusive_corners", "partial_cells", "roi_border", "mask_resize")
+# Fields that change what the outputs mean, but no shape (the sizes with mask_head conv or a ResNet,
+# whose layers take maps of any size).
+MEANINGS = ("box_delta_stds", "anchor_scales", "anchor_ratios", "roi_size", "mask_size", "roi_grid",
+            "roi_pool", "inclusive_corners", "partial_cells", "roi_border", "mask_resize")
 
 _LOCAL_PATHS = ("data.train_annotations", "data.train_images", "data.eval_annotations",
                 "data.eval_images", "train.init_weights")

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from helpers import release_files
 from helpers.tiny import override, tiny_config
 from mnc_jax import weights
 from mnc_jax.config.serialization import to_json
@@ -217,6 +218,26 @@ def test_samples_of_a_cell_are_those_of_the_file(tmp_path):
   write_model(tmp_path / "model", ["cat", "dog"], roi_pool=1)
   with pytest.raises(ValueError, match="was trained with model.roi_pool 1, but here it is 2"):
     read(tmp_path / "model", config=override(CONFIG, model={"roi_pool": 2}))
+
+
+def test_convolutional_heads_of_another_size_are_rejected(tmp_path):
+  """All shapes agree, where sizes of masks and RoIs are in proportion."""
+  model = {"mask_head": "conv", "normalize": True, "backbone": "resnet26", "resnet_width": 8}
+  write_model(tmp_path / "model", ["cat", "dog"], **model, roi_size=4, mask_size=8)
+  other = override(CONFIG, model=model | {"roi_size": 8, "mask_size": 16})
+  with pytest.raises(ValueError, match="was trained with model.roi_size 4, but here it is 8"):
+    read(tmp_path / "model", config=other)
+  read(tmp_path / "model", config=other, only_backbone=True)
+
+
+def test_the_backbone_of_the_release_goes_into_another_model(tmp_path):
+  release_files.write_h5(tmp_path / "x", release_files.random_layers(dense=4, hidden=4))
+  config = override(CONFIG, model={"backbone": "vgg16", "pyramid_stride": 8, "pyramid_width": 4})
+  with pytest.raises(ValueError, match="needs model.normalize False"):
+    read(tmp_path / "x", config=config)
+  _, report = read(tmp_path / "x", config=config, only_backbone=True)
+  assert len(report.loaded) == 28
+  assert str(report).endswith("; pixels: BGR, 0 to 255, the release's mean")
 
 
 def test_an_array_at_two_paths_is_moved_to_the_device_once():
