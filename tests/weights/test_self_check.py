@@ -5,13 +5,16 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from helpers import tiny
 from mnc_jax.model.cascade import init_params
 from mnc_jax.ops import voting
+from mnc_jax.weights import self_check
 from mnc_jax.weights.self_check import compare_numbers, record_numbers, tolerance
 
+VOTING = ["boxes (voting)", "scores (voting)", "labels (voting)"]
 CONFIG = tiny.tiny_config(model={"backbone_widths": (8, 16)})
 
 
@@ -36,7 +39,7 @@ def test_the_same_model_deviates_by_rounding_alone():
   assert list(deviations) == [
       "features", "objectness (stage 1)", "box deltas (stage 1)", "masks (stage 2)",
       "categories (stage 3)", "box deltas (stage 3)", "boxes (bridge)", "masks (stage 4)",
-      "categories (stage 5)", "instances (voting)"]
+      "categories (stage 5)", *VOTING]
   # Six digits are stored.
   assert max(deviations.values()) < 2e-6
   assert len(recorded()) < 5_000
@@ -77,12 +80,36 @@ def test_a_nms_that_finds_nothing_is_noticed(monkeypatch):
   jax.clear_caches()
   deviations = compare_numbers(params(), CONFIG, stored)
   jax.clear_caches()
-  assert [name for name, value in deviations.items() if value > tolerance(CONFIG)] == [
-      "instances (voting)"]
+  assert [name for name, value in deviations.items() if value > tolerance(CONFIG)] == VOTING
+
+
+def in_one_array(stored):
+  """Returns the numbers as 0.2.0 stored those of voting, a row per instance."""
+  boxes, scores, labels = (
+      np.reshape(stored["numbers"].pop(name)[:-2], (4, -1)) for name in VOTING)
+  stored["numbers"]["instances (voting)"] = [
+      *np.concatenate([boxes, scores, labels], axis=1).ravel().tolist(), 1.0, 2.0]
+  return stored
+
+
+@pytest.mark.parametrize("change, wrong", [
+    (lambda found: found, []),
+    (lambda found: found._replace(labels=found.labels[jnp.array([1, 0, 2, 3])]),
+     ["labels (voting)"]),
+    (lambda found: found._replace(scores=0.9 * found.scores), ["scores (voting)"]),
+    (lambda found: found._replace(boxes=found.boxes + 4), ["boxes (voting)"])])
+def test_labels_and_scores_are_compared_apart_from_boxes(monkeypatch, change, wrong):
+  vote = self_check._vote
+  monkeypatch.setattr(self_check, "_vote", lambda *arguments: change(vote(*arguments)))
+  for stored in (json.loads(recorded()), in_one_array(json.loads(recorded()))):
+    deviations = compare_numbers(params(), CONFIG, stored)
+    assert list(deviations)[-3:] == VOTING
+    assert [name for name, value in deviations.items() if value > tolerance(CONFIG)] == wrong
 
 
 @pytest.mark.parametrize("field, value", [
-    ("numbers", {}), ("image", "AAAA"), ("size", [1, 2]), ("boxes", "none")])
+    ("numbers", {}), ("numbers", {"instances (voting)": [1.0]}), ("image", "AAAA"),
+    ("size", [1, 2]), ("boxes", "none")])
 def test_stored_numbers_that_cannot_be_read_are_reported(field, value):
   stored = json.loads(recorded()) | {field: value}
   with pytest.raises(ValueError, match="stored for the self-check cannot be used"):
