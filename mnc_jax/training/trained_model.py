@@ -109,12 +109,13 @@ def _load_workdir(workdir):
 
 
 def _load_file(path):
-  params, metadata = weights.load_safetensors(path)
+  metadata = weights.read_metadata(path)
   categories = weights.read_categories(metadata, path)
   if categories is None or "config" not in metadata:
-    raise ValueError(f"{path} holds weights, but no config or no categories: write it with "
-                     "mnc export")
-  config = weights.read_config(metadata, path)
+    raise ValueError(f"{path} holds weights, but no config or no categories: write a model of "
+                     "mnc_jax with mnc export; weights of other libraries become a workdir by "
+                     "mnc import-weights")
+  config, (params, _) = weights.read_config(metadata, path), weights.load_safetensors(path)
   like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   check_fit(like, params, str(path))
   return Model(weights.move_to_device(params), config, *categories,

@@ -12,6 +12,7 @@ from mnc_jax.weights.load import move_to_device
 from mnc_jax.weights.model_file import load_safetensors
 from mnc_jax.weights.model_file import read_categories
 from mnc_jax.weights.model_file import read_config
+from mnc_jax.weights.model_file import read_metadata
 from mnc_jax.weights.model_file import read_notes
 from mnc_jax.weights.model_file import save_safetensors
 from mnc_jax.weights.program_file import save_programs
@@ -29,6 +30,7 @@ __all__ = (
     "open_file",
     "read_categories",
     "read_config",
+    "read_metadata",
     "read_notes",
     "save_programs",
     "save_safetensors",

@@ -1,7 +1,9 @@
 """Our own models as one .safetensors file: written, read whole, and matched for loading."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
+import os
 import pathlib
 
 from flax import traverse_util
@@ -25,7 +27,7 @@ def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[s
   """Writes a model as one file.
 
   Args:
-    path: of the file; its folder is made if it is missing.
+    path: of the file; its folder is made if it is missing. An existing file is replaced at the end.
     params: nested dict of float32 arrays.
     metadata: {str: str}, for example the config as JSON.
     dtype: "float32" keeps every bit; "float16" and "bfloat16" round and halve the file.
@@ -36,14 +38,26 @@ def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[s
   """
   flat, path = flatten_weights(params, dtype=dtype), pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.touch()
-  mode = path.stat().st_mode
-  try:
-    save_file(flat, path, metadata=dict(metadata))
+  with replace_file(path) as part:
+    part.touch()
+    mode = part.stat().st_mode
+    try:
+      save_file(flat, part, metadata=dict(metadata))
+    except SafetensorError as error:
+      raise OSError(f"{path} cannot be written: {error}") from error
     # safetensors 0.8 makes a file that its owner alone may read.
-    path.chmod(mode)
-  except SafetensorError as error:
-    raise OSError(f"{path} cannot be written: {error}") from error
+    part.chmod(mode)
+
+
+@contextlib.contextmanager
+def replace_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields the path of a new file that takes the place of `path` when it is complete."""
+  part = path.with_name(f"{path.name}.part")
+  try:
+    yield part
+    os.replace(part, path)
+  finally:
+    part.unlink(missing_ok=True)
 
 
 def flatten_weights(params: dict, *, dtype: str = "float32") -> dict[str, np.ndarray]:
@@ -75,12 +89,26 @@ def load_safetensors(path: str | pathlib.Path) -> tuple[dict, dict[str, str]]:
     FileNotFoundError: if there is no such file.
     ValueError: if it cannot be read.
   """
+  arrays, metadata = _open(path)
+  flat = {name: lazy.read() for name, lazy in arrays.items()}
+  return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
+  """Returns the metadata of a .safetensors file, of any library, without reading its arrays.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it cannot be read.
+  """
+  return _open(path)[1]
+
+
+def _open(path):
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file")
-  arrays, metadata = read_safetensors(path)
-  flat = {name: lazy.read() for name, lazy in arrays.items()}
-  return traverse_util.unflatten_dict(flat, sep="/"), metadata
+  return read_safetensors(path)
 
 
 def read_config(metadata: Mapping[str, str], origin: str | pathlib.Path) -> Config:

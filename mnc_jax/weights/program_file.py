@@ -30,7 +30,7 @@ from mnc_jax.config import Config
 from mnc_jax.config.serialization import without_paths
 from mnc_jax.model.inference import predict
 from mnc_jax.model.trained import Model
-from mnc_jax.weights.model_file import flatten_weights
+from mnc_jax.weights.model_file import flatten_weights, replace_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _VERSION = 1  # Of model.json; a reader may compare it.
@@ -60,7 +60,7 @@ def save_programs(path: str | pathlib.Path, model: Model, *, dtype: str = "float
       _name(size): export_program(flat, size, config=model.config, platforms=platforms).serialize()
       for size in model.config.data.padded_sizes}
   path.parent.mkdir(parents=True, exist_ok=True)
-  with _replace_file(path) as part, zipfile.ZipFile(part, "w") as archive:
+  with replace_file(path) as part, zipfile.ZipFile(part, "w") as archive:
     archive.writestr("model.json", json.dumps(describe(model, tuple(flat), platforms), indent=2))
     for name, program in programs.items():
       archive.writestr(name, bytes(program), zipfile.ZIP_DEFLATED)
@@ -139,14 +139,3 @@ def _without_machine_paths() -> Iterator[None]:
     yield
   finally:
     jax.config.update(option, before)
-
-
-@contextlib.contextmanager
-def _replace_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields the path of a new file that takes the place of `path` when it is complete."""
-  part = path.with_name(f"{path.name}.part")
-  try:
-    yield part
-    os.replace(part, path)
-  finally:
-    part.unlink(missing_ok=True)

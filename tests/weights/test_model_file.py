@@ -10,6 +10,7 @@ from helpers.tiny import tiny_config
 from mnc_jax import weights
 from mnc_jax.config.serialization import to_json
 from mnc_jax.model.cascade import init_params
+from mnc_jax.weights import model_file
 
 
 def make_model():
@@ -70,6 +71,18 @@ def test_missing_and_unreadable_files_are_named(tmp_path):
   (tmp_path / "x").write_bytes(b"no weights")
   with pytest.raises(ValueError, match="x cannot be read as safetensors"):
     weights.load_safetensors(tmp_path / "x")
+
+
+def test_what_cannot_be_written_leaves_the_file_that_is_there(tmp_path, monkeypatch):
+  def fail(*arguments, **options):
+    raise model_file.SafetensorError("no space left")
+  monkeypatch.setattr(model_file, "save_file", fail)
+  for name in ("there", "new"):
+    (tmp_path / "there").write_text("before")
+    with pytest.raises(OSError, match=f"{name} cannot be written: no space left"):
+      weights.save_safetensors(tmp_path / name, {"a": np.zeros(3, np.float32)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there").read_text() == "before"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])

@@ -75,6 +75,12 @@ def _kind_of_zip(path):
   except READ_ERRORS as error:
     raise ValueError(f"{path} begins as .npz and .pth files do, but cannot be read as one: "
                      f"{error}. Is it truncated?") from error
+  if "model.weights.h5" in names:
+    raise ValueError(f"{path} is an archive of Keras: unzip it, and give the file "
+                     "model.weights.h5 that was in it")
+  if "model.json" in names and any(name.endswith(".jax") for name in names):
+    raise ValueError(f"{path}: programs of mnc export only run, as docs/deploy.md shows: give the "
+                     "workdir or .safetensors file that they were made of")
   if "constants.pkl" in names:
     raise ValueError(f"{path} is a TorchScript program, not a weight file: save the module's "
                      "state_dict() with torch.save")

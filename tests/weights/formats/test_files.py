@@ -162,6 +162,19 @@ def test_a_lone_tensor_and_a_program_are_rejected(tmp_path):
     open_file(tmp_path / "y")
 
 
+@pytest.mark.parametrize("names, message", [
+    (("metadata.json", "config.json", "model.weights.h5"),
+     "x is an archive of Keras: unzip it, and give the file model.weights.h5"),
+    (("model.json", "predict_64x64.jax", "weights/a/b.npy"),
+     "x: programs of mnc export only run, .* the workdir or .safetensors file")])
+def test_archives_of_programs_and_of_keras_are_named(tmp_path, names, message):
+  with zipfile.ZipFile(tmp_path / "x", "w") as archive:
+    for name in names:
+      archive.writestr(name, b"")
+  with pytest.raises(ValueError, match=message):
+    open_file(tmp_path / "x")
+
+
 def test_without_pytorch_its_files_are_named(tmp_path, monkeypatch):
   write_torch(tmp_path / "x")
   import_module = builtins.__import__
