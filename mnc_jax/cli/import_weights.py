@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import time
 from typing import Any
+import warnings
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from mnc_jax.data import load_categories
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
+from mnc_jax.training.initial_state import advise_dense_layers, check_frozen
 from mnc_jax.weights.self_check import record_numbers
 
 
@@ -31,6 +33,9 @@ def run(options: ImportWeights) -> None:
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
       reset_categories=options.reset_categories, only_backbone=options.only_backbone,
       category_names=categories.category_names)
+  check_frozen(report, params, config, options.source)
+  if advice := advise_dense_layers(report, config):
+    warnings.warn(f"{options.source}: {advice}", stacklevel=2)
   params = weights.move_to_device(weights.initialise_missing(params, key, config))
   checkpoint.save_model(options.output, params, config, categories, notes={
       "source": f"{report.kind}: {options.source.name}",
@@ -80,13 +85,13 @@ def read_names(path: pathlib.Path) -> checkpoint.Categories:
   """
   if not path.is_file():
     raise FileNotFoundError(f"--categories {path}: no such file")
-  if path.suffix == ".json":
+  if path.suffix.lower() == ".json":
     # Its images are not needed, so their faults do not matter.
     coco = read_coco_file(path, report=lambda fault: None)
     return checkpoint.Categories(tuple(category["name"] for category in coco.categories),
                                  tuple(category["id"] for category in coco.categories))
   try:
-    names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
   except UnicodeDecodeError as error:
     raise ValueError(f"--categories {path}: not a text in UTF-8: {error}") from error
   repeated = [name for index, name in enumerate(names) if name in names[:index]]

@@ -1,5 +1,6 @@
 """The state that a run starts with, or resumes from."""
 
+import pathlib
 import warnings
 
 from flax.traverse_util import flatten_dict
@@ -57,7 +58,7 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
         reset_categories=config.train.init_reset_categories,
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
-    check_frozen(report, params, config)
+    check_frozen(report, params, config, file)
     advice = advise_dense_layers(report, config)
     if advice:
       warnings.warn(f"{file}: {advice}", stacklevel=2)
@@ -67,7 +68,8 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
   return init_state(weights.initialise_missing(params, key, config), config), {"source": origin}
 
 
-def check_frozen(report: weights.LoadReport, params: dict, config: Config) -> None:
+def check_frozen(report: weights.LoadReport, params: dict, config: Config,
+                 path: pathlib.Path) -> None:
   """Raises if a file of weights lacks frozen layers of a backbone, which would stay random.
 
   Raises:
@@ -79,7 +81,7 @@ def check_frozen(report: weights.LoadReport, params: dict, config: Config) -> No
              and name.rpartition("/")[2] not in PIXEL_PARAMETERS]
   if missing:
     raise ValueError(
-        f"{config.train.init_weights} lacks {len(missing)} arrays of frozen layers, such as "
+        f"{path} lacks {len(missing)} arrays of frozen layers, such as "
         f"{missing[0]}: they would keep the numbers of a fresh model. Give a file that has them, "
         "or set --model.frozen-blocks 0 (of a ResNet also --model.backbone-norm group)")
 

@@ -97,6 +97,26 @@ def test_a_coco_file_gives_names_with_their_ids(place, capsys):
   assert found == checkpoint.Categories(NAMES, (4, 9))
 
 
+@pytest.mark.parametrize("name, encoding", [("coco.JSON", "utf-8"), ("names.txt", "utf-8-sig")])
+def test_names_are_read_from_any_file_that_holds_them(tmp_path, name, encoding):
+  text = {"coco.JSON": json.dumps({"images": [], "annotations": [], "categories": [
+      {"id": 1, "name": "disc"}, {"id": 2, "name": "square"}]}), "names.txt": "disc\nsquare\n"}
+  (tmp_path / name).write_text(text[name], encoding)
+  assert import_weights.read_names(tmp_path / name) == checkpoint.Categories(NAMES, (1, 2))
+
+
+def test_a_file_without_the_frozen_backbone_is_an_error(place, capsys):
+  model = tiny.tiny_config(model={"backbone": "vgg16", "frozen_blocks": 2})
+  heads = {name: stage for name, stage in tiny.random_params(model).items() if name != "features"}
+  weights.save_safetensors(place / "heads.safetensors", heads, {})
+  status, text = run_import(
+      place, capsys, "--model.backbone", "vgg16", "--categories", place / "names.txt",
+      source="heads.safetensors", output="heads")
+  assert status != 0
+  assert "heads.safetensors lacks 8 arrays of frozen layers, such as features/conv1_1/" in text
+  assert not (place / "heads").exists()
+
+
 def test_the_backbone_alone(place, capsys):
   status, text = run_import(place, capsys, "--only-backbone", output="backbone")
   assert status == 0, text

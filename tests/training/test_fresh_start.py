@@ -43,10 +43,10 @@ def test_frozen_layers_that_a_file_lacks_are_named():
   # nothing then.
   others = [name for name in names if not name.startswith("features")]
   report = weights.LoadReport("ResNet-50", (), ("features/pixel_mean", *others), ())
-  initial_state.check_frozen(report, params, config)
-  with pytest.raises(ValueError, match="lacks 1 arrays of frozen .* such as features/conv1/kernel"):
+  initial_state.check_frozen(report, params, config, "w.pth")
+  with pytest.raises(ValueError, match="w.pth lacks 1 arrays of .* as features/conv1/kernel"):
     initial_state.check_frozen(
-        report._replace(initialised=("features/conv1/kernel",)), params, config)
+        report._replace(initialised=("features/conv1/kernel",)), params, config, "w.pth")
 
 
 def test_a_vgg_without_its_dense_layers_is_a_warning():
