@@ -40,6 +40,13 @@ def shared_dir():
   return folder
 
 
+@pytest.fixture
+def own_registry(monkeypatch):
+  """Forgets at the end what a test registered, a backbone, loss or reader."""
+  from mnc_jax.config import extensions
+  monkeypatch.setattr(extensions, "_ADDED", {field: {} for field in extensions._ADDED})
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled_programs():
   """Gives back what a file of tests compiled; together they would fill gigabytes."""

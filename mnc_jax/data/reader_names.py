@@ -57,7 +57,7 @@ def register_reader(name: str, list_images: Callable[..., Listing], *,
     1
   """
   names = None if category_names is None else tuple(category_names)
-  extensions.register("data.dataset", name, Reader(list_images, names), built_in=DATASETS)
+  extensions.register("data.dataset", name, Reader(list_images, names))
 
 
 def has_reader(name: str) -> bool:
@@ -71,9 +71,4 @@ def find_reader(name: str) -> Reader:
   Raises:
     ValueError: if there is none.
   """
-  if not has_reader(name):
-    raise ValueError(
-        f"data set {name!r} is not known: {', '.join(DATASETS)}. A reader of your own is "
-        f"registered by the program first: mnc_jax.register_reader({name!r}, ...)")
-  return _READERS[name] if name in _READERS else extensions.find(
-      "data.dataset", name, built_in=DATASETS)
+  return _READERS[name] if name in _READERS else extensions.find("data.dataset", name)

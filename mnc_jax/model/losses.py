@@ -141,7 +141,7 @@ def register_loss(stage: StageName, name: str, loss: Callable[..., jax.Array]) -
   """
   if stage not in _PAPER:
     raise ValueError(f"there is no stage {stage!r}: {', '.join(_PAPER)}")
-  if extensions.register(f"train.{stage}_loss", name, loss, built_in=("paper",)):
+  if extensions.register(f"train.{stage}_loss", name, loss):
     # Programs of the earlier one were compiled for equal configs.
     jax.clear_caches()
 
@@ -160,5 +160,4 @@ def find_loss(stage: StageName, config: TrainConfig) -> Callable[..., jax.Array]
   """
   field = f"{stage}_loss"
   name = getattr(config, field)
-  return _PAPER[stage] if name == "paper" else extensions.find(
-      f"train.{field}", name, built_in=("paper",))
+  return _PAPER[stage] if name == "paper" else extensions.find(f"train.{field}", name)

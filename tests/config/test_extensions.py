@@ -9,10 +9,7 @@ from mnc_jax.config import Config, extensions
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.config.validation import check_effects, check_values
 
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-  monkeypatch.setattr(extensions, "_ADDED", {field: {} for field in extensions._ADDED})
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def with_backbone(name, **fields):
@@ -25,9 +22,9 @@ def test_a_registered_backbone_survives_json_and_an_unknown_one_is_named():
       r"model\.backbone is 'mine', which is not known here: known are vgg16, .*small\. .*"
       r"mnc_jax\.register_backbone\('mine', \.\.\.\)")):
     from_json(text)
-  assert not extensions.register("model.backbone", "mine", len, built_in=extensions.BACKBONES)
+  assert not extensions.register("model.backbone", "mine", len)
   assert from_json(text).model.backbone == "mine"
-  assert extensions.find("model.backbone", "mine", built_in=()) is len
+  assert extensions.find("model.backbone", "mine") is len
 
 
 def test_a_typing_error_is_corrected():
@@ -36,9 +33,9 @@ def test_a_typing_error_is_corrected():
 
 
 def test_registering_another_value_replaces_the_first():
-  register = lambda value: extensions.register("data.dataset", "x", value, built_in=())
+  register = lambda value: extensions.register("data.dataset", "x", value)
   assert [register(len), register(len), register(sum)] == [False, False, True]
-  assert extensions.find("data.dataset", "x", built_in=()) is sum
+  assert extensions.find("data.dataset", "x") is sum
 
 
 @pytest.mark.parametrize(("name", "message"), [
@@ -46,7 +43,7 @@ def test_registering_another_value_replaces_the_first():
     ("Mine", "lower-case"), ("", "lower-case"), (3, "model.backbone is 3")])
 def test_names_of_the_library_and_impossible_names_are_rejected(name, message):
   with pytest.raises(ValueError, match=message):
-    extensions.register("model.backbone", name, len, built_in=extensions.BACKBONES)
+    extensions.register("model.backbone", name, len)
 
 
 @pytest.mark.parametrize(("section", "field"), [("data", "dataset"), ("train", "mask_loss")])
@@ -60,7 +57,7 @@ def test_names_that_are_only_needed_for_training_are_read_but_cannot_be_paths(se
 
 
 def test_a_registered_backbone_may_use_the_fields_of_the_others():
-  extensions.register("model.backbone", "mine", len, built_in=())
+  extensions.register("model.backbone", "mine", len)
   fields = {"backbone_widths": (8, 9), "resnet_width": 3, "backbone_norm": "group",
             "frozen_blocks": 7}
   check_effects(with_backbone("mine", **fields))

@@ -11,10 +11,7 @@ from mnc_jax.data.images import encode_png
 from mnc_jax.data.listing import Content, Entry, Listing
 from mnc_jax.data.records import make_annotation
 
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-  monkeypatch.setattr(extensions, "_ADDED", {field: {} for field in extensions._ADDED})
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def list_squares(folder, report, *, options):
@@ -50,7 +47,7 @@ def test_a_set_of_a_registered_reader_is_prepared_and_read_without_it(folder):
 
 
 def test_a_set_that_is_neither_prepared_nor_readable_is_named(folder):
-  message = (r"data set 'squares' is not known: shapes, coco, label_images, sbd\. .*"
+  message = (r"data\.dataset is 'squares', which is not known here.*: known are shapes, coco, .*"
              r"mnc_jax\.register_reader\('squares', \.\.\.\)")
   with pytest.raises(ValueError, match=message):
     prepare("squares", folder, folder / "data")

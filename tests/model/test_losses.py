@@ -9,7 +9,6 @@ import pytest
 
 from helpers import tiny
 import mnc_jax
-from mnc_jax.config import extensions
 from mnc_jax.model import losses
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
@@ -100,11 +99,6 @@ def test_the_gradients_of_losses_scatter_nothing():
   assert "scatter" not in str(program)
 
 
-@pytest.fixture
-def _own_registry(monkeypatch):
-  monkeypatch.setattr(extensions, "_ADDED", {field: {} for field in extensions._ADDED})
-
-
 def run(config):
   """Returns the losses of one image, anew each time."""
   find_loss = jax.jit(mnc_jax.cascade_loss, static_argnames="config")
@@ -122,7 +116,7 @@ def constant(value):
   return lambda output, *targets: value + 0 * sum(x.sum() for x in jax.tree.leaves(output)[-1:])
 
 
-@pytest.mark.usefixtures("_own_registry")
+@pytest.mark.usefixtures("own_registry")
 @pytest.mark.parametrize(("stage", "terms", "weight"), [
     ("box", ("loss_1",), {"weight_box": 3.0}), ("mask", ("loss_2", "loss_4"), {"weight_mask": 3.0}),
     ("category", ("loss_3", "loss_5"), {"weight_category": 3.0})])
@@ -138,7 +132,7 @@ def test_a_registered_loss_takes_the_place_of_its_stages_alone(stage, terms, wei
       assert float(found[name]) == float(usual[name]), name
 
 
-@pytest.mark.usefixtures("_own_registry")
+@pytest.mark.usefixtures("own_registry")
 def test_a_new_loss_of_the_same_name_is_not_answered_from_the_old_program():
   config = tiny.tiny_config(train={"mask_loss": "mine"})
   find = jax.jit(lambda logits: losses.find_loss("mask", config.train)(logits, None))
@@ -147,7 +141,7 @@ def test_a_new_loss_of_the_same_name_is_not_answered_from_the_old_program():
     assert find(jnp.ones(3)) == value
 
 
-@pytest.mark.usefixtures("_own_registry")
+@pytest.mark.usefixtures("own_registry")
 def test_a_loss_that_is_not_registered_is_named():
   with pytest.raises(ValueError, match=r"train\.mask_loss is 'dice', which is not known here: "
                      r"known are paper\. .*mnc_jax\.register_loss\('mask', 'dice', \.\.\.\)"):

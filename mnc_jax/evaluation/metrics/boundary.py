@@ -20,7 +20,8 @@ _LOWEST_THRESHOLD = 0.5
 
 
 def average_precisions(ground_truth: dict, results: list[dict], *, width_ratio: float = 0.02,
-                       max_results: int = coco.MAX_RESULTS) -> coco.CocoScore:
+                       max_results: int = coco.MAX_RESULTS, checked: bool = False
+                       ) -> coco.CocoScore:
   """Returns the Boundary AP of masks; fields and errors are those of `coco.average_precisions`.
 
   Args:
@@ -29,9 +30,10 @@ def average_precisions(ground_truth: dict, results: list[dict], *, width_ratio: 
     width_ratio: width of the boundary region as a part of the image's diagonal. The paper's
       value is .02; narrower is stricter.
     max_results: as `coco.average_precisions`.
+    checked: as `coco.average_precisions`.
   """
   return coco.average_precisions(
-      ground_truth, results, kind="segm", max_results=max_results,
+      ground_truth, results, kind="segm", max_results=max_results, checked=checked,
       overlaps=functools.partial(boundary_overlaps, width_ratio=width_ratio))
 
 

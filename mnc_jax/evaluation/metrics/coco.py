@@ -16,7 +16,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mnc_jax.evaluation.metrics.geometry import measure_area, read_area, read_shape
-from mnc_jax.evaluation.metrics.records import check_records, count_instances, is_crowd
+from mnc_jax.evaluation.metrics.records import (
+  check_kind,
+  check_records,
+  count_instances,
+  is_crowd,
+)
 
 # Its type stubs allow neither text as `iouType` nor another `computeIoU`.
 _COCO_EVAL: Any = COCOeval
@@ -43,8 +48,8 @@ class CocoScore(NamedTuple):
 
 
 def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "segm",
-                       max_results: int = MAX_RESULTS, overlaps: Callable | None = None
-                       ) -> CocoScore:
+                       max_results: int = MAX_RESULTS, overlaps: Callable | None = None,
+                       checked: bool = False) -> CocoScore:
   """Scores results by COCO's protocol.
 
   The size of a result is that of what is scored: its mask's pixels for "segm", also where it has
@@ -60,6 +65,7 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
       `highest_recall`. 10 or more.
     overlaps: what to match by instead of IoU: (shapes of D results, shapes of G instances,
       [G] crowd 0 or 1) -> [D, G].
+    checked: as `voc.average_precisions`.
 
   Raises:
     ValueError: as `voc.average_precisions`; if `max_results` is below 10.
@@ -67,7 +73,9 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
   if max_results < LEAST_MAX_RESULTS:
     raise ValueError(f"max_results is {max_results}: it must be {LEAST_MAX_RESULTS} or more, which "
                      "AR10 counts")
-  check_records(ground_truth, results, kind=kind)
+  if not checked:
+    check_records(ground_truth, results)
+  check_kind(ground_truth, results, kind)
   with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress.
     evaluation = _COCO_EVAL(*_index(ground_truth, results, kind), iouType=kind)
     evaluation.params.maxDets = [1, 10, max_results]

@@ -48,11 +48,11 @@ def score_results(ground_truth: dict, results: list[dict], *,
     if "bbox" in kinds:
       scores["boxes"] = _score_sds(ground_truth, results, "bbox")
   if "coco" in protocols:
-    twelve |= {kind: coco.average_precisions(ground_truth, results, kind=kind,
-                                             max_results=max_results) for kind in kinds}
+    twelve |= {kind: coco.average_precisions(
+        ground_truth, results, kind=kind, max_results=max_results, checked=True) for kind in kinds}
   if "boundary" in protocols:
-    twelve["boundary"] = boundary.average_precisions(ground_truth, results,
-                                                     max_results=max_results)
+    twelve["boundary"] = boundary.average_precisions(
+        ground_truth, results, max_results=max_results, checked=True)
   if twelve:
     scores |= {name: score.numbers for name, score in twelve.items()}
     scores["per_category"] = {name: score.categories for name, score in twelve.items()}
@@ -63,6 +63,6 @@ def score_results(ground_truth: dict, results: list[dict], *,
 
 
 def _score_sds(ground_truth, results, kind):
-  score = voc.average_precisions(ground_truth, results, kind=kind)
+  score = voc.average_precisions(ground_truth, results, kind=kind, checked=True)
   return ({str(threshold): part._asdict() for threshold, part in score.thresholds.items()}
           | {"ap_vol_11point": score.ap_vol_11point})

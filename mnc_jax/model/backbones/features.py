@@ -52,7 +52,7 @@ def register_backbone(name: str, make: Callable[[ModelConfig], Backbone]) -> Non
     >>> make_backbone(mnc_jax.ModelConfig(backbone="patches")).channels
     24
   """
-  if extensions.register("model.backbone", name, make, built_in=tuple(_MAKERS)):
+  if extensions.register("model.backbone", name, make):
     # Programs of the earlier one were compiled for equal configs.
     jax.clear_caches()
 
@@ -65,7 +65,7 @@ def make_backbone(config: ModelConfig) -> Backbone:
   """
   if config.backbone in _MAKERS:
     return _MAKERS[config.backbone](config)
-  make = extensions.find("model.backbone", config.backbone, built_in=tuple(_MAKERS))
+  make = extensions.find("model.backbone", config.backbone)
   backbone = make(config)
   if min(backbone.channels, backbone.stride, backbone.multiple) < 1 or (
       backbone.multiple % backbone.stride):

@@ -15,6 +15,7 @@ from helpers.records_by_hand import (
   make_result,
   random_records,
 )
+from mnc_jax.coco import content
 from mnc_jax.evaluation.metrics import boundary, coco, voc
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
@@ -57,6 +58,14 @@ def test_all_protocols_are_in_one_dict(random_scores):
   assert len({scores[name]["AP"] for name in ("segm", "bbox", "boundary")}) == 3
   assert sum(scores["instances"].values()) == 25
   assert scores["left_out"] == []
+
+
+def test_records_are_checked_once_for_all_protocols(monkeypatch):
+  gt, results = random_records(np.random.default_rng(4))
+  checked = []
+  monkeypatch.setattr(content, "check_results", lambda rows, *_, **__: checked.append(len(rows)))
+  score_results(gt, results)
+  assert checked == [len(results)]
 
 
 def test_each_protocol_alone_has_its_own_keys():

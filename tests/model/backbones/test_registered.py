@@ -11,7 +11,7 @@ import pytest
 
 from helpers import tiny
 import mnc_jax
-from mnc_jax.config import ModelConfig, extensions
+from mnc_jax.config import ModelConfig
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.config.validation import check_values
 from mnc_jax.model.backbones import features
@@ -21,10 +21,7 @@ from mnc_jax.training.checks import check_sides
 from mnc_jax.training.initial_state import check_fresh_start
 from mnc_jax.training.step import trained_gradients
 
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-  monkeypatch.setattr(extensions, "_ADDED", {field: {} for field in extensions._ADDED})
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 class Patches(nn.Module):
