@@ -139,6 +139,13 @@ def grid(images: Sequence[np.ndarray], columns: int, *, gap: int = 8) -> np.ndar
   return sheet
 
 
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
+  """Returns the uint8 `image` [h, w, 3] with neither side above `side`, in its own proportions."""
+  scale = min(1.0, side / max(image.shape[:2]))
+  height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+  return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
 def _enlarge(image, factor):
   if factor == 1:
     return np.array(image, np.uint8, order="C")

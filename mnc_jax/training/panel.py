@@ -44,11 +44,7 @@ def _draw(image, records, source):
   colors = [visualize.instance_color(order[record["category_id"]]) for record in records]
   drawing = visualize.draw_instances(
       image, records, names, min_side=_SIDE // 2, colors=colors if len(names) > 1 else None)
-  scale = _SIDE / max(drawing.shape[:2])
-  if scale >= 1:
-    return drawing
-  height, width = (max(1, round(side * scale)) for side in drawing.shape[:2])
-  return cv2.resize(drawing, (width, height), interpolation=cv2.INTER_AREA)
+  return visualize.shrink(drawing, _SIDE)
 
 
 def _write_titles(width, pictures):

@@ -9,7 +9,7 @@ import numpy as np
 from mnc_jax.evaluation.metrics.errors import ImageErrors
 from mnc_jax.evaluation.metrics.geometry import read_shape
 from mnc_jax.evaluation.metrics.records import is_crowd
-from mnc_jax.evaluation.visualize import draw_instances
+from mnc_jax.evaluation.visualize import draw_instances, shrink
 
 # After the palette of Okabe and Ito, which most colour-blind people can distinguish.
 KIND_COLORS = {
@@ -54,8 +54,8 @@ def write_pictures(folder: pathlib.Path, name: str, image: np.ndarray, errors: I
     names: {category id: name}.
   """
   ground_truth, results = (f"images/{name}_{what}.jpg" for what in _WHAT)
-  drawings = [_shrink(_draw_ground_truth(image, errors, names)),
-              _shrink(_draw_results(image, errors, names))]
+  drawings = [shrink(_draw_ground_truth(image, errors, names), _MAX_SIDE),
+              shrink(_draw_results(image, errors, names), _MAX_SIDE)]
   for path, drawing in zip((ground_truth, results), drawings, strict=True):
     # Encoded here and written by Python: OpenCV fails without a reason.
     _, encoded = cv2.imencode(".jpg", drawing[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
@@ -89,11 +89,3 @@ def _draw(image, records, errors, colors, labels):
   if len(labels) > _MANY:
     labels = [label.split()[0] for label in labels]
   return draw_instances(image, records, {}, colors=colors, labels=labels)
-
-
-def _shrink(drawing):
-  scale = _MAX_SIDE / max(drawing.shape[:2])
-  if scale >= 1:
-    return drawing
-  height, width = (max(1, round(side * scale)) for side in drawing.shape[:2])
-  return cv2.resize(drawing, (width, height), interpolation=cv2.INTER_AREA)

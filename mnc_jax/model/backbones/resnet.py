@@ -201,8 +201,7 @@ class ResNetC4(nn.Module):
       maps[stride] = x[:, :height // stride, :width // stride]
     if not config.pyramid_stride:
       return maps[16]
-    return TopDown(config, name="top_down")(
-        {stride: maps[stride] for stride in maps if stride >= config.pyramid_stride}, image_sizes)
+    return TopDown(config, name="top_down")(maps, image_sizes)
 
 
 def layer_names(config: ModelConfig, number: int) -> tuple[str, ...]:

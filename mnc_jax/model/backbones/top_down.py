@@ -13,7 +13,7 @@ from mnc_jax.structs import Array
 
 
 class TopDown(nn.Module):
-  """Joins maps of several strides into the finest, as a feature pyramid does.
+  """Joins maps into one at `config.pyramid_stride`, as a feature pyramid does.
 
   Each map is normalised and projected to `config.pyramid_width` channels; a coarser sum is doubled
   in size and added, and a 3 x 3 convolution follows (Lin et al. 2017, "Feature Pyramid Networks",
@@ -28,12 +28,13 @@ class TopDown(nn.Module):
 
   @nn.compact
   def __call__(self, maps: Mapping[int, Array], image_sizes: Array) -> jax.Array:
-    """Maps {stride: [B, H / stride, W / stride, K]}, each twice the one before, to the finest.
+    """Maps {stride: [B, H / stride, W / stride, K]}, each twice the one before, to one of them.
 
-    The result is [B, H / s, W / s, config.pyramid_width] of the smallest stride s, zero outside the
-    images.
+    The result is [B, H / s, W / s, config.pyramid_width] at s, `config.pyramid_stride`, zero
+    outside the images. Finer maps are not used.
     """
-    coarse, *finer = sorted(maps, reverse=True)
+    coarse, *finer = sorted(
+        (stride for stride in maps if stride >= self.config.pyramid_stride), reverse=True)
     x = self._merge(self._lateral(maps[coarse], coarse), image_sizes, coarse)
     for stride in finer:
       lateral = self._lateral(maps[stride], stride)

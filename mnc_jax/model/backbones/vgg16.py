@@ -88,6 +88,4 @@ class VGG16(nn.Module):
       maps[2 ** (block - 1)] = x
     if not self.config.pyramid_stride:
       return x
-    return TopDown(self.config, name="top_down")(
-        {stride: maps[stride] for stride in maps if stride >= self.config.pyramid_stride},
-        image_sizes)
+    return TopDown(self.config, name="top_down")(maps, image_sizes)
