@@ -14,7 +14,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 # One process per core, since most of the time is compilation, which has one thread. In the order of
 # the folders: by number of tests, the few long ones of tests/cli and tests/training would run last.
-PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(RUN) -m pytest -n 2 --durations=15 --dist loadfile --no-loadscope-reorder
 # Named after the versions, so that choosing others installs them.
 INSTALLED := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
 

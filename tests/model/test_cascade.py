@@ -109,7 +109,8 @@ def test_loss_is_the_sum_of_its_stages():
 def test_proposals_are_counted():
   """One box enters NMS and leaves it; all others are beyond `pre_nms`."""
   proposals = dataclasses.replace(BASE.train.proposals, pre_nms=1)
-  metrics = metrics_of(tiny.override(BASE, train={"proposals": proposals}))
+  config = tiny.override(BASE, train={"num_stages": 3, "proposals": proposals})
+  metrics = loss_fn(config)(tiny_params(), tiny.make_batch())
   assert metrics["proposals_per_image"] == 1
   assert metrics["truncated_proposals_per_image"] > 100
 

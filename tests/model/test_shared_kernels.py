@@ -96,7 +96,7 @@ def test_the_cascade_takes_one_gradient_of_each_dense_kernel(gt_in_stage_4):
 def test_the_cascade_has_the_gradient_of_separate_uses(monkeypatch, dtype, tolerance):
   """The rounding of each use's kernel gradient to bfloat16 is all that may differ."""
   config = tiny.override(tiny.tiny_config(), model={"mask_head": "dense", "compute_dtype": dtype})
-  params = jax.jit(lambda: cascade.init_params(jax.random.key(0), config))()
+  params = tiny.random_params(config)
   batch = tiny.make_batch(2)
   gradient = lambda: jax.jit(jax.grad(lambda params: cascade.cascade_loss(
       params, batch, jax.random.key(1), config=config)[0]))(params)

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 from pycocotools import mask as coco_mask
 import pytest
@@ -12,7 +11,6 @@ from helpers.toy_sets import make_source
 from helpers.two_processes import run_two
 from mnc_jax import parallel
 from mnc_jax.evaluation.predict_split import make_predict, predict_all
-from mnc_jax.model.cascade import init_params
 from mnc_jax.structs import Instances
 
 _PREDICT = """
@@ -26,7 +24,7 @@ def predict_eight(eval_batch_size: int) -> list:
   """Returns the results of an untrained cascade on eight images, so that the batch has padding."""
   config = tiny.tiny_config(
       data={"eval_batch_size": eval_batch_size}, inference={"max_shrink": 1.5})
-  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  params = tiny.random_params(config)
   # At a factor of 1.5 the last two are large.
   source = make_source([(64, 64), (32, 64), (64, 48)] * 2 + [(128, 128), (128, 192)])
   mesh = parallel.make_mesh()

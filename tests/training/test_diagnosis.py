@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
-from mnc_jax.model.cascade import cascade_loss, init_params
+from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.training import diagnosis
 from mnc_jax.training.step import step_key
 
@@ -18,7 +18,7 @@ PLACE = {"step": 5, "device": 1, "config": CONFIG}
 
 @functools.cache
 def params():
-  return jax.jit(lambda: init_params(jax.random.key(0), CONFIG))()
+  return tiny.random_params(CONFIG)
 
 
 def test_a_batch_is_read_back_with_its_images_and_notes(tmp_path):

@@ -19,7 +19,8 @@ from mnc_jax.training.profiling import Profiler
 def train(folder, name, *options):
   workdir = folder / name
   cli.call("train", ["--config", str(folder / "config.py"), "--workdir", str(workdir),
-                     "--train.num-steps", "3", "--train.evaluate-every", "3", *options])
+                     "--train.num-steps", "3", "--train.evaluate-every", "3",
+                     "--train.num-stages", "3", *options])
   return workdir
 
 

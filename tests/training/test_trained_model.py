@@ -12,7 +12,6 @@ from helpers import tiny
 from mnc_jax import weights
 from mnc_jax.config.serialization import to_json
 from mnc_jax.data.readers.label_maps import read_label_map
-from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
 from mnc_jax.training.trained_model import load, sample_images, shipped_models
 
@@ -21,7 +20,7 @@ PRETRAINED = pathlib.Path(weights.__file__).parents[1] / "pretrained"
 
 def write_model(path, *, names=("cat", "dog")):
   config = tiny.tiny_config()
-  params = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  params = tiny.random_params(config)
   weights.save_safetensors(path, params, {
       "config": to_json(config), "category_names": json.dumps(names), "category_ids": "[3, 7]",
       "notes": json.dumps({"source": "a test"})})

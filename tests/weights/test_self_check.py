@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from helpers import tiny
-from mnc_jax.model.cascade import init_params
 from mnc_jax.ops import voting
 from mnc_jax.weights import self_check
 from mnc_jax.weights.self_check import compare_numbers, record_numbers, tolerance
@@ -20,7 +19,7 @@ CONFIG = tiny.tiny_config(model={"backbone_widths": (8, 16)})
 
 @functools.cache
 def params():
-  return jax.jit(lambda: init_params(jax.random.key(0), CONFIG))()
+  return tiny.random_params(CONFIG)
 
 
 @functools.cache
@@ -47,7 +46,7 @@ def test_the_same_model_deviates_by_rounding_alone():
 
 def test_a_backbone_of_a_large_multiple_is_checked_on_a_padded_image():
   config = tiny.override(CONFIG, model={"backbone_widths": (4,) * 6})  # Of multiples of 64.
-  own = jax.jit(lambda: init_params(jax.random.key(0), config))()
+  own = tiny.random_params(config)
   numbers = record_numbers(own, config)
   assert max(compare_numbers(own, config, numbers).values()) < 2e-6
   assert numbers["size"] == [64, 96]
