@@ -95,13 +95,20 @@ def test_mask_iou_counts_where_it_is_the_smaller():
   assert overlap.item() == pytest.approx(2000 / 3600, abs=1e-12)
 
 
-def test_crowds_divide_by_the_area_of_the_result():
-  crowd = make_rle((0, 100), (0, 100), size=BIG)
+def test_crowds_are_compared_by_their_masks_alone():
+  # Three quarters of the mask are in the crowd; of its frame less. The same region as an instance
+  # has the IoU 900 / 8800.
+  region = make_rle((0, 100), (15, 100), size=BIG)
   found = make_rle((40, 60), (0, 60), size=BIG)
-  # All of the mask is in the crowd; of its frame of 20 * 60 - 14 * 54 = 444 pixels those
-  # at the border of the image, 20 rows of 3, are in the crowd's.
-  overlap = boundary.boundary_overlaps([found], [crowd], np.ones(1, np.uint8))
-  assert overlap.item() == pytest.approx(60 / 444)
+  overlaps = boundary.boundary_overlaps([found], [region, region], np.array([1, 0], np.uint8))
+  np.testing.assert_allclose(overlaps, [[900 / 1200, 900 / 8800]], atol=1e-12)
+
+
+def test_crowds_beside_an_instance_leave_its_boundary():
+  square = make_rle((20, 80), (20, 80), size=BIG)
+  found = make_rle((20, 80), (22, 82), size=BIG)
+  overlaps = boundary.boundary_overlaps([found], [square, square], np.array([1, 0], np.uint8))
+  np.testing.assert_allclose(overlaps, [[58 / 60, 0.5]], atol=1e-12)
 
 
 def test_precision_equals_the_slow_one():
