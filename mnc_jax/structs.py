@@ -185,8 +185,8 @@ class Instances(NamedTuple):
     scores: [D] float32; 0 in padding.
     masks: [D, M, M] float32 probabilities on a regular grid inside each of `paste_boxes`.
     valid: [D] bool.
-    dropped: [] int32, number of instances beyond D that `min_score` and NMS would have kept. At
-      most D are counted per category.
+    dropped: [] int32, number of instances beyond D that `min_score` and NMS would have kept. Each
+      category counts D + 1 at most: with one category it is 0, or 1 if there are more than D.
     truncated_proposals: [] int32, `Proposals.truncated` of all views and models together.
     mask_boxes: [D, 4] float32, the box that each mask fills, the bounds of its part above
       `inference.mask_threshold`; zeros in padding. None: masks fill `boxes`.

@@ -142,13 +142,14 @@ def _nms_function(kind: str, nms_iou: float, sigma: float) -> Callable:
 
 def _choose_instances(boxes, scores, choose, max_instances, min_score):
   """Returns candidate, label, score and validity, [D] each, and the number dropped, []."""
-  choose_in_category = lambda column: choose(
-      boxes, column, max_outputs=max_instances, valid=column > 0)
+  # One more than fits, or with one category none would ever be dropped.
+  most = max_instances + 1
+  choose_in_category = lambda column: choose(boxes, column, max_outputs=most, valid=column > 0)
   indices, kept_scores, kept = jax.vmap(choose_in_category, in_axes=1)(scores[:, 1:])
   kept_scores = kept_scores.reshape(-1)
   kept = kept.reshape(-1) & (kept_scores >= min_score)
   slots, found = top_indices(jnp.where(kept, kept_scores, -jnp.inf), max_instances)
-  return (indices.reshape(-1)[slots], slots // max_instances + 1, kept_scores[slots], found,
+  return (indices.reshape(-1)[slots], slots // most + 1, kept_scores[slots], found,
           kept.sum(dtype=jnp.int32) - found.sum(dtype=jnp.int32))
 
 

@@ -334,5 +334,23 @@ def test_instances_beyond_max_instances_are_counted():
     found = vote_masks(jnp.ones((3, 4, 4)), boxes, scores, nms_iou=0.3, similar_iou=0.5,
                        height=40, width=40, max_instances=max_instances, min_score=min_score)
     return found.valid.sum(), found.dropped, found.truncated_proposals
-  for slots, min_score, dropped in ((4, 0.0, 0), (3, 0.0, 1), (3, 0.5, 0), (2, 0.0, 1)):
+  for slots, min_score, dropped in ((4, 0.0, 0), (3, 0.0, 1), (3, 0.5, 0), (2, 0.0, 2),
+                                    (1, 0.0, 2)):
     assert count(slots, min_score) == (min(slots, 4 - (min_score > 0)), dropped, 0)
+
+
+@pytest.mark.parametrize("nms", ["greedy", "soft"])
+def test_with_one_category_one_instance_beyond_max_instances_is_counted(nms):
+  boxes = np.arange(5)[:, None] * 20 + np.array([0.0, 0, 10, 10])
+  scores = jnp.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6], [0.5, 0.5]])
+  def find(slots):
+    return vote_masks(jnp.ones((5, 4, 4)), boxes, scores, nms_iou=0.3, similar_iou=0.5, height=99,
+                      width=99, max_instances=slots, nms=nms)
+  whole = find(5)
+  assert (whole.valid.sum(), whole.dropped) == (5, 0)
+  for slots, dropped in ((6, 0), (4, 1), (2, 1)):
+    found = find(slots)
+    assert found.dropped == dropped
+    np.testing.assert_array_equal(found.boxes[:slots], whole.boxes[:slots] if slots < 5 else
+                                  np.pad(whole.boxes, ((0, 1), (0, 0))))
+    assert found.labels.max() == 1
