@@ -65,7 +65,8 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
   job = Job(models, tuple(models[0].category_ids), formats, output, options.min_score)
   if source is None:
     paths = list_images(options.images)
-    check_files(formats, output, [path.stem for path in paths], paths)
+    check_files(formats, output, [path.stem for path in paths],
+                [*paths, *filter(None, [options.ground_truth])])
     ids = choose_ids(options.ground_truth, paths, models[0])
     predict_images(job._replace(category_ids=ids.categories),
                    list_inputs(paths, ids.images, models[0].config.data))
@@ -88,7 +89,7 @@ def predict_images(job: Job, inputs: Inputs, *, video: str = "") -> None:
   Raises:
     ValueError: after all others, naming the images that could not be used.
   """
-  counts, done = Counter(), Done([], [], [], [], [], [])
+  counts, done = Counter(), Done([], [], [], [], [], [], [])
   job.folder.mkdir(parents=True, exist_ok=True)
   names = dict(zip(job.category_ids, job.models[0].category_names, strict=True))
   target = Target(job.folder, names, lambda text, number: counts.update({text: number}),
@@ -120,6 +121,7 @@ def find_in_image(job: Job, item: Input, bar: tqdm, done: Done) -> Found:
   with compiling(bar, first=not done.times):
     found = find_instances(
         job.models, pixels, name=item.file_name, min_score=job.min_score,
+        warn=done.limited.append,
         beat=lambda ready, tiles: bar.set_postfix_str(f"{ready} of {tiles} tiles"))
   done.dark.extend(filter(None, [describe_range(pixels, item.file_name, config.data)]))
   records = instances_to_records(

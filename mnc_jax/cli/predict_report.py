@@ -21,6 +21,7 @@ class Done(NamedTuple):
     unwritten: a message for each image that a format cannot hold.
     dark: a message for each image that uses little of its range.
     tiled: names of the images that were run in tiles.
+    limited: a message for each image in which there may be more than the model can return.
     times: when each image was done, seconds.
   """
   scores: list[float]
@@ -28,6 +29,7 @@ class Done(NamedTuple):
   unwritten: list[str]
   dark: list[str]
   tiled: list[str]
+  limited: list[str]
   times: list[float]
 
 
@@ -59,6 +61,10 @@ def report(done: Done, counts: Mapping[str, int], inputs: Inputs, formats: Seque
     print(f"{rate:.2f} frames/s after the first one, with drawing and writing.")
   if done.dark:
     warnings.warn(done.dark[0], stacklevel=2)
+  if done.limited:
+    others = len(done.limited) - 1
+    warnings.warn(done.limited[0] + (f" (the same in {count_noun(others, f'other {inputs.noun}')})"
+                                     if others else ""), stacklevel=2)
   _raise_if_incomplete(done, inputs)
 
 

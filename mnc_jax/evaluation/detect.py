@@ -17,7 +17,14 @@ from mnc_jax.data.image_batch import make_image_batch
 from mnc_jax.data.images import image_options
 from mnc_jax.data.photographs import to_rgb
 from mnc_jax.data.transforms import adapt_image, describe_range
-from mnc_jax.evaluation.results import clip_corners, paste_binary, take_rows, to_file_pixels
+from mnc_jax.evaluation.limits import describe_limit, score_at_limit
+from mnc_jax.evaluation.results import (
+  clip_corners,
+  paste_binary,
+  take_image,
+  take_rows,
+  to_file_pixels,
+)
 from mnc_jax.evaluation.tiles.merge import merge_tiles
 from mnc_jax.evaluation.tiles.plan import describe_tiles, plan_tiles
 from mnc_jax.evaluation.tiles.run import find_in_tiles
@@ -72,9 +79,9 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
 
   Warns:
     UserWarning: for the first image that is run in tiles because of the model's config, not of
-      `max_shrink`; for one of which tiles held more instances of `min_score` than
-      `config.inference.max_instances`; for the first image that uses less than a quarter of its
-      range of intensities, as 12 bits in 16 do, if the model does not stretch contrast.
+      `max_shrink`; that may have more instances of `min_score` (above 0) than
+      `config.inference.max_instances` and `num_proposals` allow; that uses less than a quarter of
+      its range of intensities, as 12 bits in 16 do, if the model does not stretch contrast.
 
   Raises:
     ValueError: for an array that is not uint8 RGB, with the expression that makes it so; for a file
@@ -101,21 +108,21 @@ def detect(model: Model | Sequence[Model], image: Image | Sequence[Image], *,
   listed = isinstance(image, list | tuple)
   named = ([(one, f"image {index} of the list") for index, one in enumerate(image)] if listed
            else [(image, "the image")])
-  dark, tiled, found = [], [], []
+  dark, tiled, limited, found = [], [], [], []
   for one, name in named:
     pixels = to_rgb(one, name, options=image_options(models[0].config.data))
     dark += filter(None, [describe_range(pixels, name, models[0].config.data)])
     if max_shrink is None:
       tiled += filter(None, [describe_tiles(pixels.shape[:2], name, models[0].config)])
-    found.append(_detect(models, pixels, min_score, name))
-  for messages in (dark, tiled):
+    found.append(_detect(models, pixels, min_score, name, limited.append))
+  for messages in (dark, tiled, limited):
     if messages:
       warnings.warn(messages[0], stacklevel=2)
   return found if listed else found[0]
 
 
 def find_instances(models: Sequence[Model], image: np.ndarray, *, name: str = "the image",
-                   min_score: float = 0.5,
+                   min_score: float = 0.5, warn: Callable[[str], object] = warnings.warn,
                    beat: Callable[[int, int], None] = lambda done, tiles: None) -> Instances:
   """Finds the instances of one image, under the options in the configs of the models.
 
@@ -123,7 +130,9 @@ def find_instances(models: Sequence[Model], image: np.ndarray, *, name: str = "t
     models: one or more, whose candidates vote together.
     image: [h, w, 3] RGB, uint8 or uint16.
     name: of the image in messages.
-    min_score: that a dropped instance must have for a warning.
+    min_score: that dropped instances must have for a message; above 0.
+    warn: called with a message if more instances may reach `min_score` than the static shapes of
+      inference hold (in tiles, those of each tile).
     beat: called with the numbers of tiles done and of all, after each batch of them.
 
   Returns:
@@ -132,31 +141,26 @@ def find_instances(models: Sequence[Model], image: np.ndarray, *, name: str = "t
 
   Raises:
     BrokenImageError: if the image fits into no bucket, naming it.
-
-  Warns:
-    UserWarning: if tiles held more instances of `min_score` than `inference.max_instances`.
   """
-  config = models[0].config
-  compiled = _compile(tuple(_without_tiles(model.config) for model in models))
+  configs = [model.config for model in models]
+  config = configs[0]
+  compiled = _compile(tuple(map(_without_tiles, configs)))
   find = lambda images, sizes: jax.device_get(
       compiled(tuple(model.params for model in models), images, sizes))
   plan = plan_tiles(image.shape[:2], config, name=name)
   if plan is None:
     images, sizes, info = make_image_batch(image, config.data, image_id=0, name=name)
-    found = find(images, sizes)
-    found = found._replace(
-        dropped=found.dropped[0], truncated_proposals=found.truncated_proposals[0])
-    return to_file_pixels(take_rows(found, found.valid), info.scales[0])
-  results = find_in_tiles(
-      find, adapt_image(image, config.data), plan, batch_size=config.data.eval_batch_size,
-      beat=lambda done: beat(done, plan.num_tiles))
-  full = int(np.sum(results.full >= min_score))
-  if full:
-    warnings.warn(
-        f"{count_noun(full, 'tile')} held more than {config.inference.max_instances} instances of "
-        f"score {min_score:g}, and the others were dropped: raise inference.max_instances",
-        stacklevel=2)
-  return merge_tiles(results, plan.size, config.inference)
+    found = to_file_pixels(take_image(find(images, sizes), 0), info.scales[0])
+    limits = [score_at_limit(found, configs)]
+  else:
+    tiles = find_in_tiles(find, adapt_image(image, config.data), plan, configs=configs,
+                          beat=lambda done: beat(done, plan.num_tiles))
+    found, limits = merge_tiles(tiles, plan.size, config.inference), tiles.limits.tolist()
+    name = f"{count_noun(int(np.sum(tiles.limits >= min_score)), 'tile')} of {name}"
+  message = describe_limit(limits, name, min_score, config)
+  if message:
+    warn(message)
+  return found
 
 
 def _without_tiles(config):
@@ -196,9 +200,9 @@ def _with_options(models, **options):
   return changed
 
 
-def _detect(models, image, min_score, name):
+def _detect(models, image, min_score, name, warn):
   size, threshold = image.shape[:2], models[0].config.inference.mask_threshold
-  found = find_instances(models, image, name=name, min_score=min_score)
+  found = find_instances(models, image, name=name, min_score=min_score, warn=warn)
   found = take_rows(found, found.scores >= min_score)
   pasted = [paste_binary(mask, box, size, threshold)
             for mask, box in zip(found.masks, found.paste_boxes, strict=True)]

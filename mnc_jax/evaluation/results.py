@@ -34,8 +34,7 @@ def instances_to_results(
   records = []
   for index, image_id in enumerate(np.asarray(info.image_ids).tolist()):
     if image_id >= 0:
-      one = take_rows(instances, index)
-      one = to_file_pixels(take_rows(one, one.valid), info.scales[index])
+      one = to_file_pixels(take_image(instances, index), info.scales[index])
       height, width = map(int, info.original_sizes[index])
       records += instances_to_records(
           one, (height, width), image_id=image_id, category_ids=category_ids,
@@ -52,6 +51,14 @@ def take_rows(instances: Instances, rows: Any) -> Instances:
   columns = {name: getattr(instances, name) for name in ROWS}
   return instances._replace(**{
       name: np.asarray(column)[rows] for name, column in columns.items() if column is not None})
+
+
+def take_image(instances: Instances, index: int) -> Instances:
+  """Returns one image of a batch: its rows without padding, and how much of it was dropped."""
+  one = take_rows(instances, index)._replace(
+      dropped=np.asarray(instances.dropped)[index],
+      truncated_proposals=np.asarray(instances.truncated_proposals)[index])
+  return take_rows(one, one.valid)
 
 
 def to_file_pixels(instances: Instances, scales: Array) -> Instances:
@@ -107,16 +114,18 @@ def instances_to_records(instances: Instances, size: tuple[int, int], *, image_i
   Returns:
     A record for each instance with a pixel, in the same order.
   """
-  pasted = [paste_binary(mask, box, size, mask_threshold) for mask, box in zip(
-      np.asarray(instances.masks), np.asarray(instances.paste_boxes), strict=True)]
-  boxes = clip_corners(instances.boxes, size)
-  return [
-      {"image_id": image_id, "category_id": int(category_ids[label - 1]),
-       "bbox": [round(float(x), 2) for x in (*box[:2], *(box[2:] - box[:2]))],
-       "score": float(score), "segmentation": encode_window(inside, window, size)}
-      for box, label, score, (window, inside) in zip(
-          boxes, instances.labels, instances.scores, pasted, strict=True)
-      if inside.any()]
+  records = []
+  # One at a time: of a large image, the pasted masks of all would fill the memory.
+  for box, label, score, mask, paste_box in zip(
+      clip_corners(instances.boxes, size), instances.labels, instances.scores,
+      np.asarray(instances.masks), np.asarray(instances.paste_boxes), strict=True):
+    window, inside = paste_binary(mask, paste_box, size, mask_threshold)
+    if inside.any():
+      records.append({
+          "image_id": image_id, "category_id": int(category_ids[label - 1]),
+          "bbox": [round(float(x), 2) for x in (*box[:2], *(box[2:] - box[:2]))],
+          "score": float(score), "segmentation": encode_window(inside, window, size)})
+  return records
 
 
 def clip_corners(boxes: Array, size: tuple[int, int]) -> np.ndarray:

@@ -45,12 +45,12 @@ def assert_equal(found, expected):
     np.testing.assert_array_equal(one, other)
 
 
-def replace_network(monkeypatch, boxes, scores, masks, mask_boxes=None):
+def replace_network(monkeypatch, boxes, scores, masks, mask_boxes=None, dropped=0):
   """Lets the network find these boxes, in pixels of its input, in every image."""
   labels = np.arange(len(boxes), dtype=np.int32) % 2 + 1
   found = jax.tree.map(lambda x: np.asarray(x)[None], Instances(
       np.float32(boxes), labels, np.float32(scores), np.float32(masks), np.float32(scores) > 0,
-      mask_boxes=None if mask_boxes is None else np.float32(mask_boxes)))
+      dropped=dropped, mask_boxes=None if mask_boxes is None else np.float32(mask_boxes)))
   monkeypatch.setattr(module, "_compile", lambda configs: lambda *batch: found)
 
 
@@ -139,6 +139,18 @@ def test_an_image_that_uses_little_of_its_range_is_reported_once(model):
   detect(stretched, camera)  # A warning would be an error.
 
 
+def test_the_first_image_that_may_have_more_instances_is_reported(monkeypatch, model):
+  replace_network(monkeypatch, [[0, 0, 9, 9], [20, 0, 29, 9]], [0.9, 0.6], np.ones((2, 12, 12)),
+                  dropped=1)
+  message = ("^image 0 of the list: there may be more instances of score 0.6 than were found, "
+             "since inference.max_instances is 6 and inference.proposals.num_proposals 16")
+  with pytest.warns(UserWarning, match=message) as caught:
+    assert [len(one.scores) for one in detect(model, [make_image()] * 2, min_score=0.6)] == [2, 2]
+  assert len(caught) == 1
+  detect(model, make_image(), min_score=0.7)  # A warning would be an error.
+  detect(model, make_image(), min_score=0)
+
+
 def test_files_are_detected_upright(model, tmp_path):
   exif = PIL.Image.Exif()
   exif[0x0112] = 6
@@ -164,7 +176,7 @@ def test_one_compilation_per_bucket_and_options(monkeypatch):
   first, second = (make_model(seed, **buckets) for seed in (0, 1))
   found = [detect(one, image, min_score=score) for one, image, score in (
       (first, make_image(64, 64), 0), (first, make_image(90, 80), 0.5), (second, make_image(), 0),
-      (make_model(0, **buckets), make_image(), 0.2))]
+      (make_model(0, **buckets), make_image(), 0.9))]
   assert traces == [(64, 64)]
   assert found[0].scores[0] != found[2].scores[0]
   detect(first, [make_image(60, 20), make_image(90, 40)])

@@ -1,3 +1,5 @@
+import weakref
+
 import jax
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -49,6 +51,25 @@ def test_a_record_holds_what_coco_asks_for():
       "image_id": 42, "category_id": 20, "score": 0.75, "bbox": [10, 5, 20, 20]}
   assert record["segmentation"]["size"] == [40, 60]
   np.testing.assert_array_equal(decode(record), rectangle((40, 60), 5, 25, 10, 30))
+
+
+def test_pasted_masks_of_all_instances_never_exist_together(monkeypatch):
+  paste, alive = results.paste_binary, weakref.WeakSet()
+  counts = []
+
+  class Pasted(np.ndarray):
+    __hash__ = object.__hash__  # Of a set.
+
+  def watch(*arguments):
+    window, inside = paste(*arguments)
+    inside = inside.view(Pasted)
+    alive.add(inside)
+    counts.append(len(alive))
+    return window, inside
+
+  monkeypatch.setattr(results, "paste_binary", watch)
+  assert len(write(make_instances([[0, 0, 60, 40]] * 5), make_info())) == 5
+  assert len(counts) == 5 and max(counts) <= 2
 
 
 def test_half_size_network_input_is_scaled_up():

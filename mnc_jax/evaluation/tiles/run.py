@@ -1,12 +1,14 @@
 """What the network finds in each tile of an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from mnc_jax.config import Config
 from mnc_jax.data.transforms import resize_image
-from mnc_jax.evaluation.results import ROWS, take_rows, to_file_pixels
+from mnc_jax.evaluation.limits import score_at_limit
+from mnc_jax.evaluation.results import ROWS, take_image, take_rows, to_file_pixels
 from mnc_jax.evaluation.tiles.plan import TilePlan
 from mnc_jax.structs import Instances
 
@@ -18,16 +20,15 @@ class TileResults(NamedTuple):
     instances: of the sizes of their levels, boxes in pixels of the image. `dropped` and
       `truncated_proposals` are sums.
     windows: [n, 4] float32, the tile of each row, in pixels of the image.
-    full: [tiles that dropped instances beyond `inference.max_instances`] float32, the lowest score
-      that each of them kept.
+    limits: [tiles] float32, `score_at_limit` of each.
   """
   instances: Instances
   windows: np.ndarray
-  full: np.ndarray
+  limits: np.ndarray
 
 
 def find_in_tiles(find: Callable[[np.ndarray, np.ndarray], Instances], image: np.ndarray,
-                  plan: TilePlan, *, batch_size: int,
+                  plan: TilePlan, *, configs: Sequence[Config],
                   beat: Callable[[int], None] = lambda done: None) -> TileResults:
   """Finds the instances of each tile of an image.
 
@@ -37,31 +38,29 @@ def find_in_tiles(find: Callable[[np.ndarray, np.ndarray], Instances], image: np
       batch.
     image: [h, w, 3] uint8 RGB.
     plan: of an image of this size.
-    batch_size: B.
+    configs: of the models; B is `data.eval_batch_size` of the first.
     beat: called after each batch with the number of tiles done.
 
   Returns:
     `TileResults`, in the order of the tiles. Nothing found: no rows.
   """
-  parts, full, counts, tiles, done = [], [], np.zeros(2, int), _cut_tiles(image, plan), 0
+  batch_size = configs[0].data.eval_batch_size
+  parts, limits, counts, tiles, done = [], [], np.zeros(2, int), _cut_tiles(image, plan), 0
   # A batch takes no tile that it has no room for.
   while batch := [tile for _, tile in zip(range(batch_size), tiles, strict=False)]:
     found = find(*_stack(batch, batch_size, plan.bucket))
-    dropped = np.asarray(found.dropped)
     for row, tile in enumerate(batch):
-      one = take_rows(found, row)
-      one = take_rows(one, one.valid)
-      if dropped[row]:
-        full.append(one.scores[-1])
+      one = take_image(found, row)
+      limits.append(score_at_limit(one, configs))
       parts.append(_restore(one, tile))
-    counts += dropped.sum(), np.sum(found.truncated_proposals)
+    counts += np.sum(found.dropped), np.sum(found.truncated_proposals)
     done += len(batch)
     beat(done)
   instances, windows = zip(*parts, strict=True)
   columns = {name: np.concatenate([getattr(one, name) for one in instances]) for name in ROWS}
   return TileResults(
       Instances(**columns, dropped=int(counts[0]), truncated_proposals=int(counts[1])),
-      np.concatenate(windows), np.array(full, np.float32))
+      np.concatenate(windows), np.array(limits, np.float32))
 
 
 class _Tile(NamedTuple):
