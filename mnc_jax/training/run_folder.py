@@ -16,6 +16,7 @@ import socket
 import warnings
 
 from mnc_jax.config import Config
+from mnc_jax.config.locks import try_lock
 from mnc_jax.config.paths import as_workdir, is_remote
 from mnc_jax.config.serialization import from_json, to_json
 
@@ -61,15 +62,13 @@ def name_workdir_in_errors(workdir: str | os.PathLike[str]) -> Iterator[None]:
 
 def _lock(lock, workdir):
   try:
-    import fcntl  # Windows has none.
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    reason = try_lock(lock)
   except BlockingIOError as error:
     raise BlockingIOError(
         f"another run is training in {workdir} ({describe_owner(workdir) or 'just started'}): wait "
         "until it ends, stop it, or give another --workdir") from error
-  except (ImportError, OSError) as error:
-    # Some network file systems have no locks.
-    _warn_of_no_lock(workdir, getattr(error, "strerror", error))
+  if reason:
+    _warn_of_no_lock(workdir, reason)
 
 
 def _warn_of_no_lock(workdir, reason):

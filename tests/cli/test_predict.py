@@ -12,7 +12,7 @@ from helpers import colored_discs, tiny
 from mnc_jax.cli import predict
 from mnc_jax.cli.predict_inputs import list_inputs
 from mnc_jax.data.image_batch import make_image_batch
-from mnc_jax.evaluation.writers import coco
+from mnc_jax.evaluation.writers import coco, shared_file
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Instances
 
@@ -70,6 +70,23 @@ def test_the_first_image_that_uses_little_of_its_range_is_reported(
   assert message.startswith(f"{paths[0]} uses 6.2% of its range of intensities")
 
 
+def test_images_that_may_have_more_instances_are_counted(tmp_path, monkeypatch, recwarn):
+  def find(models, image, *, name, warn, **options):
+    if "b" not in name.rpartition("/")[2]:
+      warn(f"{name}: there may be more")
+    return find_square(models, image, name=name, **options)
+
+  monkeypatch.setattr(predict, "find_instances", find)
+  paths = [tmp_path / f"{name}.png" for name in "abcd"]
+  for path in paths:
+    cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8))
+  run_images(tmp_path / "out", MODEL, paths, range(4))
+  run_images(tmp_path / "out", MODEL, paths[:2], range(2))
+  assert [str(warning.message) for warning in recwarn] == [
+      f"{paths[0]}: there may be more (the same in 2 other images)",
+      f"{paths[0]}: there may be more"]
+
+
 def test_what_was_found_before_an_end_is_a_complete_file(tmp_path, monkeypatch):
   def interrupt(models, image, **options):
     if image.shape[0] == 20:
@@ -95,7 +112,7 @@ def test_an_image_for_which_memory_is_too_small_is_left_out(tmp_path, monkeypatc
 def test_an_image_that_cannot_be_written_for_lack_of_memory_is_named():
   def write(found):
     raise MemoryError
-  done = predict.Done([], [], [], [], [], [])
+  done = predict.Done([], [], [], [], [], [], [])
   found = predict.Found("a", "a.png", None, np.zeros((4, 4, 3), np.uint8), [], [])
   predict.write_one(done, write, found)
   assert done.unwritten == ["a.png: not enough memory to write it"]
@@ -121,7 +138,7 @@ def test_results_are_a_complete_list_after_the_disk_was_full(tmp_path, monkeypat
         return super().write(data[:40 - self.tell()])
       raise OSError(errno.ENOSPC, "No space left on device")
 
-  monkeypatch.setattr(coco, "_open_file", lambda path: Disk(path, "w"))
+  monkeypatch.setattr(shared_file, "_open_file", lambda path: Disk(path, "w"))
   with coco.open_results(tmp_path / "some.json") as add:
     add([{"score": 0.5}])
     with pytest.raises(OSError, match="No space left"):

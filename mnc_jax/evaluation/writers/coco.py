@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 import contextlib
-import io
 import json
 import pathlib
 
-from mnc_jax.config.paths import is_remote
 from mnc_jax.evaluation.writers.found import Found, Target, Writer
+from mnc_jax.evaluation.writers.shared_file import open_shared, write_at
 
 FILE = "instances.json"
+_LONGEST_HEAD = 100  # Bytes by which a file of ours is known.
+
+
+def list_files(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+  """Returns the file of all images."""
+  return [folder / FILE]
 
 
 @contextlib.contextmanager
@@ -29,43 +34,34 @@ def open_results(path: pathlib.Path) -> Iterator:
   """Yields a function that adds COCO results to a JSON file at once, so that none are lost.
 
   The file is a complete list of what was added after each call, even if the process is killed or
-  the disk becomes full. In a bucket, where files are written as a whole, it is at the end.
+  the disk becomes full. In a bucket, where files are written as a whole, it is at the end. Until
+  the first call it keeps what was there.
+
+  Raises:
+    BlockingIOError: if another program writes to the file.
   """
-  with _open_file(path) as file:
-    _write(file, 0, b"[]\n")
+  with open_shared(path, head=b"[]\n") as start:
     end, separator = 1, ""
 
     def add(records: list[dict]) -> None:
       nonlocal end, separator
+      file = start()
       if not records:
         return
       rows = (separator + ",\n".join(map(json.dumps, records))).encode()
       try:
-        _write(file, end, rows + b"]\n")
+        write_at(file, end, rows + b"]\n")
       except OSError:
         file.truncate(end)
-        _write(file, end, b"]\n")
+        write_at(file, end, b"]\n")
         raise
       end, separator = end + len(rows), ",\n"
 
     yield add
 
 
-@contextlib.contextmanager
-def _open_file(path):
-  if is_remote(path):
-    with io.BytesIO() as file:
-      try:
-        yield file
-      finally:
-        path.write_bytes(file.getvalue())
-  else:
-    # Without a buffer: after an error Python would try to write its contents once more.
-    with path.open("wb", buffering=0) as file:
-      yield file
-
-
-def _write(file, position, data):
-  file.seek(position)
-  while data:  # A write may take only a part.
-    data = data[file.write(data):]
+def is_own(path: pathlib.Path) -> bool:
+  """Returns whether a file is one that `open_results` wrote, or empty."""
+  with path.open("rb") as file:
+    head = file.read(_LONGEST_HEAD)
+  return not head or head.strip() == b"[]" or head.startswith(b'[{"image_id": ')

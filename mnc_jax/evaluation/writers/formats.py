@@ -11,10 +11,14 @@ from mnc_jax.evaluation.writers.found import Target, Writer
 # is full.
 _OPENERS = {"coco": coco.open_writer, "csv": table.open_writer, "labels": label_images.open_writer,
             "labelme": labelme.open_writer, "pictures": pictures.open_writer}
-# Of each image. Those in folders of their own are not written again: people correct them by hand.
+# Of each image or video.
 _FILES = {"pictures": pictures.list_files, "labels": label_images.list_files,
-          "labelme": labelme.list_files}
+          "labelme": labelme.list_files, "video": video.list_files, "coco": coco.list_files,
+          "csv": table.list_files}
+# In folders of their own: people correct them by hand.
 _CORRECTED = ("labels", "labelme")
+# Whether a file that is there is ours. Of pictures that cannot be known.
+_IS_OWN = {"coco": coco.is_own, "csv": table.is_own}
 # Where the instances that reach --min-score are.
 _PLACES = {"pictures": "drawn in the pictures", "video": "drawn in the video",
            "csv": f"in {table.FILE}", "labels": f"in {label_images.FOLDER}/",
@@ -41,7 +45,10 @@ def open_writers(formats: Sequence[str], target: Target, *, video_name: str = ""
 
 def check_files(formats: Sequence[str], folder: pathlib.Path, names: Sequence[str],
                 inputs: Sequence[pathlib.Path]) -> None:
-  """Checks that no input is overwritten, and nothing that may have been corrected by hand.
+  """Checks that no input is overwritten, and nothing that was made or corrected by hand.
+
+  Files of an earlier call are overwritten, but pictures and videos only in folders without inputs:
+  beside these they may be the user's own.
 
   Args:
     formats: that will be written.
@@ -53,15 +60,27 @@ def check_files(formats: Sequence[str], folder: pathlib.Path, names: Sequence[st
     ValueError: naming the first file.
   """
   taken = {path.resolve() for path in inputs}
+  folders = {path.parent for path in taken}
   for kind in formats:
-    for name in names:
-      files = _FILES[kind](folder, name) if kind in _FILES else []
-      for path in [*files, *([video.find_file(folder, name)] if kind == "video" else [])]:
-        if path.resolve() in taken:
-          raise ValueError(f"{path} would be overwritten by its own drawing: give another --output")
-        if kind in _CORRECTED and path.exists():
-          raise ValueError(f"{path} is there already, and perhaps was corrected by hand: give "
-                           "another --output, or delete it")
+    files = dict.fromkeys(path for name in names for path in _FILES[kind](folder, name))
+    for path in files:
+      if path.resolve() in taken:
+        raise ValueError(f"{path} would be overwritten, but is an input: give another --output")
+      reason = _keep(kind, path, folders)
+      if reason:
+        raise ValueError(f"{path} is there already, and {reason}: give another --output, or "
+                         "delete it")
+
+
+def _keep(kind, path, input_folders):
+  """Returns why a file that is there must not be overwritten; "" if it may be, or is not there."""
+  if kind in _CORRECTED:
+    return "perhaps was corrected by hand" if path.exists() else ""
+  if kind in _IS_OWN:
+    return "was not written by mnc predict" if path.exists() and not _IS_OWN[kind](path) else ""
+  # In a bucket each look takes time.
+  is_kept = path.resolve().parent in input_folders and path.exists()
+  return "perhaps is no drawing, beside inputs" if is_kept else ""
 
 
 def describe_places(formats: Sequence[str]) -> str:

@@ -17,9 +17,9 @@ from mnc_jax.evaluation.writers.found import Found, Target, Writer
 _CODEC = "mp4v"
 
 
-def find_file(folder: pathlib.Path, name: str) -> pathlib.Path:
-  """Returns the file of a video called `name`."""
-  return folder / f"{name}.mp4"
+def list_files(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+  """Returns the files of a video called `name`."""
+  return [folder / f"{name}.mp4"]
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def open_writer(target: Target, name: str) -> Iterator[Writer]:
   Raises:
     ValueError: if the file cannot be written, or in the end is not complete.
   """
-  path = find_file(target.folder, name)
+  (path,) = list_files(target.folder, name)
   if is_remote(path):
     raise ValueError(f"{path}: a video is only written to a local path: give another --output, or "
                      "--write without video")
@@ -59,7 +59,8 @@ def open_writer(target: Target, name: str) -> Iterator[Writer]:
 
 def _open(path, frame_rate, size):
   codec = cv2.VideoWriter.fourcc(*_CODEC)
-  video = cv2.VideoWriter(str(path), codec, frame_rate, size)
+  # A bare name with a colon, such as 10:30.mp4, would be an address to FFmpeg.
+  video = cv2.VideoWriter(str(path.absolute()), codec, frame_rate, size)
   if not video.isOpened():
     raise ValueError(f"{path} cannot be written: is the folder writable, and are {size[0]} x "
                      f"{size[1]} pixels at {frame_rate:g} frames/s usual? Or leave video out of "
@@ -69,7 +70,7 @@ def _open(path, frame_rate, size):
 
 def _check(path, added):
   """Raises if a video has not the frames that were added; OpenCV says nothing of a full disk."""
-  video = cv2.VideoCapture(str(path))
+  video = cv2.VideoCapture(str(path.absolute()))
   count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
   video.release()
   if count != added:

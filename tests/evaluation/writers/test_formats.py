@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from helpers.fake_bucket import serve_buckets
 from helpers.found_by_hand import make_found, make_record, make_target
 from mnc_jax.config.paths import as_path
 from mnc_jax.evaluation.writers.formats import check_files, describe_places, open_writers
+from mnc_jax.evaluation.writers.table import COLUMNS
 
 ALL = ("pictures", "coco", "labels", "csv", "labelme")
 
@@ -38,12 +40,79 @@ def test_results_have_all_instances_and_name_image_and_category(tmp_path):
 
 def test_an_input_is_not_overwritten(tmp_path):
   image, clip = tmp_path / "a.png", tmp_path / "clip.mp4"
-  with pytest.raises(ValueError, match="a.png would be overwritten by its own drawing: give anoth"):
+  with pytest.raises(ValueError, match="a.png would be overwritten, but is an input: give another"):
     check_files(ALL, tmp_path, ["b", "a"], [image])
   with pytest.raises(ValueError, match="clip.mp4 would be overwritten"):
     check_files(("video",), tmp_path, ["clip"], [clip])
+  for kind, name in (("coco", "instances.json"), ("csv", "instances.csv")):
+    with pytest.raises(ValueError, match=f"{name} would be overwritten, but is an input"):
+      check_files((kind,), tmp_path, ["a"], [image, tmp_path / name])
   check_files(("coco", "csv"), tmp_path, ["b", "a"], [image])
   check_files(ALL, tmp_path / "out", ["b", "a"], [image])
+
+
+def test_pictures_and_videos_beside_inputs_are_not_overwritten(tmp_path):
+  for name in ("a.png", "clip.mp4"):
+    (tmp_path / name).write_bytes(b"a mask, or another clip")
+  for kind, name in (("pictures", "a.png"), ("video", "clip.mp4")):
+    arguments = (kind,), tmp_path, ["b", "a", "clip"]
+    with pytest.raises(ValueError, match=f"{name} is there already, and perhaps is no drawing"):
+      check_files(*arguments, [tmp_path / "a.jpg"])
+    check_files(*arguments, [tmp_path / "in" / "a.jpg"])  # Of an earlier call.
+
+
+@pytest.mark.parametrize(("kind", "content", "is_own"), [
+    ("coco", "", True), ("coco", "[]\n", True), ("coco", '[{"image_id": 5, "category_id"', True),
+    ("coco", '{"images": []}', False), ("coco", "[1, 2]", False), ("csv", "", True),
+    ("csv", ",".join(COLUMNS) + "\na,1\n", True), ("csv", "name,count\na,1\n", False)])
+def test_files_of_these_names_that_others_wrote_are_not_overwritten(tmp_path, kind, content,
+                                                                    is_own):
+  path = tmp_path / {"coco": "instances.json", "csv": "instances.csv"}[kind]
+  path.write_text(content)
+  with (contextlib.nullcontext() if is_own else pytest.raises(
+      ValueError, match=f"{path} is there already, and was not written by mnc predict: give")):
+    check_files((kind,), tmp_path, ["a"], [])
+  assert path.read_text() == content
+
+
+def test_own_files_are_overwritten(tmp_path):
+  for _ in range(2):
+    check_files(("coco", "csv"), tmp_path, ["a"], [])
+    write_all(tmp_path, make_found(make_record((1, 9), (2, 9))), formats=("coco", "csv"))
+  assert len(json.loads((tmp_path / "instances.json").read_text())) == 1
+  assert len((tmp_path / "instances.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("kind", "name"), [("coco", "instances.json"), ("csv", "instances.csv")])
+def test_earlier_results_are_there_until_the_first_image(tmp_path, kind, name):
+  write_all(tmp_path, make_found(make_record((1, 9), (2, 9))), formats=(kind,))
+  before = (tmp_path / name).read_text()
+  with pytest.raises(KeyError), open_writers((kind,), make_target(tmp_path)[0]) as _:
+    raise KeyError  # Such as an image that does not fit into memory.
+  assert (tmp_path / name).read_text() == before
+  with open_writers((kind,), make_target(tmp_path)[0]) as writers:
+    assert (tmp_path / name).read_text() == before
+    writers[0](make_found())
+    after = (tmp_path / name).read_text()
+    assert len(after) < len(before)
+  write_all(tmp_path, make_found(make_record((1, 9), (2, 9))), formats=(kind,))
+  write_all(tmp_path, formats=(kind,))  # No image could be used.
+  assert (tmp_path / name).read_text() == after
+
+
+@pytest.mark.parametrize(("kind", "name"), [("coco", "instances.json"), ("csv", "instances.csv")])
+def test_a_second_program_does_not_write_to_the_same_file(tmp_path, kind, name):
+  found = make_found(make_record((1, 9), (2, 9)))
+  with open_writers((kind,), make_target(tmp_path)[0]) as writers:
+    writers[0](found)
+    before = (tmp_path / name).read_text()
+    with pytest.raises(BlockingIOError, match=f"another mnc predict writes to {tmp_path}/{name}: "
+                       "wait until it ends, or give another --output"):
+      write_all(tmp_path, found, formats=(kind,))
+    assert (tmp_path / name).read_text() == before
+    writers[0](found)
+  assert (tmp_path / name).read_text().count("folder/a.png") == 2
+  write_all(tmp_path, found, formats=(kind,))
 
 
 @pytest.mark.parametrize("name", ["labels/a.png", "labelme/a.json"])
