@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 import contextlib
 import pathlib
+import struct
 from typing import Any, NamedTuple
+import warnings
 
 import cv2
 import numpy as np
@@ -43,7 +45,8 @@ def open_video(source: pathlib.Path | int) -> Iterator[Video]:
     source: path of a file, or number of a camera, from 0.
 
   Yields:
-    `Video`. Its `frames` raise BrokenImageError in the end if a file has much fewer than it claims.
+    `Video`. Its `frames` raise BrokenImageError in the end if a file has much fewer than it claims,
+    or warn if it may be trimmed: the list of edits of an MP4 or MOV hides frames that are there.
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -52,7 +55,8 @@ def open_video(source: pathlib.Path | int) -> Iterator[Video]:
   if isinstance(source, pathlib.Path) and not source.is_file():
     raise FileNotFoundError(f"{source}: no such video")
   with _quiet():
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    # A bare name with a colon, such as 10:30.mp4, would be an address to FFmpeg.
+    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source.absolute()))
   try:
     found, first = capture.read() if capture.isOpened() else (False, None)
     if not found or first is None:
@@ -64,12 +68,12 @@ def open_video(source: pathlib.Path | int) -> Iterator[Video]:
     count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) if has_count else 0
     name = f"camera {source}" if isinstance(source, int) else str(source)
     yield Video(name, rate if has_rate else _USUAL_RATE, count,
-                _read_frames(capture, first, name, count))
+                _read_frames(capture, first, source, count))
   finally:
     capture.release()
 
 
-def _read_frames(capture, frame, name, count):
+def _read_frames(capture, frame, source, count):
   number = 0
   while frame is not None:
     yield _to_rgb(frame)
@@ -77,8 +81,25 @@ def _read_frames(capture, frame, name, count):
     found, frame = capture.read()
     frame = frame if found else None
   if number < _LEAST_SHARE * count - 1:
-    raise BrokenImageError(f"{name}: only {number} of its {count} frames could be decoded: it is "
-                           "damaged or truncated")
+    message = f"{source}: only {number} of its {count} frames could be decoded: it is "
+    if not _is_complete_mp4(source):
+      raise BrokenImageError(f"{message}damaged or truncated")
+    warnings.warn(f"{message}trimmed, as phones and editors do without removing frames, or damaged",
+                  stacklevel=2)
+
+
+def _is_complete_mp4(path):
+  """Returns whether a file is an MP4 or MOV whose last box ends where the file does, or before."""
+  position, size, kinds = 0, path.stat().st_size, []
+  with path.open("rb") as file:
+    while position + 8 <= size:
+      file.seek(position)
+      length, kind, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+      kinds.append(kind)
+      # 1: the length comes after the kind. 0: the box ends with the file.
+      length = {0: size - position, 1: long}.get(length, length)
+      position += max(length, 8)
+  return b"moov" in kinds and position <= size
 
 
 def _to_rgb(frame):

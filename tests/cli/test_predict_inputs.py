@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from helpers import tiny
-from helpers.clips import SIZE, Camera, write_clip
+from helpers.clips import SIZE, Camera, trim_clip, write_clip
 from mnc_jax.cli import predict
 from mnc_jax.cli.commands import Predict
 from mnc_jax.cli.parse import UsageError, parse
@@ -167,7 +167,31 @@ def test_options_that_do_not_fit(line, message):
     run(*line.split())
 
 
+def test_the_ground_truth_is_not_overwritten(tmp_path):
+  PIL.Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+  annotations = tmp_path / "instances.json"
+  annotations.write_text("{}")
+  with pytest.raises(ValueError, match="instances.json would be overwritten, but is an input"):
+    run("--output", tmp_path, "--write", "coco", "--ground-truth", annotations, tmp_path / "a.png")
+  assert annotations.read_text() == "{}"
+
+
+def test_a_trimmed_video_is_no_error(tmp_path):
+  clip = trim_clip(write_clip(tmp_path / "clip.mp4", 30, codec="mp4v"), 1000)
+  with pytest.warns(UserWarning, match="only 10 of its 30 frames could be decoded: it is trimmed"):
+    run(clip, "--output", tmp_path / "out")
+  assert len(read_results(tmp_path / "out")) == 20
+
+
+def test_a_bare_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  write_clip(tmp_path / "10:30.avi")
+  run("10:30.avi", "--output", ".")
+  assert len(read_results(tmp_path)) == 12
+  assert (tmp_path / "10:30.mp4").stat().st_size
+
+
 def test_a_video_is_not_overwritten_by_its_own_drawing(tmp_path):
   clip = write_clip(tmp_path / "clip.mp4", codec="mp4v")
-  with pytest.raises(ValueError, match="clip.mp4 would be overwritten by its own drawing"):
+  with pytest.raises(ValueError, match="clip.mp4 would be overwritten, but is an input"):
     run(clip, "--output", tmp_path)

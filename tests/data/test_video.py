@@ -6,7 +6,7 @@ import pytest
 
 from helpers.clips import SIZE, Camera, write_clip
 from mnc_jax.data.records import BrokenImageError
-from mnc_jax.data.video import open_video
+from mnc_jax.data.video import _is_complete_mp4, open_video
 
 
 def test_frames_come_in_order_as_rgb(tmp_path):
@@ -26,6 +26,26 @@ def test_a_video_that_ends_early_is_reported_after_its_frames(tmp_path):
     frames.extend(video.frames)
   assert 1 <= len(frames) < 29
   assert f"a.avi: only {len(frames)} of its 30 frames could be decoded" in str(error.value)
+
+
+def move_index(content):
+  """Returns an MP4 with its index before the frames, which ends early then."""
+  index = content.index(b"moov") - 4
+  return content[:28] + content[index:] + content[28:index]
+
+
+def test_trimmed_videos_are_told_from_truncated_ones(tmp_path):
+  path = write_clip(tmp_path / "a.mp4", 30, codec="mp4v")
+  content = path.read_bytes()
+  for whole in (content, content + b"\0" * 5, move_index(content)):
+    path.write_bytes(whole)
+    assert _is_complete_mp4(path)
+  path.write_bytes(move_index(content)[:-50])
+  assert not _is_complete_mp4(path)
+  assert not _is_complete_mp4(write_clip(tmp_path / "a.avi"))
+  for length, complete in ((b"\0\0\0\0", True), (b"\0\0\0\1", False)):
+    path.write_bytes(b"\0\0\0\x08moov" + length + b"mdat" + (2 ** 40).to_bytes(8, "big"))
+    assert _is_complete_mp4(path) == complete
 
 
 def test_files_that_are_no_videos(tmp_path):

@@ -16,6 +16,15 @@ def write_clip(path, count=6, *, size=SIZE, rate=10.0, codec="MJPG"):
   return path
 
 
+def trim_clip(path, milliseconds):
+  """Lets the list of edits of an MP4 of `write_clip` end so early; its frames stay in the file."""
+  content = bytearray(path.read_bytes())
+  entry = content.index(b"elst") + 12  # After version, flags and the number of entries.
+  content[entry:entry + 4] = milliseconds.to_bytes(4, "big")
+  path.write_bytes(content)
+  return path
+
+
 class Camera:
   """Takes the part of `cv2.VideoCapture`: a camera with so many frames before it ends."""
 
