@@ -1,6 +1,6 @@
 """mnc evaluate: scores a model on the evaluation split of its data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import json
 import pathlib
@@ -8,12 +8,13 @@ import pathlib
 import numpy as np
 
 from mnc_jax import parallel
-from mnc_jax.cli.commands import Evaluate
+from mnc_jax.cli.commands import Evaluate, TrainedModel
 from mnc_jax.cli.hosts import join_hosts
 from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
+from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.transforms import adapt_image
 from mnc_jax.evaluation.detect import find_instances
@@ -28,6 +29,8 @@ from mnc_jax.evaluation.predict_split import (
 )
 from mnc_jax.evaluation.report import write_report
 from mnc_jax.evaluation.tiles.plan import need_tiles
+from mnc_jax.model.trained import Model
+from mnc_jax.training import checkpoint
 from mnc_jax.training.watchdog import watch
 
 
@@ -38,7 +41,8 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
     if value < least:
       raise UsageError(f"{name} is {value}: it must be {least} or more")
   join_hosts(options.hosts)
-  models = load_models(options.model, override)
+  changed: list[dict] = []
+  models = load_models(options.model, noting_changes(override, changed))
   config = models[0].config
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
@@ -64,7 +68,7 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
     scores = score_results(ground_truth, results, max_results=options.max_results)
     counts = {"images": len(source), "instances_found": len(results),
               "skipped_images": source.skipped_images} | counts
-    write_scores(folder, scores, counts)
+    write_scores(folder, scores, counts, describe_origin(options.model, models, changed, source))
     if options.report:
       report_errors(options, config, source, ground_truth, results, scores)
 
@@ -100,15 +104,44 @@ def report_errors(options: Evaluate, config: Config, source: Source, ground_trut
   print(f"The worst images: {page}")
 
 
-def write_scores(folder: pathlib.Path, scores: dict, counts: dict) -> None:
+def noting_changes(override: Callable[[Config], Config], changed: list[dict]
+                   ) -> Callable[[Config], Config]:
+  """Returns `override`; `changed` then has {path: value} of the fields that it changed."""
+  def note(config):
+    asked = override(config)
+    changed.append({name: value for name, _, value in differing_fields(config, asked)})
+    return asked
+  return note
+
+
+def describe_origin(options: TrainedModel, models: Sequence[Model], changed: Sequence[dict],
+                    source: Source) -> dict:
+  """Returns what the scores belong to: the data set, and the models that voted together."""
+  names = [options.workdir or options.weights, *options.ensemble]
+  return {"data": source.name, "models": [
+      {"name": str(name), "origin": checkpoint.describe_source(model.notes),
+       "changed_fields": fields}
+      for name, model, fields in zip(names, models, changed, strict=True)]}
+
+
+def format_origin(origin: dict) -> str:
+  """Returns a line for `describe_origin`."""
+  models = []
+  for model in origin["models"]:
+    fields = ", ".join(f"{name} {value}" for name, value in model["changed_fields"].items())
+    models.append(f"{model['name']} ({model['origin']}{f'; {fields}' if fields else ''})")
+  return f"Of {' with '.join(models)} on {origin['data']}."
+
+
+def write_scores(folder: pathlib.Path, scores: dict, counts: dict, origin: dict) -> None:
   """Prints the table, and writes it and `evaluation.json`: the main numbers first."""
   summary = {
       "mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
       "mean_ap_r_70": scores["0.7"]["mean_ap_11point"],
       "mean_ap_b_50": scores["boxes"]["0.5"]["mean_ap_11point"],
       "mean_ap_b_70": scores["boxes"]["0.7"]["mean_ap_11point"],
-  } | counts | scores
-  table = format_table(scores)
+  } | counts | {"scored": origin} | scores
+  table = f"{format_table(scores)}\n\n{format_origin(origin)}"
   print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
         f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}).", flush=True)
   for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),

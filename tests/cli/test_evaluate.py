@@ -11,6 +11,7 @@ from helpers.toy_sets import make_source
 from mnc_jax import cli
 from mnc_jax.cli import evaluate
 from mnc_jax.cli import models as trained_models
+from mnc_jax.cli.commands import TrainedModel
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.data import make_ground_truth
 from mnc_jax.evaluation import predict_split
@@ -36,8 +37,10 @@ def find_square(params, images, image_sizes):
 @pytest.fixture
 def run(monkeypatch, tmp_path):
   """A function that evaluates a toy set of six images, and returns the folder written."""
-  model = trained_models.Model({}, CONFIG, ("cat", "dog"), (3, 7), {})
-  monkeypatch.setattr(evaluate, "load_models", lambda *arguments: [model])
+  model = trained_models.Model({}, CONFIG, ("cat", "dog"), (3, 7),
+                               {"source": "random weights", "step": 30})
+  monkeypatch.setattr(evaluate, "load_models", lambda options, override: [
+      model._replace(config=override(CONFIG))])
   monkeypatch.setattr(evaluate, "load_source", lambda *arguments: make_source([(64, 64)] * 6))
   monkeypatch.setattr(evaluate, "make_predict", lambda configs, mesh: find_square)
   def run_evaluate(*more):
@@ -67,6 +70,28 @@ def test_three_files_hold_the_scores_of_all_protocols(run, capsys):
   head, cat, mean = csv.reader((folder / "evaluation.csv").read_text().splitlines())
   assert len(head) == len(cat) == len(mean) == 2 + 8 + 3 * 12
   assert (cat[0], mean[0], cat[head.index("AP^b@0.7 area")]) == ("cat", "mean", "1.0")
+
+
+def test_the_files_say_what_the_numbers_belong_to(run):
+  folder = run("--inference.flip", "--inference.nms-iou", ".5")
+  assert json.loads((folder / "evaluation.json").read_text())["scored"] == {
+      "data": "toy", "models": [{
+          "name": "unused", "origin": "random weights, trained for 30 steps",
+          "changed_fields": {"inference.nms_iou": 0.5, "inference.flip": True}}]}
+  assert (folder / "evaluation.txt").read_text().endswith(
+      "\n\nOf unused (random weights, trained for 30 steps; inference.nms_iou 0.5, inference.flip "
+      "True) on toy.\n")
+  text = (run() / "evaluation.txt").read_text()
+  assert "(random weights, trained for 30 steps) on toy.\n" in text
+
+
+def test_all_models_of_an_ensemble_are_named():
+  models = [trained_models.Model({}, CONFIG, ("cat",), (3,), {"source": name}) for name in "ab"]
+  options = TrainedModel(weights="nuclei", ensemble=("runs/x",))
+  origin = evaluate.describe_origin(options, models, [{}, {"inference.flip": True}],
+                                    make_source([(64, 64)]))
+  assert evaluate.format_origin(origin) == (
+      "Of nuclei (a) with runs/x (b; inference.flip True) on toy.")
 
 
 def test_a_missing_image_is_an_error(run, monkeypatch):
@@ -177,7 +202,7 @@ def test_folders_that_cannot_be_made_are_found_before_the_work(run, monkeypatch,
 
 
 def test_results_are_kept_if_the_scores_cannot_be_written(run, monkeypatch, tmp_path, capsys):
-  def full(folder, scores, counts):
+  def full(*arguments):
     raise OSError("no space left")
   monkeypatch.setattr(evaluate, "write_scores", full)
   with pytest.raises(OSError, match="no space left"):
@@ -188,5 +213,5 @@ def test_results_are_kept_if_the_scores_cannot_be_written(run, monkeypatch, tmp_
 def test_the_table_is_printed_if_it_cannot_be_written(tmp_path, capsys):
   scores = score_results(make_ground_truth(make_source([(64, 64)] * 2)), [])
   with pytest.raises(OSError, match="none"):
-    evaluate.write_scores(tmp_path / "none", scores, {"images": 2})
+    evaluate.write_scores(tmp_path / "none", scores, {"images": 2}, {"models": [], "data": "toy"})
   assert "mAP^r at IoU .5: 0.000" in capsys.readouterr().out
