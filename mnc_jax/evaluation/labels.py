@@ -1,17 +1,22 @@
 """Text at the boxes of a drawing."""
 
 from collections.abc import Sequence
+import warnings
 
 import cv2
 import numpy as np
 
 SMALL = 256  # Pixels of the short side; below it letters are small and lines thin.
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_DRAWS_ALL_LETTERS = int(cv2.__version__.split(".")[0]) >= 5
 
 
 def write_labels(canvas: np.ndarray, boxes: Sequence, texts: Sequence[str],
                  colors: Sequence[tuple]) -> None:
   """Writes a label at each box, the best instance's first, where it hides no other label."""
+  if not _DRAWS_ALL_LETTERS and not all(text.isascii() for text in texts):
+    warnings.warn("OpenCV 4 draws ? for letters of category names that are not ASCII: install "
+                  "opencv-python-headless 5 or later", stacklevel=2)
   scale, written = _text_scale(canvas.shape[:2]), []
   for box, text, color in zip(boxes, texts, colors, strict=True):
     if text:

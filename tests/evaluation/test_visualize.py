@@ -1,4 +1,5 @@
 import itertools
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -248,3 +249,15 @@ def test_an_image_of_another_size_or_kind():
     visualize.draw(make_image(90, 60), make_detections())
   with pytest.raises(ValueError, match="the image has float64 pixels"):
     visualize.draw(make_image(60, 90) / 255, make_detections())
+
+
+def test_letters_that_opencv_4_does_not_draw_are_reported(monkeypatch):
+  arguments = np.zeros((60, 90, 3), np.uint8), [(5, 5, 50, 50)], ["größer"], [(200, 30, 30)]
+  monkeypatch.setattr(labels, "_DRAWS_ALL_LETTERS", False)
+  with pytest.warns(UserWarning, match="OpenCV 4 draws [?] for letters .* are not ASCII: install"):
+    labels.write_labels(*arguments)
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    labels.write_labels(*arguments[:2], ["larger"], arguments[3])
+    monkeypatch.setattr(labels, "_DRAWS_ALL_LETTERS", True)
+    labels.write_labels(*arguments)
