@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from mnc_jax.config.section import Section
+
 # The keys of `_READERS` in data/reader_names.py; programs may register others.
 DatasetName = Literal["shapes", "coco", "label_images", "sbd"]
 
@@ -11,7 +13,7 @@ _BUCKET_STEP = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Section):
   """The images, and how they become batches."""
 
   dataset: DatasetName | str = "coco"

@@ -6,11 +6,12 @@ import dataclasses
 from mnc_jax.config.data import DataConfig
 from mnc_jax.config.inference import InferenceConfig
 from mnc_jax.config.model import ModelConfig
+from mnc_jax.config.section import Section
 from mnc_jax.config.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Section):
   """The whole experiment: model, data, training and inference."""
 
   model: ModelConfig = ModelConfig()

@@ -4,10 +4,11 @@ import dataclasses
 from typing import Literal
 
 from mnc_jax.config.proposal import ProposalConfig
+from mnc_jax.config.section import Section
 
 
 @dataclasses.dataclass(frozen=True)
-class InferenceConfig:
+class InferenceConfig(Section):
   """From the outputs of the cascade to instances."""
 
   proposals: ProposalConfig = ProposalConfig(pre_nms=6000)

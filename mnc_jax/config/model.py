@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Literal
 
+from mnc_jax.config.section import Section
+
 BackboneName = Literal["vgg16", "resnet50", "resnet101", "resnet26", "small"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Section):
   """The architecture, and how its forward pass is computed."""
 
   num_categories: int = 0

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from mnc_jax.config.section import Section
+
 
 @dataclasses.dataclass(frozen=True)
-class ProposalConfig:
+class ProposalConfig(Section):
   """Boxes that stage 1 passes on (Ren et al. 2015, section 3.3)."""
 
   pre_nms: int = 12000

@@ -3,8 +3,6 @@
 import dataclasses
 import operator
 
-import numpy as np
-
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import is_usable
 
@@ -54,6 +52,6 @@ def _check_numbers(part, path=""):
     value, name = getattr(part, field.name), f"{path}{field.name}"
     if dataclasses.is_dataclass(value):
       _check_numbers(value, f"{name}.")
-    elif not all(map(is_usable, np.ravel(np.array(value, object)))):
+    elif not is_usable(value):
       raise ValueError(f"{name} is {value!r:.60}: finite numbers are needed, whole ones below "
                        "2**63")

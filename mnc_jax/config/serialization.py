@@ -5,12 +5,12 @@ import copy
 import dataclasses
 import json
 import math
-import types
 import typing
 from typing import Any
 
 from mnc_jax.config import Config
 from mnc_jax.config.extensions import check_names
+from mnc_jax.config.section import describe_type, fits
 
 
 def to_json(config: Config) -> str:
@@ -125,17 +125,16 @@ def _read(defaults, content, path):
       fields[name] = _read(getattr(defaults, name), value, where)
       continue
     fields[name] = _as_tuple(value)
-    if not _fits(fields[name], hints[name]):
-      required = hints[name].__name__ if hints[name] in _PLAIN else hints[name]
-      raise ValueError(f"config field {where} must be {required}, found {value!r:.60}")
+    if not (fits(fields[name], hints[name]) and is_usable(fields[name])):
+      raise ValueError(f"config field {where} must be {describe_type(hints[name])}, "
+                       f"found {value!r:.60}")
   return dataclasses.replace(defaults, **fields)
 
 
-_PLAIN = (bool, int, float, str)
-
-
 def is_usable(value: object) -> bool:
-  """Returns whether `value` survives JSON: not a number, finite, or whole within 64 bits."""
+  """Returns whether `value` survives JSON: no number, finite, whole within 64 bits, or of these."""
+  if isinstance(value, tuple):
+    return all(map(is_usable, value))
   if isinstance(value, float):
     return math.isfinite(value)
   return not isinstance(value, int) or abs(value) < 2**63
@@ -144,18 +143,3 @@ def is_usable(value: object) -> bool:
 def _as_tuple(value):
   # JSON has no tuples; lists would make the config unhashable.
   return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
-
-
-def _fits(value, hint):
-  if hint in _PLAIN:
-    # A whole number is accepted as float. In Python a bool is an int; here it is not.
-    return (type(value) is hint or (hint is float and type(value) is int)) and is_usable(value)
-  arguments = typing.get_args(hint)
-  if typing.get_origin(hint) in (typing.Union, types.UnionType):
-    return any(_fits(value, choice) for choice in arguments)
-  if typing.get_origin(hint) is typing.Literal:
-    return any(type(value) is type(choice) and value == choice for choice in arguments)
-  if not isinstance(value, tuple):
-    return False
-  items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-  return len(value) == len(items) and all(map(_fits, value, items))

@@ -4,10 +4,11 @@ import dataclasses
 from typing import Literal
 
 from mnc_jax.config.proposal import ProposalConfig
+from mnc_jax.config.section import Section
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Section):
   """Targets, losses, optimiser, and the bookkeeping of a run."""
 
   num_stages: Literal[3, 5] = 5

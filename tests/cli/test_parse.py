@@ -34,12 +34,19 @@ def test_a_config_is_a_shipped_name_or_a_file_also_in_the_home_folder(tmp_path, 
     ("{folder}/wrong.py", r"wrong.py, line 4: NameError: name 'nothing' is not defined"),
     ("{folder}/empty.py", "empty.py: it defines no function get_config"),
     ("{folder}/number.py", r"number.py: get_config\(\) returned int, not a mnc_jax.Config"),
-    ("{folder}/exits.py", "exits.py, line 1: SystemExit: 3")])
+    ("{folder}/exits.py", "exits.py, line 1: SystemExit: 3"),
+    ("{folder}/adam.py", "adam.py, line 3: ValueError: TrainConfig.optimizer must be 'sgd' or"),
+    ("{folder}/list.py", r"list.py, line 2: .*Config.buckets must be tuple.* found \[\(64, 64\)"),
+])
 def test_what_is_no_config_is_explained(tmp_path, name, message):
   (tmp_path / "wrong.py").write_text("\n\ndef get_config():\n  return nothing\n")
   (tmp_path / "empty.py").write_text("")
   (tmp_path / "number.py").write_text("get_config = lambda: 3\n")
   (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+  (tmp_path / "adam.py").write_text(
+      "import mnc_jax\ndef get_config():\n  return mnc_jax.TrainConfig(optimizer='adam')\n")
+  (tmp_path / "list.py").write_text(
+      "import mnc_jax\ndata = mnc_jax.DataConfig(buckets=[(64, 64)])\n")
   with pytest.raises(ConfigError, match=message):
     load_config(name.format(folder=tmp_path))
 
