@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import pathlib
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def finish_here(arguments) -> str:
   return printed.getvalue()
 
 
-def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) -> Ending:
+def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float,
+         group: bool = False) -> Ending:
   """Runs the program until it ends, or `delay` seconds after the moment, when it gets a signal.
 
   Args:
@@ -55,11 +57,12 @@ def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) ->
     moment: "start"; "lock": it has claimed its folder; "write": it has begun to save;
       "validation": it has begun to predict.
     delay: seconds.
+    group: whether all its processes get the signal; then they must all end within seconds.
   """
   path = workdir.parent / f"{workdir.name}.log"
   with path.open("a") as log:
     begin = log.tell()
-    process = subprocess.Popen(arguments, stdout=log, stderr=log)
+    process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=group)
     signs = {
         "start": lambda: True,
         "lock": lambda: describe_owner(workdir).startswith(f"process {process.pid} "),
@@ -71,9 +74,21 @@ def live(arguments, workdir: pathlib.Path, how, *, moment: str, delay: float) ->
       return Ending("finished", process.wait(timeout=delay), 0.0)
     except subprocess.TimeoutExpired:
       started = time.monotonic()
-      process.send_signal(how)
+      (os.killpg if group else os.kill)(process.pid, how)
       status = process.wait(timeout=120)
+      if group:
+        wait_for_end(process.pid)
       return Ending(moment, status, time.monotonic() - started)
+
+
+def wait_for_end(group: int, *, seconds: float = 20) -> None:
+  """Raises AssertionError if a process group still has processes after so many seconds."""
+  deadline = time.monotonic() + seconds
+  with contextlib.suppress(ProcessLookupError):
+    while True:
+      os.killpg(group, 0)
+      assert time.monotonic() < deadline, "processes are left behind"
+      time.sleep(0.1)
 
 
 def assert_same_run(workdir: pathlib.Path, whole: pathlib.Path) -> int:

@@ -84,3 +84,13 @@ def test_sigterm_before_the_first_step_ends_it_at_once(folder):
   assert "Nothing is lost" in (folder / "early.log").read_text()
   with checkpoint.open_checkpoints(workdir) as manager:
     assert manager.latest_step() is None
+
+
+def test_workers_that_load_batches_outlive_sigterm_but_not_the_run(folder):
+  workdir, arguments = folder / "loaded", command(
+      folder / "config.py", folder / "loaded", *OPTIONS, "--data.num-workers", 2)
+  # As clusters do: to all processes of the run.
+  ending = live(arguments, workdir, signal.SIGTERM, moment="write", delay=0, group=True)
+  log = (folder / "loaded.log").read_text()
+  assert ending.status == 0, log
+  assert "Stopped by SIGTERM after step" in log

@@ -19,6 +19,7 @@ from mnc_jax.config import DataConfig
 from mnc_jax.data import augment, transforms
 from mnc_jax.data.pipeline import plan as planning
 from mnc_jax.data.pipeline.repeats import repeat_factors
+from mnc_jax.data.pipeline.workers import follow_parent
 from mnc_jax.data.records import BrokenImageError, Source
 from mnc_jax.structs import Batch, ImageInfo
 
@@ -140,7 +141,8 @@ def _prefetch(batches, config):
   if config.num_workers:
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, also where no one uses any.
-    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.num_workers))
+    dataset = dataset.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=config.num_workers), follow_parent)
   return dataset
 
 
