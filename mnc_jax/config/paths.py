@@ -15,6 +15,11 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
   return _SCHEME.match(os.fspath(path)) is not None
 
 
+def write_errors(path: str | os.PathLike[str] | None) -> tuple[type[Exception], ...]:
+  """Returns the errors of writing to a path; libraries for buckets have more than OSErrors."""
+  return (Exception,) if path and is_remote(path) else (OSError,)
+
+
 def as_path(path: str | os.PathLike[str], *, name: str = "",
             buckets: Sequence[str] = ("gs", "s3")) -> pathlib.Path:
   """Returns a path with `~` expanded; one in a bucket as an `etils.epath.Path`.

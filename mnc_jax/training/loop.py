@@ -137,6 +137,8 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
       run.steps.write(step)
       run.watchdog.beat()
       run.saver.check()
+      if saves:
+        run.log.flush()
       if saves or run.saver.error:
         run.saver.save(state)
     if ends:

@@ -4,6 +4,8 @@
                                          and one per validation; null is a value that is not finite
     workdir/logs/events.out.tfevents.*   the same and pictures, for TensorBoard
 
+In a bucket both are written at saves, validations and the end, and between them once a minute: a
+run that is killed loses what it logged since then.
 Writers of other programs get both too, see `log_writers`.
 """
 
@@ -12,7 +14,6 @@ import json
 import math
 import os
 import pathlib
-import re
 import socket
 import struct
 import sys
@@ -23,7 +24,8 @@ import warnings
 import cv2
 import numpy as np
 
-from mnc_jax.config.paths import is_remote
+from mnc_jax.config.paths import write_errors
+from mnc_jax.training.log_files import open_file
 from mnc_jax.training.log_writers import MetricWriter
 
 # tensorboardX imports PyTorch where it is installed, which takes seconds and is not used here.
@@ -65,12 +67,12 @@ class MetricsLog:
     """
     self._first_step, self._warned = first_step, False
     self._writers = dict(writers or {})
-    self._metrics = _GrowingFile(workdir and workdir / "metrics.jsonl")
+    self._metrics = open_file(workdir and workdir / "metrics.jsonl")
     # In one second a run may be started, killed and started again.
     name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-    self._events = _GrowingFile(workdir / "logs" / name if workdir and tensorboard else None)
+    self._events = open_file(workdir / "logs" / name if workdir and tensorboard else None,
+                             header=_make_record(file_version="brain.Event:2"))
     self._metrics.cut(first_step, "")
-    self._add_event(file_version="brain.Event:2")
     # TensorBoard, too, then drops these steps of older files.
     self._add_event(step=first_step, session_log=_event_pb2.SessionLog(
         status=_event_pb2.SessionLog.SessionStatus.START))
@@ -114,61 +116,29 @@ class MetricsLog:
                       "training continues", stacklevel=3)
 
   def _add_event(self, **content):
-    """Adds a record: length, its checksum, the event, its checksum."""
-    data = _event_pb2.Event(wall_time=time.time(), **content).SerializeToString()
-    length = struct.pack("<Q", len(data))
-    self._events.add(b"".join((length, struct.pack("<I", masked_crc32c(length)), data,
-                               struct.pack("<I", masked_crc32c(data)))))
+    self._events.add(_make_record(**content))
 
-  def flush(self) -> None:
-    """Writes what was added; if that fails, warns once and tries again the next time."""
+  def flush(self, *, now: bool = True) -> None:
+    """Writes what was added; if that fails, warns once and tries again the next time.
+
+    Args:
+      now: False leaves files in a bucket for a minute.
+    """
     for file in (self._metrics, self._events):
       try:
-        file.flush()
-      except OSError as error:
+        file.flush(now=now)
+      except write_errors(file.path) as error:
         if not self._warned:
           self._warned = True
-          warnings.warn(f"the log could not be written ({error.strerror or error}); training "
-                        "continues, and tries again", stacklevel=2)
+          reason = getattr(error, "strerror", None) or error
+          warnings.warn(f"the log could not be written ({reason}); training continues, and tries "
+                        "again", stacklevel=2)
     self._forward("flush")
 
 
-class _GrowingFile:
-  """A file with a known end; what cannot be written behind it waits in memory."""
-
-  def __init__(self, path):
-    self._path, self._end, self._waiting = path, math.inf, bytearray()
-
-  def cut(self, step: int, name: str) -> None:
-    """Moves the end before the first line of `step` or later that has `name`, or is cut off."""
-    if not self._path or not self._path.exists():
-      return
-    end = 0
-    with self._path.open("rb") as file:
-      for line in file:
-        found = re.match(rb'{"step": (\d+)', line)
-        lost = found and int(found[1]) >= step and name.encode() in line
-        if lost or not line.endswith(b"\n"):
-          break
-        end += len(line)
-    self._end = min(end, self._end)
-
-  def add(self, content: bytes) -> None:
-    if self._path:
-      self._waiting += content
-
-  def flush(self) -> None:
-    if not self._path:
-      return
-    self._path.parent.mkdir(parents=True, exist_ok=True)
-    if is_remote(self._path):  # Buckets cannot append.
-      old = self._path.read_bytes() if self._path.exists() else b""
-      content = old[:int(min(self._end, len(old)))] + self._waiting
-      self._path.write_bytes(content)
-      end = len(content)
-    else:
-      with self._path.open("ab") as file:
-        file.truncate(min(self._end, file.tell()))  # A full disk may have taken a part.
-        file.write(self._waiting)
-        end = file.tell()
-    self._end, self._waiting = end, bytearray()
+def _make_record(**content):
+  """Returns a record of TensorBoard: length, its checksum, the event, its checksum."""
+  data = _event_pb2.Event(wall_time=time.time(), **content).SerializeToString()
+  length = struct.pack("<Q", len(data))
+  return b"".join((length, struct.pack("<I", masked_crc32c(length)), data,
+                   struct.pack("<I", masked_crc32c(data))))

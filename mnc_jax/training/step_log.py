@@ -78,7 +78,7 @@ class StepLog:
       speed = {"images_per_second": rate} if number == step else {}
       self._log.add_scalars(
           {f"train/{name}": value for name, value in (metrics | left_out | speed).items()}, number)
-    self._log.flush()
+    self._log.flush(now=False)
     self._check_proposals(fetched)
     self._progress.update(len(fetched))
     self._progress.set_postfix(loss=f"{float(fetched[-1]['loss']):.3f}", images_s=f"{rate:.1f}",

@@ -4,12 +4,15 @@ import contextlib
 import resource
 import time
 from typing import Any, NamedTuple
+from unittest import mock
 
+from etils import epath
 import numpy as np
 import pytest
 
 from helpers.tiny import tiny_config
 from mnc_jax.training import checkpoint
+from mnc_jax.training.checkpoint.manager import explain_write_errors
 
 CATEGORIES = checkpoint.Categories(("disc",), (1,))
 
@@ -60,6 +63,22 @@ def test_checkpoints_before_a_failed_save_stay_known_and_are_removed_in_turn(tmp
       save_and_wait(manager, step)
     assert manager.all_steps() == [4, 5]
   assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"4", "5"}
+
+
+class HttpError(Exception):
+  """What gcsfs raises is no OSError."""
+
+
+@pytest.mark.parametrize(("directory", "expected"), [
+    (epath.Path("gs://bucket/run"), OSError), (epath.Path("/run"), HttpError)])
+def test_an_error_of_a_bucket_is_that_a_checkpoint_could_not_be_written(directory, expected):
+  manager = mock.Mock(directory=directory, all_steps=lambda: [3])
+  manager.reload.side_effect = HttpError()
+  with pytest.raises(expected) as caught, explain_write_errors(manager):
+    raise HttpError("Service Unavailable, 503")
+  if expected is OSError:
+    assert str(caught.value) == ("a checkpoint could not be written to gs://bucket/run: Service "
+                                 "Unavailable, 503. Complete checkpoints: 3")
 
 
 def test_the_scores_of_the_best_state_survive_a_save_that_failed(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from helpers.event_files import read_events, read_metrics, read_scalars
+from mnc_jax.training import log_files
 from mnc_jax.training.metrics_log import MetricsLog
 
 
@@ -42,17 +43,32 @@ def test_values_that_are_not_finite_are_null(tmp_path):
   assert json.loads(line, parse_constant=reject) == {"step": 1, "a": None, "b": None, "c": 3.0}
 
 
-@pytest.fixture(params=["disk", "bucket"])
-def workdir(request, tmp_path, monkeypatch):
-  """A folder on the disk, and one in a store of objects, in which nothing can be appended."""
-  if request.param == "disk":
-    return tmp_path
+class HttpError(Exception):
+  """What gcsfs raises is no OSError."""
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+  """A store of objects in which nothing can be appended, with the paths that were opened."""
   class Bucket(MemoryFileSystem):
     protocol, store, pseudo_dirs = "gs", {}, [""]
+    opened, broken = [], False
     def _open(self, path, mode="rb", **options):
       assert "a" not in mode
+      self.opened.append((mode, path.rsplit("/")[-1]))
+      if self.broken:
+        raise HttpError("Service Unavailable, 503")
       return super()._open(path, mode, **options)
   monkeypatch.setattr(epath.backend.fsspec_backend, "fs", lambda path: Bucket())
+  return Bucket
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def workdir(request, tmp_path):
+  """A folder on the disk, and one in a bucket."""
+  if request.param == "disk":
+    return tmp_path
+  request.getfixturevalue("bucket")
   return epath.Path("gs://bucket/run")
 
 
@@ -71,6 +87,53 @@ def test_a_resumed_run_drops_the_steps_that_were_lost(workdir, validated):
     log.add_scalars({"train/loss": 60}, 6)
   assert [tuple(line.values()) for line in read_metrics(workdir)] == [
       (1, 1), (2, 2), (2, 20), (3, 3), (4, 4), (4, 41), (5, 50), (6, 60)]
+
+
+def test_an_error_of_a_bucket_is_a_warning_and_nothing_is_lost(bucket):
+  workdir = epath.Path("gs://bucket/run")
+  with MetricsLog(workdir, first_step=1) as log:
+    log.add_scalars({"loss": 0.5}, 1)
+    bucket.broken = True
+    with pytest.warns(UserWarning, match=r"log .* \(Service Unavailable, 503\); .* continues"):
+      log.flush()
+    log.add_scalars({"loss": 0.25}, 2)
+    bucket.broken = False
+  assert read_metrics(workdir) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+
+
+def test_a_bucket_gets_the_log_once_a_minute_and_at_saves_and_none_is_read_back(
+    bucket, monkeypatch):
+  workdir, minutes = epath.Path("gs://bucket/run"), 0.0
+  monkeypatch.setattr(log_files.time, "monotonic", lambda: 60 * minutes)
+  with MetricsLog(workdir, first_step=1) as log:
+    for minutes in (0.0, 0.5, 0.99, 1.0, 1.5, 2.0):
+      log.add_scalars({"loss": minutes}, int(100 * minutes) + 1)
+      log.flush(now=False)
+    written = bucket.opened.count(("wb", "metrics.jsonl"))
+    assert written == 3 and len(bucket.opened) == 2 * written
+    log.add_scalars({"loss": 2.5}, 300)
+    log.flush()
+    assert len(read_metrics(workdir)) == 7
+  assert [mode for mode, _ in bucket.opened].count("rb") == 1  # By this test.
+
+
+def test_in_a_bucket_a_large_event_file_goes_on_in_another(bucket, monkeypatch):
+  monkeypatch.setattr(log_files, "_PART_BYTES", 500)
+  workdir = epath.Path("gs://bucket/run")
+  with MetricsLog(workdir, first_step=1) as log:
+    for step in range(1, 31):
+      log.add_scalars({"loss": step}, step)
+      log.flush()
+  paths = sorted((workdir / "logs").iterdir())
+  assert [path.name.partition(".part")[2] for path in paths] == ["", "0001", "0002"]
+  events = [[*read_events(path)] for path in paths]
+  assert all(part[0].file_version == "brain.Event:2" for part in events)
+  assert [event.step for part in events for event in part if event.HasField("summary")] == [
+      *range(1, 31)]
+  # Each is written until it is full, not again.
+  names = [name for mode, name in bucket.opened if mode == "wb" and "events" in name]
+  assert names == sorted(names) and len(names) == 30
+  assert len(read_metrics(workdir)) == 30
 
 
 def test_a_run_that_has_nothing_left_to_do_drops_them_too(tmp_path):

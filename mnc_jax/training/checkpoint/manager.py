@@ -9,7 +9,7 @@ import re
 import jax
 import orbax.checkpoint as ocp
 
-from mnc_jax.config.paths import as_workdir, is_remote
+from mnc_jax.config.paths import as_workdir, is_remote, write_errors
 
 FOLDER = "checkpoints"
 KEPT = 3  # Checkpoints of a run, by default.
@@ -53,11 +53,11 @@ def explain_write_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
     yield
   except jax.errors.JaxRuntimeError:
     raise  # A host is lost.
-  except (OSError, ValueError, RuntimeError) as error:
+  except (ValueError, RuntimeError, *write_errors(manager.directory)) as error:
     remove_unfinished(manager)
     # Orbax has dropped from its list what this save would have replaced, and would never remove it.
     # The disk that failed may not even be readable.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*write_errors(manager.directory)):
       manager.reload()
     complete = ", ".join(map(str, manager.all_steps())) or "none yet"
     raise OSError(f"a checkpoint could not be written to {manager.directory}: {_reason(error)}. "
@@ -67,15 +67,17 @@ def explain_write_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
 def _reason(error):
   found = _SYSTEM_REASON.search(str(error))
   return (found[1].strip() if found else getattr(error, "strerror", None)
-          or str(error).split("\n")[0][:300])
+          or str(error).split("\n")[0][:300] or type(error).__name__)
 
 
 def remove_unfinished(manager: ocp.CheckpointManager) -> None:
   """Removes unfinished checkpoints, which a failed save or a killed program left.
 
-  Only for the program that holds the claim on the folder of `manager`.
+  Only for the program that holds the claim on the folder of `manager`. In a bucket Orbax writes
+  them under their last name, and marks those that are complete. There they stay until their step
+  is saved again, since a copy of a folder from a disk has no marks either.
   """
-  if jax.process_index() == 0:
+  if jax.process_index() == 0 and not is_remote(manager.directory):
     for path in manager.directory.glob(_UNFINISHED):
       with contextlib.suppress(OSError):
         path.rmtree()
