@@ -157,19 +157,19 @@ def is_due(step: int, every: int, options: TrainConfig) -> bool:
 
 
 def is_stale(run: Run, step: int) -> bool:
-  """Returns whether `train.patience` validations up to `step` found no better state; says so.
+  """Returns whether the last `train.patience` validations found no better state; says so.
 
-  It follows from the best state that is saved, so a run that ended stays ended when it resumes.
+  It follows from what is saved of them, so a run that ended stays ended when it resumes.
   """
-  patience, every = run.config.train.patience, run.config.train.evaluate_every
+  patience = run.config.train.patience
   # A better state that could not be written is not among those that are saved.
   if not patience or run.validation is None or run.validation.saver.error:
     return False
-  best = run.validation.best_step()
-  if best is None or step - best < patience * every:
+  best, count = run.validation.best_step(), run.validation.count_since_best()
+  if best is None or count < patience:
     return False
-  print(f"Ends at step {step}: no validation after step {best} was better "
-        f"(train.patience {patience}).")
+  print(f"Ends at step {step}: no better state in the last {count_noun(count, 'validation')}, the "
+        f"best is of step {best} (train.patience {patience}).")
   return True
 
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from mnc_jax import parallel
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
+from mnc_jax.config.paths import write_errors
 from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import Source, load_source, make_ground_truth, restrict
 from mnc_jax.evaluation.metrics.scoring import score_results
@@ -51,7 +52,8 @@ class Validation(NamedTuple):
     losses: from `make_eval_step`.
     best: the checkpoints in `workdir/best`, of which one is kept.
     saver: of these.
-    done: the file that holds the number of the last validated step.
+    done: the file that holds the last validated step, and how many validations in a row up to it
+      found no better state.
     conditions: from `checksum_conditions`.
   """
   source: Source
@@ -67,9 +69,16 @@ class Validation(NamedTuple):
 
   def is_missed(self, step: int) -> bool:
     """Returns whether the validation that is due at this step was interrupted."""
-    missed = not (self.done.is_file() and self.done.read_text() == str(step))
     # The first process wrote the file; another may not see it yet.
-    return parallel.gather(missed)[0]
+    return parallel.gather(self._read_done()[:1] != [str(step)])[0]
+
+  def count_since_best(self) -> int:
+    """Returns how many validations in a row found no better state than the best that is saved."""
+    count = self._read_done()[1:]  # Absent up to 0.2.0.
+    return parallel.gather(int(count[0]) if count else 0)[0]
+
+  def _read_done(self):
+    return self.done.read_text().split() if self.done.is_file() else []
 
   def best_step(self) -> int | None:
     """Returns the step of the best state, None if none is saved that can be compared."""
@@ -162,14 +171,16 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{count_noun(len(validation.source), 'image')}; best at .5 so far: "
              f"{max(reached, scores['mean_ap_r_50']):.3f}")
+  since_best = validation.count_since_best() + 1
   if scores["mean_ap_r_50"] > reached:
+    since_best = 0
     validation.saver.save(state, scores=scores | {"conditions": validation.conditions})
     # The next comparison reads its scores.
     validation.saver.finish()
   if parallel.is_first() and not validation.saver.error:
     # If this cannot be written, the validation is repeated when the run resumes.
-    with contextlib.suppress(OSError):
-      validation.done.write_text(str(step))
+    with contextlib.suppress(*write_errors(validation.done)):
+      validation.done.write_text(f"{step} {since_best}")
 
 
 def checksum_conditions(ground_truth: dict, config: Config) -> int:

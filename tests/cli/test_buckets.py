@@ -49,7 +49,7 @@ def test_a_run_in_a_bucket_is_trained_resumed_and_used(folder, train, tmp_path, 
   train("--train.evaluate-every", "2")
   assert f"{RUN} cannot be locked" in str(recwarn.pop(UserWarning).message)
   assert json.loads((bucket / "runs/a/config.json").read_text())["train"]["num_steps"] == 2
-  assert (bucket / "runs/a/best/validated").read_text() == "2"
+  assert (bucket / "runs/a/best/validated").read_text() == "2 0"
   # A save that was killed has no such file, and does not count.
   shutil.copytree(bucket / "runs/a/checkpoints/2", bucket / "runs/a/checkpoints/3")
   (bucket / "runs/a/checkpoints/3/commit_success.txt").unlink()

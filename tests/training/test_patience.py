@@ -39,25 +39,31 @@ def test_training_ends_after_so_many_validations_and_stays_ended(folder, capsys)
   validated = re.findall(r"at IoU .5 ([.0-9]+),.* best at .5 so far: ([.0-9]+)", printed)
   best = np.maximum.accumulate([float(score) for score, _ in validated])
   assert len(best) == 3 and [float(text) for _, text in validated] == best.tolist()
-  assert "Ends at step 3: no validation after step 1 was better (train.patience 2)." in printed
+  assert ("Ends at step 3: no better state in the last 2 validations, the best is of step 1 "
+          "(train.patience 2).") in printed
   assert "Done: 3 steps." in printed
   assert "SIGTERM" not in printed
   assert steps(folder, "patient") == 3
   train(folder, "patient", "--train.patience", "2")
   assert "Ends at step 3" in capsys.readouterr().out
   assert steps(folder, "patient") == 3
+  # Two are behind it, whatever their distance was.
+  train(folder, "patient", "--train.patience", "3", "--train.evaluate-every", "2")
+  assert "Ends at step 4: no better state in the last 3 " in capsys.readouterr().out
   train(folder, "patient", "--train.patience", "0")
   assert "Ends at" not in capsys.readouterr().out
   assert steps(folder, "patient") == 5
 
 
-@pytest.mark.parametrize(("best", "error", "stale"), [
-    (10, None, True), (11, None, False), (None, None, False),
+@pytest.mark.parametrize(("best", "count", "error", "stale"), [
+    (10, 2, None, True), (10, 1, None, False), (None, 2, None, False),
     # The better state may be the one that the disk had no space for.
-    (10, OSError("no space"), False)])
-def test_what_counts_are_the_validations_since_the_best_state_that_is_saved(best, error, stale):
+    (10, 2, OSError("no space"), False)])
+def test_what_counts_are_the_validations_since_the_best_state_that_is_saved(
+    best, count, error, stale):
   validation = types.SimpleNamespace(
-      best_step=lambda: best, saver=types.SimpleNamespace(error=error))
+      best_step=lambda: best, count_since_best=lambda: count,
+      saver=types.SimpleNamespace(error=error))
   config = tiny_config(train={"patience": 2, "evaluate_every": 5})
   run = types.SimpleNamespace(config=config, validation=validation)
   assert is_stale(run, 20) is stale
