@@ -78,10 +78,17 @@ def check_blocks(config: Config) -> None:
 
 
 def warn_of_schedule(options: TrainConfig) -> None:
-  """Warns of drops of the learning rate that have no effect, or a late one."""
-  steps = options.decay_steps
+  """Warns of a warm-up or drops of the learning rate that have no effect, or a late one."""
+  steps, last = options.decay_steps, options.num_steps
+  if options.warmup_steps >= last:
+    warnings.warn(f"train.warmup_steps is {options.warmup_steps}, and train.num_steps {last}: the "
+                  "rate does not reach train.learning_rate. Lower train.warmup_steps", stacklevel=3)
   if options.schedule != "step":
     return
+  if steps and max(steps) >= last:
+    warnings.warn(
+        f"train.decay_steps is {steps}, of which {max(steps)} is not reached in {last} steps "
+        "(train.num_steps): the rate is not divided there. Lower it too", stacklevel=3)
   if len(set(steps)) < len(steps):
     warnings.warn(f"train.decay_steps is {steps}: a step that is named twice divides once",
                   stacklevel=3)

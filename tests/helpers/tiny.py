@@ -32,7 +32,8 @@ def tiny_config(**sections) -> Config:
       data=DataConfig(short_side=SIDE, long_side=SIDE, buckets=((SIDE, SIDE),), max_instances=4),
       train=TrainConfig(
           anchors_per_image=64, proposals=proposals,
-          rois_per_image=12, optimizer="adamw", learning_rate=3e-3, num_steps=100),
+          rois_per_image=12, optimizer="adamw", learning_rate=3e-3, num_steps=100,
+          decay_steps=()),
       inference=InferenceConfig(proposals=proposals, max_instances=6))
   return override(config, **sections)
 

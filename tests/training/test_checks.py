@@ -117,12 +117,21 @@ def test_validation_without_an_instance_is_found_before_training(monkeypatch, tm
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"decay_steps": (50, 50)}, r"\(50, 50\): a step that is named twice divides once"),
-    ({"decay_steps": (90, 5), "warmup_steps": 10}, "5 is within the warm-up: .*, after 10 steps")])
+    ({"decay_steps": (90, 5), "warmup_steps": 10}, "5 is within the warm-up: .*, after 10 steps"),
+    ({"decay_steps": (60, 90), "num_steps": 90}, "of which 90 is not reached in 90 steps")])
 def test_drops_of_the_rate_that_are_lost_or_late_are_reported(options, message):
   with pytest.warns(UserWarning, match=message):
     checks.warn_of_schedule(TrainConfig(**options))
   checks.warn_of_schedule(TrainConfig(schedule="cosine", **options))
 
 
-def test_a_drop_at_the_end_of_the_warmup_is_none_of_these():
-  checks.warn_of_schedule(TrainConfig(decay_steps=(10, 20), warmup_steps=10))
+def test_a_drop_at_the_end_of_the_warmup_or_before_the_last_step_is_none_of_these():
+  checks.warn_of_schedule(TrainConfig(decay_steps=(10, 20), warmup_steps=10, num_steps=21))
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_a_warmup_as_long_as_the_run_is_reported(schedule):
+  short = {"schedule": schedule, "decay_steps": (), "num_steps": 40}
+  with pytest.warns(UserWarning, match="warmup_steps is 40, .*num_steps 40: the rate does not"):
+    checks.warn_of_schedule(TrainConfig(warmup_steps=40, **short))
+  checks.warn_of_schedule(TrainConfig(warmup_steps=39, **short))
