@@ -8,7 +8,7 @@ import shlex
 
 from mnc_jax import parallel
 from mnc_jax.cli.commands import Train
-from mnc_jax.cli.hosts import join_hosts
+from mnc_jax.cli.hosts import check_joined, join_hosts
 from mnc_jax.cli.parse import usage_errors
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, with_categories
@@ -30,6 +30,7 @@ def run(options: Train) -> None:
     check_installed(config.train.log_to)
     check_losses(config.train)
   join_hosts(options.hosts)
+  check_joined(workdir)
   termination = Termination()
   with claim(workdir, config):
     source = load_source(config.data, "train")
