@@ -21,8 +21,8 @@ class DataConfig(Section):
   from its original files instead if any of the four paths below is given. Or a set that a reader of
   your own prepared (mnc_jax.register_reader)."""
   data_dir: str = "data"
-  """Folder of all prepared data sets. It may be in a bucket (gs://), to which sets that were
-  prepared on a disk are copied."""
+  """Folder of all prepared data sets. It may be in cloud storage (gs://), to which sets that
+  were prepared on a disk are copied."""
   train_annotations: str = ""
   """File instances_*.json of the training images. Only for coco; empty: prepared set."""
   train_images: str = ""
@@ -89,7 +89,8 @@ class DataConfig(Section):
   batch_size: int = 8
   """Images per training step, over all devices of all hosts (paper, section 4: 8)."""
   eval_batch_size: int = 8
-  """Images per evaluation step, over all devices of all hosts."""
+  """Images per evaluation step, over all devices of all hosts; raised to a multiple of their
+  number."""
   num_workers: int = 0
   """Processes per host that load images. 0: threads of the training process."""
 

@@ -124,7 +124,8 @@ def _predict_large(find_large, config, source) -> Iterator[_Found]:
 
 def _show_batches(source, config):
   """Returns this host's evaluation batches of a split, which show a progress bar."""
-  size = config.data.eval_batch_size
+  # As many images as fit: the same number on each device.
+  size = -(-config.data.eval_batch_size // jax.device_count()) * jax.device_count()
   batches = evaluation_batches(source, config.data, batch_size=size,
                                process_index=jax.process_index(),
                                process_count=jax.process_count())

@@ -98,7 +98,7 @@ def put_batch(tree: Tree, mesh: Mesh) -> Tree:
   if images % mesh.size:
     raise ValueError(
         f"a batch of {images} images cannot be divided over {mesh.size} devices: "
-        "set data.batch_size and data.eval_batch_size to a multiple")
+        "set data.batch_size to a multiple")
   return jax.make_array_from_process_local_data(NamedSharding(mesh, SHARDED), tree)
 
 

@@ -42,6 +42,20 @@ def check_fit(source: Source, config: Config) -> None:
                  data.padded_sizes, held_out.image_ids)
 
 
+def check_batch(batch_size: int, devices: int) -> None:
+  """Raises if `data.batch_size` cannot be divided over the devices of all hosts.
+
+  Raises:
+    ValueError: naming the number of devices, and a batch that can be.
+  """
+  if batch_size % devices:
+    fitting = -(-batch_size // devices) * devices
+    raise ValueError(
+        f"data.batch_size is {batch_size}, which cannot be divided over {devices} devices: use "
+        f"--data.batch-size {fitting}, with the rate and steps that fit it "
+        "(docs/guide/several_hosts.md), or fewer devices (of GPUs: CUDA_VISIBLE_DEVICES=0)")
+
+
 def check_sides(config: Config) -> None:
   """Raises if the backbone cannot be run on a bucket or on `data.crop_size`.
 

@@ -15,7 +15,7 @@ from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, TrainConfig
 from mnc_jax.data import Source, training_batches, warn_of_shared_images
 from mnc_jax.training import checkpoint, run_folder
-from mnc_jax.training.checks import check_fit
+from mnc_jax.training.checks import check_batch, check_fit
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
 from mnc_jax.training.log_writers import open_writers
@@ -47,8 +47,9 @@ class Run(NamedTuple):
 def train_on(source: Source, config: Config, workdir: pathlib.Path,
              manager: ocp.CheckpointManager, termination: Termination) -> TrainState:
   """Starts or resumes the run of `workdir`, and trains; returns the last state."""
-  check_fit(source, config)
   mesh = parallel.make_mesh()
+  check_batch(config.data.batch_size, mesh.size)
+  check_fit(source, config)
   state, notes = start_state(config, manager, source, mesh)
   first = int(state.step)
   print(f"{count_noun(len(source), 'image')}, "

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,7 +76,9 @@ def test_large_images_are_found_as_by_detect(max_shrink):
   sizes = [(64, 64), (150, 200), (64, 48), (130, 64)]
   source, read = make_source(sizes), []
   def find(models, images, image_sizes):
-    return one_instance((64, 64), images.shape[:1])
+    found, real = one_instance((64, 64), images.shape[:1]), image_sizes[:, 0] > 0
+    return found._replace(dropped=found.dropped * real,
+                          truncated_proposals=found.truncated_proposals * real)
   def find_large(image):
     read.append(int(image[0, 0, 0]))
     return one_instance(image.shape[:2])._replace(scores=np.float32([0.9]))
@@ -83,8 +86,9 @@ def test_large_images_are_found_as_by_detect(max_shrink):
   batches = []
   results, counts = predict_split.predict_all(
       find, [], config, source, find_large=find_large,
-      each_batch=lambda batch: batches.append(int(batch.images[0, 0, 0, 0])))
-  assert sorted(batches) == ([1, 3] if max_shrink else [1, 2, 3, 4])
+      each_batch=lambda batch: batches.extend(batch.images[:, 0, 0, 0].tolist()))
+  # Each size is filled up to four slots, one on each device.
+  assert sorted(filter(None, batches)) == ([1, 3] if max_shrink else [1, 2, 3, 4])
   assert [record["image_id"] for record in results] == [100, 101, 102, 103]
   large = [record for record in results if record["score"] > 0.6]
   assert [record["image_id"] for record in large] == ([101, 103] if max_shrink else [])
@@ -93,6 +97,21 @@ def test_large_images_are_found_as_by_detect(max_shrink):
     assert [record["bbox"] for record in large] == [[0, 0, 200, 150], [0, 0, 64, 130]]
     assert [record["segmentation"]["size"] for record in large] == [[150, 200], [130, 64]]
   assert counts == {"truncated_proposals": 8, "dropped_instances": 4}
+
+
+@pytest.mark.parametrize(("batch_size", "slots"), [(1, 4), (2, 4), (6, 8)])
+def test_an_evaluation_batch_is_raised_to_a_multiple_of_the_devices(monkeypatch, batch_size, slots):
+  def find_one(models, images, image_sizes, *, configs):
+    return jax.tree.map(jnp.asarray, one_instance((64, 64), images.shape[:1]))
+
+  monkeypatch.setattr(predict_split, "predict_ensemble", find_one)
+  config, mesh = tiny.tiny_config(data={"eval_batch_size": batch_size}), parallel.make_mesh()
+  source, shapes = make_source([(64, 64)] * 5), []
+  results, _ = predict_split.predict_all(
+      predict_split.make_predict([config], mesh), parallel.replicate([{}], mesh), config, source,
+      each_batch=lambda batch: shapes.append(len(batch.images)))
+  assert [record["image_id"] for record in results] == [100, 101, 102, 103, 104]
+  assert shapes == [slots] * -(-5 // slots)
 
 
 def test_instances_beyond_what_the_model_returns_are_counted():

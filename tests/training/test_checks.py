@@ -11,7 +11,7 @@ from helpers import tiny
 from helpers.toy_sets import make_source
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mnc_jax.ops.anchors import make_anchors
-from mnc_jax.training import checks, validation
+from mnc_jax.training import checks, loop, validation
 
 VGG = Config(model=ModelConfig(num_categories=2))
 
@@ -23,6 +23,14 @@ def test_buckets_follow_from_the_sides(sides, buckets):
   config = DataConfig(short_side=sides[0], long_side=sides[1])
   assert config.padded_sizes == buckets
   assert dataclasses.replace(config, buckets=((7, 9),)).padded_sizes == ((7, 9),)
+
+
+def test_a_batch_that_no_step_can_divide_is_found_before_anything_is_loaded():
+  config = tiny.tiny_config(data={"batch_size": 6})
+  with pytest.raises(ValueError, match=r"data\.batch_size is 6, .* over 4 devices: use "
+                                       r"--data\.batch-size 8, .*or fewer devices"):
+    loop.train_on(make_source([(64, 64)]), config, None, None, None)
+  checks.check_batch(8, 4)
 
 
 @pytest.mark.parametrize("partial", [False, True])
