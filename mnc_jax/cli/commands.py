@@ -13,8 +13,8 @@ from mnc_jax.cli.fields import (
   LocalFile,
   LocalFiles,
   LocalFolder,
+  ModelName,
   RunFolder,
-  RunFolderOrFile,
   RunFolders,
 )
 from mnc_jax.config import Config
@@ -50,8 +50,8 @@ class Train:
   config: Annotated[str, arg(metavar="NAME|FILE")]
   """A shipped configuration by name, or a Python file that defines get_config()."""
   workdir: RunFolder
-  """Folder of the run, for checkpoints, logs and config.json. It may be in a bucket (gs://), where
-  it is not locked: make sure that no other run trains in it."""
+  """Folder of the run, for checkpoints, logs and config.json. It may be in cloud storage
+  (gs://), where it is not locked: make sure that no other run trains in it."""
   hosts: Annotated[Hosts, FLAT] = Hosts()
   experiment: Annotated[Config, FLAT] = Config()
 
@@ -64,9 +64,9 @@ class TrainedModel:
   """Folder of a training run, whose last checkpoint is used. Either this or --weights."""
   weights: Annotated[str | None, arg(metavar="NAME|FILE")] = None
   """A shipped model by name (nuclei, shapes), or a .safetensors file of mnc export."""
-  ensemble: UseAppendAction[tuple[RunFolderOrFile, ...]] = ()
-  """A further model whose candidates vote together with those of the first, a workdir or a
-  .safetensors file. It gets the same input. May be repeated."""
+  ensemble: UseAppendAction[tuple[ModelName, ...]] = ()
+  """A further model whose candidates vote together with those of the first: a shipped name, a
+  workdir or a .safetensors file. It gets the same input. May be repeated."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

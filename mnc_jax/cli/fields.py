@@ -13,11 +13,16 @@ from typing import Annotated, Any
 import tyro
 from tyro import constructors
 
+from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.paths import as_local_path, as_path
+from mnc_jax.config.validation import FREE
 
 # Marks a dataclass whose fields are options without its own name in front.
 FLAT = tyro.conf.arg(name="")
 REGISTRY = constructors.ConstructorRegistry()
+# Without the fields of a config that a trained model rejects. Only for help: tyro does not parse
+# what it hides, and would not say why they are rejected.
+TRAINED_HELP = constructors.ConstructorRegistry()
 
 
 def _path_spec(metavar, convert):
@@ -32,7 +37,7 @@ LocalFolder = Annotated[pathlib.Path, _path_spec("DIR", as_local_path)]
 LocalFiles = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstructorSpec(
     nargs="*", metavar="FILE ...", instance_from_str=lambda texts: tuple(map(as_local_path, texts)),
     is_instance=lambda value: isinstance(value, tuple), str_from_instance=lambda paths: [])]
-# These may also be in a bucket.
+# These may also be in cloud storage.
 File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
 Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
 _as_run_path = functools.partial(as_path, buckets=("gs",))
@@ -40,7 +45,10 @@ RunFolder = Annotated[pathlib.Path, _path_spec("DIR", _as_run_path)]
 RunFolders = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstructorSpec(
     nargs="*", metavar="DIR ...", instance_from_str=lambda texts: tuple(map(_as_run_path, texts)),
     is_instance=lambda value: isinstance(value, tuple), str_from_instance=lambda paths: [])]
-RunFolderOrFile = Annotated[pathlib.Path, _path_spec("DIR|FILE", _as_run_path)]
+# Text, since a shipped name and a folder of that name are not the same.
+ModelName = Annotated[str, constructors.PrimitiveConstructorSpec(
+    nargs=1, metavar="NAME|DIR|FILE", instance_from_str=lambda texts: texts[0],
+    is_instance=lambda value: isinstance(value, str), str_from_instance=lambda name: [name])]
 
 
 @functools.cache
@@ -53,6 +61,7 @@ def field_docs(kind: type) -> dict[str, str]:
           if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)}
 
 
+@TRAINED_HELP.primitive_rule
 @REGISTRY.primitive_rule
 def _read_optional(info: Any):
   # tyro would offer "None" as a value, and explain a wrong one by both types.
@@ -66,6 +75,16 @@ def _read_optional(info: Any):
 
 @REGISTRY.struct_rule
 def _read_dataclass(info: Any):
+  return _read_fields(info, lambda kind, name: True)
+
+
+@TRAINED_HELP.struct_rule
+def _read_free_fields(info: Any):
+  return _read_fields(info, lambda kind, name: not (
+      (kind is Config and name == "train") or (kind is ModelConfig and name not in FREE)))
+
+
+def _read_fields(info: Any, is_shown):
   # tyro would keep the line breaks of field docstrings, and break the lines again.
   kind = info.type
   if not dataclasses.is_dataclass(kind):
@@ -74,7 +93,7 @@ def _read_dataclass(info: Any):
   given = info.default if isinstance(info.default, info.type) else None
   return constructors.StructConstructorSpec(instantiate=info.type, fields=tuple(
       _read_field(field, hints[field.name], given, field_docs(info.type).get(field.name))
-      for field in dataclasses.fields(kind)))
+      for field in dataclasses.fields(kind) if is_shown(kind, field.name)))
 
 
 def _read_field(field, hint: Any, given, doc):

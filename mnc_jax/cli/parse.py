@@ -14,10 +14,13 @@ from typing import Any
 import tyro
 
 from mnc_jax import configs
-from mnc_jax.cli.fields import REGISTRY, count_values, list_choices
+from mnc_jax.cli.fields import REGISTRY, TRAINED_HELP, count_values, list_choices
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_local_path
 from mnc_jax.config.validation import check_values
+
+_TRAINED = ("Every field of the config that needs no new training is an option: of inference, of "
+            "data, and of how the model is computed.")
 
 
 class UsageError(ValueError):
@@ -119,17 +122,20 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *, base: Config | N
   """
   fields = dataclasses.fields(kind)
   options = {field.name: tyro.MISSING for field in fields if field.default is dataclasses.MISSING}
-  about = inspect.getdoc(kind) or ""
+  about, registry = inspect.getdoc(kind) or "", REGISTRY
   if any(field.name == "experiment" for field in fields):
     named = find_named(arguments).config if "config" in options else None
     options["experiment"] = base or (load_config(named) if named else Config())
-    about += "\n\nEvery field of the config is an option."
+    trained = "config" not in options
+    about += "\n\n" + (_TRAINED if trained else "Every field of the config is an option.")
+    if trained and {"-h", "--help"} & set(arguments):
+      registry = TRAINED_HELP
     if not named and not base:
       about += (" Its defaults below are those of mnc_jax.Config(); those of shapes are shown by "
                 f"mnc {command} --{_naming_options(kind)[-1]} shapes --help.")
   parsed = tyro.cli(
       kind, prog=f"mnc {command}{find_details(kind, arguments)}", description=wrap(about),
-      args=_move_positionals(kind, arguments), default=kind(**options), registry=REGISTRY)
+      args=_move_positionals(kind, arguments), default=kind(**options), registry=registry)
   if "experiment" in options:
     with usage_errors():
       check_values(parsed.experiment)

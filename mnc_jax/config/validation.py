@@ -25,7 +25,7 @@ _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
 
 
 # Fields of a trained model that change how it is computed, not what.
-_FREE = ("roi_method", "roi_chunk", "compute_dtype")
+FREE = ("roi_method", "roi_chunk", "compute_dtype")
 
 
 def _is_resnet(config):
@@ -129,7 +129,7 @@ def check_overrides(trained: Config, requested: Config) -> None:
   for section in ("model", "train"):
     for field in dataclasses.fields(getattr(trained, section)):
       theirs, ours = (getattr(getattr(one, section), field.name) for one in (trained, requested))
-      if theirs != ours and not (section == "model" and field.name in _FREE):
+      if theirs != ours and not (section == "model" and field.name in FREE):
         raise ValueError(
             f"{section}.{field.name} was {theirs} in training; set to {ours} here it would "
             + ("have no effect" if section == "train" else "change what its outputs mean"))

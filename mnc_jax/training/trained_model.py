@@ -26,8 +26,8 @@ def load(name: str | os.PathLike) -> Model:
 
   Args:
     name: of a shipped model; or a path: of a .safetensors file from `mnc export`, or of a workdir
-      of `mnc train`, whose last checkpoint is loaded. `~` is the home directory. A shipped name
-      goes before a folder of that name, which is `./NAME`.
+      of `mnc train`, whose last checkpoint is loaded. `~` is the home directory. A shipped name as
+      text goes before a folder of that name, which is `./NAME` or a `pathlib.Path`.
 
   Returns:
     A `Model`.
@@ -45,11 +45,11 @@ def load(name: str | os.PathLike) -> Model:
     ((128, 128),)
   """
   path, shipped = as_path(name, buckets=("gs",)), shipped_models()
-  if isinstance(name, str) and name in shipped:
+  if os.fspath(name) in shipped and (isinstance(name, str) or not path.exists()):
     if path.exists():
       warnings.warn(f"{name} is the shipped model, not what is at {path.absolute()}: write "
                     f"./{name} for that", stacklevel=2)
-    with importlib.resources.as_file(shipped[name]) as file:
+    with importlib.resources.as_file(shipped[os.fspath(name)]) as file:
       return _load_file(file)
   if path.is_dir():
     return _load_workdir(path)

@@ -94,6 +94,11 @@ def test_a_model_that_cannot_join_is_named_with_the_first(place, member, message
   assert not (place / "none").exists()
 
 
+def test_a_shipped_model_joins_by_its_name(place):
+  with pytest.raises(ValueError, match="shapes cannot join .*: it has 5 categories"):
+    run_predict(place, "none", "--ensemble", "shapes")
+
+
 @pytest.mark.parametrize(("member", "message"), [
     ("nowhere", "nowhere: no such file or folder"),
     ("none.safetensors", "none.safetensors: no such file"),

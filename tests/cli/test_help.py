@@ -13,6 +13,7 @@ from mnc_jax import cli, configs
 from mnc_jax.cli.commands import COMMANDS
 from mnc_jax.cli.fields import field_docs
 from mnc_jax.config import Config
+from mnc_jax.config.validation import check_overrides
 
 
 @pytest.fixture(params=[80, 100])
@@ -51,9 +52,10 @@ def show_default(value):
   return str(value) if value != "" else "''"
 
 
-def check_fields(text, config):
-  found = list(leaves(config))
-  assert len(found) >= 100
+def check_fields(text, config, *, trained=False):
+  """All fields; of a trained model only those that it takes."""
+  found = [field for field in leaves(config) if not trained or may_change(field[0])]
+  assert len(found) >= (45 if trained else 100)
   for path, doc, value in found:
     flag = f"--{path.replace('_', '-')}"
     assert re.search(rf"{re.escape(flag)}[ ,]", text), flag
@@ -70,20 +72,44 @@ def test_every_field_is_listed_with_the_default_of_the_chosen_config(show, name)
   assert f"usage: mnc train --config {name}" in text
 
 
+def may_change(path):
+  """Returns whether a trained model takes another value of a field: checked by trying."""
+  section, *_, name = path.split(".")
+  if section in ("data", "inference"):
+    return True
+  part = getattr(Config(), section)
+  if not hasattr(part, name):
+    return False  # Of train.proposals.
+  changed = dataclasses.replace(part, **{name: "another"})
+  try:
+    check_overrides(Config(), dataclasses.replace(Config(), **{section: changed}))
+  except ValueError:
+    return False
+  return True
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "import-weights"])
 def test_without_a_config_the_defaults_are_those_of_the_library_and_it_says_so(show, command):
-  text = show(command)
-  check_fields(text, Config())
-  option = "--config" if command in ("train", "import-weights") else "--weights"
+  text, trained = show(command), command in ("evaluate", "predict")
+  check_fields(text, Config(), trained=trained)
+  assert ("Every field of the config is an option." in text) != trained
+  option = "--weights" if trained else "--config"
   assert ("Its defaults below are those of mnc_jax.Config(); those of shapes are shown by mnc "
           f"{command} {option} shapes --help.") in text
 
 
 def test_the_defaults_of_a_trained_model_are_those_it_was_trained_with(show):
   text = show("predict", "--weights", "shapes")
-  assert "Number of steps of the run. (default: 4000)" in text
+  assert "tiles: per tile; all of them are merged. (default: 20)" in text
   assert "mnc_jax.Config()" not in text
-  assert "--ensemble DIR|FILE" in text
+  assert "--ensemble NAME|DIR|FILE" in text
+
+
+def test_what_a_trained_model_rejects_is_not_among_its_options(show):
+  text = show("evaluate")
+  assert set(re.findall(r"--model[.a-z-]+", text)) == {
+      "--model.roi-method", "--model.roi-chunk", "--model.compute-dtype"}
+  assert "--train." not in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -103,7 +103,7 @@ def test_a_home_folder_is_expanded_in_every_path(tmp_path, monkeypatch):
   options = read(Evaluate, "--workdir", "~/run", "--ensemble", "~/a", "--ensemble", "b",
                  "--output=~/out", "--report", "~/report", "--results", "~/results.json")
   assert options.model.workdir == tmp_path / "run"
-  assert options.model.ensemble == (tmp_path / "a", pathlib.Path("b"))
+  assert options.model.ensemble == ("~/a", "b")  # Expanded when they are loaded.
   assert (options.output, options.report, options.results) == (
       tmp_path / "out", tmp_path / "report", tmp_path / "results.json")
   assert read(Predict, "--workdir", "w", "~/a.png").images == (tmp_path / "a.png",)

@@ -36,6 +36,11 @@ def test_shipped_models_are_the_files_of_the_package():
   assert model.category_ids == (1, 2, 3, 4, 5)
 
 
+def test_a_shipped_model_by_a_path_that_is_nowhere_else(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert load(pathlib.Path("shapes")).category_names[0] == "disc"
+
+
 def test_a_file_by_path_text_and_home(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   params = write_model(tmp_path / "mine.safetensors")
