@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 
-from mnc_jax.config import Config
+from mnc_jax.config import Config, DataConfig
 from mnc_jax.config.serialization import is_usable
 
 _AT_LEAST_ONE = (
@@ -15,7 +15,7 @@ _AT_LEAST_ONE = (
     "model.mask_hidden", "model.dense_width", "model.box_stage_width",
     "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
 _AT_LEAST_ZERO = (
-    "train.seed", "data.num_workers", "data.page", "data.color_jitter", "train.learning_rate",
+    "train.seed", "data.num_workers", "data.page", "train.learning_rate",
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",
     "train.weight_box", "train.weight_mask", "train.weight_category", "train.checkpoint_every",
     "train.evaluate_every", "train.evaluate_images", "train.hang_minutes", "train.patience",
@@ -45,6 +45,28 @@ def check_ranges(config: Config) -> None:
       value = operator.attrgetter(name)(config)
       if not holds(value):
         raise ValueError(f"{name} is {value}: it must be {words}")
+  check_augmentation(config.data)
+
+
+def check_augmentation(config: DataConfig) -> None:
+  """Rejects values of `config` by which no image could be drawn.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  low, high = config.scale_jitter
+  if not 0 < low <= high:
+    raise ValueError(f"data.scale_jitter must be (low, high), 0 < low <= high, found {(low, high)}")
+  if not 0 < config.crop_share <= 1:
+    raise ValueError(f"data.crop_share must be in (0, 1], found {config.crop_share}")
+  if min(config.crop_size) <= 0 and any(config.crop_size):
+    raise ValueError(f"data.crop_size must be two positive sides or (0, 0), found "
+                     f"{config.crop_size}")
+  if not 0 <= config.color_jitter < 1:
+    raise ValueError(f"data.color_jitter must be in [0, 1), found {config.color_jitter}")
+  if not 0 <= config.repeat_below <= 1:
+    raise ValueError("data.repeat_below must be a share of the images, in [0, 1], found "
+                     f"{config.repeat_below}")
 
 
 def _check_numbers(part, path=""):

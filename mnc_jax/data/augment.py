@@ -16,27 +16,6 @@ from mnc_jax.data.records import Record
 _LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
 
 
-def check_augmentation(config: DataConfig) -> None:
-  """Rejects values of `config` by which no image could be drawn.
-
-  Raises:
-    ValueError: naming the field.
-  """
-  low, high = config.scale_jitter
-  if not 0 < low <= high:
-    raise ValueError(f"data.scale_jitter must be (low, high), 0 < low <= high, found {(low, high)}")
-  if not 0 < config.crop_share <= 1:
-    raise ValueError(f"data.crop_share must be in (0, 1], found {config.crop_share}")
-  if min(config.crop_size) <= 0 and any(config.crop_size):
-    raise ValueError(f"data.crop_size must be two positive sides or (0, 0), found "
-                     f"{config.crop_size}")
-  if not 0 <= config.color_jitter < 1:
-    raise ValueError(f"data.color_jitter must be in [0, 1), found {config.color_jitter}")
-  if not 0 <= config.repeat_below <= 1:
-    raise ValueError("data.repeat_below must be a share of the images, in [0, 1], found "
-                     f"{config.repeat_below}")
-
-
 def augment_record(rng: np.random.Generator, record: Record, config: DataConfig, *,
                    scale: float, bucket: tuple[int, int]) -> transforms.Example:
   """Returns a random view of a record at network scale: turned, cropped, scaled and coloured.

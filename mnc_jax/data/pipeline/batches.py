@@ -16,6 +16,7 @@ import grain
 import numpy as np
 
 from mnc_jax.config import DataConfig
+from mnc_jax.config.ranges import check_augmentation
 from mnc_jax.data import augment, transforms
 from mnc_jax.data.pipeline import plan as planning
 from mnc_jax.data.pipeline.repeats import repeat_factors
@@ -79,7 +80,7 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
     ValueError: if the source is empty, an image fits into no bucket, or the batch cannot be
       divided. While iterating: if no image of the source can be read.
   """
-  augment.check_augmentation(config)
+  check_augmentation(config)
   crop = config.crop_size if any(config.crop_size) else None
   if crop:
     config = dataclasses.replace(config, buckets=(crop,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data.augment import check_augmentation
+from mnc_jax.config.ranges import check_augmentation
 from mnc_jax.data.pipeline.repeats import repeat_factors
 
 
