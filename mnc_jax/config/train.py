@@ -136,7 +136,7 @@ class TrainConfig(Section):
   state is in best/. 0: it never ends before num_steps."""
   hang_minutes: float = 30.0
   """Minutes without progress after which a run on several hosts is stopped, since a host hangs.
-  Longer than a validation takes, and than log_every steps. 0: never."""
+  Longer than compilation takes, scoring in a validation, and log_every steps. 0: never."""
   evaluate_images: int = 0
   """Number of images of the evaluation split that validations use, evenly spaced over it: many
   sets are sorted by kind or place. 0: all."""

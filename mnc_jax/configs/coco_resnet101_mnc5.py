@@ -8,8 +8,8 @@ Command:   mnc train --config coco_resnet101_mnc5 \
            (weights of torchvision or timm; for ResNet-50 add --model.backbone resnet50)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 24.6 on test-dev (paper). The schedule is ours, that of coco_vgg16_mnc5.py.
-Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
-           L1 (docs/decisions/002): lower model.box_gradient_clip.
+Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient is
+           larger than that of L1 (docs/decisions/002): lower model.box_gradient_clip.
 """
 
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig

@@ -8,8 +8,8 @@ Command:   mnc train --config coco_vgg16_mnc5 \
            (where to get it: docs/guide/choosing_a_config.md#imagenet-weights)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mask AP 19.5 on test-dev (paper). The schedule is ours: four times VOC's.
-Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
-           L1 (docs/decisions/002): lower model.box_gradient_clip.
+Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient is
+           larger than that of L1 (docs/decisions/002): lower model.box_gradient_clip.
 """
 
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig

@@ -2,11 +2,12 @@ r"""Five stages from scratch on microscope images: many small instances of one c
 
 Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Network
            Cascades", CVPR 2016, with the small backbone at stride 4 of shapes.py.
-Data:      any folder of images/ and labels/ (one value an instance), prepared by
+Data:      any folder of images/ and labels/ (one value per instance), prepared by
            mnc prepare --dataset label_images; made for the 2018 Data Science Bowl.
 Command:   mnc train --config nuclei_small \
              --workdir runs/nuclei_small
-Hardware:  2 CPU cores, about 18 minutes (1.4 steps a second, 2026-11-26).
+Hardware:  2 CPU cores, about 18 minutes (1.4 steps a second, 2026-11-26); a step alone took .45
+           seconds on idle cores (docs/performance.md), 11 minutes in all.
 Expected:  mAP^r .50 at IoU .5 and more on held-out images.
 Score:     mAP^r .785 at IoU .5 and .594 at .7, COCO mask AP .490, AP50 .763, box AP .486, on 60
            images, trained on 160 (2026-11-26).

@@ -8,7 +8,7 @@ Data:      any prepared set of photographs; sides, anchors and steps are for sho
 Command:   mnc train --config photographs --workdir runs/photographs --data.data-dir data \
              --train.init-weights VGG16_FILE
            (VGG16_FILE: docs/guide/choosing_a_config.md#imagenet-weights)
-Hardware:  one CPU core beside other work, 36 minutes of its time, 7 seconds a step of two
+Hardware:  one CPU core beside other work, 36 minutes of its time, 7 seconds per step of two
            photographs (2026-11-27); two idle cores of another machine need 1.9 (6 steps), so
            about 9 minutes.
 Expected:  the larger objects of one category from a hundred photographs; small ones are missed.
@@ -36,7 +36,7 @@ def _model():
       backbone="vgg16", frozen_blocks=4, pyramid_stride=8, pyramid_width=256, normalize=True,
       # Sides of 24 to 384 pixels.
       anchor_scales=(3.0, 6.0, 12.0, 24.0, 48.0), box_stage_width=256,
-      # One sample per cell instead of four spares a seventh of a step.
+      # One sample per cell instead of four: a step takes a seventh less time.
       roi_pool=1, roi_chunk=32, mask_head="conv", mask_convs=2, mask_hidden=128, mask_size=28,
       dense_width=1024, box_gradient_clip=1 / 512)
 

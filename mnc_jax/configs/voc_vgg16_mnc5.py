@@ -9,8 +9,8 @@ Command:   mnc train --config voc_vgg16_mnc5 \
            (where to get it: docs/guide/choosing_a_config.md#imagenet-weights)
 Hardware:  8 accelerators with an image each, or as many images as fit; hours not measured.
 Expected:  mAP^r 63.5 at IoU .5, 41.5 at .7 on val (paper).
-Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient drowns
-           L1 (docs/decisions/002): lower model.box_gradient_clip.
+Score:     not yet run. If stage 1 finds little while the other losses fall, the box gradient is
+           larger than that of L1 (docs/decisions/002): lower model.box_gradient_clip.
 """
 
 import dataclasses
