@@ -2,7 +2,7 @@
 # Trains on a Cloud TPU pod slice: starts the same command on each of its hosts.
 #   experiments/run_tpu_pod.sh TPU_NAME ZONE --config NAME --workdir DIR [--section.field VALUE ...]
 # mnc_jax[tpu] must be installed on each host. The data must be on a disk that all hosts mount, the
-# workdir too, or in a bucket (gs://). After a preemption the same command resumes.
+# workdir too, or in cloud storage (gs://). After a preemption the same command resumes.
 # The training goes on if this connection ends: each host writes to mnc_train_TIME.log in its home.
 # SIGTERM at the process on one host (pkill -TERM -f mnc_jax) makes all of them save and end.
 set -euo pipefail

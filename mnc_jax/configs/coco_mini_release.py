@@ -4,7 +4,7 @@ Paper:     Dai, He, Sun, "Instance-aware Semantic Segmentation via Multi-task Ne
            Cascades", CVPR 2016, as its authors' code has it (config.release()): rounded warp,
            21 x 21 masks, forced anchors, ground truth in stage 4, biases at twice the rate, SGD.
            What differs is size: short side 320, anchors to match, dense layers of 512 that start
-           from nothing (the weights end at conv5_3) and so are normalised, two images a step.
+           from nothing (the weights end at conv5_3) and so are normalised, two images per step.
 Data:      the eight images of coco_mini_overfit.py
 Command:   mnc train --config coco_mini_release \
              --workdir runs/coco_mini_release --data.train-annotations COCO/instances_train.json \

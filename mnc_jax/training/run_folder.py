@@ -34,7 +34,7 @@ def claim(workdir: str | os.PathLike[str]) -> Iterator[None]:
   """
   path = as_workdir(workdir) / _LOCK_FILE
   if is_remote(workdir):
-    _warn_of_no_lock(workdir, "it is in a bucket")
+    _warn_of_no_lock(workdir, "it is in cloud storage")
     yield
     return
   with name_workdir_in_errors(workdir):
