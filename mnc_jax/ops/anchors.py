@@ -13,7 +13,8 @@ def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float
 
   The shapes are those of the published Faster R-CNN: for each ratio the sides of a
   stride x stride square are changed to width = round(sqrt(stride^2 / ratio)) and
-  height = round(width * ratio), and only then scaled.
+  height = round(width * ratio), and only then scaled. So at small strides areas and ratios are
+  approximate.
 
   Args:
     height: rows of the feature map.
@@ -26,6 +27,9 @@ def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float
     [height, width, A, 4] float32 pixels, A = T * S with the scales running fastest, each
     centred on its cell's centre ((j + .5) * stride, (i + .5) * stride). They may
     reach outside the image.
+
+  Raises:
+    ValueError: if a side is rounded to 0.
 
   Example:
     >>> import mnc_jax
@@ -44,9 +48,17 @@ def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float
 
 def anchor_sides(stride: int, scales: Sequence[float] | np.ndarray, ratios: Sequence[float]
                  ) -> np.ndarray:
-  """Returns [A, 2] float64 (width, height) in pixels of the anchors of a cell of `make_anchors`."""
+  """Returns [A, 2] float64 (width, height) in pixels of the anchors of a cell of `make_anchors`.
+
+  Raises:
+    ValueError: if a side is rounded to 0.
+  """
   shapes, factors = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
   widths = np.round(np.sqrt(stride**2 / shapes))
   heights = np.round(widths * shapes)
   sides = np.stack([widths, heights], axis=-1)
+  if not sides.all():
+    (width, height), ratio = (x[np.argmin(sides.min(axis=1))] for x in (sides, shapes))
+    raise ValueError(f"anchors of ratio {ratio:g} have {width:g} x {height:g} pixels (width x "
+                     f"height) at stride {stride}: choose a ratio closer to 1, or a larger stride")
   return (sides[:, None] * factors[None, :, None]).reshape(-1, 2)

@@ -25,6 +25,12 @@ def as_float(values: Array) -> jax.Array:
   return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
+def as_floats(*values: Array) -> tuple[jax.Array, ...]:
+  """Returns `as_float` of each value, all in the widest of their dtypes."""
+  floats = [as_float(x) for x in values]
+  return tuple(x.astype(jnp.result_type(*floats)) for x in floats)
+
+
 def larger(a: Array | float, b: Array | float) -> jax.Array:
   """Returns the larger of `a` and `b`; where they are equal, `a` takes the gradient.
 

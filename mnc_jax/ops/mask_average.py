@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.boxes import as_float, clip_boxes
+from mnc_jax.ops.boxes import as_floats, clip_boxes
 from mnc_jax.ops.masks import resample_masks
 from mnc_jax.structs import Array
 
@@ -38,7 +38,7 @@ def average_masks(masks: Array, boxes: Array, votes: Array, chosen: Array, *, he
   Gradient:
     Not differentiable.
   """
-  masks, boxes = (jax.lax.stop_gradient(as_float(x)) for x in (masks, boxes))
+  masks, boxes, votes = jax.lax.stop_gradient(as_floats(masks, boxes, votes))
   return average_clipped(
       masks, boxes, clip_boxes(boxes, height, width), votes, chosen, mask_threshold)
 

@@ -117,7 +117,8 @@ def _tiles_backward(winner, gradient, *, count):
 
 def _entries(blocks, axes):
   entries = jnp.moveaxis(blocks, axes, range(len(axes)))
-  return entries.reshape(-1, *entries.shape[len(axes):])
+  # Not -1, which an array without rows leaves open.
+  return entries.reshape(math.prod(entries.shape[:len(axes)]), *entries.shape[len(axes):])
 
 
 def _first_largest(entries):

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.boxes import as_float, box_iou
+from mnc_jax.ops.boxes import as_floats, box_iou
 from mnc_jax.ops.nms_tiles import choose_by_tiles, rank_rows, suppressed
 from mnc_jax.structs import Array
 
@@ -117,7 +117,7 @@ def soft_nms(
   Returns:
     indices: [max_outputs] int32 into `boxes`, best lowered score first; of equal ones the
       lower index comes first. 0 in unused slots.
-    scores: [max_outputs] float32, lowered, falling; 0 in unused slots.
+    scores: [max_outputs] float32 or wider, lowered, falling; 0 in unused slots.
     valid: [max_outputs] bool, False in unused slots.
 
   Degenerate input:
@@ -137,10 +137,11 @@ def soft_nms(
     [0 2 1] ['0.900', '0.700', '0.485']
   """
   usable = _usable(boxes, scores, valid) & jnp.isfinite(scores)
+  boxes, scores = as_floats(boxes, scores)
   keep = lambda left: jnp.where((left > 0) & (left >= min_score), left, -jnp.inf)
   lower = lambda left, overlap: keep(left * jnp.exp(-overlap**2 / sigma))
   indices, chosen = _choose_in_turn(
-      boxes, jnp.where(usable, keep(as_float(scores)), -jnp.inf), max_outputs, lower)
+      boxes, jnp.where(usable, keep(scores), -jnp.inf), max_outputs, lower)
   found = chosen > -jnp.inf
   return indices, jnp.where(found, chosen, 0.0), found
 
@@ -153,7 +154,7 @@ def _usable(boxes: Array, scores: Array, valid: Array | None) -> Array:
   if valid is None:
     return usable
   chex.assert_equal_shape([scores, valid])
-  return usable & valid
+  return usable & jnp.asarray(valid).astype(bool)
 
 
 def _chosen_rows(ranked, chosen, max_outputs):
@@ -181,7 +182,7 @@ def _choose_in_turn(
     scores: [max_outputs] that each had when it was chosen, -inf in unused slots.
   """
   # The choice is piecewise constant in boxes and scores, and the loop must not be taped.
-  boxes, scores = jax.lax.stop_gradient((as_float(boxes), as_float(scores)))
+  boxes, scores = jax.lax.stop_gradient((boxes, scores))
   start = (jnp.zeros(max_outputs, jnp.int32), jnp.full(max_outputs, -jnp.inf, scores.dtype))
   if scores.shape[0] == 0:
     return start

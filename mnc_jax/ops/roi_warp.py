@@ -60,6 +60,7 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
     rounded box. A clamped sample does not move with its box.
 
   Raises:
+    TypeError: for features of integers or bools, whose samples would be truncated.
     ValueError: for another `grid`, `method` or `border`.
 
   Example:
@@ -73,6 +74,7 @@ def roi_warp(features: Array, boxes: Array, *, size: int, stride: int, grid: str
   """
   chex.assert_rank([features, boxes], [3, 2])
   chex.assert_axis_dimension(boxes, 1, 4)
+  features = _check_float(features)
   y, x = _samples(features, boxes, cells, size=size, stride=stride, grid=grid, border=border)
   return _warp_function(method)(as_float(features), y, x).astype(features.dtype)
 
@@ -100,9 +102,18 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
 
   Returns:
     [R, size, size, K] in the dtype of `features`.
+
+  Gradient:
+    As of `roi_warp`, through the largest samples. By reverse mode only: `jax.jvp`, `jax.jacfwd` and
+    `jax.hessian` raise a TypeError.
+
+  Raises:
+    TypeError: as `roi_warp`.
+    ValueError: as `roi_warp`.
   """
   chex.assert_rank([features, boxes], [3, 2])
   chex.assert_axis_dimension(boxes, 1, 4)
+  features = _check_float(features)
   count, dtype = boxes.shape[0], features.dtype
   # The gradients of chunks are added up in the dtype that the chunks read.
   exact = as_float(features)
@@ -221,6 +232,15 @@ def _contract_merged(weights, features):
 def _warp_function(method):
   _check_choice("method", method, _METHODS)
   return _warp_by_gather if method == "gather" else _warp_by_matmul
+
+
+def _check_float(features):
+  """Returns features as an array of JAX, or raises TypeError."""
+  features = jnp.asarray(features)
+  if not jnp.issubdtype(features.dtype, jnp.floating):
+    raise TypeError(f"features are {features.dtype}, must be float: samples lie between the cells. "
+                    "Convert them first, as in features.astype(jnp.float32)")
+  return features
 
 
 def _check_choice(name, value, choices):

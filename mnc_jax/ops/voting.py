@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.boxes import as_float, box_areas, box_iou, clip_boxes
+from mnc_jax.ops.boxes import as_float, as_floats, box_areas, box_iou, clip_boxes
 from mnc_jax.ops.mask_average import average_clipped
 from mnc_jax.ops.nms import nms, soft_nms
 from mnc_jax.ops.sampling import top_indices
@@ -62,9 +62,9 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
     `mask_boxes`, which do not depend on `refined_boxes`. `truncated_proposals` is 0.
 
   Degenerate input:
-    Without a valid candidate, no row is valid. If the average mask is nowhere above the
-    threshold, its bounds are the chosen candidate's box, clipped. An average box without area is
-    replaced by the bounds of the mask.
+    With R = 0, or without a valid candidate, no row is valid. If the average mask is nowhere above
+    the threshold, its bounds are the chosen candidate's box, clipped. An average box without area
+    is replaced by the bounds of the mask.
 
   Gradient:
     Not differentiable.
@@ -92,12 +92,16 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
   chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
   chex.assert_shape(boxes, (masks.shape[0], 4))
   chex.assert_axis_dimension(class_scores, 0, masks.shape[0])
+  if not masks.shape[0]:
+    # A choice needs a row to read: one without a score is never chosen.
+    masks, boxes, class_scores, valid, refined_boxes = jax.tree.map(
+        lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype),
+        (masks, boxes, class_scores, valid, refined_boxes))
   # Inference only: choosing instances has no gradient.
-  masks, boxes, scores = jax.lax.stop_gradient(
-      tuple(as_float(x) for x in (masks, boxes, class_scores)))
+  masks, boxes, scores = jax.lax.stop_gradient(as_floats(masks, boxes, class_scores))
   usable = (scores > 0) & jnp.isfinite(scores)
   if valid is not None:
-    usable &= valid[:, None]
+    usable &= jnp.asarray(valid).astype(bool)[:, None]
   scores = jnp.where(usable, scores, 0.0)
   clipped = clip_boxes(boxes, height, width)
   choose = _nms_function(nms, nms_iou, soft_nms_sigma)

@@ -125,6 +125,8 @@ def _convolve(inputs, kernel):
 _STDS = (0.1, 0.1, 0.2, 0.2)
 ROWS = (
     Row("as_float", boxes.as_float, lambda rng: (rng.normal(size=5),), (0,)),
+    Row("as_floats", boxes.as_floats, lambda rng: (rng.normal(size=5), rng.normal(size=(2, 3))),
+        (0, 1)),
     Row("larger", boxes.larger, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1), ways=_EACH_WAY),
     Row("smaller", boxes.smaller, lambda rng: tuple(rng.normal(size=(2, 6))), (0, 1)),
     Row("box_areas", boxes.box_areas, lambda rng: (boxes_in(rng, 5),), (0,)),

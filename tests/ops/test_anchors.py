@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mnc_jax.ops.anchors import make_anchors
 
@@ -30,3 +31,9 @@ def test_against_the_release(shared_dir):
   inclusive = np.load(shared_dir / "reference/release/proposals.npz")["anchors_inclusive"]
   anchors = make_anchors(1, 1, stride=16, scales=SCALES, ratios=RATIOS)[0, 0]
   np.testing.assert_array_equal(anchors, inclusive + np.array([[0, 0, 1, 1]]))
+
+
+def test_a_side_that_is_rounded_to_0_is_reported():
+  message = r"anchors of ratio 0\.5 have 1 x 0 pixels \(width x height\) at stride 1: choose"
+  with pytest.raises(ValueError, match=message):
+    make_anchors(1, 1, stride=1, scales=SCALES, ratios=(1.0, 0.5))

@@ -130,3 +130,13 @@ def test_boxes_beyond_max_outputs_are_counted():
     assert int(kept.truncated) == truncated
     np.testing.assert_array_equal(kept.indices, indices)
     np.testing.assert_array_equal(kept.valid, valid)
+
+
+def test_valid_rows_may_be_any_number_but_0():
+  boxes = jnp.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
+  rows, options = (boxes, jnp.array([0.9, 0.8, 0.7])), {
+      "max_outputs": 3, "valid": np.array([2, 0, 255])}
+  for indices, *_, valid in (
+      ops.nms(*rows, iou_threshold=0.5, **options), ops.soft_nms(*rows, sigma=0.5, **options),
+      ops.greedy_nms(*rows, iou_threshold=0.5, **options)[:2]):
+    assert (indices.tolist(), valid.tolist()) == ([0, 2, 0], [True, True, False])

@@ -295,3 +295,29 @@ def test_accelerators_have_the_numbers_of_the_cpu(monkeypatch, shape):
   for found, value in zip(warp_with_gradients(), expected, strict=True):
     np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-5)
   assert len(branches) >= 3  # The product, the maximum and its gradient.
+
+
+@pytest.mark.parametrize("warp", [ops.roi_warp, functools.partial(ops.roi_pool, pool=2)])
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_features_that_would_truncate_their_samples_are_rejected(warp, dtype):
+  message = rf"features are {dtype}, must be float.* features\.astype\(jnp\.float32\)"
+  with pytest.raises(TypeError, match=message):
+    warp(np.ones((4, 4, 1), dtype), jnp.ones((1, 4)), size=2, stride=1)
+
+
+def test_features_of_numpy_in_float64_are_those_in_float32():
+  features, box = np.random.default_rng(0).normal(size=(4, 4, 2)), jnp.array([[0.3, 0.6, 3.0, 2.0]])
+  for warp in (ops.roi_warp, functools.partial(ops.roi_pool, pool=2)):
+    ours, theirs = (warp(x, box, size=2, stride=1) for x in (features, np.float32(features)))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_boxes_have_no_features_and_no_gradient(method):
+  options = {"size": 3, "stride": 2, "method": method}
+  for warp in (roi_warp, functools.partial(roi_pool, pool=2)):
+    total = lambda features, boxes, warp=warp: (
+        lambda x: (x.sum(), x.shape))(warp(features, boxes, **options))
+    gradient, shape = jax.grad(total, has_aux=True)(jnp.ones((5, 7, 4)), jnp.ones((0, 4)))
+    assert shape == (0, 3, 3, 4)
+    np.testing.assert_array_equal(gradient, np.zeros((5, 7, 4)))

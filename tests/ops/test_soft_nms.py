@@ -122,3 +122,12 @@ def test_no_gradient_through_the_choice_but_through_the_chosen():
   by_boxes, by_scores = jax.grad(total, argnums=(0, 1))(boxes, jnp.array([0.9, 0.8, 0.7]))
   np.testing.assert_array_equal(by_boxes, np.ones((3, 4)))
   np.testing.assert_array_equal(by_scores, np.zeros(3))
+
+
+def test_boxes_in_float64_with_scores_in_float32():
+  boxes, scores, valid = _trial(np.random.default_rng(3))
+  with jax.enable_x64(True):
+    mixed, wide = (ops.soft_nms(np.float64(boxes), x, sigma=0.5, max_outputs=OUTPUTS, valid=valid)
+                   for x in (scores, np.float64(scores)))
+  assert mixed[1].dtype == np.float64
+  jax.tree.map(np.testing.assert_array_equal, mixed, wide)

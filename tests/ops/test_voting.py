@@ -354,3 +354,32 @@ def test_with_one_category_one_instance_beyond_max_instances_is_counted(nms):
     np.testing.assert_array_equal(found.boxes[:slots], whole.boxes[:slots] if slots < 5 else
                                   np.pad(whole.boxes, ((0, 1), (0, 0))))
     assert found.labels.max() == 1
+
+
+def test_without_candidates_there_are_no_instances():
+  empty = (np.zeros((0, 5, 5), np.float32), np.zeros((0, 4), np.float32),
+           np.zeros((0, 3), np.float32))
+  for others in ({}, {"nms": "soft", "refined": np.zeros((0, 3, 4), np.float32)}):
+    found = jax.jit(functools.partial(_vote_one, **others))(
+        *empty, valid=np.zeros(0, bool), height=9, width=9)
+    assert (found.boxes.shape, found.masks.shape) == ((8, 4), (8, 5, 5))
+    assert not any(np.any(x) for x in found)
+
+
+def test_valid_candidates_may_be_any_number_but_0():
+  candidates = _candidates(2)
+  usable = np.arange(CANDIDATES) % 3 > 0
+  found, expected, whole = (_vote(*candidates, valid, HEIGHT, WIDTH) for valid in (
+      usable * 2, usable, np.ones(CANDIDATES, bool)))
+  assert (expected.scores < whole.scores).any()
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_dtypes_of_candidates_may_differ():
+  masks, boxes, scores = _candidates(3)
+  wide = (np.float64(masks), np.float64(boxes), np.float64(scores))
+  with jax.enable_x64(True):
+    expected = _vote(*wide, None, HEIGHT, WIDTH)
+    for mixed in ((masks, *wide[1:]), (wide[0], boxes, wide[2]), (*wide[:2], scores)):
+      found = _vote(*mixed, None, HEIGHT, WIDTH)
+      jax.tree.map(np.testing.assert_array_equal, found, expected)

@@ -1,5 +1,7 @@
 """Stage 3: the category of each masked box, and its refinement (paper, sections 3.3, 3.4)."""
 
+import math
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ class CategoryStage(nn.Module):
       return Conv5(self.config, name=f"conv5{suffix}")(x)
     dtype = jnp.dtype(self.config.compute_dtype)
     x = max_pool(x)
-    x = x.reshape(x.shape[0], -1)
+    x = x.reshape(x.shape[0], math.prod(x.shape[1:]))  # Without RoIs, -1 would be undefined.
     inits = {"fc6": feature_init(self.config), "fc7": nn.initializers.lecun_normal()}
     for layer, init in inits.items():
       x = nn.Dense(self.config.dense_width, dtype=dtype, kernel_init=init, name=layer + suffix)(x)

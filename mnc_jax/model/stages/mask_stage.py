@@ -1,5 +1,7 @@
 """Stage 2: class-agnostic masks inside given boxes (paper, section 3.2)."""
 
+import math
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,8 @@ class DenseMaskStage(nn.Module):
   def __call__(self, roi_features: Array) -> Array:
     """Maps [R, S, S, K] to mask logits [R, M, M]."""
     config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
-    x = roi_features.reshape(roi_features.shape[0], -1)
+    # Without RoIs, -1 would be undefined.
+    x = roi_features.reshape(roi_features.shape[0], math.prod(roi_features.shape[1:]))
     x = nn.Dense(config.mask_hidden, dtype=dtype, kernel_init=feature_init(config),
                  name="reduce")(x)
     if config.normalize:

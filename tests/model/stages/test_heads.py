@@ -203,3 +203,16 @@ def test_mask_convs_counts_the_convolutions_of_the_mask_head():
   kernels = {name: layer["kernel"].shape for name, layer in params.items()}
   assert kernels == {"conv1": (3, 3, 5, 6), "conv2": (3, 3, 6, 6), "conv3": (3, 3, 6, 6),
                      "conv4": (3, 3, 6, 6), "mask": (6, 4)}
+
+
+@pytest.mark.parametrize("model", [{}, {"mask_head": "dense", "backbone": "resnet50"}])
+def test_heads_of_no_boxes(model):
+  config = tiny.tiny_config(model=model).model
+  def outputs():
+    features = jnp.zeros((0, config.roi_size, config.roi_size, 16))
+    masks = mask_stage.predict_masks(
+        mask_stage.init_mask_stage(jax.random.key(0), config, 16), features, config=config)
+    return masks, *category_stage.predict_categories(
+        category_stage.init_category_stage(jax.random.key(1), config, 16), features, masks,
+        config=config)
+  assert [x.shape for x in jax.eval_shape(outputs)] == [(0, 12, 12), (0, 3), (0, 3), (0, 3, 4)]
