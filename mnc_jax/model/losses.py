@@ -13,6 +13,7 @@ import optax
 from mnc_jax.config import TrainConfig, extensions
 from mnc_jax.model.anchor_targets import AnchorTargets
 from mnc_jax.model.roi_targets import RoiTargets
+from mnc_jax.ops.boxes import as_float
 from mnc_jax.structs import AnchorOutput, Array, StageOutput
 
 
@@ -23,6 +24,7 @@ def masked_mean(x: Array, mask: Array) -> jax.Array:
     x: [...] values; those outside the mask must be finite.
     mask: [...] bool, or weights of 0 or more, broadcast against `x`.
   """
+  x = as_float(x)  # In an integer dtype of `x` weights would be truncated.
   mask = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
   total = jnp.sum(mask)
   return jnp.sum(x * mask) / jnp.where(total > 0, total, 1)

@@ -40,7 +40,7 @@ def check_members(models: Sequence[Model], names: Sequence[str]) -> None:
     check_same_categories(model.category_names, first.category_names, first=f"{where}: it",
                           second=names[0])
     for section, field in (("model", "mask_size"), ("data", "stretch_contrast"),
-                           ("data", "page"), ("data", "channels")):
+                           ("data", "exif"), ("data", "page"), ("data", "channels")):
       theirs, ours = (getattr(getattr(one.config, section), field) for one in (model, first))
       if theirs != ours:
         raise ValueError(

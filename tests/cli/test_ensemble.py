@@ -30,6 +30,8 @@ def place(tmp_path_factory):
        seed=1)
   save(folder / "contrast.safetensors", tiny.tiny_config(data={"stretch_contrast": True}),
        ("cat", "dog"), seed=1)
+  save(folder / "exif.safetensors", tiny.tiny_config(data={"exif": "stored"}), ("cat", "dog"),
+       seed=1)
   return folder
 
 
@@ -85,7 +87,8 @@ def test_ids_are_those_of_the_ground_truth(place):
 @pytest.mark.parametrize(("member", "message"), [
     ("names", "it has 2 categories, .* has 2; number 2 is 'cow' in the first and 'dog' in"),
     ("mask", "its model.mask_size is 16, that of the first model 12"),
-    ("contrast", "its data.stretch_contrast is True, that of the first model False")])
+    ("contrast", "its data.stretch_contrast is True, that of the first model False"),
+    ("exif", "its data.exif is stored, that of the first model upright")])
 def test_a_model_that_cannot_join_is_named_with_the_first(place, member, message):
   path = place / f"{member}.safetensors"
   with pytest.raises(ValueError, match=message) as error:

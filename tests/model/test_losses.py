@@ -25,6 +25,10 @@ def test_masked_mean_of_weights_is_their_mean():
   assert losses.masked_mean(x, jnp.array([0.25, 0.25])) == 2.0
 
 
+def test_masked_mean_of_whole_numbers_takes_fractions_of_them():
+  assert losses.masked_mean(jnp.array([1, 3]), jnp.array([0.25, 0.75])) == 2.5
+
+
 def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
   value, gradient = jax.value_and_grad(losses.masked_mean)(jnp.ones(3), jnp.zeros(3, bool))
   assert value == 0
