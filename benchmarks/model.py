@@ -13,11 +13,10 @@ from benchmarks.timing import matrix_rate, median_seconds
 from mnc_jax.config import Config, DataConfig, ModelConfig
 from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
-from mnc_jax.structs import Batch
+from mnc_jax.structs import MASK_SIDE, Batch
 from mnc_jax.training.step import init_state, train_step
 
 OBJECTS = 8
-MASK_SIDE = 112
 MATRIX_SIZE = 8192
 
 

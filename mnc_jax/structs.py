@@ -13,6 +13,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+MASK_SIDE = 112
+"""Cells along each side of the masks of ground truth."""
+
 Array = jax.Array | np.ndarray
 """An array on a device or on the host."""
 
@@ -23,7 +26,8 @@ class GroundTruth(NamedTuple):
   Attributes:
     boxes: [G, 4] float32.
     labels: [G] int32, 1 ... C - 1; 0 in padding.
-    masks: [G, 112, 112] uint8 0 or 1, each mask resampled inside its own box.
+    masks: [G, 112, 112] uint8 0 or 1 (all other numbers count as 1), each mask resampled inside its
+      own box.
     areas: [G] float32, pixels of each mask at the scale of the network input.
     crowd: [G] bool. A crowd region is never a target, and boxes inside it are neither positive
       nor negative.

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from mnc_jax.config import DataConfig
 from mnc_jax.data.images import to_8_bits
 from mnc_jax.data.records import BrokenImageError, Record
+from mnc_jax.structs import MASK_SIDE
 
-MASK_SIDE = 112  # Of the masks in a `Batch`.
 # An image that uses less of its range than this is reported. A camera of 14 bits in 16 uses less;
 # of 446 photographs of COCO none does, of 220 microscope images 47.
 SMALL_RANGE = 0.25

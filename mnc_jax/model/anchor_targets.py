@@ -44,6 +44,7 @@ def anchor_targets(output: AnchorOutput, ground_truth: GroundTruth, image_size: 
   Returns:
     `AnchorTargets`. Without ground truth all sampled anchors are negative.
   """
+  ground_truth = jax.tree.map(jnp.asarray, ground_truth)
   anchors, usable = output.anchors, _usable(output, image_size, config.anchor_border)
   best_iou, best_for_object = best_overlaps(anchors, usable, ground_truth)
   positive, negative = split_by_overlap(
@@ -79,6 +80,7 @@ def force_anchors(targets: AnchorTargets, output: AnchorOutput, rois: Proposals,
   Returns:
     `AnchorTargets`. Anchors that cross the image's border stay unsampled.
   """
+  ground_truth = jax.tree.map(jnp.asarray, ground_truth)
   # Targets are constants.
   iou, matched, _ = match_ground_truth(jax.lax.stop_gradient(rois.boxes), ground_truth)
   foreground = iou >= config.roi_positive_iou

@@ -12,6 +12,7 @@ from mnc_jax.config import Config
 from mnc_jax.model import losses, matching, roi_targets
 from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.model.backbones import features
+from mnc_jax.model.batch_checks import check_batch, nan_of_wrong_labels
 from mnc_jax.model.forward import BACKBONES, extract_features, mask_and_classify, score_anchors
 from mnc_jax.model.shared_kernels import fill_slots, slots_of_rounds
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
@@ -169,11 +170,17 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   Degenerate input:
     0 if all images are padding. An image without an instance has the losses of its negative
     anchors and RoIs; a stage without a positive RoI has no loss of masks and deltas. A batch may
-    have room for no instance at all (boxes [B, 0, 4]).
+    have room for no instance at all (boxes [B, 0, 4]). If the label of an instance is not 1 ...
+    C - 1, the loss and those of the stages are NaN, with a gradient as if nothing was wrong.
 
   Gradient:
     Flows into all parameters: from L2 to L5 also through the coordinates of the boxes that
     earlier stages predict, and from L3 and L5 through the masks. Not through choices and targets.
+    By reverse mode only: `jax.jvp`, `jax.jacfwd` and `jax.hessian` raise a TypeError.
+
+  Raises:
+    AssertionError: if an array does not have the shape of its field of `Batch`, naming it.
+    TypeError: if images are not uint8, or masks neither integers nor bools.
 
   Example:
     >>> import functools
@@ -194,6 +201,8 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
     >>> print(loss.shape, sorted(metrics)[:4])  # For numbers, see `train_step`.
     () ['loss', 'loss_1', 'loss_2', 'loss_3']
   """
+  check_batch(batch)
+  batch = jax.tree.map(jnp.asarray, batch)  # A row of numpy's cannot be chosen by a traced number.
   shared = extract_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
   one_image = functools.partial(
@@ -202,7 +211,9 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   slots = slots_of_rounds(params, ground_truth, config=config)
   terms, counts = _over_images(one_image)(shared, batch.image_sizes, ground_truth, keys, slots)
   mean = lambda values: losses.masked_mean(values, batch.real)
-  metrics: dict[str, Array] = {name: mean(term) for name, term in terms.items()}
+  # Added, because that changes no gradient and no other number.
+  fault = nan_of_wrong_labels(batch, config.model.num_categories)
+  metrics: dict[str, Array] = {name: mean(term + fault) for name, term in terms.items()}
   loss = functools.reduce(jnp.add, metrics.values())
   counts = {name: mean(count.astype(loss.dtype)) for name, count in counts.items()}
   return loss, metrics | counts | {"loss": loss}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import Config
+from mnc_jax.model.batch_checks import check_images
 from mnc_jax.model.cascade import run_cascade
 from mnc_jax.model.test_time_augmentation import make_views, restore_candidates
 from mnc_jax.ops.voting import vote_masks
@@ -36,6 +37,9 @@ def predict(params: dict, images: Array, image_sizes: Array, *, config: Config) 
 
   Gradient:
     Not differentiable.
+
+  Raises:
+    TypeError: if the images are not uint8.
 
   Example:
     >>> import functools
@@ -80,6 +84,7 @@ def predict_ensemble(models: Sequence[dict], images: Array, image_sizes: Array, 
     Not differentiable.
 
   Raises:
+    TypeError: if the images are not uint8.
     ValueError: if the numbers of models and configs differ or are 0, or two models differ in
       the number of categories or the mask size, naming both.
 
@@ -100,6 +105,7 @@ def predict_ensemble(models: Sequence[dict], images: Array, image_sizes: Array, 
   check_ensemble(configs)
   if len(models) != len(configs):
     raise ValueError(f"{len(models)} models with {len(configs)} configs: pass one config per model")
+  check_images(images)
   views, truncated = [], 0
   for params, config in zip(models, configs, strict=True):
     for view in make_views(images, image_sizes, config=config):

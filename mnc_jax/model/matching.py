@@ -6,7 +6,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.boxes import box_areas, box_iou
+from mnc_jax.ops.boxes import as_float, box_areas, box_iou
 from mnc_jax.structs import Array, GroundTruth
 
 State = TypeVar("State")
@@ -50,7 +50,9 @@ def in_crowd(boxes: Array, ground_truth: GroundTruth) -> jax.Array:
   counts twice. Most images have none, so the loop takes as many turns as there are regions.
   """
   # A choice: no gradient, and none could flow back through a loop of unknown length.
-  boxes = jax.lax.stop_gradient(boxes)
+  boxes = jax.lax.stop_gradient(as_float(boxes))
+  # A row of numpy's masks cannot be chosen by a traced number.
+  ground_truth = jax.tree.map(jnp.asarray, ground_truth)
   crowd = ground_truth.crowd & ground_truth.valid
   rows, areas = jnp.argsort(~crowd), box_areas(boxes)
 
@@ -71,7 +73,7 @@ def _covered_area(boxes, mask, region):
   first = jnp.maximum(boxes[:, :2, None], edges[None, :, :-1])
   last = jnp.minimum(boxes[:, 2:, None], edges[None, :, 1:])
   lengths = jnp.maximum(last - first, 0.0)
-  return jnp.einsum("ny,yx,nx->n", lengths[:, 1], mask.astype(boxes.dtype), lengths[:, 0],
+  return jnp.einsum("ny,yx,nx->n", lengths[:, 1], (mask != 0).astype(boxes.dtype), lengths[:, 0],
                     precision=jax.lax.Precision.HIGHEST)
 
 

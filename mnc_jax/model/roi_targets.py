@@ -57,6 +57,7 @@ def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array,
     `Proposals` with R = `rois_per_image`, scores 0 for ground-truth boxes. Gradients flow into
     the coordinates of the chosen proposals.
   """
+  ground_truth = jax.tree.map(jnp.asarray, ground_truth)
   boxes, candidate = join_ground_truth(proposals.boxes, proposals.valid, ground_truth)
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(ground_truth.boxes[:, 0])])
   anchors = jnp.concatenate([proposals.anchors, jnp.full_like(ground_truth.labels, -1)])
@@ -100,14 +101,14 @@ def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,
     `RoiTargets`. RoIs that are neither foreground nor background are not valid.
   """
   # Constants, see the top of the file: a mask target read in the box would move with it.
-  boxes = jax.lax.stop_gradient(boxes)
+  boxes, ground_truth = jax.lax.stop_gradient(boxes), jax.tree.map(jnp.asarray, ground_truth)
   iou, matched, _ = match_ground_truth(boxes, ground_truth)
   foreground, background = (valid & chosen for chosen in split_by_overlap(
       boxes, iou, ground_truth, positive_iou=config.train.roi_positive_iou,
       negative_iou=config.train.roi_positive_iou))
   size = config.model.mask_size
-  masks = resample_masks(
-      ground_truth.masks[matched].astype(boxes.dtype), ground_truth.boxes[matched], boxes, size)
+  masks = (ground_truth.masks[matched] != 0).astype(boxes.dtype)
+  masks = resample_masks(masks, ground_truth.boxes[matched], boxes, size)
   if config.train.binarize_mask_targets:
     masks = masks >= config.train.mask_threshold
   masks = jnp.where(foreground[:, None, None], masks, 0)

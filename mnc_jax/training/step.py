@@ -183,5 +183,8 @@ def check_finite(step: int, metrics: dict) -> None:
   """
   bad = [f"{name} = {float(value)}" for name, value in sorted(metrics.items())
          if not np.isfinite(value)]
+  if bad and np.isfinite(metrics.get("gradient_norm", np.nan)):
+    # `cascade_loss` marks them so.
+    bad.append("with a finite gradient, as of labels outside 1 ... C - 1")
   if bad:
     raise NotFiniteError(step, ", ".join(bad))

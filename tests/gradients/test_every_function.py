@@ -18,7 +18,8 @@ from mnc_jax.ops.nms import soft_nms
 from mnc_jax.ops.sampling import top_indices
 from mnc_jax.ops.voting import vote_masks
 
-_MODULES = ("matching", "roi_targets", "anchor_targets", "losses", "forward", "cascade")
+_MODULES = ("batch_checks", "matching", "roi_targets", "anchor_targets", "losses", "forward",
+            "cascade")
 _INDICES = "returns indices and masks; gradients flow through what they index"
 _CONSTANTS = "targets are constants"
 _COUNTS = "integers in, integers or bools out"
@@ -67,6 +68,9 @@ WITHOUT_ROW = {
     "backbones.resnet.count_groups": _NUMBERS,
     "backbones.resnet.make_resnet": _NUMBERS,
     "backbones.resnet.layer_names": _NUMBERS,
+    "batch_checks.check_images": "compares dtypes",
+    "batch_checks.check_batch": "compares shapes",
+    "batch_checks.nan_of_wrong_labels": "integers and bools in, constants out",
     "cascade.init_params": _INIT,
     "cascade.cascade_loss": _WHOLE,
     "forward.extract_features": _WHOLE,

@@ -148,3 +148,17 @@ def test_a_forced_anchor_that_overlaps_nothing_goes_to_the_object_of_its_roi():
   forced = anchor_targets.force_anchors(nothing, output, rois, gt, SIZE, config=TrainConfig())
   assert forced.positive.tolist() == [True]
   np.testing.assert_allclose(forced.box_deltas[0], [17 / 16, 0, 0, 0], rtol=1e-5)
+
+
+def test_ground_truth_of_numpy_gives_the_same_targets():
+  gt = ground_truth([[10, 10, 50, 50], [60, 60, 90, 90]], [1, 1], crowd=[0, 1])
+  output = anchor_output([[10, 10, 50, 42], [61, 61, 80, 80], [60, 10, 90, 40]])
+  rois = Proposals(output.anchors, jnp.ones(3), jnp.ones(3, bool), jnp.arange(3), np.int32(0))
+  def both(gt):
+    targets = anchor_targets.anchor_targets(
+        output, gt, SIZE, jax.random.key(0), config=TrainConfig())
+    return targets, anchor_targets.force_anchors(
+        targets, output, rois, gt, SIZE, config=TrainConfig())
+  found = both(jax.tree.map(np.asarray, gt))
+  assert found[0].sampled.tolist() == [True, False, True]
+  jax.tree.map(np.testing.assert_array_equal, found, both(gt))

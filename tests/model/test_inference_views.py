@@ -194,6 +194,11 @@ def test_an_ensemble_without_models_is_rejected():
     predict_ensemble([], np.zeros((1, 64, 64, 3)), np.array([SIZE]), configs=())
 
 
+def test_images_of_other_dtypes_are_rejected():
+  with pytest.raises(TypeError, match="images are float32, must be uint8 RGB from 0 to 255"):
+    predict({}, np.zeros((1, 64, 64, 3), np.float32), np.array([SIZE]), config=PLAIN)
+
+
 def test_all_options_lower_for_accelerators():
   config = tiny.tiny_config(
       inference={"flip": True, "scales": (0.5,), "nms": "soft", "min_score": 0.1})

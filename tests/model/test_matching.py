@@ -41,6 +41,22 @@ def test_crowds_cover_what_their_masks_cover():
       [True, True, False, False, False, False])
 
 
+def test_ground_truth_of_numpy_is_split_as_any_other():
+  gt = ground_truth([[0, 0, 60, 60], [50, 50, 90, 90]], [1, 2], crowd=[1, 0])._replace(
+      ignored_boxes=jnp.array([[70.0, 0, 90, 20]]))
+  boxes = np.float32([[10, 10, 28, 30], [50, 50, 90, 90], [72, 2, 80, 18], [65, 30, 90, 45]])
+  found = matching.split_by_overlap(boxes, np.float32([0, 1, 0, 0]), jax.tree.map(np.asarray, gt),
+                                    positive_iou=0.5, negative_iou=0.5)
+  np.testing.assert_array_equal(found, [[False, True, False, False], [False, False, False, True]])
+
+
+def test_a_crowd_may_be_drawn_with_255():
+  gt = ground_truth([[0, 0, 60, 60]], [1], crowd=[1])
+  boxes = jnp.array([[50.0, 10, 80, 30], [20, 10, 70, 30]])  # A third and four fifths of them.
+  drawn = gt._replace(masks=gt.masks * np.uint8(255))
+  assert in_crowd(boxes, drawn).tolist() == in_crowd(boxes, gt).tolist() == [False, True]
+
+
 def test_share_of_crowd_against_pixels():
   rng = np.random.default_rng(0)
   masks = np.repeat(np.repeat(rng.random((2, 28, 28)) < 0.55, 4, axis=1), 4, axis=2)

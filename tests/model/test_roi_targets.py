@@ -154,3 +154,23 @@ def test_targets_take_no_gradient_from_the_rois():
 
   assert deltas(boxes) != 0
   np.testing.assert_array_equal(jax.jit(jax.grad(deltas))(boxes), np.zeros((5, 4)))
+
+
+def test_ground_truth_of_numpy_gives_the_same_targets_and_rois():
+  gt = ground_truth([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2], crowd=[0, 1])
+  boxes = np.float32([[0, 0, 40, 38], [52, 50, 80, 90], [40, 0, 60, 20]])
+  config = Config(model=ModelConfig(mask_size=4), train=TrainConfig(rois_per_image=5))
+  def both(gt):
+    return (roi_targets.roi_targets(boxes, np.ones(3, bool), gt, config=config),
+            roi_targets.sample_rois(proposals(boxes), gt, jax.random.key(0), config=config.train))
+  found = both(jax.tree.map(np.asarray, gt))
+  assert found[0].valid.tolist() == [True, False, True]
+  jax.tree.map(np.testing.assert_array_equal, found, both(gt))
+
+
+def test_masks_may_be_drawn_with_255():
+  mask = np.zeros((1, 112, 112))
+  mask[:, :, :56] = 255
+  targets = targets_of([[0, 0, 22.86, 40]], ground_truth([[0, 0, 40, 40]], [1], masks=mask),
+                       binarize_mask_targets=False)
+  np.testing.assert_allclose(targets.masks[0, 0], [1, 1, 1, 0.493], atol=1e-3)

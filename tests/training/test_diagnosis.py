@@ -57,6 +57,15 @@ def test_losses_of_the_images_average_to_the_batchs_loss():
   assert abs(losses["loss"][0] - losses["loss"][1]) > 1e-3
 
 
+def test_the_image_with_a_wrong_label_is_named():
+  batch = tiny.make_batch()
+  whole = diagnosis.image_losses(params(), batch, **PLACE)
+  wrong = batch._replace(labels=batch.labels.at[1, 0].set(3))
+  losses = diagnosis.image_losses(params(), wrong, **PLACE)
+  for name, values in losses.items():
+    assert values[0] == whole[name][0] and np.isnan(values[1]), name
+
+
 def test_terms_and_parameters_with_non_finite_numbers_are_named():
   batch = tiny.make_batch()
   assert not diagnosis.nonfinite_gradients(params(), batch, **PLACE)

@@ -115,3 +115,11 @@ def test_a_nan_in_the_weights_reaches_the_metrics():
   assert np.isfinite(metrics["loss_1"])
   assert np.isnan(metrics["loss_2"])
   assert np.isnan(metrics["gradient_norm"])
+
+
+def test_labels_of_no_category_are_said_to_be_the_likely_cause():
+  batch = tiny.make_batch()
+  _, metrics = step(tiny_state(), batch._replace(labels=batch.labels * 0), step_key(0, 0, 0))
+  message = r"loss = nan, .*, loss_5 = nan, with a finite gradient, as of labels outside 1 \.\.\. C"
+  with pytest.raises(FloatingPointError, match=message):
+    check_finite(17, jax.device_get(metrics))

@@ -22,7 +22,7 @@ from mnc_jax.data.pipeline import plan as planning
 from mnc_jax.data.pipeline.repeats import repeat_factors
 from mnc_jax.data.pipeline.workers import follow_parent
 from mnc_jax.data.records import BrokenImageError, Source
-from mnc_jax.structs import Batch, ImageInfo
+from mnc_jax.structs import MASK_SIDE, Batch, ImageInfo
 
 _ENDLESS = 2 ** 40  # Steps of a training run.
 _BATCHES_AHEAD = 4  # Prefetched by each process that loads.
@@ -238,4 +238,4 @@ def _describe(loader, rows, present, dropped):
 _EMPTY = transforms.Example(
     image=np.zeros((0, 0, 3), np.uint8), boxes=np.zeros((0, 4), np.float32),
     labels=np.zeros(0, np.int32), areas=np.zeros(0, np.float32), crowd=np.zeros(0, bool),
-    masks=np.zeros((0, transforms.MASK_SIDE, transforms.MASK_SIDE), np.uint8))
+    masks=np.zeros((0, MASK_SIDE, MASK_SIDE), np.uint8))
