@@ -176,7 +176,7 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   Gradient:
     Flows into all parameters: from L2 to L5 also through the coordinates of the boxes that
     earlier stages predict, and from L3 and L5 through the masks. Not through choices and targets.
-    By reverse mode only: `jax.jvp`, `jax.jacfwd` and `jax.hessian` raise a TypeError.
+    By reverse mode only: `jax.jvp` and `jax.jacfwd` raise a TypeError.
 
   Raises:
     AssertionError: if an array does not have the shape of its field of `Batch`, naming it.

@@ -104,8 +104,8 @@ def roi_pool(features: Array, boxes: Array, *, size: int, pool: int, stride: int
     [R, size, size, K] in the dtype of `features`.
 
   Gradient:
-    As of `roi_warp`, through the largest samples. By reverse mode only: `jax.jvp`, `jax.jacfwd` and
-    `jax.hessian` raise a TypeError.
+    As of `roi_warp`, through the largest samples. By reverse mode only: `jax.jvp` and
+    `jax.jacfwd` raise a TypeError.
 
   Raises:
     TypeError: as `roi_warp`.

@@ -321,3 +321,9 @@ def test_no_boxes_have_no_features_and_no_gradient(method):
     gradient, shape = jax.grad(total, has_aux=True)(jnp.ones((5, 7, 4)), jnp.ones((0, 4)))
     assert shape == (0, 3, 3, 4)
     np.testing.assert_array_equal(gradient, np.zeros((5, 7, 4)))
+
+
+def test_pooling_is_differentiated_by_reverse_mode_only():
+  pool = lambda boxes: ops.roi_pool(jnp.ones((4, 4, 1)), boxes, size=2, pool=2, stride=1).sum()
+  with pytest.raises(TypeError, match="forward-mode"):
+    jax.jacfwd(pool)(jnp.ones((1, 4)))
