@@ -38,15 +38,15 @@ def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[s
   """
   flat, path = flatten_weights(params, dtype=dtype), pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  with replace_file(path) as part:
-    part.touch()
-    mode = part.stat().st_mode
-    try:
+  try:
+    with replace_file(path) as part:
+      part.touch()
+      mode = part.stat().st_mode
       save_file(flat, part, metadata=dict(metadata))
-    except SafetensorError as error:
-      raise OSError(f"{path} cannot be written: {error}") from error
-    # safetensors 0.8 makes a file that its owner alone may read.
-    part.chmod(mode)
+      # safetensors 0.8 makes a file that its owner alone may read.
+      part.chmod(mode)
+  except (SafetensorError, OSError) as error:
+    raise OSError(f"{path} cannot be written: {error}") from error
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from mnc_jax.data.transforms import resize_image
 from mnc_jax.model.trained import Model
 from mnc_jax.training.checkpoint import describe_source
 
+# Of random weights all candidates score high.
+pytestmark = pytest.mark.filterwarnings("ignore:.*there may be more instances")
 GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "deploy.md"
 SCRIPT = re.search(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
 
