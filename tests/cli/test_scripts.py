@@ -254,7 +254,7 @@ def test_the_self_check_passes_where_the_numbers_are_and_fails_where_they_are_no
   assert status == 0, text
   status, text = run_here("predict", "--weights", path, "--self-check")
   assert status == 0, text
-  assert text.count(" ok\n") == 10
+  assert text.count(" ok\n") == 12
   assert "Self-check passed on cpu. The model: random weights, trained for 2 steps" in text
   params, metadata = weights.load_safetensors(path)
   assert str(place) not in metadata["config"]
