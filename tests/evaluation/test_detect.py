@@ -216,7 +216,7 @@ def test_the_minimum_score_replaces_that_of_the_config(model):
     ({"min_score": 50}, "min_score is 50: it must be from 0 to 1"),
     ({"min_score": float("nan")}, "min_score is nan"),
     ({"scales": ()}, r"inference.scales is \(\)"), ({"scales": (0.0,)}, "inference.scales is"),
-    ({"nms": "hard"}, 'nms is .hard.: it must be "greedy" or "soft"'),
+    ({"nms": "hard"}, "nms must be 'greedy' or 'soft', found 'hard'"),
     ({"soft_nms_sigma": 0.2}, "inference.soft_nms_sigma is 0.2, .* no effect without"),
     ({"nms": "soft", "soft_nms_sigma": 0.0}, "soft_nms_sigma is 0.0: it must be above 0")])
 def test_options_without_meaning(model, options, message):
