@@ -13,7 +13,9 @@ from mnc_jax import cli, configs
 from mnc_jax.cli.commands import COMMANDS
 from mnc_jax.cli.fields import field_docs
 from mnc_jax.config import Config
-from mnc_jax.config.validation import check_overrides
+
+# Fields of `model` that a trained model takes.
+FREE_FIELDS = ("model.roi_method", "model.roi_chunk", "model.compute_dtype")
 
 
 @pytest.fixture(params=[80, 100])
@@ -73,19 +75,8 @@ def test_every_field_is_listed_with_the_default_of_the_chosen_config(show, name)
 
 
 def may_change(path):
-  """Returns whether a trained model takes another value of a field: checked by trying."""
-  section, *_, name = path.split(".")
-  if section in ("data", "inference"):
-    return True
-  part = getattr(Config(), section)
-  if not hasattr(part, name):
-    return False  # Of train.proposals.
-  changed = dataclasses.replace(part, **{name: "another"})
-  try:
-    check_overrides(Config(), dataclasses.replace(Config(), **{section: changed}))
-  except ValueError:
-    return False
-  return True
+  """Returns whether a trained model takes another value of a field."""
+  return path in FREE_FIELDS or path.split(".")[0] in ("data", "inference")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "import-weights"])
@@ -107,8 +98,8 @@ def test_the_defaults_of_a_trained_model_are_those_it_was_trained_with(show):
 
 def test_what_a_trained_model_rejects_is_not_among_its_options(show):
   text = show("evaluate")
-  assert set(re.findall(r"--model[.a-z-]+", text)) == {
-      "--model.roi-method", "--model.roi-chunk", "--model.compute-dtype"}
+  assert set(re.findall(r"--(model[.a-z-]+)", text)) == {
+      path.replace("_", "-") for path in FREE_FIELDS}
   assert "--train." not in text
 
 
