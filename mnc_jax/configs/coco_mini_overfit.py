@@ -37,7 +37,7 @@ def _model():
       mask_hidden=256, mask_size=28, dense_width=512,
       # The new dense layers start from nothing, with a fiftieth of the paper's images.
       normalize=True,
-      # Exact, the later losses drown L1, whose gradient in a delta is at most 1 / 64.
+      # With the exact gradient the later losses outweigh L1, whose own is at most 1 / 64.
       box_gradient_clip=1 / 512)
 
 

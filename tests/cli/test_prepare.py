@@ -74,7 +74,7 @@ def test_bad_items_stop_it_unless_they_are_allowed(source, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--dataset", "voc", "--source", "x"], "'voc', which is not known here: known are shapes, coco"),
+    (["--dataset", "voc", "--source", "x"], "'voc', which is not known here: known are shapes"),
     (["--dataset", "sbd"], "--dataset sbd needs --source DIR"),
     (["--data-dir", "x"], "--dataset"),
 ])
