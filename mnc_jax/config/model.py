@@ -45,9 +45,10 @@ class ModelConfig(Section):
   frozen_blocks: int = 2
   """Number of first blocks of a VGG-16 or ResNet that are not trained: conv1_x, conv2_x, and so on
   (release: 2). 0: all are trained. Ignored by the small backbone."""
-  compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
   """Type of the activations in convolutions and dense layers. Parameters, geometry, and the last
-  layer of each stage are float32 always."""
+  layer of each stage are float32 always. float64 is for comparing gradients with differences,
+  inside jax.enable_x64 and with parameters of float64; elsewhere JAX warns and uses float32."""
   partial_cells: bool = False
   """Whether feature cells that the image covers only partly are used, as Caffe's pooling rounds
   sizes up: 600 x 1000 pixels have 38 x 63 cells of stride 16 then, otherwise 37 x 62 (release,

@@ -32,9 +32,10 @@ _hints = functools.cache(typing.get_type_hints)
 def fits(value: Any, hint: Any) -> bool:
   """Returns whether a value is of the type of a field. Whole numbers are floats too."""
   if hint in _PLAIN:
-    # In Python a bool is an int; here it is not. NumPy's float64 is a float.
-    return type(value) is hint or (
-        hint is float and isinstance(value, (int, float)) and not isinstance(value, bool))
+    # In Python a bool is an int; here it is not. NumPy's float64 is a float. A weight may be an
+    # argument of a function that JAX (not imported here) traces: its values have an `aval`.
+    return type(value) is hint or (hint is float and not isinstance(value, bool) and (
+        isinstance(value, (int, float)) or hasattr(value, "aval")))
   if dataclasses.is_dataclass(hint):
     return isinstance(value, typing.cast(type, hint))
   arguments = typing.get_args(hint)

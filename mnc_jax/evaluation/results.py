@@ -55,9 +55,12 @@ def take_rows(instances: Instances, rows: Any) -> Instances:
 
 def take_image(instances: Instances, index: int) -> Instances:
   """Returns one image of a batch: its rows without padding, and how much of it was dropped."""
+  def count(values):
+    values = np.asarray(values)  # [] is the default, 0.
+    return values[index] if values.ndim else values
+
   one = take_rows(instances, index)._replace(
-      dropped=np.asarray(instances.dropped)[index],
-      truncated_proposals=np.asarray(instances.truncated_proposals)[index])
+      dropped=count(instances.dropped), truncated_proposals=count(instances.truncated_proposals))
   return take_rows(one, one.valid)
 
 

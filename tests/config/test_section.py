@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -35,3 +36,8 @@ def test_a_value_of_another_type_is_named(section, fields, message):
 def test_whole_numbers_and_numpy_floats_are_floats():
   config = TrainConfig(learning_rate=1, momentum=np.float64(0.5))
   assert (config.learning_rate, config.momentum) == (1, 0.5)
+
+
+def test_a_weight_may_be_an_argument_of_a_traced_function():
+  double = jax.jit(lambda weight: 2 * TrainConfig(weight_mask=weight).weight_mask)
+  assert double(0.75) == 1.5
