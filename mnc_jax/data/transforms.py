@@ -178,21 +178,21 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
   return boxes
 
 
-def crop_masks(masks: np.ndarray, boxes: np.ndarray, *, side: int = MASK_SIDE) -> np.ndarray:
-  """Returns [n, side, side] uint8: `masks` inside their integer `boxes`, resampled, >= .5.
+def crop_masks(masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+  """Returns [n, 112, 112] uint8: `masks` inside their integer `boxes`, resampled, >= .5.
 
   Of an object that fills no cell by half, such as a thin diagonal, the fullest cells are taken, as
   many as it would fill, and those that are as full.
   """
-  crops = np.zeros((len(masks), side, side), np.uint8)
+  crops = np.zeros((len(masks), MASK_SIDE, MASK_SIDE), np.uint8)
   for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):
     if x2 > x1:
       inside = mask[y1:y2, x1:x2].astype(np.float32)
       # Areas, where both sides shrink; OpenCV's area enlargement would be nearest neighbour.
-      shrinks = min(inside.shape) > side
-      resized = cv2.resize(inside, (side, side),
+      shrinks = min(inside.shape) > MASK_SIDE
+      resized = cv2.resize(inside, (MASK_SIDE, MASK_SIDE),
                            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-      count = max(1, round(float(inside.mean()) * side * side))
+      count = max(1, round(float(inside.mean()) * MASK_SIDE**2))
       fullest = np.partition(resized.ravel(), -count)[-count]
       crop[:] = resized >= (0.5 if resized.max() >= 0.5 else fullest)
   return crops

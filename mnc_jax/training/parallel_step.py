@@ -9,8 +9,9 @@ from jax.sharding import Mesh
 
 from mnc_jax import parallel
 from mnc_jax.config import Config, DataConfig, TrainConfig
+from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.training.sharded_optimizer import sharded_train_step, state_specs
-from mnc_jax.training.step import TrainState, eval_step, step_key, train_step
+from mnc_jax.training.step import TrainState, step_key, train_step
 
 # Fields of `train` that only the loop around the step reads.
 _BOOKKEEPING = (
@@ -114,10 +115,11 @@ def make_pmapped_train_step(config: Config) -> Callable:
 
 
 def make_eval_step(config: Config, mesh: Mesh) -> Callable:
-  """Returns `step(params, batch) -> metrics`, compiled over all devices; see `eval_step`.
+  """Returns `step(params, batch) -> metrics`, compiled over all devices.
 
-  The metrics include `images`, the number of images that they are the mean of. Configs share
-  functions as those of `make_train_step` do.
+  The metrics are the losses of `train_step`, and `images`, the number of images that they are the
+  mean of. Anchors and RoIs are sampled as in training, so that the numbers are comparable. Configs
+  share functions as those of `make_train_step` do.
   """
   return _compile_eval_step(_without_bookkeeping(config), mesh)
 
@@ -126,9 +128,11 @@ def make_eval_step(config: Config, mesh: Mesh) -> Callable:
 def _compile_eval_step(config: Config, mesh: Mesh):
   def step(params, batch):
     key = step_key(config.train.seed, 0, jax.lax.axis_index(parallel.AXIS))
-    metrics = eval_step(params, batch, key, config=config, mean_over_devices=parallel.weighted_mean)
-    images = jax.lax.psum(batch.real.sum(), axis_name=parallel.AXIS)
-    return metrics | {"images": images}
+    _, metrics = cascade_loss(params, batch, key, config=config)
+    losses = {name: value for name, value in metrics.items() if name.startswith("loss")}
+    images = batch.real.sum()
+    return parallel.weighted_mean(losses, images) | {
+        "images": jax.lax.psum(images, axis_name=parallel.AXIS)}
 
   return parallel.data_parallel(
       step, mesh, inputs=(parallel.REPLICATED, parallel.SHARDED), outputs=parallel.REPLICATED)

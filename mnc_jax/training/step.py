@@ -137,20 +137,6 @@ def update_state(state: TrainState, gradients: dict, metrics: dict[str, Array], 
           metrics | {"gradient_norm": norm, "learning_rate": rate})
 
 
-def eval_step(params: dict, batch: Batch, key: Array, *, config: Config,
-              mean_over_devices: Callable | None = None) -> dict[str, Array]:
-  """Returns the losses of all stages on a batch, without a step.
-
-  Arguments and metrics are those of `train_step`; of the metrics, only the losses. Anchors and
-  RoIs are sampled as in training, so that the numbers are comparable.
-  """
-  _, metrics = cascade_loss(params, batch, key, config=config)
-  metrics = {name: value for name, value in metrics.items() if name.startswith("loss")}
-  if mean_over_devices is not None:
-    metrics = mean_over_devices(metrics, batch.real.sum())
-  return metrics
-
-
 def step_key(seed: int, step: int | Array, device: int | Array) -> Array:
   """Returns the key of a step on a device."""
   root = jax.random.key(seed)

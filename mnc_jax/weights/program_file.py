@@ -32,12 +32,11 @@ from mnc_jax.model.inference import predict
 from mnc_jax.model.trained import Model
 from mnc_jax.weights.model_file import flatten_weights, replace_file
 
-PLATFORMS = ("cpu", "cuda", "tpu")
+PLATFORMS = ("cpu", "cuda", "tpu")  # As `jax.export` names them.
 _VERSION = 1  # Of model.json; a reader may compare it.
 
 
-def save_programs(path: str | pathlib.Path, model: Model, *, dtype: str = "float32",
-                  platforms: Sequence[str] = PLATFORMS) -> None:
+def save_programs(path: str | pathlib.Path, model: Model, *, dtype: str = "float32") -> None:
   """Writes a model as a .zip of programs, weights and what is needed to use them.
 
   `model.json` has the sizes of the network input with the program of each, the names of the
@@ -47,7 +46,6 @@ def save_programs(path: str | pathlib.Path, model: Model, *, dtype: str = "float
     path: of the file; its folder is made if it is missing. An existing file is replaced at the end.
     model: with `notes["source"]`, which is written too.
     dtype: "float32" or "float16" of the weights; the programs turn them into float32.
-    platforms: that the programs run on, as `jax.export` names them.
 
   Raises:
     ValueError: if the dtype is another one, or rounding to it leaves a value infinite.
@@ -57,11 +55,11 @@ def save_programs(path: str | pathlib.Path, model: Model, *, dtype: str = "float
     raise ValueError("NumPy files have no bfloat16: use float16, or a .safetensors file")
   flat, path = flatten_weights(model.params, dtype=dtype), pathlib.Path(path)
   programs = {
-      _name(size): export_program(flat, size, config=model.config, platforms=platforms).serialize()
+      _name(size): export_program(flat, size, config=model.config).serialize()
       for size in model.config.data.padded_sizes}
   path.parent.mkdir(parents=True, exist_ok=True)
   with replace_file(path) as part, zipfile.ZipFile(part, "w") as archive:
-    archive.writestr("model.json", json.dumps(describe(model, tuple(flat), platforms), indent=2))
+    archive.writestr("model.json", json.dumps(describe(model, tuple(flat)), indent=2))
     for name, program in programs.items():
       archive.writestr(name, bytes(program), zipfile.ZIP_DEFLATED)
     for name, array in flat.items():
@@ -70,14 +68,13 @@ def save_programs(path: str | pathlib.Path, model: Model, *, dtype: str = "float
 
 
 def export_program(flat: Mapping[str, np.ndarray | jax.ShapeDtypeStruct], size: tuple[int, int], *,
-                   config: Config, platforms: Sequence[str] = PLATFORMS) -> jax.export.Exported:
-  """Returns `predict` for one padded size, lowered for several platforms at once.
+                   config: Config) -> jax.export.Exported:
+  """Returns `predict` for one padded size, lowered for `PLATFORMS` at once.
 
   Args:
     flat: {path: array} of the weights, or their shapes.
     size: (height, width) of the padded images.
     config: of the model.
-    platforms: as `jax.export` names them.
 
   Returns:
     A program from `(flat, images [b, H, W, 3] uint8, image_sizes [b, 2] int32)`, for any number of
@@ -92,18 +89,17 @@ def export_program(flat: Mapping[str, np.ndarray | jax.ShapeDtypeStruct], size: 
   count, = jax.export.symbolic_shape("b")
   shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in flat.items()}
   with _without_machine_paths():
-    return jax.export.export(jax.jit(predict_instances), platforms=platforms)(
+    return jax.export.export(jax.jit(predict_instances), platforms=PLATFORMS)(
         shapes, jax.ShapeDtypeStruct((count, *size, 3), jnp.uint8),
         jax.ShapeDtypeStruct((count, 2), jnp.int32))
 
 
-def describe(model: Model, names: Sequence[str], platforms: Sequence[str]) -> dict:
+def describe(model: Model, names: Sequence[str]) -> dict:
   """Returns the content of model.json.
 
   Args:
     model: the model.
     names: of the weights.
-    platforms: of the programs.
   """
   data = model.config.data
   # The first that holds an image is the one that `choose_buckets` chooses.
@@ -111,7 +107,7 @@ def describe(model: Model, names: Sequence[str], platforms: Sequence[str]) -> di
   return {
       "version": _VERSION,
       "programs": [{"file": _name(size), "size": list(size)} for size in sizes],
-      "platforms": list(platforms),
+      "platforms": list(PLATFORMS),
       "short_side": data.short_side,
       "long_side": data.long_side,
       "stretch_contrast": data.stretch_contrast,

@@ -59,14 +59,12 @@ class Calibration(NamedTuple):
   error: float
 
 
-def match_scored(ground_truth: dict, results: Sequence[dict], *, kind: str = "segm"
-                 ) -> dict[str, Scored]:
-  """Matches results to ground truth, both in COCO format, once for all thresholds.
+def match_scored(ground_truth: dict, results: Sequence[dict]) -> dict[str, Scored]:
+  """Matches masks of results to ground truth, both in COCO format, once for all thresholds.
 
   Args:
     ground_truth: dict with `images`, `annotations`, `categories`.
-    results: list of {image_id, category_id, score, segmentation: RLE or bbox, by `kind`}.
-    kind: "segm" for IoU of masks, "bbox" for IoU of boxes.
+    results: list of {image_id, category_id, score, segmentation: RLE}.
 
   Returns:
     {category name: Scored}, also of categories without ground truth.
@@ -75,11 +73,11 @@ def match_scored(ground_truth: dict, results: Sequence[dict], *, kind: str = "se
     ValueError: for records that cannot be scored.
   """
   results = list(results)
-  check_records(ground_truth, results, kind=kind, allow_empty=True)
+  check_records(ground_truth, results, kind="segm", allow_empty=True)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   images = {image["id"]: image for image in ground_truth["images"]}
   instances, _ = count_instances(ground_truth)
-  matches = match_categories(ground_truth["annotations"], results, images, names, kind)
+  matches = match_categories(ground_truth["annotations"], results, images, names, "segm")
   scores = {category: [] for category in names}
   for record in results:
     scores[record["category_id"]].append(record["score"])

@@ -60,6 +60,5 @@ class Hourglass(nn.Module):
     # Equal padding on both sides keeps cell (i, j) centred at ((j + .5)s, (i + .5)s).
     padding = (kernel - step) // 2
     x = Conv(width, (kernel, kernel), strides=(step, step), padding=padding, use_bias=False,
-                dtype=x.dtype, name=name)(x)
-    x = nn.LayerNorm(dtype=x.dtype, name=f"{name}_norm")(x)
+             dtype=x.dtype, name=name)(x)
     return clear_outside(nn.relu(x), image_sizes, stride)

@@ -35,7 +35,7 @@ def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None
     categories: anything with `category_names` and `category_ids`; must equal the saved ones.
 
   Returns:
-    The state as numpy arrays; `parallel.replicate` moves it to the devices.
+    The state as numpy arrays; `place_state` moves it to the devices.
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
