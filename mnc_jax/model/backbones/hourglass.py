@@ -61,4 +61,5 @@ class Hourglass(nn.Module):
     padding = (kernel - step) // 2
     x = Conv(width, (kernel, kernel), strides=(step, step), padding=padding, use_bias=False,
              dtype=x.dtype, name=name)(x)
+    x = nn.LayerNorm(dtype=x.dtype, name=f"{name}_norm")(x)
     return clear_outside(nn.relu(x), image_sizes, stride)
