@@ -14,7 +14,7 @@ State = TypeVar("State")
 # A box with more than this share of its area inside crowd regions, or an instance that is ignored,
 # is ignored. Our choice: COCO's evaluation also divides a crowd's overlap by the detection's area.
 _IGNORED_SHARE = 0.5
-# Instances compared with all boxes at a time.
+# At most so many instances are compared with all boxes at a time.
 _BLOCK = 16
 
 
@@ -26,21 +26,22 @@ def fold_instances(compare: Callable[[State, Array, Array], State], start: State
   differentiable.
 
   Args:
-    compare: gets [16, 4] and [16] bool.
+    compare: gets [n, 4] and [n] bool, n = 16 or, if less, G.
     start: of the state.
     instances: [G, 4] boxes; G may be 0.
     counts: [G] bool, those that are no padding.
   """
   size = instances.shape[0]
-  padding = _BLOCK * max(-(-size // _BLOCK), 1) - size
+  rows = min(_BLOCK, max(size, 1))
+  padding = rows * max(-(-size // rows), 1) - size
   instances, padded = jnp.pad(instances, ((0, padding), (0, 0))), jnp.pad(counts, (0, padding))
   last = jnp.max(jnp.where(counts, jnp.arange(1, size + 1), 0), initial=0)
 
   def turn(block, state):
-    take = lambda rows: jax.lax.dynamic_slice_in_dim(rows, block * _BLOCK, _BLOCK)
+    take = lambda array: jax.lax.dynamic_slice_in_dim(array, block * rows, rows)
     return compare(state, take(instances), take(padded))
 
-  return jax.lax.fori_loop(0, -(-last // _BLOCK), turn, start)
+  return jax.lax.fori_loop(0, -(-last // rows), turn, start)
 
 
 def in_crowd(boxes: Array, ground_truth: GroundTruth) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from mnc_jax.config import Config, TrainConfig
 from mnc_jax.model.matching import join_ground_truth, match_ground_truth, split_by_overlap
 from mnc_jax.ops.boxes import encode_boxes
-from mnc_jax.ops.masks import mask_iou_in_box, resample_masks
+from mnc_jax.ops.masks import mask_iou_in_box, read_binary_masks
 from mnc_jax.ops.sampling import sample_mask, top_indices
 from mnc_jax.structs import Array, GroundTruth, Proposals
 
@@ -107,8 +107,7 @@ def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,
       boxes, iou, ground_truth, positive_iou=config.train.roi_positive_iou,
       negative_iou=config.train.roi_positive_iou))
   size = config.model.mask_size
-  masks = (ground_truth.masks[matched] != 0).astype(boxes.dtype)
-  masks = resample_masks(masks, ground_truth.boxes[matched], boxes, size)
+  masks = read_binary_masks(ground_truth.masks, matched, ground_truth.boxes[matched], boxes, size)
   if config.train.binarize_mask_targets:
     masks = masks >= config.train.mask_threshold
   masks = jnp.where(foreground[:, None, None], masks, 0)

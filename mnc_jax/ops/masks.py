@@ -10,7 +10,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from mnc_jax.ops.bilinear import cell_centers, clamped_kappa
+from mnc_jax.ops.bilinear import (
+  cell_centers,
+  clamp_positions,
+  clamped_kappa,
+  kappa,
+  neighbors,
+  rounded,
+)
 from mnc_jax.ops.boxes import MIN_UNION, as_float, box_areas, smaller
 from mnc_jax.structs import Array
 
@@ -74,6 +81,40 @@ def resample_masks(masks: Array, from_boxes: Array, to_boxes: Array, size: int) 
   rows = cell_centers(to_boxes[:, 1], to_boxes[:, 3], size)
   columns = cell_centers(to_boxes[:, 0], to_boxes[:, 2], size)
   return _read_masks(masks, as_float(from_boxes), rows, columns)
+
+
+def read_binary_masks(masks: Array, index: Array, from_boxes: Array, to_boxes: Array,
+                      size: int) -> jax.Array:
+  """Reads `resample_masks(masks[index] != 0, from_boxes, to_boxes, size)`; not differentiable.
+
+  On CPU only the four cells around each point are read, instead of the whole mask of each box.
+
+  Args:
+    masks: [G, M, M], of which what is not 0 is inside.
+    index: [R] int, the mask of each box.
+    from_boxes: [R, 4] pixels.
+    to_boxes: [R, 4] pixels.
+    size: cells per side of the result.
+
+  Returns:
+    [R, size, size] in the dtype of `to_boxes`.
+  """
+  return jax.lax.platform_dependent(
+      masks, index, from_boxes, to_boxes, cpu=functools.partial(_gather_binary, size=size),
+      default=lambda masks, index, old, new: resample_masks(masks[index] != 0, old, new, size))
+
+
+def _gather_binary(masks, index, from_boxes, to_boxes, size):
+  rows = cell_centers(to_boxes[:, 1], to_boxes[:, 3], size)
+  columns = cell_centers(to_boxes[:, 0], to_boxes[:, 2], size)
+  y, y_weights = _point_neighbors(rows, from_boxes[:, 1], from_boxes[:, 3], masks.shape[1])
+  x, x_weights = _point_neighbors(columns, from_boxes[:, 0], from_boxes[:, 2], masks.shape[2])
+  total = jnp.zeros((), to_boxes.dtype)
+  for i in range(2):
+    for j in range(2):
+      read = masks[index[:, None, None], y[:, :, None, i], x[:, None, :, j]] != 0
+      total += jnp.where(read, y_weights[:, :, None, i] * x_weights[:, None, :, j], 0.0)
+  return total
 
 
 def resize_masks(masks: Array, size: int, *, method: str = "mean") -> jax.Array:
@@ -164,11 +205,23 @@ def _read_masks(masks, boxes, rows, columns):
 
 def _point_weights(points, low, high, cells):
   """Returns the weights [R, P, cells] of points [R, P] on the cells between low and high [R]."""
+  positions, inside = _point_positions(points, low, high, cells)
+  return jnp.where(inside[..., None], kappa(positions, cells), 0.0)
+
+
+def _point_neighbors(points, low, high, cells):
+  """Returns the same as two indices and weights [R, P, 2]."""
+  positions, inside = _point_positions(points, low, high, cells)
+  indices, weights = neighbors(rounded(positions), cells)
+  return indices, jnp.where(inside[..., None], weights, 0.0)
+
+
+def _point_positions(points, low, high, cells):
+  """Returns the positions [R, P] of points in cells, and which lie between low and high."""
   found = (high - low > MIN_EXTENT)[:, None]
   low, high = low[:, None], high[:, None]
   inside = found & (points >= low) & (points < high)
   # Far points and empty extents are replaced before the division, not only after it.
   extent = jnp.where(found, high - low, 1.0)
   offset = jnp.where(inside, points - low, 0.0)
-  weights = clamped_kappa(offset / extent * cells - 0.5, cells)
-  return jnp.where(inside[..., None], weights, 0.0)
+  return clamp_positions(offset / extent * cells - 0.5, cells), inside

@@ -44,6 +44,7 @@ WITHOUT_ROW = {
     "ops.padding.cells_inside": _COUNTS,
     "ops.mask_average.average_clipped": _INSTANCES,
     "ops.mask_average.average_masks": _INSTANCES,
+    "ops.masks.read_binary_masks": _CONSTANTS,
     "ops.voting.vote_masks": _INSTANCES,
     "matching.in_crowd": "returns bools",
     "matching.split_by_overlap": "returns bools",

@@ -57,6 +57,21 @@ def test_resample_against_oracle():
   assert not read[7:11].any() and read[:7].max() > 0.3
 
 
+@pytest.mark.parametrize("platform", ["cpu", "default"])
+def test_binary_masks_read_by_index_are_those_resampled(platform, monkeypatch):
+  # What runs on an accelerator is compiled here too.
+  monkeypatch.setattr(jax.lax, "platform_dependent",
+                      lambda *args, cpu, default: {"cpu": cpu, "default": default}[platform](*args))
+  rng = np.random.default_rng(3)
+  masks = rng.choice(np.array([0, 0, 1, 255], np.uint8), (4, 5, 5))
+  old = np.concatenate([oracles.random_boxes(rng, 7, 8), oracles.DEGENERATE_BOXES[:7]])
+  new, index = oracles.random_boxes(rng, 14, 8), rng.integers(0, 4, 14)
+  read = ops.read_binary_masks(masks, index, old, new, 6)
+  expected = oracles.resample_masks(masks[index] != 0, old, new, 6)
+  assert read.dtype == jnp.float32 and read.max() > 0.3
+  np.testing.assert_allclose(read, expected, atol=1e-5)
+
+
 def test_resample_to_the_same_box_returns_the_mask():
   rng = np.random.default_rng(2)
   masks, boxes = _masks(rng, 4, 7), oracles.random_boxes(rng, 4, 100)
