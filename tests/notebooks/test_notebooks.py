@@ -4,10 +4,14 @@ import json
 import os
 import pathlib
 import re
+import zipfile
 
 import nbclient
 import nbformat
+import numpy as np
 import pytest
+
+from mnc_jax.data.images import encode_png
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -93,6 +97,9 @@ def test_the_first_cell_chooses_the_extra_and_leaves_an_installation_alone(
   monkeypatch.setattr("shutil.which", lambda name: "/bin/nvidia-smi" if nvidia else None)
   exec(install_cell(PATHS[0]), {})
   assert not commands and "JAX " in capsys.readouterr().out
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: name != "matplotlib" or None)
+  exec(install_cell(PATHS[0]), {})
+  assert commands.pop()[1:] == ["-m", "pip", "install", "--quiet", "matplotlib"]
   monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
   exec(install_cell(PATHS[0]), {})
   assert commands[-1][1:] == ["-m", "pip", "install", "--quiet",
@@ -104,10 +111,8 @@ def count_asserts(path):
              for cell in code_cells(path))
 
 
-@by_name
-def test_it_runs(path, tmp_path):
-  assert count_asserts(path) >= 4
-  notebook = read(path)
+def execute(notebook, folder):
+  """Runs all cells in `folder` with few steps, and returns what they printed."""
   # One device unless a notebook makes more, and quick compilation as in all tests.
   flags = os.environ.get("XLA_FLAGS", "").split()
   flags = [flag for flag in flags if "host_platform_device_count" not in flag]
@@ -115,14 +120,47 @@ def test_it_runs(path, tmp_path):
       "MNC_NOTEBOOK_STEPS": "6", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags),
       "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
   client = nbclient.NotebookClient(
-      notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+      notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
   client.execute(env=environment)  # An error of a cell is raised, with its traceback.
-  printed = "".join(output.get("text", "") for cell in code_cells_of(notebook)
-                    for output in cell.outputs)
-  assert "cpu" in printed.splitlines()[0]
+  return "".join(output.get("text", "") for cell in code_cells_of(notebook)
+                 for output in cell.outputs)
+
+
+@by_name
+def test_it_runs(path, tmp_path):
+  assert count_asserts(path) >= 4
+  notebook = read(path)
+  assert "cpu" in execute(notebook, tmp_path).splitlines()[0]
   pictures = [output for cell in code_cells_of(notebook) for output in cell.outputs
               if "image/png" in output.get("data", {})]
   assert pictures
+
+
+def write_label_studio_zip(path):
+  """Writes ten images of one square each, as Label Studio exports them; a polygon is broken."""
+  content = {"images": [], "annotations": [], "categories": [{"id": 0, "name": "square"}]}
+  with zipfile.ZipFile(path, "w") as archive:
+    for number in range(10):
+      image = np.full((64, 64, 3), 40, np.uint8)
+      image[16:48, 8 + number:40 + number] = (200, 180, 40)
+      name, low, high = f"images/{number}.png", 8 + number, 40 + number
+      archive.writestr(name, encode_png(image))
+      content["images"].append({"id": number, "file_name": name, "width": 64, "height": 64})
+      corners = [low, 16, high, 16, high, 48, low, 48]
+      content["annotations"].append({
+          "id": number, "image_id": number, "category_id": 0, "iscrowd": 0, "area": 1024,
+          "bbox": [low, 16, 32, 32], "segmentation": [corners[:4] if number == 3 else corners]})
+    archive.writestr("result.json", json.dumps(content))
+
+
+def test_it_takes_a_zip_of_the_users_and_options_of_prepare(tmp_path):
+  write_label_studio_zip(tmp_path / "mine.zip")
+  notebook = read(next(path for path in PATHS if path.stem == "02_your_data"))
+  for cell in code_cells_of(notebook)[:1]:
+    cell.source = cell.source.replace('SOURCE = ""', 'SOURCE = "mine.zip"').replace(
+        "PREPARE = []", 'PREPARE = ["--allow-bad"]')
+  printed = execute(notebook, tmp_path)
+  assert "square" in printed and "after 6 steps" in printed
 
 
 def code_cells_of(notebook):
