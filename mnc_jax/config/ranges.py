@@ -27,6 +27,7 @@ _ABOVE_ZERO = ("train.backbone_rate", "inference.soft_nms_sigma")
 _UP_TO_ONE = (
     "train.roi_positive_fraction", "train.roi_hard_negative_fraction", "train.mask_threshold",
     "train.momentum", "inference.mask_threshold")
+_BELOW_ONE = ("train.average_decay",)
 
 
 def check_ranges(config: Config) -> None:
@@ -39,7 +40,8 @@ def check_ranges(config: Config) -> None:
   allowed = ((_AT_LEAST_ONE, "1 or more", lambda x: x >= 1),
              (_AT_LEAST_ZERO, "0 or more", lambda x: x >= 0),
              (_ABOVE_ZERO, "above 0", lambda x: x > 0),
-             (_UP_TO_ONE, "from 0 to 1", lambda x: 0 <= x <= 1))
+             (_UP_TO_ONE, "from 0 to 1", lambda x: 0 <= x <= 1),
+             (_BELOW_ONE, "0 or more, and below 1", lambda x: 0 <= x < 1))
   for names, words, holds in allowed:
     for name in names:
       value = operator.attrgetter(name)(config)

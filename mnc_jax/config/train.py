@@ -102,6 +102,10 @@ class TrainConfig(Section):
   the memory holds. Rates, warm-up and num_steps count steps all the same. Each step has the same
   weight in the mean, however many of its images could be read. The optimiser's state grows by the
   size of the weights."""
+  average_decay: float = 0.0
+  """Decay d of an exponential moving average of the weights (Polyak and Juditsky 1992), which is
+  about that of the last 1 / (1 - d) updates; for example 0.999. It is what is evaluated, saved as
+  the model and exported; the trained weights are saved beside it. 0: none."""
   # Several devices.
   gradient_exchange_dtype: Literal["float32", "bfloat16"] = "float32"
   """Type in which devices exchange their gradients. bfloat16 halves the bytes; each term and each

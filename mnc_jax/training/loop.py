@@ -57,6 +57,9 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{mesh.size} x {mesh.devices[0].device_kind}")
   print(describe_groups(state.params, config))
+  if config.train.average_decay:
+    print("What is evaluated and saved as the model is the average of the weights over the steps "
+          f"(train.average_decay {config.train.average_decay}).")
   save = functools.partial(
       checkpoint.save, manager, config=config, categories=source, notes=notes)
   with (watch(config) as watchdog,

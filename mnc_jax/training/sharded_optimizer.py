@@ -3,7 +3,7 @@
 Each device keeps the state of a part of each large array, cut along one axis. It receives the
 mean gradient of that part alone (reduce-scatter), updates the part, and all gather the new
 weights. Put together, the parts are the arrays of a run that is not divided, so checkpoints of
-both are the same.
+both are the same. An average of the weights is whole on each device, like the weights.
 """
 
 from typing import Any
@@ -16,7 +16,13 @@ from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.model.cascade import init_params
 from mnc_jax.structs import Array, Batch
-from mnc_jax.training.step import TrainState, init_state, trained_gradients, update_state
+from mnc_jax.training.step import (
+  TrainState,
+  init_state,
+  trained_gradients,
+  update_average,
+  update_state,
+)
 
 
 def split_axis(shape: tuple[int, ...], parts: int) -> int:
@@ -46,7 +52,7 @@ def state_specs(config: Config, mesh: Mesh) -> TrainState:
   if config.train.shard_optimizer:
     init = lambda: init_state(init_params(jax.random.key(0), config), config).opt_state
     opt_state = jax.tree.map(spec, jax.eval_shape(init))
-  return TrainState(whole, whole, opt_state)
+  return TrainState(whole, whole, opt_state, whole)
 
 
 def sharded_train_step(state: TrainState, batch: Batch, key: Array, *, config: Config
@@ -73,7 +79,8 @@ def sharded_train_step(state: TrainState, batch: Batch, key: Array, *, config: C
   part = state._replace(params=jax.tree.map(_take_part, state.params, axes))
   part, metrics = update_state(
       part, gradients, metrics, config=config, norm=_global_norm(gradients, axes))
-  return part._replace(params=jax.tree.map(_join_parts, part.params, axes)), metrics
+  whole = part._replace(params=jax.tree.map(_join_parts, part.params, axes))
+  return update_average(whole, config), metrics
 
 
 def _take_part(x, axis):

@@ -12,6 +12,7 @@ from mnc_jax.config import Config
 from mnc_jax.model.cascade import cascade_loss
 from mnc_jax.structs import Array, Batch
 from mnc_jax.training.optimizer import learning_rate, make_optimizer, parameter_groups
+from mnc_jax.training.weight_average import move_average, start_average
 
 
 class TrainState(NamedTuple):
@@ -21,10 +22,17 @@ class TrainState(NamedTuple):
     step: [] int32, number of steps done.
     params: the weights.
     opt_state: of `make_optimizer(config)`.
+    average: of the weights of all steps so far, float32; None without `train.average_decay`.
   """
   step: Array
   params: dict
   opt_state: optax.OptState
+  average: dict | None = None
+
+  @property
+  def evaluated(self) -> dict:
+    """The weights of the model: the average if there is one, else `params`."""
+    return self.params if self.average is None else self.average
 
 
 def init_state(params: dict, config: Config) -> TrainState:
@@ -32,7 +40,7 @@ def init_state(params: dict, config: Config) -> TrainState:
 
   Args:
     params: from `init_params`, or pretrained. The state refers to them, without a copy.
-    config: `config.train` chooses the optimizer.
+    config: `config.train` chooses the optimizer, and whether there is an average.
 
   Returns:
     The state at step 0.
@@ -44,7 +52,8 @@ def init_state(params: dict, config: Config) -> TrainState:
     >>> print(state.step, state.params["features"]["kernel"])
     0 [1. 1. 1. 1.]
   """
-  return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params))
+  return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params),
+                    start_average(params, config))
 
 
 def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
@@ -96,7 +105,9 @@ def train_step(state: TrainState, batch: Batch, key: Array, *, config: Config,
     metrics = mean_over_devices(metrics, real_images)
     gradients = mean_over_devices(
         gradients, real_images, dtype=config.train.gradient_exchange_dtype)
-  return update_state(state, gradients, metrics, config=config, norm=optax.tree.norm(gradients))
+  state, metrics = update_state(
+      state, gradients, metrics, config=config, norm=optax.tree.norm(gradients))
+  return update_average(state, config), metrics
 
 
 def trained_gradients(params: dict, batch: Batch, key: Array, *, config: Config
@@ -120,6 +131,8 @@ def update_state(state: TrainState, gradients: dict, metrics: dict[str, Array], 
                  norm: Array) -> tuple[TrainState, dict[str, Array]]:
   """Returns the state after the optimiser's step, and the metrics with those of the optimiser.
 
+  Its average is that of before; `update_average` moves it.
+
   Args:
     state: before the step, or parts of its arrays.
     gradients: of `trained_gradients`, like `state.params`.
@@ -133,8 +146,14 @@ def update_state(state: TrainState, gradients: dict, metrics: dict[str, Array], 
                            state.params, gradients)
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
   params = cast(dict, optax.apply_updates(state.params, updates))
-  return (TrainState(state.step + 1, params, opt_state),
+  return (state._replace(step=state.step + 1, params=params, opt_state=opt_state),
           metrics | {"gradient_norm": norm, "learning_rate": rate})
+
+
+def update_average(state: TrainState, config: Config) -> TrainState:
+  """Returns the state of `update_state`, with whole arrays, after its average is moved too."""
+  return state._replace(average=move_average(
+      state.average, state.params, state.opt_state, state.step - 1, config=config))
 
 
 def step_key(seed: int, step: int | Array, device: int | Array) -> Array:

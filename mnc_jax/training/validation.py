@@ -156,9 +156,9 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
   step, losses = int(state.step), []
   # The losses stay on the devices until all batches are predicted: the host waits for none.
   results, counts = predict_all(
-      validation.find, [state.params], validation.config, validation.source, beat=beat,
+      validation.find, [state.evaluated], validation.config, validation.source, beat=beat,
       each_batch=lambda batch: losses.append(
-          validation.losses(state.params, parallel.put_batch(batch, validation.mesh))))
+          validation.losses(state.evaluated, parallel.put_batch(batch, validation.mesh))))
   # Each process computes the same scores; the first one logs them.
   scores = (summarise(validation.ground_truth, results)
             | mean_over_images(jax.device_get(losses)))

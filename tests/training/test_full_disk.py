@@ -22,6 +22,7 @@ class State(NamedTuple):
   step: np.ndarray
   params: dict
   opt_state: Any
+  average: None = None
 
 
 def make_state(step):

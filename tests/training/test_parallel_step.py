@@ -52,7 +52,7 @@ def test_four_devices_take_the_step_of_one(monkeypatch):
   # that a gradient that came out four times too large would show (Adam would hide it).
   config = tiny.sample_everything(small_config(
       model={"box_gradient_clip": 1e-3},
-      train={"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0}))
+      train={"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0, "average_decay": 0.5}))
   state = make_state(config)
   # The last image is padding: its device has no weight.
   batch = jax.tree.map(lambda x: x.at[3].set(jnp.zeros_like(x[3])), tiny.make_batch(4))
@@ -72,6 +72,10 @@ def test_four_devices_take_the_step_of_one(monkeypatch):
   for before, a, b in zip(*(jax.tree.leaves(x.params) for x in (state, one, four)), strict=True):
     np.testing.assert_allclose(a, b, atol=2e-5)
     moved = max(moved, float(abs(a - before).max()))
+  # After the first update its share is .9.
+  for before, a, b in zip(*map(jax.tree.leaves, (state.params, one.params, four.average)),
+                          strict=True):
+    np.testing.assert_allclose(b, 0.1 * before + 0.9 * a, atol=2e-5)
   assert moved > 1e-2
   # Every device holds the same copy afterwards.
   for leaf in jax.tree.leaves(four.params):
@@ -159,7 +163,7 @@ def test_only_configs_of_the_same_step_share_its_program():
 
 
 def test_pmap_takes_the_steps_of_the_mesh_bit_by_bit():
-  config, mesh = small_config(), parallel.make_mesh()
+  config, mesh = small_config(train={"average_decay": 0.5}), parallel.make_mesh()
   state = make_state(config)
   step = parallel_step.make_train_step(config, mesh)
   pmapped = mnc_jax.make_pmapped_train_step(config)

@@ -89,7 +89,8 @@ def test_the_axis_that_is_cut():
     assert split_axis(shape, 4) == axis, shape
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"optimizer": "adamw"},
+@pytest.mark.parametrize("options", [{"optimizer": "sgd"},
+                                     {"optimizer": "adamw", "average_decay": 0.9},
                                      {"optimizer": "sgd", "clip_norm": 0.0}])
 def test_parts_of_the_optimiser_take_the_steps_of_the_whole(quick, options):
   config, start = make_config(**options), init_state(make_params(), make_config(**options))
@@ -105,8 +106,11 @@ def test_parts_of_the_optimiser_take_the_steps_of_the_whole(quick, options):
   moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), parts.params, start.params)
   assert moved["features"]["conv1_1"] == {"kernel": 0, "bias": 0}
   assert min(jax.tree.leaves(moved | {"features": moved["features"]["conv3_1"]})) > 1e-2
+  if config.train.average_decay:
+    assert abs(parts.average["box_stage"]["odd"]["kernel"]
+               - parts.params["box_stage"]["odd"]["kernel"]).max() > 1e-3
   # Weights are whole on each device; of the state, all that can be cut is.
-  assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(parts.params))
+  assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves((parts.params, parts.average)))
   held = {leaf.shape: leaf.addressable_shards[1].data.shape
           for leaf in jax.tree.leaves(parts.opt_state) if leaf.ndim}
   assert held == {(3, 3, 8, 8): (3, 3, 2, 8), (48, 5): (12, 5), (3, 7): (3, 7), (8,): (8,),
@@ -114,7 +118,7 @@ def test_parts_of_the_optimiser_take_the_steps_of_the_whole(quick, options):
 
 
 def test_a_run_resumes_bit_equal_and_a_checkpoint_fits_either_optimiser(quick, tmp_path):
-  config = make_config(optimizer="adamw")
+  config = make_config(optimizer="adamw", average_decay=0.9)
   start, batches = init_state(make_params(), config), list(make_batches(4))
   expected, _ = train(shard(config), start, batches)
   half, _ = train(shard(config), start, batches[:2])

@@ -1,8 +1,9 @@
 """Checkpoints of a run, with all that is needed to resume it or to use the model.
 
     workdir/config.json                     the config of the last save
-    workdir/checkpoints/<step>/params       weights
-                              /optimizer    step and optimiser state; absent if imported
+    workdir/checkpoints/<step>/params       weights, averaged with `train.average_decay`
+                              /optimizer    step and optimiser state, and the trained weights if
+                                            those above are averaged; absent if imported
                               /metadata     category names and ids, scores, notes
 
 The position in the data is the step: batches are planned from seed and step alone.

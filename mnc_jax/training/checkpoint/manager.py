@@ -13,6 +13,9 @@ from mnc_jax.config.paths import as_workdir, is_remote, write_errors
 
 FOLDER = "checkpoints"
 KEPT = 3  # Checkpoints of a run, by default.
+# Of checkpoints whose weights are an average: the entry of the metadata that says so, and that of
+# the optimiser with the weights that training continues from.
+AVERAGED, TRAINED = "averaged", "trained"
 # Orbax renames a checkpoint when it is complete.
 _UNFINISHED = "*.orbax-checkpoint-tmp"
 # An error message of tensorstore: a path, the reason, an error code.

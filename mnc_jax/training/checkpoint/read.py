@@ -6,6 +6,7 @@ import shlex
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from mnc_jax.coco.categories import check_same_categories, with_ids
@@ -15,7 +16,7 @@ from mnc_jax.config.paths import as_workdir
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
 from mnc_jax.training.checkpoint.grouping import has_groups, split_into_groups
-from mnc_jax.training.checkpoint.manager import open_checkpoints
+from mnc_jax.training.checkpoint.manager import AVERAGED, TRAINED, open_checkpoints
 from mnc_jax.training.run_folder import read_config
 from mnc_jax.weights.tree import check_fit
 
@@ -28,6 +29,9 @@ class Categories(NamedTuple):
 
 def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None) -> Any:
   """Restores the latest checkpoint, bit-equal to what was saved.
+
+  If `like` has an average of the weights and what was saved has not, it begins with the weights;
+  if only what was saved has one, it is dropped.
 
   Args:
     manager: from `open_checkpoints`.
@@ -46,11 +50,19 @@ def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None
   if not has_optimizer(manager):
     raise ValueError(f"checkpoint {step} of {manager.directory.parent} has weights alone, without "
                      "an optimiser state: use restore_params and a new state")
-  items = {"params": like.params, "optimizer": {"step": like.step, "opt_state": like.opt_state}}
+  optimizer = {"step": like.step, "opt_state": like.opt_state}
+  if _read_metadata(manager).get(AVERAGED):
+    optimizer[TRAINED] = like.params
+  items = {"params": like.params, "optimizer": optimizer}
   restored = _restore_items(manager, step, items)
   if categories is not None:
     _check_categories(categories, restored["metadata"], manager.directory.parent)
-  return like._replace(params=restored["params"], **restored["optimizer"])
+  average, trained = restored["params"], restored["optimizer"].pop(TRAINED, None)
+  if trained is None:
+    trained = jax.tree.map(np.copy, average)  # Both will be donated.
+  return like._replace(
+      params=trained, average=average if like.average is not None else None,
+      **restored["optimizer"])
 
 
 def has_optimizer(manager: ocp.CheckpointManager) -> bool:

@@ -10,7 +10,14 @@ from mnc_jax import parallel
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_workdir
 from mnc_jax.training.checkpoint.checksums import compute_checksums
-from mnc_jax.training.checkpoint.manager import FOLDER, KEPT, explain_write_errors, open_checkpoints
+from mnc_jax.training.checkpoint.manager import (
+  AVERAGED,
+  FOLDER,
+  KEPT,
+  TRAINED,
+  explain_write_errors,
+  open_checkpoints,
+)
 from mnc_jax.training.run_folder import write_config
 
 
@@ -23,8 +30,9 @@ def save(manager: ocp.CheckpointManager, state: Any, config: Config, categories:
 
   Args:
     manager: from `open_checkpoints`.
-    state: NamedTuple with `step`, `params`, `opt_state`, on the host or on devices. What is
-      divided over them is saved whole.
+    state: NamedTuple with `step`, `params`, `opt_state`, `average`, on the host or on devices. What
+      is divided over them is saved whole. An average is saved as the weights of the model, and
+      `params` with the optimiser.
     config: of the run; `config.json` is rewritten if it has changed.
     categories: anything with `category_names` and `category_ids`.
     scores: {name: float} that this state reached, if it was evaluated.
@@ -39,10 +47,14 @@ def save(manager: ocp.CheckpointManager, state: Any, config: Config, categories:
   for step in manager.all_steps():
     if step >= state.step:
       manager.delete(step)
+  optimizer, more = {"step": state.step, "opt_state": state.opt_state}, {}
+  if state.average is not None:
+    # Readers of weights alone need not know that there is an average.
+    optimizer, more = optimizer | {TRAINED: state.params}, {AVERAGED: True}
   _save_items(manager, int(state.step), config, categories,
-              {"scores": scores or {}, "notes": notes or {}},
-              params=state.params,
-              optimizer={"step": state.step, "opt_state": state.opt_state})
+              {"scores": scores or {}, "notes": notes or {}} | more,
+              params=state.params if state.average is None else state.average,
+              optimizer=optimizer)
 
 
 def save_model(workdir: str | os.PathLike[str], params: Any, config: Config, categories: Any, *,
