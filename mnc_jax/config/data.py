@@ -82,6 +82,11 @@ class DataConfig(Section):
   color_jitter: float = 0.0
   """Saturation, contrast and brightness of training images are multiplied by random factors from
   1 - this to 1 + this. 0: unchanged."""
+  copy_paste: float = 0.0
+  """Probability that a training image gets some of the instances of another one, drawn at random,
+  pasted on it, after both were changed as above (Ghiasi et al. 2021, "Simple Copy-Paste"). They
+  cover what is beneath; of that, instances with less than a tenth of their pixels left are dropped.
+  0: nothing is pasted."""
   repeat_below: float = 0.0
   """Share of the training images below which a category is rare. Images with a category in a share
   f of them come sqrt(this / f) times as often (Gupta et al. 2019, "LVIS": .001). 0: all images come

@@ -66,6 +66,8 @@ def check_augmentation(config: DataConfig) -> None:
                      f"{config.crop_size}")
   if not 0 <= config.color_jitter < 1:
     raise ValueError(f"data.color_jitter must be in [0, 1), found {config.color_jitter}")
+  if not 0 <= config.copy_paste <= 1:
+    raise ValueError(f"data.copy_paste must be a probability, in [0, 1], found {config.copy_paste}")
   if not 0 <= config.repeat_below <= 1:
     raise ValueError("data.repeat_below must be a share of the images, in [0, 1], found "
                      f"{config.repeat_below}")

@@ -5,6 +5,7 @@ so that the images do not depend on the number of workers.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +17,26 @@ from mnc_jax.data.records import Record
 _LUMA = np.array([0.299, 0.587, 0.114])  # Of red, green and blue (Rec. 601).
 
 
+class View(NamedTuple):
+  """A random view of a record, whose masks are still in pixels of the file.
+
+  Attributes:
+    record: turned and cropped, in pixels of the file.
+    image: [h, w, 3] uint8, all of `record.image` at network scale, its colours changed.
+  """
+  record: Record
+  image: np.ndarray
+
+
 def augment_record(rng: np.random.Generator, record: Record, config: DataConfig, *,
                    scale: float, bucket: tuple[int, int]) -> transforms.Example:
+  """Returns `draw_view` of a record, its masks inside their boxes."""
+  view = draw_view(rng, record, config, scale=scale, bucket=bucket)
+  return transforms.make_example(view.record, view.image)
+
+
+def draw_view(rng: np.random.Generator, record: Record, config: DataConfig, *,
+              scale: float, bucket: tuple[int, int]) -> View:
   """Returns a random view of a record at network scale: turned, cropped, scaled and coloured.
 
   With every field at its default it is the record at `scale`, unchanged.
@@ -40,12 +59,12 @@ def augment_record(rng: np.random.Generator, record: Record, config: DataConfig,
   view = crop_record(record, window)
   sides = np.array(view.image.shape[:2]) * scale
   size = np.minimum(np.maximum(np.rint(sides), 1), bucket).astype(int)
-  example = transforms.resize_record(view, tuple(size))
+  image = transforms.resize_image(view.image, tuple(size))
   if config.invert and rng.random() < 0.5:
-    example = example._replace(image=cv2.bitwise_not(example.image))
+    image = cv2.bitwise_not(image)
   if config.color_jitter:
-    example = example._replace(image=jitter_colors(rng, example.image, config.color_jitter))
-  return example
+    image = jitter_colors(rng, image, config.color_jitter)
+  return View(view, image)
 
 
 def draw_turns(rng: np.random.Generator, bucket: tuple[int, int]) -> int:
@@ -58,6 +77,13 @@ def turn_record(record: Record, turns: int) -> Record:
   """Returns the record turned counter-clockwise by `turns` quarter turns: views, not copies."""
   return record._replace(image=np.rot90(record.image, turns),
                          masks=np.rot90(record.masks, turns, axes=(1, 2)))
+
+
+def flip_view(view: View) -> View:
+  """Returns the view mirrored left to right."""
+  record = view.record._replace(image=view.record.image[:, ::-1],
+                                masks=view.record.masks[:, :, ::-1])
+  return View(record, view.image[:, ::-1])
 
 
 def draw_scale(rng: np.random.Generator, jitter: tuple[float, float]) -> float:
@@ -102,11 +128,14 @@ def _draw_span(rng, whole, kept, share, most):
 def crop_record(record: Record, window: tuple[int, int, int, int]) -> Record:
   """Returns the part of a record inside a window; instances of no pixel there are dropped."""
   x1, y1, x2, y2 = window
-  masks = record.masks[:, y1:y2, x1:x2]
-  kept = masks.any(axis=(1, 2))
-  return record._replace(
-      image=record.image[y1:y2, x1:x2], masks=masks if kept.all() else masks[kept],
-      labels=record.labels[kept], crowd=record.crowd[kept])
+  view = record._replace(image=record.image[y1:y2, x1:x2], masks=record.masks[:, y1:y2, x1:x2])
+  return keep_instances(view, np.asarray(view.masks.any(axis=(1, 2))))
+
+
+def keep_instances(record: Record, kept: np.ndarray) -> Record:
+  """Returns the record with the instances of `kept` [n] bool alone; copies no masks if all are."""
+  return record._replace(masks=record.masks if kept.all() else record.masks[kept],
+                         labels=record.labels[kept], crowd=record.crowd[kept])
 
 
 def jitter_colors(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:

@@ -137,19 +137,24 @@ def range_share(image: np.ndarray) -> float:
 
 
 def resize_record(record: Record, size: tuple[int, int]) -> Example:
-  """Returns the record at `size` (height, width), each mask resampled inside its own box.
+  """Returns the record at `size` (height, width); see `make_example`."""
+  return make_example(record, resize_image(record.image, size))
+
+
+def make_example(record: Record, image: np.ndarray) -> Example:
+  """Returns a record of which `image` is the image at network scale, masks inside their boxes.
 
   Boxes are the tight boxes of the masks, `x2` and `y2` one past the last pixel, scaled by
   the exact ratio of the sizes. Masks of no pixel get an empty box at the origin.
   """
   height, width = record.image.shape[:2]
-  scale_y, scale_x = size[0] / height, size[1] / width
+  scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
   tight = tight_boxes(record.masks)
   scale = np.array([scale_x, scale_y, scale_x, scale_y])
   pixels = np.array([mask[y1:y2, x1:x2].sum(dtype=np.int64)
                      for mask, (x1, y1, x2, y2) in zip(record.masks, tight, strict=True)], np.int64)
   return Example(
-      image=resize_image(record.image, size), boxes=(tight * scale).astype(np.float32),
+      image=image, boxes=(tight * scale).astype(np.float32),
       labels=record.labels, masks=crop_masks(record.masks, tight),
       areas=(pixels * (scale_x * scale_y)).astype(np.float32), crowd=record.crowd)
 

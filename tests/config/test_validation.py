@@ -33,6 +33,7 @@ from mnc_jax.config.validation import (
     ("train", "roi_positive_fraction", 3.0, r"roi_positive_fraction is 3\.0: .* from 0 to 1"),
     ("train", "weight_box", -1.0, r"train\.weight_box is -1\.0: it must be 0 or more"),
     ("train", "backbone_rate", 0.0, r"train\.backbone_rate is 0\.0: it must be above 0"),
+    ("data", "copy_paste", 1.5, r"data\.copy_paste must be a probability, in \[0, 1\], found 1\.5"),
     ("data", "crop_share", 2.0, r"data\.crop_share must be in \(0, 1\], found 2\.0"),
     ("data", "scale_jitter", (2.0, 1.0), r"data\.scale_jitter must be \(low, high\)"),
     ("inference", "max_shrink", -1.0, r"inference\.max_shrink is -1\.0: it must be 0 or more"),

@@ -17,7 +17,7 @@ import numpy as np
 
 from mnc_jax.config import DataConfig
 from mnc_jax.config.ranges import check_augmentation
-from mnc_jax.data import augment, transforms
+from mnc_jax.data import augment, paste, transforms
 from mnc_jax.data.pipeline import plan as planning
 from mnc_jax.data.pipeline.repeats import repeat_factors
 from mnc_jax.data.pipeline.workers import follow_parent
@@ -86,7 +86,11 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
     config = dataclasses.replace(config, buckets=(crop,))
   loader = _make_loader(source, config, batch_size, process_index, process_count, crop)
   repeats = repeat_factors(source, config.repeat_below) if config.repeat_below else None
-  plan = planning.TrainingPlan(loader.buckets, batch_size, seed, repeats)
+  donors = None
+  if config.copy_paste:
+    donors = source.instance_counts > source.crowd_counts
+    loader = dataclasses.replace(loader, ignored=_most_ignored(source, config))
+  plan = planning.TrainingPlan(loader.buckets, batch_size, seed, repeats, donors)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
       functools.partial(_load_training_batch, loader, plan))
   # Here, in one process, since each worker loads only a share of the batches.
@@ -135,6 +139,12 @@ def _make_loader(source, config, batch_size, process_index, process_count, crop=
   return _Loader(source, config, part, scales, exact_scales, sizes, buckets, int(excess.max()))
 
 
+def _most_ignored(source, config):
+  """Returns how many instances an image may have beyond `max_instances` after a paste."""
+  pasted = min((source.instance_counts - source.crowd_counts).max(), config.max_instances)
+  return max(int(source.instance_counts.max() + pasted) - config.max_instances, 0)
+
+
 def _prefetch(batches, config):
   threads = min(os.cpu_count() or 1, 8)
   dataset = batches.to_iter_dataset(grain.ReadOptions(
@@ -152,7 +162,7 @@ def _load_training_batch(loader, plan, step):
   slots = range(len(rows))[loader.part]
   rows, flips = rows[loader.part], flips[loader.part] & loader.config.flip
   found = _Findings({}, {})
-  examples = [_load_or_skip(loader, row, planning.slot_rng(plan, step, slot), found)
+  examples = [_load_or_skip(loader, plan, row, step, slot, found)
               for row, slot in zip(rows, slots, strict=True)]
   examples = [transforms.flip_example(example) if flip and example else example
               for example, flip in zip(examples, flips, strict=True)]
@@ -182,13 +192,35 @@ def _read(loader, row, found):
   return record._replace(image=transforms.adapt_image(record.image, loader.config))
 
 
-def _load_or_skip(loader, row, rng, found):
-  """Returns the example; None if it is broken, with the reason in `found.broken`."""
-  config, scale = loader.config, loader.scales[row]
-  bucket = config.padded_sizes[loader.buckets[row]]
+def _load_or_skip(loader, plan, row, step, slot, found):
+  """Returns the example in a slot of a step; None if it is broken."""
+  bucket = loader.config.padded_sizes[loader.buckets[row]]
+  view = _view_or_skip(loader, row, planning.slot_rng(plan, step, slot), bucket, found)
+  if view is None:
+    return None
+  if loader.config.copy_paste:
+    rng = planning.paste_rng(plan, step, slot)
+    donor = _donor_or_none(loader, plan, row, rng, view.image.shape[:2], found)
+    if donor:
+      return paste.paste_view(rng, view, donor, max_instances=loader.config.max_instances)
+  return transforms.make_example(view.record, view.image)
+
+
+def _donor_or_none(loader, plan, row, rng, size, found):
+  """Returns a view of another image, at most of `size`, to paste on that of `row`, or None."""
+  if rng.random() >= loader.config.copy_paste:
+    return None
+  donor = planning.draw_donor(plan, rng, row)
+  view = None if donor is None else _view_or_skip(loader, donor, rng, size, found)
+  flips = loader.config.flip and rng.random() < 0.5
+  return augment.flip_view(view) if view and flips else view
+
+
+def _view_or_skip(loader, row, rng, bucket, found):
+  """Returns a random view; None if the image is broken, with the reason in `found.broken`."""
   try:
-    return augment.augment_record(rng, _read(loader, row, found), config, scale=scale,
-                                  bucket=bucket)
+    return augment.draw_view(rng, _read(loader, row, found), loader.config,
+                             scale=loader.scales[row], bucket=bucket)
   except BrokenImageError as error:
     found.broken[int(row)] = str(error)
     return None

@@ -21,11 +21,13 @@ class TrainingPlan:
     batch_size: images per batch, over all processes.
     seed: root of the order and of the flips.
     repeats: [N] how often each image comes in a pass over all, 1 or more; None: once.
+    donors: [N] bool, images with an instance to paste on others; None: nothing is pasted.
   """
   buckets: np.ndarray
   batch_size: int
   seed: int
   repeats: np.ndarray | None = None
+  donors: np.ndarray | None = None
 
 
 def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +53,23 @@ def training_rows(plan: TrainingPlan, step: int) -> tuple[np.ndarray, np.ndarray
 def slot_rng(plan: TrainingPlan, step: int, slot: int) -> np.random.Generator:
   """Returns the generator of all other random changes of the image in a `slot` of a step."""
   return np.random.default_rng([plan.seed, step, slot, 2, 1])
+
+
+def paste_rng(plan: TrainingPlan, step: int, slot: int) -> np.random.Generator:
+  """Returns the generator of what is pasted on the image in a `slot` of a step."""
+  return np.random.default_rng([plan.seed, step, slot, 2, 2])
+
+
+def draw_donor(plan: TrainingPlan, rng: np.random.Generator, row: int) -> int | None:
+  """Returns the row of an image to paste on that of `row`: another, as often as images come.
+
+  None: no other has an instance.
+  """
+  assert plan.donors is not None
+  weights = plan.donors * (1.0 if plan.repeats is None else plan.repeats)
+  weights[row] = 0
+  total = weights.sum()
+  return int(rng.choice(len(weights), p=weights / total)) if total else None
 
 
 def _pass_sizes(plan):
