@@ -29,9 +29,6 @@ class ModelConfig(Section):
   table 1)."""
   backbone_widths: tuple[int, ...] = (32, 64, 96, 128)
   """Channels of the small backbone at strides 2, 4, 8, 16, and so on. Ignored by the others."""
-  backbone_blocks: int = 1
-  """Residual 3 x 3 convolutions of the small backbone at each stride, before the maps are joined.
-  At stride 2 it has one fewer. Ignored by the others."""
   pyramid_stride: Literal[0, 4, 8, 16] = 0
   """Stride of the features of a VGG-16 or ResNet if its blocks from this stride on are joined from
   coarse to fine (Lin et al. 2017, "Feature Pyramid Networks"): small objects and the borders of

@@ -13,7 +13,7 @@ _AT_LEAST_ONE = (
     "inference.proposals.pre_nms", "inference.proposals.num_proposals", "inference.max_instances",
     "model.resnet_width", "model.roi_size", "model.roi_pool", "model.roi_chunk", "model.mask_size",
     "model.mask_hidden", "model.dense_width", "model.box_stage_width",
-    "model.mask_convs", "model.pyramid_width", "model.backbone_blocks", "train.accumulate_steps")
+    "model.mask_convs", "model.pyramid_width", "train.accumulate_steps")
 _AT_LEAST_ZERO = (
     "train.seed", "data.num_workers", "data.page", "train.learning_rate",
     "train.weight_decay", "train.bias_rate", "train.warmup_steps", "train.clip_norm",

@@ -45,8 +45,6 @@ _CONDITIONS = (
      lambda c: _is_resnet(c) or _is_registered(c)),
     ("model.backbone_widths", "model.backbone small",
      lambda c: c.model.backbone == "small" or _is_registered(c)),
-    ("model.backbone_blocks", "model.backbone small",
-     lambda c: c.model.backbone == "small" or _is_registered(c)),
     ("model.frozen_blocks", "a VGG-16 or ResNet as model.backbone",
      lambda c: c.model.backbone != "small"),
     ("train.backbone_rate", "a VGG-16 or ResNet as model.backbone",

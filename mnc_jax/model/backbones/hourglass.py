@@ -42,13 +42,11 @@ class Hourglass(nn.Module):
     widths = self.config.backbone_widths
     x = scale_pixels(images, image_sizes, dtype=dtype)
     conv = functools.partial(self._conv, image_sizes=image_sizes)
-    blocks = self.config.backbone_blocks
     x = conv(x, widths[0], kernel=4, step=2, stride=2, name="stem")
-    x = self._blocks(x, image_sizes, range(1, blocks), level=1)
     finer_maps = []
     for level, width in enumerate(widths[1:], start=2):
       x = conv(x, width, kernel=2, step=2, stride=2**level, name=f"down{level}")
-      x = self._blocks(x, image_sizes, range(blocks), level=level)
+      x = x + conv(x, width, kernel=3, step=1, stride=2**level, name=f"block{level}")
       finer_maps.append(x)
     for level in reversed(range(2, len(widths))):
       finer = finer_maps[level - 2]
@@ -56,13 +54,6 @@ class Hourglass(nn.Module):
       x = finer + x.repeat(2, axis=1).repeat(2, axis=2)
       x = clear_outside(x, image_sizes, 2**level)
       x = x + conv(x, finer.shape[-1], kernel=3, step=1, stride=2**level, name=f"merge{level}")
-    return x
-
-  def _blocks(self, x, image_sizes, numbers, *, level):
-    for number in numbers:
-      name = f"block{level}" + (f"_{number + 1}" if number else "")
-      x = x + self._conv(x, x.shape[-1], kernel=3, step=1, stride=2**level,
-                         image_sizes=image_sizes, name=name)
     return x
 
   def _conv(self, x, width, *, kernel, step, stride, image_sizes, name):
