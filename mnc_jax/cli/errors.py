@@ -104,7 +104,8 @@ def _end_if_several(message):
   reach it.
   """
   jax = sys.modules.get("jax")
-  if jax and jax.process_count() > 1:
+  # The number of processes alone would start the backend, which may be what is wrong.
+  if jax and jax.distributed.is_initialized() and jax.process_count() > 1:
     _end_at_once(message)
 
 

@@ -44,6 +44,7 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   changed: list[dict] = []
   models = load_models(options.model, noting_changes(override, changed))
   config = models[0].config
+  _check_output(options.results, config.data)
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
   ground_truth = make_ground_truth(source)
@@ -71,6 +72,13 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
     write_scores(folder, scores, counts, describe_origin(options.model, models, changed, source))
     if options.report:
       report_errors(options, config, source, ground_truth, results, scores)
+
+
+def _check_output(path, data):
+  annotations = filter(None, (data.train_annotations, data.eval_annotations))
+  if path and path.resolve() in [pathlib.Path(name).resolve() for name in annotations]:
+    raise UsageError(f"--results {path} is a file of annotations, which would be lost: it is where "
+                     "the instances are written (mnc score reads results)")
 
 
 def check_scorable(ground_truth: dict, source: Source) -> None:
@@ -147,6 +155,6 @@ def write_scores(folder: pathlib.Path, scores: dict, counts: dict, origin: dict)
   for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
                        ("json", json.dumps(summary, indent=2) + "\n")):
     # At once: whoever finds the last of them, `evaluation.json`, has them all, and whole.
-    (folder / f"evaluation.{suffix}.new").write_text(text)
+    (folder / f"evaluation.{suffix}.new").write_text(text, encoding="utf-8")
     (folder / f"evaluation.{suffix}.new").replace(folder / f"evaluation.{suffix}")
   print(f"Written to {folder}/evaluation.txt, .csv and .json")

@@ -3,6 +3,8 @@
 import json
 
 from mnc_jax.cli.commands import Score
+from mnc_jax.cli.parse import UsageError
+from mnc_jax.evaluation.metrics import coco
 from mnc_jax.evaluation.metrics.records import read_files
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_table
@@ -10,6 +12,14 @@ from mnc_jax.evaluation.metrics.tables import format_table
 
 def run(options: Score) -> None:
   """Reads and checks both files, prints the scores, and writes them to --json."""
+  for path in (options.ground_truth, options.results):
+    if options.json and options.json.resolve() == path.resolve():
+      raise UsageError(f"--json {options.json} is also what is scored: it would be lost")
+  if options.protocol == "sds" and options.max_results != coco.MAX_RESULTS:
+    raise UsageError("--max-results would have no effect: sds counts all results")
+  if options.max_results < coco.LEAST_MAX_RESULTS:
+    raise UsageError(f"--max-results is {options.max_results}: it must be "
+                     f"{coco.LEAST_MAX_RESULTS} or more")
   ground_truth, results = read_files(options.ground_truth, options.results, options.protocol,
                                      crowd_as_instances=options.crowd_as_instances)
   scores = score_results(ground_truth, results, protocols=(options.protocol,),

@@ -20,13 +20,13 @@ _AT_LEAST_ZERO = (
     "train.weight_box", "train.weight_mask", "train.weight_category", "train.checkpoint_every",
     "train.evaluate_every", "train.evaluate_images", "train.hang_minutes", "train.patience",
     "model.box_gradient_clip", "model.frozen_blocks", "inference.refined_roi_pool",
-    "inference.min_score", "inference.nms_iou", "inference.similar_iou", "inference.max_shrink",
+    "inference.nms_iou", "inference.similar_iou", "inference.max_shrink",
     "inference.tile_overlap")
 _ABOVE_ZERO = ("train.backbone_rate", "inference.soft_nms_sigma")
 # Thresholds of probabilities, and shares. An IoU above 1 is one that nothing reaches.
 _UP_TO_ONE = (
     "train.roi_positive_fraction", "train.roi_hard_negative_fraction", "train.mask_threshold",
-    "train.momentum", "inference.mask_threshold")
+    "train.momentum", "inference.mask_threshold", "inference.min_score")
 _BELOW_ONE = ("train.average_decay",)
 
 

@@ -149,13 +149,16 @@ def warn_of_limit(source: Source, config: Config, *, tiles: bool = False) -> Non
     config: of the model.
     tiles: whether large images are run in tiles, which have no such limit together.
   """
-  limit = config.inference.max_instances
+  name, limit = min(("max_instances", config.inference.max_instances),
+                    ("proposals.num_proposals", config.inference.proposals.num_proposals),
+                    key=lambda field: field[1])
   counts = source.instance_counts - source.crowd_counts
   if tiles:
     counts = counts[~need_tiles(source.sizes, config)]
   full = int(np.count_nonzero(counts > limit))
   if full:
     warnings.warn(
-        f"{source.name}: {count_noun(full, 'image')} with more than inference.max_instances = "
-        f"{limit} instances, up to {counts.max()}: those beyond it count as missed. Raise it, and "
-        "inference.proposals.num_proposals to as many or more", stacklevel=2)
+        f"{source.name}: {count_noun(full, 'image')} with more than inference.{name} = "
+        f"{limit} instances, up to {counts.max()}: those beyond it count as missed. Raise "
+        "inference.max_instances, and inference.proposals.num_proposals to as many or more",
+        stacklevel=2)

@@ -32,6 +32,14 @@ def _restore_hooks(monkeypatch):
   monkeypatch.delenv("MNC_TRACEBACK", raising=False)
 
 
+def test_an_error_does_not_start_the_backend(capsys, monkeypatch):
+  def start():
+    raise AssertionError("no such backend")
+  monkeypatch.setattr("jax.process_count", start)
+  status, printed = end(OSError("runs/mine: no such folder"), capsys)
+  assert "no such folder" in str(status) + printed
+
+
 def test_a_wrong_command_line_ends_with_2_and_the_help(capsys):
   assert end(UsageError("x is -1"), capsys) == (
       2, "mnc train: x is -1\nAll options: mnc train --config shapes --help\n")

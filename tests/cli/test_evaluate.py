@@ -49,6 +49,15 @@ def run(monkeypatch, tmp_path):
   return run_evaluate
 
 
+def test_annotations_are_not_overwritten_by_results(run, tmp_path):
+  path = tmp_path / "instances_val.json"
+  path.write_text("{}")
+  with pytest.raises(UsageError, match="--results .*val.json is a file of annotations"):
+    run("--data.eval-annotations", str(path), "--data.eval-images", "images",
+        "--results", str(path))
+  assert path.read_text() == "{}" and not (tmp_path / "out").exists()
+
+
 def test_three_files_hold_the_scores_of_all_protocols(run, capsys):
   folder = run()
   scores = json.loads((folder / "evaluation.json").read_text())

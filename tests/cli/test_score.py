@@ -8,6 +8,7 @@ import pytest
 
 from helpers.records_by_hand import LEFT, TWO_CATS, make_box_result, make_ground_truth, make_result
 from mnc_jax import cli
+from mnc_jax.cli.parse import UsageError
 
 MASK, BOX = make_result(1, 1, *LEFT, 0.9), make_box_result(1, 1, *LEFT, 0.9)
 
@@ -40,6 +41,22 @@ def test_the_json_and_the_table_hold_the_score(run, capsys):
   assert run([BOX], protocol="coco")["bbox"]["AP"] == pytest.approx(51 / 101)
   assert run([MASK], protocol="boundary")["boundary"]["AP75"] == pytest.approx(51 / 101)
   assert run([BOX], "--max-results", "10", protocol="coco")["max_results"] == 10
+
+
+def test_what_is_scored_is_not_overwritten(run, tmp_path):
+  run([MASK])
+  before = (tmp_path / "res.json").read_bytes()
+  for name in ("res.json", "gt.json"):
+    with pytest.raises(UsageError, match=f"--json .*{name} is also what is scored"):
+      run([MASK], "--json", str(tmp_path / name))
+  assert (tmp_path / "res.json").read_bytes() == before
+
+
+def test_a_number_of_results_without_effect_is_refused(run):
+  with pytest.raises(UsageError, match="sds counts all results"):
+    run([MASK], "--max-results", "50")
+  with pytest.raises(UsageError, match="--max-results is 9: it must be 10 or more"):
+    run([MASK], "--max-results", "9", protocol="coco")
 
 
 def test_nothing_found_scores_0(run):

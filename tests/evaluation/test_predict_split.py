@@ -127,3 +127,15 @@ def test_instances_beyond_what_the_model_returns_are_counted():
   predict_split.warn_of_limit(source, tiled, tiles=True)
   with pytest.warns(UserWarning, match="2 images"):
     predict_split.warn_of_limit(source, tiled)
+
+
+def test_instances_beyond_the_proposals_are_counted():
+  source = dataclasses.replace(
+      make_source([(64, 64)] * 2), instance_counts=np.int32([5, 9]), crowd_counts=np.int32([0, 0]))
+  config = tiny.tiny_config(inference={"max_instances": 20})
+  few = dataclasses.replace(config.inference.proposals, num_proposals=6)
+  config = dataclasses.replace(
+      config, inference=dataclasses.replace(config.inference, proposals=few))
+  with pytest.warns(UserWarning, match=r": 1 image with more than inference.proposals."
+                                       "num_proposals = 6 instances, up to 9"):
+    predict_split.warn_of_limit(source, config)

@@ -95,9 +95,10 @@ def draw_runs(runs: Sequence[RunLog], name: str) -> str:
     runs: in the order of colours.
     name: such as "loss", of "train/loss" and "validation/loss".
   """
-  lines = [(kind, run, color, run.series[f"{kind}/{name}"].thin(_POINTS))
+  # Means are for losses that vary from step to step: the best validation keeps its dot.
+  lines = [(kind, run, color, one.thin(_POINTS if kind == "train" else len(one.steps) or 1))
            for run, color in zip(runs, COLORS, strict=False) for kind in ("train", "validation")
-           if f"{kind}/{name}" in run.series]
+           if (one := run.series.get(f"{kind}/{name}"))]
   largest, limit = _find_limit(lines)
   # The steps of all charts are the same, so that they can be compared.
   x = _hold([one.steps for run in runs for one in run.series.values()], 56, 448)

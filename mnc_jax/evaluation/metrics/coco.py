@@ -96,7 +96,7 @@ def average_precisions(ground_truth: dict, results: list[dict], *, kind: str = "
 
 
 def highest_recall(ground_truth: dict, *, max_results: int = MAX_RESULTS) -> float:
-  """Returns the share of the instances that `max_results` per image and category can find.
+  """Returns the largest AR of `max_results` per image and category: the mean over categories.
 
   Below 1 where an image has more instances of one category; crowd regions are not counted.
 
@@ -107,7 +107,11 @@ def highest_recall(ground_truth: dict, *, max_results: int = MAX_RESULTS) -> flo
   counts = collections.Counter(
       (row["image_id"], row["category_id"]) for row in ground_truth["annotations"]
       if not is_crowd(row))
-  return sum(min(count, max_results) for count in counts.values()) / counts.total()
+  found, total = collections.Counter(), collections.Counter()
+  for (_, category), count in counts.items():
+    found[category] += min(count, max_results)
+    total[category] += count
+  return sum(found[category] / total[category] for category in total) / len(total)
 
 
 def _index(ground_truth, results, kind):

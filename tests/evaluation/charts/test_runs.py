@@ -112,6 +112,14 @@ def test_a_chart_has_the_points_of_the_log(tmp_path):
   assert dots[0].findtext("title") == f"{tmp_path / 'a'}, validation, step 4: 0.5"
 
 
+def test_each_validation_is_a_dot_of_its_own(tmp_path):
+  scores = [(step, 0.9 if step == 77 else 0.3) for step in range(1, 151)]
+  log = runs.read_run(write_log(tmp_path / "a", 150, validations=scores))
+  chart = ET.fromstring(run_page.draw_runs([log], "mean_ap_r_50"))
+  titles = [dot.findtext("title") for dot in chart if dot.tag == "circle"]
+  assert len(titles) == 150 and f"{tmp_path / 'a'}, validation, step 77: 0.9" in titles
+
+
 def test_the_page_compares_runs(tmp_path):
   logs = [runs.read_run(write_log(tmp_path / name, validations=scores)) for name, scores in (
       ("a<b>", [(10, 0.5), (20, 0.625)]), ("c", []))]

@@ -112,6 +112,16 @@ def test_a_perfect_network_is_limited_by_the_number_of_results():
   assert many["AR10"] == pytest.approx(11 / 20, abs=1e-12)
 
 
+def test_the_highest_recall_is_the_mean_over_categories_as_ar():
+  places = [(1, 1, (row, row + 1), (0, 20)) for row in range(15)] + [(1, 2, *LEFT)]
+  gt = make_ground_truth([(*place, 0) for place in places])
+  results = [make_result(*place, 1 - index / 50) for index, place in enumerate(places)]
+  highest = coco.highest_recall(gt, max_results=10)
+  assert highest == pytest.approx((10 / 15 + 1) / 2)
+  assert coco.average_precisions(gt, results, max_results=10).numbers["AR10"] == pytest.approx(
+      highest, abs=1e-12)
+
+
 def test_crowd_regions_do_not_lower_the_highest_recall():
   gt, _ = make_crowded(10)
   gt["annotations"].append(gt["annotations"][0] | {"id": 99, "iscrowd": 1})
