@@ -10,14 +10,17 @@ from mnc_jax.data.image_batch import IMAGE_SUFFIXES
 from mnc_jax.data.readers.label_files import LABEL_SUFFIXES
 
 _LABELS = "[lL][aA][bB][eE][lL][sS]"  # YOLO's folder, in any case.
+# Where the set is, and the archives of label images have their folders, see `readers/sbd.py`.
+_ROOTS = ("", "*/", "*/*/")
 # Annotation files of labelling tools, see `readers/layouts.py`, beside those of COCO and VOC.
 _INNER = ("*.y*ml", "[!aI]*/*.*", "*/annotations/*.*", f"*/{_LABELS}/*.*", f"{_LABELS}/*/*.*",
           # The same in a folder of the folder.
           "[aI]*/*.*", "*/*.y*ml", "*/*/*.y*ml", "*/*/_annotations*.json", "*/*/annotations/*.*",
           f"*/*/{_LABELS}/*.*", f"*/{_LABELS}/*/*.*", "*/*/train.txt", "*/*/val.txt",
-          "*/ImageSets/Segmentation/*.*", "*/*/ImageSets/Segmentation/*.*")
-# Where the archives of label images have their folders, see `readers/sbd.py`.
-_ROOTS = ("", "*/", "*/*/")
+          "*/ImageSets/Segmentation/*.*", "*/*/ImageSets/Segmentation/*.*",
+          # Folders of splits in such a folder, and files in one that is deeper.
+          "*/[tTvV]*/*.*", "*/*/*.json", "*/*/[tTvV]*/*.*", "*/*/[tTvV]*/annotations/*.*",
+          *(f"{above}{_LABELS}/**/*.*" for above in _ROOTS))
 _LABEL_FILES = ("inst/*.mat", "SegmentationObject/*.png", "SegmentationClass/*.png")
 
 
@@ -33,11 +36,16 @@ def hash_annotations(source: str | pathlib.Path) -> str:
   for pattern in _INNER:
     for path in sorted(path for path in pathlib.Path(source).glob(pattern) if path not in seen and
                        path.suffix.lower() in (".json", ".txt", ".yaml", ".yml")
-                       and path.is_file()):
+                       and path.is_file() and not _is_written(path.parent)):
       seen.add(path)
       name = path.relative_to(source).as_posix()
       digest.update(name.encode(errors="replace") + path.read_bytes())
   return digest.hexdigest()
+
+
+def _is_written(folder):
+  """Returns whether a folder is a prepared set or a workdir, which may be in the source."""
+  return (folder / "dataset_info.json").exists() or (folder / "checkpoints").is_dir()
 
 
 def hash_labels(source: str | pathlib.Path) -> str:

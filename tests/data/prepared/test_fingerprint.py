@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnc_jax.data import prepare
-from mnc_jax.data.prepared.fingerprint import hash_labels
+from mnc_jax.data.prepared.fingerprint import hash_annotations, hash_labels
 
 MESSAGE = "label images in .*, or which images lie beside them, have changed since .* delete it to"
 
@@ -75,6 +75,36 @@ def test_which_files_count(tmp_path, name):
     (tmp_path / name).write_bytes(content)
     found.append(hash_labels(tmp_path))
   assert len(set(found)) == (2 if "images" in name else 3)  # Of images only names count.
+
+
+@pytest.mark.parametrize("name", [
+    "balloon/train/via.json", "export/Validation/labels.json", "x/y/labels.json",
+    "x/y/test/a.json", "x/y/train/annotations/instances.json", "x/val/a.txt",
+    "labels/train/cam/a.txt", "Labels/a/b/c.TXT", "x/labels/train/cam/a.txt",
+    "x/y/labels/train/cam/a.txt"])
+def test_which_annotation_files_count(tmp_path, name):
+  found = [hash_annotations(tmp_path)]
+  for text in ("x", "y"):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text)
+    found.append(hash_annotations(tmp_path))
+  assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize(("mark", "name"), [
+    ("coco/1.4.0/dataset_info.json", "coco/1.4.0/features.json"),
+    ("runs/mine/checkpoints/1", "runs/mine/config.json"), ("run/checkpoints/1", "run/config.json")])
+def test_prepared_sets_and_runs_in_the_source_do_not_count(tmp_path, mark, name):
+  before = hash_annotations(tmp_path)
+  for path in (tmp_path / mark, tmp_path / name):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+  assert hash_annotations(tmp_path) == before
+
+
+def test_a_set_may_be_prepared_in_the_folder_of_its_source(tmp_path, source):
+  for _ in range(2):
+    prepare("label_images", source, source)
 
 
 def test_a_set_of_a_version_without_this_hash_stays(source, tmp_path, monkeypatch):

@@ -369,6 +369,25 @@ def test_labelme_shapes(tmp_path):
   np.testing.assert_array_equal(drawn[5:8, 4:7], mask)
 
 
+def test_outlines_of_labelme_and_xanylabeling(tmp_path):
+  square = [[10, 10], [20, 10], [20, 20], [10, 20]]
+  turned = [[30, 10], [35, 15], [30, 20], [25, 15]]
+  for name in ("a", "b"):
+    write_json(tmp_path / f"{name}.json", labelme(name, [
+        ("dog", kind, points, None, {}) for kind, points in (
+            ("rectangle", square), ("rotation", turned), ("oriented_rectangle", turned),
+            (None, square), ("polygon", square[:2]), ("cuboid", square * 2))]))
+    write_image(tmp_path / "images" / f"{name}.png")
+  _, contents, faults = read_listing(list_coco, tmp_path)
+  (content,) = contents["train"]
+  assert [(a["bbox"], a["area"]) for a in content.annotations] == [
+      ([10, 10, 10, 10], 100), ([25, 10, 10, 9], 50), ([25, 10, 10, 9], 50),
+      ([10, 10, 10, 10], 100)]
+  assert [fault.message.partition(": ")[2] for fault in faults[:2]] == [
+      "shape 4: a polygon of 2 points has no area",
+      "shape 5: a shape of the type cuboid is not read: draw it as a polygon"]
+
+
 def test_labels_of_labelme_that_are_reserved_or_have_spaces(tmp_path):
   square = [[10, 10], [20, 10], [20, 20], [10, 20]]
   labels = ("dog", "__ignore__", " dog ", "_background_ ", "cat\t", " ")

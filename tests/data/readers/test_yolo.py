@@ -140,3 +140,17 @@ def test_sets_of_keypoints_are_rejected(tmp_path):
     write_labelled(tmp_path / "images" / f"{name}.png", lines="0 .5 .5 .4 .4 .4 .4 .6 .4 .5 .6\n")
   with pytest.raises(ValueError, match="data.yaml: 'kpt_shape' is that of keypoints "):
     list_coco(tmp_path, print)
+
+
+def test_every_name_of_a_split_counts_and_further_splits_are_reported(tmp_path):
+  for name in ("train/a", "valid/b", "validation/c", "test/d"):
+    write_labelled(tmp_path / "images" / f"{name}.png")
+  text = "Names: [cat]\nTrain: images/train\nTEST: images/test\nvalidation: images/validation\n"
+  for more, name, left_out in (("", "validation/c", ["test"]),
+                               ("Valid: images/valid\n", "valid/b", ["validation", "test"])):
+    write_text(tmp_path / "data.yaml", text + more)
+    found, _, faults = read_listing(list_coco, tmp_path)
+    assert [entry.file_name for entry in found.splits["validation"]] == [f"images/{name}.png"]
+    assert [fault.message for fault in faults] == [
+        f"{tmp_path}/data.yaml: the images of {key!r} are left out: a set has images to train on "
+        "and for validation" for key in left_out]

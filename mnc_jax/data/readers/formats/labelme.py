@@ -1,7 +1,8 @@
 """labelme (github.com/wkentaro/labelme): one JSON file per image.
 
 Shapes of one label and `group_id` are one instance, as in its own export to COCO. `mask` shapes
-have a PNG in base64 that covers their two points, the last pixels included.
+have a PNG in base64 that covers their two points, the last pixels included. X-AnyLabeling,
+which has this format, writes all four corners of rectangles, and turned ones as `rotation`.
 """
 
 import base64
@@ -18,6 +19,8 @@ from mnc_jax.data.opening import open_image
 from mnc_jax.data.readers.formats.converted import Converted, outline_ellipse, outline_rectangle
 
 _RESERVED = ("__ignore__", "_background_")  # The first two lines of its lists of labels.
+_OUTLINES = ("polygon", "rectangle", "rotation", "oriented_rectangle")  # If all corners are given.
+_FLAT = ("point", "points", "line", "linestrip")
 
 
 def is_labelme(content: Any) -> bool:
@@ -96,8 +99,8 @@ def _is_number(value):
 
 
 def _convert_shape(shape, size):
-  points, kind = shape["points"], shape.get("shape_type", "polygon")
-  if kind == "polygon" and len(points) >= 3:
+  points, kind = shape["points"], shape.get("shape_type") or "polygon"  # Old files have null.
+  if kind in _OUTLINES and len(points) >= 3:
     return [[number for point in points for number in point]]
   if kind in ("rectangle", "circle", "mask") and len(points) == 2:
     first, last = points
@@ -106,7 +109,9 @@ def _convert_shape(shape, size):
     if kind == "circle":
       return [outline_ellipse(first, [math.dist(first, last)] * 2, 0.0)]
     return _place_mask(shape.get("mask"), first, last, size)
-  raise ValueError(f"a {kind!s:.20} of {len(points)} points has no area")
+  if kind in (*_OUTLINES, *_FLAT, "circle", "mask"):
+    raise ValueError(f"a {kind} of {len(points)} points has no area")
+  raise ValueError(f"a shape of the type {kind!s:.20} is not read: draw it as a polygon")
 
 
 def _place_mask(encoded, first, last, size):

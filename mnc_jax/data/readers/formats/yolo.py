@@ -1,9 +1,9 @@
 """YOLO's segmentation format (docs.ultralytics.com/datasets/segment): a data.yaml and text files.
 
 `data.yaml` has the `names` of the classes, and folders, or lists, of the images of `train` and
-`val`. The labels of an image are in a text file (`yolo_labels.py`), one line per instance: the
-class and a polygon in shares of the image's width and height. An image without a file of labels has
-no instance.
+`val`; keys may have any case. The labels of an image are in a text file (`yolo_labels.py`), one
+line per instance: the class and a polygon in shares of the image's width and height. An image
+without a file of labels has no instance.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ from mnc_jax.data.readers.formats.yolo_labels import (
   report_strays,
 )
 
-_SPLITS = {listing.TRAIN: ("train",), listing.VALIDATION: ("val", "valid", "test")}
+_SPLITS = {listing.TRAIN: ("train",),
+           listing.VALIDATION: ("val", "valid", "validation", "test")}
 _NAMES = ("data.yaml", "data.yml")
 
 
@@ -54,14 +55,16 @@ def choose_yaml(paths: list[pathlib.Path]) -> pathlib.Path:
 
 
 def _read_yaml(path):
-  """Returns the content if it has classes and images."""
+  """Returns the content, with lower-case keys, if it has classes and images."""
   try:
     # A subclass of the safe loader.
     content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
   except (OSError, ValueError, yaml.YAMLError):
     return None
-  known = isinstance(content, dict) and "names" in content and "train" in content
-  return content if known else None
+  if not isinstance(content, dict):
+    return None
+  content = {str(key).lower(): value for key, value in content.items()}
+  return content if "names" in content and "train" in content else None
 
 
 def read_yolo(folder: pathlib.Path, path: pathlib.Path,
@@ -92,8 +95,8 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
     raise ValueError(f"{path}: 'train' and 'val' are empty: they name folders, or lists, of images")
   found = {split: find_split_images(folder, path, content, keys[0], report)
            for split, keys in given.items() if keys}
-  if "test" in given[listing.VALIDATION][1:]:
-    report(Fault("set", f"{path}: the images of 'test' are left out: a set has images to train on "
+  for key in given[listing.VALIDATION][1:]:
+    report(Fault("set", f"{path}: the images of {key!r} are left out: a set has images to train on "
                         "and for validation"))
   labels = {split: _match(folder, path, given[split][0], images)
             for split, images in found.items()}
