@@ -70,8 +70,8 @@ def _describe(error):
 def _describe_runtime_error(error, process_count):
   first = str(error).splitlines()[0][:200]
   if "RESOURCE_EXHAUSTED" in first:
-    return ("the memory of a device is too small: lower data.batch_size (or data.eval_batch_size), "
-            f"model.roi_chunk or the sizes of data.buckets ({first})")
+    return ("the memory of a device is too small: lower data.batch_size (in evaluation "
+            f"data.eval_batch_size), model.roi_chunk or the sizes of data.buckets ({first})")
   if process_count > 1:
     return ("another host died or is unreachable; the same command on all hosts resumes from the "
             f"last checkpoint ({first})")

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import tyro
 from tyro import constructors
 
-from mnc_jax.config import Config, ModelConfig
+from mnc_jax.config import Config, DataConfig, ModelConfig
 from mnc_jax.config.paths import as_local_path, as_path
-from mnc_jax.config.validation import FREE
+from mnc_jax.config.validation import FREE, TRAINING_DATA
 
 # Marks a dataclass whose fields are options without its own name in front.
 FLAT = tyro.conf.arg(name="")
@@ -81,7 +81,8 @@ def _read_dataclass(info: Any):
 @TRAINED_HELP.struct_rule
 def _read_free_fields(info: Any):
   return _read_fields(info, lambda kind, name: not (
-      (kind is Config and name == "train") or (kind is ModelConfig and name not in FREE)))
+      (kind is Config and name == "train") or (kind is ModelConfig and name not in FREE)
+      or (kind is DataConfig and name in TRAINING_DATA)))
 
 
 def _read_fields(info: Any, is_shown):

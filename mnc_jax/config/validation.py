@@ -26,6 +26,9 @@ _BLOCKS, _RESNET_BLOCKS = {"vgg16": 5}, 4
 
 # Fields of a trained model that change how it is computed, not what.
 FREE = ("roi_method", "roi_chunk", "compute_dtype")
+# Fields of the data that only training reads.
+TRAINING_DATA = ("flip", "turn", "scale_jitter", "crop_share", "crop_size", "invert",
+                 "color_jitter", "copy_paste", "repeat_below", "batch_size")
 
 
 def _is_resnet(config):
@@ -126,13 +129,16 @@ def check_overrides(trained: Config, requested: Config) -> None:
   Raises:
     ValueError: naming the first such field.
   """
-  for section in ("model", "train"):
-    for field in dataclasses.fields(getattr(trained, section)):
-      theirs, ours = (getattr(getattr(one, section), field.name) for one in (trained, requested))
-      if theirs != ours and not (section == "model" and field.name in FREE):
-        raise ValueError(
-            f"{section}.{field.name} was {theirs} in training; set to {ours} here it would "
-            + ("have no effect" if section == "train" else "change what its outputs mean"))
+  bound = {"model": [field.name for field in dataclasses.fields(trained.model)
+                     if field.name not in FREE],
+           "train": [field.name for field in dataclasses.fields(trained.train)],
+           "data": TRAINING_DATA}
+  for name in (f"{section}.{field}" for section, fields in bound.items() for field in fields):
+    theirs, ours = _value(trained, name), _value(requested, name)
+    if theirs != ours:
+      raise ValueError(
+          f"{name} was {theirs} in training; set to {ours} here it would "
+          + ("change what its outputs mean" if name.startswith("model.") else "have no effect"))
   check_effects(requested, base=trained)
 
 

@@ -127,3 +127,5 @@ def test_overrides_of_a_trained_model_keep_its_meaning():
     check_overrides(trained, tiny.tiny_config(model={"roi_grid": "edge"}))
   with pytest.raises(ValueError, match=r"train\.seed was 0 .* set to 4 here .* no effect"):
     check_overrides(trained, tiny.tiny_config(train={"seed": 4}))
+  with pytest.raises(ValueError, match=r"data\.batch_size was .* set to 3 here .* no effect"):
+    check_overrides(trained, tiny.tiny_config(data={"batch_size": 3}))
