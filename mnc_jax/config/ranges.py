@@ -20,8 +20,10 @@ _AT_LEAST_ZERO = (
     "train.weight_box", "train.weight_mask", "train.weight_category", "train.checkpoint_every",
     "train.evaluate_every", "train.evaluate_images", "train.hang_minutes", "train.patience",
     "model.box_gradient_clip", "model.frozen_blocks", "inference.refined_roi_pool",
-    "inference.nms_iou", "inference.similar_iou", "inference.max_shrink",
-    "inference.tile_overlap")
+    "train.anchor_positive_iou", "train.anchor_negative_iou", "train.roi_positive_iou",
+    "train.roi_hard_negative_iou", "train.mask_label_iou", "train.proposals.nms_iou",
+    "inference.proposals.nms_iou", "inference.nms_iou", "inference.similar_iou",
+    "inference.max_shrink", "inference.tile_overlap")
 _ABOVE_ZERO = ("train.backbone_rate", "inference.soft_nms_sigma")
 # Thresholds of probabilities, and shares. An IoU above 1 is one that nothing reaches.
 _UP_TO_ONE = (
@@ -47,6 +49,12 @@ def check_ranges(config: Config) -> None:
       value = operator.attrgetter(name)(config)
       if not holds(value):
         raise ValueError(f"{name} is {value}: it must be {words}")
+  for negative, positive in (("train.anchor_negative_iou", "train.anchor_positive_iou"),
+                             ("train.roi_hard_negative_iou", "train.roi_positive_iou")):
+    low, high = (operator.attrgetter(name)(config) for name in (negative, positive))
+    if low > high:
+      raise ValueError(f"{negative} is {low}, above {positive}, which is {high}: a box could be "
+                       "both")
   check_augmentation(config.data)
 
 
