@@ -7,8 +7,8 @@ It follows https://cocodataset.org/#format-data, and what pycocotools can use:
   height, width  integers of at least 1, with at most `MOST_PIXELS` pixels together.
   name           of a category: text, once in the file, because scores are reported by name.
   bbox           [x, y, width, height], finite, no side below 0; optional. A side of 0 is an empty
-                 annotation: training and `mnc evaluate` drop it, `mnc score` counts it as missed, as
-                 COCO does.
+                 annotation: training and `mnc evaluate` drop it, `mnc score` counts it as
+                 missed, as COCO does.
   area           0 ... 1e9 pixels; optional. pycocotools never counts an instance of another area.
   iscrowd        0 or 1 of any numeric type; optional.
   score          of a result: a finite number.
