@@ -233,7 +233,7 @@ class Export:
   """A shipped model by name (nuclei, shapes), or a .safetensors file of mnc export."""
   output: LocalFile
   """File to write."""
-  format: Literal["safetensors", "stablehlo"] | None = None
+  format: Annotated[str | None, arg(metavar="{safetensors,stablehlo}")] = None
   """What to write. Default: by the ending of the file, .safetensors, or .zip for stablehlo."""
   dtype: Literal["float32", "float16", "bfloat16"] = "float32"
   """Type that weights are rounded to (stablehlo: no bfloat16). They are computed with as

@@ -18,6 +18,7 @@ from mnc_jax.training.trained_model import load
 from mnc_jax.weights.self_check import record_numbers
 
 _ENDINGS = {".safetensors": "safetensors", ".zip": "stablehlo"}
+_OTHERS = 'ONNX and SavedModel are not written: see "What else was tried" in docs/deploy.md'
 
 
 def run(options: Export) -> None:
@@ -36,13 +37,16 @@ def choose_format(options: Export) -> str:
   """Returns --format, or the format that the ending of --output stands for.
 
   Raises:
-    UsageError: if neither gives one, or they contradict each other, or the format lacks the dtype.
+    UsageError: if neither gives one that exists, or they contradict each other, or the format
+      lacks the dtype.
   """
   name, implied = options.output.name, _ENDINGS.get(options.output.suffix.lower())
   chosen = options.format or implied
   if chosen is None:
     raise UsageError(f"--output {name}: give a name that ends in {' or '.join(_ENDINGS)}, or "
-                     "--format")
+                     f"--format. {_OTHERS}")
+  if chosen not in _ENDINGS.values():
+    raise UsageError(f"--format {chosen}: give {' or '.join(_ENDINGS.values())}. {_OTHERS}")
   if chosen == "safetensors" and implied is None:
     raise UsageError(f"--output {name}: mnc_jax recognises models by the ending .safetensors")
   if implied not in (None, chosen):

@@ -219,14 +219,15 @@ def test_a_file_of_weights_is_a_source_too(tmp_path, export):
     (["--output", "m.zip"], "give either --workdir DIR or --weights NAME|FILE"),
     (["--workdir", "w", "--weights", "shapes", "--output", "m.zip"], "give either --workdir DIR"),
     (["--weights", "shapes", "--output", "m.onnx"],
-     "--output m.onnx: give a name that ends in .safetensors or .zip, or --format"),
+     "--output m.onnx: give a name that ends in .safetensors or .zip, or --format. ONNX and"),
     (["--weights", "shapes", "--output", "m.bin", "--format", "safetensors"],
      "--output m.bin: mnc_jax recognises models by the ending .safetensors"),
     (["--weights", "shapes", "--output", "m.zip", "--format", "safetensors"],
      "--output m.zip ends as files of stablehlo, but --format is safetensors"),
     (["--weights", "shapes", "--output", "m.zip", "--dtype", "bfloat16"],
      "--dtype bfloat16 is only for safetensors"),
-    (["--weights", "shapes", "--output", "m", "--format", "onnx"], "onnx"),
+    (["--weights", "shapes", "--output", "m", "--format", "onnx"],
+     "--format onnx: give safetensors or stablehlo. ONNX and SavedModel are not written"),
     (["--workdir", "nowhere", "--output", "m.zip"], "nowhere: no such file or folder")])
 def test_wrong_options_are_explained(export, tmp_path, monkeypatch, arguments, message):
   monkeypatch.chdir(tmp_path)
@@ -235,3 +236,9 @@ def test_wrong_options_are_explained(export, tmp_path, monkeypatch, arguments, m
   assert message in f"{text}{status}"
   assert "Traceback" not in text
   assert not list(tmp_path.iterdir())
+
+
+def test_formats_that_are_not_written_lead_to_a_section_of_the_docs(export):
+  _, text = export("--weights", "shapes", "--output", "m", "--format", "onnx")
+  section, page = re.search(r'"([^"]+)" in (docs/\S+\.md)', " ".join(text.split())).groups()
+  assert page == "docs/deploy.md" and f"## {section}\n" in GUIDE.read_text()
