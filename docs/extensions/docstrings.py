@@ -11,6 +11,8 @@ from mnc_jax import structs
 _TARGETS = {name: f"mnc_jax.structs.{name}" for name in vars(structs)
             if name[0].isupper() and name != "Array"}
 _TARGETS |= {name: f"mnc_jax.{name}" for name in mnc_jax.__all__ if name not in _TARGETS}
+_TARGETS |= {name: f"mnc_jax.{name}" for name in (
+    "coco.faults.Fault", "data.listing.Content", "data.listing.Entry", "data.listing.Listing")}
 # `structs.Array`, of which Python keeps no name.
 _ARRAY = re.escape("~jax.jaxlib._jax.Array | ~numpy.ndarray")
 _SECTION = re.compile(

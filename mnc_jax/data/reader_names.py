@@ -41,8 +41,9 @@ def register_reader(name: str, list_images: Callable[..., Listing], *,
     name: lower-case letters, digits and underscores.
     list_images: called with the folder, a function that takes a `coco.faults.Fault` of each item
       that is skipped, and the keyword `options`, which pixels to read. It returns a
-      `data.listing.Listing`: categories, and entries of the splits "train" and "validation". Only
-      names are read there; images and annotations are read, one at a time, by the entries.
+      `data.listing.Listing`: categories, and a `data.listing.Entry` for each image of the splits
+      "train" and "validation". Only names are read there; an entry reads image and annotations,
+      a `data.listing.Content`, when it is its turn.
     category_names: of labels 1, 2, ... if they are known without the files.
 
   Raises:

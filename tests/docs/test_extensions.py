@@ -54,6 +54,8 @@ def test_names_in_docstrings_become_links_or_literals():
   assert docstrings.convert(["See `nms` of `[R, 4]`, |x| and `Batch`."]) == [
       "See :py:obj:`nms <mnc_jax.nms>` of ``[R, 4]``, \\|x\\| and "
       ":py:obj:`Batch <mnc_jax.structs.Batch>`."]
+  assert docstrings.convert(["A `data.listing.Listing`."]) == [
+      "A :py:obj:`data.listing.Listing <mnc_jax.data.listing.Listing>`."]
 
 
 def test_listings_in_docstrings_keep_their_lines():

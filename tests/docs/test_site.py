@@ -4,9 +4,11 @@ import dataclasses
 from html.parser import HTMLParser
 import importlib
 import inspect
+import json
 import os
 import pathlib
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import zlib
 
 import pytest
 
+from helpers.browser import find_browser, open_page
 import mnc_jax
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -82,6 +85,23 @@ def test_functions_and_classes_of_a_package_are_in_the_reference(names, package)
     assert not missing or module.__name__ in INTERNAL, module.__name__
 
 
+@pytest.mark.parametrize("notebook", ["04_many_devices", "05_extend_it"])
+def test_what_notebooks_build_on_is_in_the_reference(names, notebook):
+  cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+  text = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
+  for module, imported in re.findall(r"^from (mnc_jax[\w.]*) import (.*)$", text, re.MULTILINE):
+    for name in imported.split(", "):
+      value = getattr(importlib.import_module(module), name)
+      if not inspect.ismodule(value):
+        assert f"{value.__module__}.{name}" in names["py:function"] | names["py:class"]
+
+
+def test_the_docstring_of_register_reader_links_to_what_a_reader_returns(site):
+  page = (site / "api" / "index.html").read_text()
+  for name in ("data.listing.Listing", "data.listing.Entry", "coco.faults.Fault"):
+    assert f'href="extending.html#mnc_jax.{name}"' in page
+
+
 def fields_of(part, path=""):
   for field in dataclasses.fields(part):
     value = getattr(part, field.name)
@@ -123,3 +143,44 @@ def test_links_of_the_pages_lead_somewhere_and_pictures_are_described(site):
       assert file.exists(), f"{path}: {target}"
       if anchor and file in pages:
         assert anchor in pages[file].anchors, f"{path}: {target}"
+
+
+# Opens each page in a frame of both widths, since no window is narrower than 500 pixels.
+_MEASURE = """<body><script>
+addEventListener("load", async () => {
+  const found = {};
+  for (const page of PAGES) {
+    const frame = document.createElement("iframe");
+    frame.style = "height: 800px; border: 0";
+    frame.src = page;
+    const loaded = new Promise(done => { frame.onload = done; });
+    document.body.append(frame);
+    await loaded;
+    const root = frame.contentDocument.documentElement;
+    found[page] = WIDTHS.map(width => {
+      frame.style.width = `${width}px`;
+      return [root.clientWidth, root.scrollWidth];
+    });
+    frame.remove();
+  }
+  const note = document.createElement("pre");
+  note.id = "found";
+  note.textContent = JSON.stringify(found);
+  document.body.append(note);
+});
+</script></body>"""
+
+
+def test_no_page_is_wider_than_the_screen(site, tmp_path):
+  browser, widths = find_browser(), [390, 1300]
+  pages = [f"../{path.relative_to(site).as_posix()}" for path in sorted(site.rglob("*.html"))
+           if path.relative_to(site).parts[0] not in ("_static", "_modules")]
+  page = site / "_static" / "widths.html"
+  page.write_text(_MEASURE.replace("PAGES", json.dumps(pages)).replace("WIDTHS", str(widths)))
+  # Nothing is fetched: what the pages have from other hosts does not decide on their widths.
+  found, _ = open_page(browser, page, tmp_path, "--allow-file-access-from-files",
+                       "--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars")
+  assert len(found) == len(pages) > 30
+  assert {tuple(shown for shown, _ in measured) for measured in found.values()} == {tuple(widths)}
+  assert not {page: measured for page, measured in found.items()
+              if any(needed > shown for shown, needed in measured)}

@@ -1,18 +1,11 @@
-import html
-import json
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from helpers import report_sets as sets
+from helpers.browser import OPTIONS, find_browser, open_page
 from mnc_jax.evaluation.report import write_report
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update",
-            "--enable-logging=stderr", "--virtual-time-budget=10000")
 
 # Errors are collected before the page's own script runs.
 _LISTEN = """<script>
@@ -68,10 +61,7 @@ addEventListener("load", async () => {
 
 @pytest.fixture(scope="module")
 def browser():
-  found = next(filter(None, map(shutil.which, _NAMES)), None)
-  if found is None:
-    pytest.skip(f"no headless browser: none of {', '.join(_NAMES)} is installed")
-  return found
+  return find_browser()
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +75,7 @@ def visit(browser, page, profile, *, width=1280):
   copy = page.with_name("visit.html")
   text = page.read_text().replace("<head>", f"<head>{_LISTEN}")
   copy.write_text(text.replace("</body>", f"{_VISIT}</body>"))
-  done = subprocess.run(
-      [browser, *_OPTIONS, f"--window-size={width},900", f"--user-data-dir={profile}", "--dump-dom",
-       copy.as_uri()], capture_output=True, text=True, timeout=120)
-  found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
-  assert found, done.stderr
-  return json.loads(html.unescape(found[1])), done.stderr
+  return open_page(browser, copy, profile, f"--window-size={width},900")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +131,7 @@ def test_without_javascript_everything_is_there(browser, page, tmp_path):
   copy = page.with_name("plain.html")
   copy.write_text(re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL))
   done = subprocess.run(
-      [browser, *_OPTIONS, f"--user-data-dir={tmp_path}", "--dump-dom", copy.as_uri()],
+      [browser, *OPTIONS, f"--user-data-dir={tmp_path}", "--dump-dom", copy.as_uri()],
       capture_output=True, text=True, timeout=120)
   assert done.stdout.count('<article class="card"') == 5
   # The filters, which would do nothing, stay hidden; nothing else is.
