@@ -32,7 +32,7 @@ def read_log(folder):
   """Returns the log of the host, once it has a line."""
   for _ in range(200):
     text = "".join(path.read_text() for path in folder.glob("mnc_train_*.log"))
-    if text:
+    if "\n" in text:
       return text
     time.sleep(0.05)
   raise AssertionError("no log")
