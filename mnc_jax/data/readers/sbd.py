@@ -10,7 +10,8 @@ where `inst` contains `GTinst`, with `Segmentation` [h, w] (0 background, k inst
 JPEGImages/NAME.jpg   SegmentationObject/NAME.png   SegmentationClass/NAME.png
 ImageSets/Segmentation/train.txt  val.txt
 ```
-where both PNGs contain indices into a palette. In both layouts 255 is void: never an instance.
+where both PNGs contain indices into a palette. In both layouts 255 is void: never an instance. Sets
+in these layouts that list other categories (labelme's labelme2voc.py, CVAT) are rejected.
 """
 
 import functools
@@ -19,7 +20,7 @@ import pathlib
 
 import numpy as np
 
-from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.coco.faults import Fault, FaultReport, list_first
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_file
 from mnc_jax.data.listing import Content, Entry, Listing, check_image, read_lists, stable_id
 from mnc_jax.data.readers.label_maps import encode_labels, read_label_map
@@ -33,6 +34,10 @@ CATEGORY_NAMES = (
 _FIELDS = ("Segmentation", "Categories")  # Of GTinst.
 _VOID = 255
 _LARGEST = np.iinfo(np.int32).max
+# Files in which tools list the categories, and the names there that are no category.
+_NAME_LISTS = ("class_names.txt", "labelmap.txt")
+_NO_CATEGORIES = ("", "_background_", "__background__", "background", "__ignore__", "ignored",
+                  "void")
 # Where the archives have their folders.
 _ROOTS = ("", "dataset", "benchmark_RELEASE/dataset", "VOC2012", "VOCdevkit/VOC2012")
 
@@ -45,9 +50,11 @@ def list_sbd(folder: pathlib.Path, report: FaultReport, *,
   `listing.read_lists`. Missing files are errors when the entry is read.
 
   Raises:
-    ValueError: if the folder has neither layout, or a list names nothing.
+    ValueError: if the folder has neither layout, a list names nothing, or a file lists categories
+      that are not VOC's.
   """
   for root in (folder / name for name in _ROOTS):
+    _check_names(root)
     if (root / "inst").is_dir():
       return _make_listing(root, root / "img", root, _read_mat, options, report)
     if (root / "SegmentationObject").is_dir():
@@ -55,6 +62,24 @@ def list_sbd(folder: pathlib.Path, report: FaultReport, *,
                            functools.partial(_read_pngs, options), options, report)
   raise ValueError(f"{folder} has neither the folders img and inst of SBD nor JPEGImages, "
                    "SegmentationObject and SegmentationClass of VOC 2012")
+
+
+def _check_names(root):
+  """Rejects a set that lists other categories than VOC's: its numbers would get VOC's names."""
+  for path in (root / name for name in _NAME_LISTS):
+    names = tuple(_list_names(path)) if path.is_file() else CATEGORY_NAMES
+    if names != CATEGORY_NAMES:
+      raise ValueError(
+          f"{path} has the categories {list_first(names)}, but this reader gives the numbers in "
+          f"the masks the names of VOC's {len(CATEGORY_NAMES)}: export the set in COCO format, or "
+          "take the files of labelme, and use --dataset coco")
+
+
+def _list_names(path):
+  """Returns the categories of a list of names, or of `name:color:parts:actions` of CVAT."""
+  lines = read_file(path).decode("utf-8-sig", "replace").splitlines()
+  names = [line.partition(":")[0].strip() for line in lines if not line.startswith("#")]
+  return [name for name in names if name.lower() not in _NO_CATEGORIES]
 
 
 def _make_listing(root, images, lists, read_gt, options, report):

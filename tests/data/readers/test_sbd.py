@@ -187,6 +187,20 @@ def test_pngs_of_different_size(voc_dir):
     read_listing(list_sbd, voc_dir)
 
 
+@pytest.mark.parametrize(("name", "lines"), [
+    ("class_names.txt", ["_background_", "crack", "rust"]),  # labelme2voc.py.
+    ("labelmap.txt", ["# label:color_rgb:parts:actions", "background:0,0,0::",
+                      "crack:250,50,83::", "rust:51,221,255::"])])  # CVAT.
+def test_sets_of_other_categories_are_rejected(voc_dir, name, lines):
+  path = voc_dir / "VOCdevkit" / "VOC2012" / name
+  path.write_text("\n".join(lines))
+  with pytest.raises(ValueError, match=rf"{path} has the categories crack, rust, .*--dataset coco"):
+    list_sbd(voc_dir, None)
+  path.write_text("\n".join([lines[-3], *(f"{name}:1,2,3::" if "lab" in path.name else name
+                                          for name in CATEGORY_NAMES), ""]))
+  assert len(read_listing(list_sbd, voc_dir)[1]["train"]) == 2
+
+
 def test_neither_layout(tmp_path):
   with pytest.raises(ValueError, match="neither the folders img and inst of SBD nor JPEGImages"):
     list_sbd(tmp_path, None)
