@@ -27,6 +27,7 @@ from mnc_jax.data.readers.formats.converted import Converted, number_categories
 from mnc_jax.data.readers.formats.labelme import convert_labelme, is_labelme
 from mnc_jax.data.readers.formats.via import convert_via, find_images
 from mnc_jax.data.readers.formats.yolo import choose_yaml, list_yamls, read_yolo
+from mnc_jax.data.readers.formats.yolo_labels import reject_unlisted
 
 _SPLITS = {"train": listing.TRAIN, "training": listing.TRAIN, "val": listing.VALIDATION,
            "valid": listing.VALIDATION, "validation": listing.VALIDATION, "test": "test"}
@@ -79,6 +80,8 @@ def _find(folder, report, options) -> dict[str, Annotations]:
   inner = [] if jsons else _list_inner(folder, 2)
   if len(inner) == 1:
     return _find(inner[0], report, options)
+  if not _has_annotations(folder):
+    reject_unlisted(folder)
   return _read_splits({listing.VALIDATION: _find_single(folder, jsons, inner)}, report,
                       options)
 

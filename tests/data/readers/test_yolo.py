@@ -154,3 +154,27 @@ def test_every_name_of_a_split_counts_and_further_splits_are_reported(tmp_path):
     assert [fault.message for fault in faults] == [
         f"{tmp_path}/data.yaml: the images of {key!r} are left out: a set has images to train on "
         "and for validation" for key in left_out]
+
+
+@pytest.mark.parametrize("inner", ["", "project-1"])
+def test_sets_without_a_yaml_are_asked_for_one(tmp_path, inner):  # Label Studio's export.
+  folder = tmp_path / inner
+  for name in "abcde":
+    write_labelled(folder / "images" / f"{name}.png")
+  write_text(folder / "classes.txt", "cat\n")
+  write_text(folder / "notes.json", json.dumps({"categories": [{"id": 0, "name": "cat"}]}))
+  with pytest.raises(ValueError, match=r"labels looks like YOLO's: a data.yaml with `names` and "
+                                       r"`train: images` is needed") as caught:
+    list_coco(tmp_path, None)
+  write_text(folder / "data.yaml", "\n".join(str(caught.value).splitlines()[1:]))
+  assert count_instances(tmp_path) == ({"train": [1] * 4, "validation": [1]}, [])
+
+
+def test_annotations_of_another_format_need_no_yaml(tmp_path):
+  write_labelled(tmp_path / "images" / "a.png")
+  write_labelled(tmp_path / "images" / "b.png")
+  rows = [{"id": number, "file_name": f"{name}.png", "height": 40, "width": 60}
+          for number, name in enumerate("ab")]
+  write_text(tmp_path / "result.json", json.dumps({
+      "images": rows, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}))
+  assert count_instances(tmp_path) == ({"train": [0], "validation": [0]}, [])

@@ -58,6 +58,17 @@ def report_strays(folder: pathlib.Path, images: Sequence[pathlib.Path], report: 
         report(Fault("image", f"label file {path} has no image in {images_folder}"))
 
 
+def reject_unlisted(folder: pathlib.Path) -> None:
+  """Raises ValueError if a folder has images and labels as YOLO's sets have, to ask for a yaml."""
+  parts = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+  if "images" in parts and "labels" in parts and any(
+      _is_text(path) and _holds_labels(path) for path in parts["labels"].rglob("*")):
+    raise ValueError(
+        f"{parts['labels']} looks like YOLO's: a data.yaml with `names` and `train: images` is "
+        f"needed in {folder}, such as (names in the order of the classes, see a classes.txt)\n"
+        f"  names: [cat, dog]\n  train: {parts['images'].name}")
+
+
 def _locate_all(folder, images) -> dict[pathlib.Path, _Place]:
   return {part: _locate(folder, part) for part in dict.fromkeys(image.parent for image in images)}
 
