@@ -1,4 +1,7 @@
-"""Rows of `images` that name one file, as exports write that list a file once per annotation."""
+"""Rows of `images` that name one file, and annotations that an image has twice.
+
+Exports that list a file once per annotation write the first; merged files have the second.
+"""
 
 import collections
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
@@ -63,6 +66,25 @@ def join_copies(content: Content, *, name: str, used_ids: Container[int] = ()) -
       f"{found}: rows of one file were joined under the first id") + (
           f", and {count_noun(repeated, 'annotation')} that an earlier row of the file has too "
           f"{'was' if repeated == 1 else 'were'} dropped" if repeated else ""))
+
+
+def drop_copies(annotations: Iterable[Row]) -> tuple[list[Row], list[tuple[int, int]]]:
+  """Returns the annotations of an image without copies, and (id, id of the first) of these.
+
+  A copy is equal in category, `iscrowd` and mask.
+
+  Args:
+    annotations: of one image; masks as compressed RLE.
+  """
+  first_of, kept, copies = {}, [], []
+  for row in annotations:
+    key = row["category_id"], bool(row.get("iscrowd", 0)), row["segmentation"]["counts"]
+    first = first_of.setdefault(key, row["id"])
+    if first == row["id"]:
+      kept.append(row)
+    else:
+      copies.append((row["id"], first))
+  return kept, copies
 
 
 def _join_annotations(annotations: Iterable[Row], first_ids: Mapping[int, int]) -> Sequence[Row]:

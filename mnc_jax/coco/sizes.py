@@ -4,13 +4,14 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnc_jax.coco.rle import mask_area, with_outer_list
+from mnc_jax.coco.rle import mask_area, mask_box, with_outer_list
 from mnc_jax.coco.schema import Row, is_integer
 
 _NOTABLE_SHARE = 0.05  # Of the annotations of a file.
 # Of an area, and from which pixels on: polygons of small instances differ from their pixels.
 _FACTOR, _LEAST_PIXELS = 1.3, 100
 _FAR = 3.0  # Pixels out of an image.
+_FILLED_SHARE, _FEWEST_FILLED = 0.9, 10  # Of masks that are rectangles.
 
 
 def describe_sizes(annotations: Sequence[Row], content: Any, images: Mapping[int, Row], *,
@@ -27,6 +28,24 @@ def describe_sizes(annotations: Sequence[Row], content: Any, images: Mapping[int
   """
   outside = _describe_outside(annotations, _find_polygons(content), images, name)
   return list(filter(None, [_describe_areas(annotations, name), outside]))
+
+
+def describe_filled(annotations: Sequence[Row], *, name: str) -> str:
+  """Returns a message if nearly all masks fill their boxes, as boxes that a tool wrote as polygons.
+
+  Crowd regions and small masks do not count.
+
+  Args:
+    annotations: checked rows, with masks as RLE.
+    name: what the message calls the file.
+  """
+  masks = [row["segmentation"] for row in annotations if not row.get("iscrowd", 0)]
+  pixels = [(mask, area) for mask in masks for area in [mask_area(mask)] if area > _LEAST_PIXELS]
+  filled = sum(box[2] * box[3] == area for mask, area in pixels for box in [mask_box(mask)])
+  if filled < max(_FILLED_SHARE * len(pixels), _FEWEST_FILLED):
+    return ""
+  return (f"{name}: {filled} of {len(pixels)} masks fill their boxes: rectangles rather than "
+          "outlines? Masks will be learned as boxes")
 
 
 def _describe_areas(annotations, name):

@@ -56,12 +56,33 @@ def test_two_spellings_of_one_path_are_one_file(write, first, second):
 
 def test_an_annotation_that_every_row_of_a_file_has_counts_once(write):
   content = _row_per_annotation()
-  # The second row has the instance of the first too; image 3 has one twice, as its author wrote.
-  for number, (of, image_id) in enumerate(((0, 2), (2, 3)), 50):
-    content["annotations"].append(content["annotations"][of] | {"id": number, "image_id": image_id})
+  # The second row has the instance of the first too.
+  content["annotations"].append(content["annotations"][0] | {"id": 50, "image_id": 2})
   with pytest.warns(UserWarning, match="and 1 annotation that an earlier row of the file has too"):
     coco = read_coco_file(write(content)[0], raise_fault)
-  assert [[a["id"] for a in found] for found in coco.annotations] == [[0, 1], [2, 3, 51]]
+  assert [[a["id"] for a in found] for found in coco.annotations] == [[0, 1], [2, 3]]
+
+
+def test_annotations_that_an_image_has_twice_are_dropped_to_train_on(write):
+  content = _row_per_annotation()
+  content["images"][0]["file_name"] = "c.jpg"
+  mask = content["annotations"][2]
+  content["annotations"] += [
+      mask | {"id": 50}, mask | {"id": 51, "iscrowd": 1}, mask | {"id": 52, "category_id": 2},
+      mask | {"id": 53, "image_id": 2}, mask | {"id": 54}]
+  with pytest.warns(UserWarning, match=(
+      r"gt.json: 2 annotations of 9 dropped: the image has the category and mask already "
+      r"\(annotation 50 is 2 again\)$")):
+    coco = read_coco_file(write(content)[0], raise_fault)
+  assert [[a["id"] for a in found] for found in coco.annotations] == [[0], [1, 53], [2, 3, 51, 52]]
+
+
+def test_annotations_that_an_image_has_twice_are_scored_as_they_are(write):
+  content = _row_per_annotation()
+  content["images"][0]["file_name"] = "c.jpg"
+  content["annotations"].append(content["annotations"][0] | {"id": 50})
+  found, _ = read_files(*write(content), "sds")
+  assert [row["id"] for row in found["annotations"]] == [0, 1, 2, 3, 50]
 
 
 @pytest.mark.parametrize(("first", "second"), [

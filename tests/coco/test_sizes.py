@@ -5,8 +5,8 @@ import json
 import pytest
 
 from helpers.records_by_hand import make_ground_truth
-from mnc_jax.coco.rle import mask_area, mask_box
-from mnc_jax.coco.sizes import describe_sizes
+from mnc_jax.coco.rle import mask_area, mask_box, read_segmentation
+from mnc_jax.coco.sizes import describe_filled, describe_sizes
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.evaluation.metrics.records import read_files
 
@@ -110,3 +110,30 @@ def test_rows_of_one_id_are_passed_over():
       [(1, 1, (0, 1), (0, 1), 0)], size=SIZE)["annotations"][0]["segmentation"]} for row in rows]
   damaged = content | {"annotations": [*rows, rows[0] | {"segmentation": ["x"]}, 7, {"id": [1]}]}
   assert describe_sizes(checked, damaged, {1: content["images"][0]}, name="x") == []
+
+
+def _filled(count):
+  """The first of 20 squares lose a corner."""
+  rows = _content()["annotations"]
+  for number in range(20 - count):
+    polygon = [4 * number, 30, 4 * number + 20, 30, 4 * number + 20, 50]
+    rows[number]["segmentation"] = read_segmentation([polygon], *SIZE)
+  return rows
+
+
+def test_masks_that_are_boxes_are_reported():
+  assert describe_filled(_filled(18), name="x") == (
+      "x: 18 of 20 masks fill their boxes: rectangles rather than outlines? Masks will be learned "
+      "as boxes")
+  assert not describe_filled(_filled(17), name="x")
+  assert describe_filled(_filled(20)[:10], name="x")
+  assert not describe_filled(_filled(20)[:9], name="x")
+  assert not describe_filled([row | {"iscrowd": 1} for row in _filled(20)], name="x")
+  small = make_ground_truth([(1, 1, (0, 10), (0, 10), 0)] * 20, images=(1,), size=SIZE)
+  assert not describe_filled(small["annotations"], name="x")
+
+
+def test_files_of_boxes_are_reported_where_masks_are_learned(tmp_path):
+  to_train, to_score = _read(tmp_path / "gt.json", _with_polygons(2))
+  assert [text for text in to_train if "15 of 15 masks fill their boxes" in text]
+  assert not [text for text in to_score if "fill their boxes" in text]

@@ -73,7 +73,7 @@ def _bomb(folder, content):
   content["images"][0] |= {"height": 10_240, "width": 10_240}
   content["annotations"] = [
       {"id": number, "image_id": 4, "category_id": 5, "iscrowd": 0,
-       "segmentation": {"size": [10_240, 10_240], "counts": [0, 10_240**2]}}
+       "segmentation": {"size": [10_240, 10_240], "counts": [number, 10_240**2 - number]}}
       for number in range(1000)]
   return content
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from mnc_jax.coco import content, schema
 from mnc_jax.coco.box_fit import correct_boxes
-from mnc_jax.coco.copies import join_copies
-from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.coco.copies import drop_copies, join_copies
+from mnc_jax.coco.faults import Fault, FaultReport, count_noun
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import read_segmentation
-from mnc_jax.coco.sizes import describe_sizes
+from mnc_jax.coco.sizes import describe_filled, describe_sizes
 from mnc_jax.data.records import Annotation, make_annotation
 
 
@@ -48,7 +48,8 @@ def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile
   """Returns the sound part of an annotation file; polygons are drawn as COCO's tools draw them.
 
   Images and annotations that cannot be used go to `report` and are dropped, see
-  `content.check_content`. Rows of `images` with the same file are joined, and reported.
+  `content.check_content`. Rows of `images` with the same file are joined, and annotations that an
+  image has twice are dropped; both are reported.
 
   Args:
     parsed: content of the file.
@@ -66,14 +67,26 @@ def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile
                                 name=str(path))
   odd = describe_sizes([*rows, *empty], parsed, found.images, name=str(path))
   found, _, joined = join_copies(found._replace(annotations=rows), name=str(path))
-  for message in filter(None, (joined, misfits, *odd)):
+  by_image, copied = _group(found)
+  for message in filter(None, (joined, copied and f"{path}: {copied}", misfits, *odd,
+                               describe_filled(rows, name=str(path)))):
     report(Fault("set", message))
-  by_image = {image_id: [] for image_id in found.images}
-  for annotation in found.annotations:
-    by_image[annotation["image_id"]].append(annotation)
   categories = [found.categories[category_id] for category_id in sorted(found.categories)]
   return CocoFile(path, list(found.images.values()), list(by_image.values()), categories,
                   [row["id"] for row in empty])
+
+
+def _group(found):
+  """Returns {image id: annotations without copies}, and a message that counts the copies."""
+  by_image = {image_id: [] for image_id in found.images}
+  for annotation in found.annotations:
+    by_image[annotation["image_id"]].append(annotation)
+  dropped = {image_id: drop_copies(rows) for image_id, rows in by_image.items()}
+  copies = [pair for _, pairs in dropped.values() for pair in pairs]
+  message = "" if not copies else (
+      f"{count_noun(len(copies), 'annotation')} of {len(found.annotations)} dropped: the image has "
+      f"the category and mask already (annotation {copies[0][0]} is {copies[0][1]} again)")
+  return {image_id: rows for image_id, (rows, _) in dropped.items()}, message
 
 
 def _check_file_name(image):

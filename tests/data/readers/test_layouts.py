@@ -374,9 +374,10 @@ def test_outlines_of_labelme_and_xanylabeling(tmp_path):
   turned = [[30, 10], [35, 15], [30, 20], [25, 15]]
   for name in ("a", "b"):
     write_json(tmp_path / f"{name}.json", labelme(name, [
-        ("dog", kind, points, None, {}) for kind, points in (
-            ("rectangle", square), ("rotation", turned), ("oriented_rectangle", turned),
-            (None, square), ("polygon", square[:2]), ("cuboid", square * 2))]))
+        (label, kind, points, None, {}) for label, kind, points in (
+            ("dog", "rectangle", square), ("dog", "rotation", turned),
+            ("cat", "oriented_rectangle", turned), ("cat", None, square),
+            ("dog", "polygon", square[:2]), ("dog", "cuboid", square * 2))]))
     write_image(tmp_path / "images" / f"{name}.png")
   _, contents, faults = read_listing(list_coco, tmp_path)
   (content,) = contents["train"]
@@ -389,11 +390,11 @@ def test_outlines_of_labelme_and_xanylabeling(tmp_path):
 
 
 def test_labels_of_labelme_that_are_reserved_or_have_spaces(tmp_path):
-  square = [[10, 10], [20, 10], [20, 20], [10, 20]]
   labels = ("dog", "__ignore__", " dog ", "_background_ ", "cat\t", " ")
   for name in ("a", "b"):
     write_json(tmp_path / f"{name}.json", labelme(name, [
-        (label, "polygon", square, None, {}) for label in labels]))
+        (label, "polygon", [[x, 10], [x + 10, 10], [x + 10, 20], [x, 20]], None, {})
+        for x, label in enumerate(labels)]))
     write_image(tmp_path / "images" / f"{name}.png")
   found, contents, faults = read_listing(list_coco, tmp_path)
   assert found.categories == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
