@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.ops.bilinear import (
+  along,
   cell_centers,
   clamp_positions,
   clamped_kappa,
-  kappa,
   neighbors,
   rounded,
 )
@@ -92,21 +92,23 @@ def read_binary_masks(masks: Array, index: Array, from_boxes: Array, to_boxes: A
   Args:
     masks: [G, M, M], of which what is not 0 is inside.
     index: [R] int, the mask of each box.
-    from_boxes: [R, 4] pixels.
+    from_boxes: [R, 4] pixels. Empty or inverted ones give 0.
     to_boxes: [R, 4] pixels.
     size: cells per side of the result.
 
   Returns:
-    [R, size, size] in the dtype of `to_boxes`.
+    [R, size, size] float32 inside `to_boxes`, 0 outside `from_boxes`.
   """
+  from_boxes, to_boxes = as_float(from_boxes), as_float(to_boxes)
   return jax.lax.platform_dependent(
       masks, index, from_boxes, to_boxes, cpu=functools.partial(_gather_binary, size=size),
       default=lambda masks, index, old, new: resample_masks(masks[index] != 0, old, new, size))
 
 
 def _gather_binary(masks, index, from_boxes, to_boxes, size):
-  rows = cell_centers(to_boxes[:, 1], to_boxes[:, 3], size)
-  columns = cell_centers(to_boxes[:, 0], to_boxes[:, 2], size)
+  fractions = (jnp.arange(size) + 0.5) / size
+  columns, rows = (to_boxes[:, axis, None] + rounded(along(extents, fractions))
+                   for axis, extents in enumerate((to_boxes[:, 2:] - to_boxes[:, :2]).T))
   y, y_weights = _point_neighbors(rows, from_boxes[:, 1], from_boxes[:, 3], masks.shape[1])
   x, x_weights = _point_neighbors(columns, from_boxes[:, 0], from_boxes[:, 2], masks.shape[2])
   total = jnp.zeros((), to_boxes.dtype)
@@ -205,23 +207,23 @@ def _read_masks(masks, boxes, rows, columns):
 
 def _point_weights(points, low, high, cells):
   """Returns the weights [R, P, cells] of points [R, P] on the cells between low and high [R]."""
-  positions, inside = _point_positions(points, low, high, cells)
-  return jnp.where(inside[..., None], kappa(positions, cells), 0.0)
+  distances, inside = _point_cells(points, low, high, cells)
+  return jnp.where(inside[..., None], clamped_kappa(distances - 0.5, cells), 0.0)
 
 
 def _point_neighbors(points, low, high, cells):
   """Returns the same as two indices and weights [R, P, 2]."""
-  positions, inside = _point_positions(points, low, high, cells)
-  indices, weights = neighbors(rounded(positions), cells)
+  distances, inside = _point_cells(points, low, high, cells)
+  indices, weights = neighbors(clamp_positions(rounded(distances) - 0.5, cells), cells)
   return indices, jnp.where(inside[..., None], weights, 0.0)
 
 
-def _point_positions(points, low, high, cells):
-  """Returns the positions [R, P] of points in cells, and which lie between low and high."""
+def _point_cells(points, low, high, cells):
+  """Returns the distances [R, P] of points from `low` in cells, and which are below `high`."""
   found = (high - low > MIN_EXTENT)[:, None]
   low, high = low[:, None], high[:, None]
   inside = found & (points >= low) & (points < high)
   # Far points and empty extents are replaced before the division, not only after it.
   extent = jnp.where(found, high - low, 1.0)
   offset = jnp.where(inside, points - low, 0.0)
-  return clamp_positions(offset / extent * cells - 0.5, cells), inside
+  return offset / extent * cells, inside

@@ -72,6 +72,15 @@ def test_binary_masks_read_by_index_are_those_resampled(platform, monkeypatch):
   np.testing.assert_allclose(read, expected, atol=1e-5)
 
 
+def test_compiled_binary_masks_at_whole_positions_are_those_of_their_cells():
+  # Indices and weights of one cell, whichever way the last bit of its position is rounded.
+  rng = np.random.default_rng(4)
+  masks = rng.integers(0, 2, (2000, 7, 7)).astype(np.uint8)
+  boxes = oracles.random_boxes(rng, 2000, 100, 3.0)
+  read = jax.jit(lambda m, b: ops.read_binary_masks(m, jnp.arange(2000), b, b, 7))
+  np.testing.assert_allclose(read(masks, boxes), masks, atol=1e-4)
+
+
 def test_resample_to_the_same_box_returns_the_mask():
   rng = np.random.default_rng(2)
   masks, boxes = _masks(rng, 4, 7), oracles.random_boxes(rng, 4, 100)
