@@ -57,12 +57,14 @@ def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None
   restored = _restore_items(manager, step, items)
   if categories is not None:
     _check_categories(categories, restored["metadata"], manager.directory.parent)
-  average, trained = restored["params"], restored["optimizer"].pop(TRAINED, None)
-  if trained is None:
-    trained = jax.tree.map(np.copy, average)  # Both will be donated.
-  return like._replace(
-      params=trained, average=average if like.average is not None else None,
-      **restored["optimizer"])
+  saved, trained = restored["params"], restored["optimizer"].pop(TRAINED, None)
+  if like.average is None:
+    average = None
+  else:
+    # A copy if there are no others, since a step donates both.
+    average = jax.tree.map(np.copy, saved) if trained is None else saved
+  return like._replace(params=saved if trained is None else trained, average=average,
+                       **restored["optimizer"])
 
 
 def has_optimizer(manager: ocp.CheckpointManager) -> bool:
