@@ -28,13 +28,6 @@ class View(NamedTuple):
   image: np.ndarray
 
 
-def augment_record(rng: np.random.Generator, record: Record, config: DataConfig, *,
-                   scale: float, bucket: tuple[int, int]) -> transforms.Example:
-  """Returns `draw_view` of a record, its masks inside their boxes."""
-  view = draw_view(rng, record, config, scale=scale, bucket=bucket)
-  return transforms.make_example(view.record, view.image)
-
-
 def draw_view(rng: np.random.Generator, record: Record, config: DataConfig, *,
               scale: float, bucket: tuple[int, int]) -> View:
   """Returns a random view of a record at network scale: turned, cropped, scaled and coloured.

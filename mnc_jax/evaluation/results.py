@@ -17,9 +17,8 @@ def instances_to_results(
   """Writes the instances of a batch as COCO results, with masks at the size of the image files.
 
   Boxes are those of the instances, not the bounds of the masks. Each mask becomes RLE at once, to
-  keep thousands of images small. An instance whose mask
-  exceeds the threshold in no pixel of the image (thinner than a pixel, or faint) is dropped, and so
-  has no box in the scores of boxes either.
+  keep thousands of images small. An instance whose mask exceeds the threshold in no pixel of the
+  image (thinner than a pixel, or faint) is dropped: it has no box in the scores of boxes either.
 
   Args:
     instances: with leading B, from `predict`, on the host.

@@ -24,9 +24,14 @@ def _config(**fields):
   return DataConfig(short_side=40, long_side=60, buckets=((40, 60),), **fields)
 
 
+def augment_record(rng, record, config, **options):
+  """Returns the example of a random view of a record."""
+  return transforms.make_example(*augment.draw_view(rng, record, config, **options))
+
+
 def test_defaults_change_nothing():
   record = _record()
-  example = augment.augment_record(
+  example = augment_record(
       np.random.default_rng(0), record, _config(), scale=1.0, bucket=(40, 60))
   for one, other in zip(example, transforms.resize_record(record, (40, 60)), strict=True):
     np.testing.assert_array_equal(one, other)
@@ -39,8 +44,8 @@ def test_without_jitter_no_pixel_is_cropped(size):
   target, = transforms.scaled_sizes([size], 600, 1000)
   record = Record(1, np.zeros((*size, 3), np.uint8), np.zeros((0, *size), np.uint8),
                   np.zeros(0, np.int32), np.zeros(0, bool))
-  example = augment.augment_record(np.random.default_rng(0), record, DataConfig(), scale=scale,
-                                   bucket=(600, 1000))
+  example = augment_record(np.random.default_rng(0), record, DataConfig(), scale=scale,
+                           bucket=(600, 1000))
   assert example.image.shape[:2] == tuple(target)
 
 
@@ -88,7 +93,7 @@ def test_masks_are_copied_only_where_some_are_dropped():
 
 def _scale(factor, seed):
   """The sides (width, height) by label, crowd as 0, of the toy record at a scale."""
-  example = augment.augment_record(
+  example = augment_record(
       np.random.default_rng(seed), _record(), _config(scale_jitter=(factor, factor)), scale=1.0,
       bucket=(40, 60))
   sides = (example.boxes[:, 2:] - example.boxes[:, :2]).tolist()
@@ -186,7 +191,7 @@ def test_turns_move_image_and_instances_together():
   record = _record()
   for turns in range(4):
     turned = augment.turn_record(record, turns)
-    example = augment.augment_record(
+    example = augment_record(
         np.random.default_rng(0), turned, _config(), scale=1.0, bucket=turned.image.shape[:2])
     for (x1, y1, x2, y2), (a1, b1, a2, b2) in zip(
         transforms.tight_boxes(record.masks), example.boxes, strict=True):
@@ -200,7 +205,7 @@ def test_turns_move_image_and_instances_together():
 
 def test_half_of_the_images_are_inverted():
   record, rng = _record(), np.random.default_rng(0)
-  views = [augment.augment_record(rng, record, _config(invert=True), scale=1.0,
+  views = [augment_record(rng, record, _config(invert=True), scale=1.0,
                                   bucket=record.image.shape[:2]) for _ in range(200)]
   inverted = [np.array_equal(view.image, 255 - record.image) for view in views]
   assert all(np.array_equal(view.image, record.image) for view, changed in zip(views, inverted)
@@ -214,7 +219,7 @@ def test_turns_come_equally_often_and_fit_the_bucket(bucket, expected):
   record = _record()
   rng, found = np.random.default_rng(0), []
   for _ in range(200):
-    example = augment.augment_record(rng, record, _config(turn=True), scale=1.0, bucket=bucket)
+    example = augment_record(rng, record, _config(turn=True), scale=1.0, bucket=bucket)
     found.append(tuple(example.boxes[0]))
   counts = [found.count(box) for box in set(found)]
   assert len(counts) == expected
