@@ -24,8 +24,11 @@ def start(tmp_path):
     (tmp_path / name).write_text(f"#!/bin/bash\n{text}")
     (tmp_path / name).chmod(0o755)
   environment = os.environ | {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-  return lambda *arguments: subprocess.Popen(
+  # Programs under nohup ignore the signal, and so do those that they start.
+  handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield lambda *arguments: subprocess.Popen(
       [SCRIPT, "pod", "zone", *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+  signal.signal(signal.SIGHUP, handler)
 
 
 def read_log(folder):
