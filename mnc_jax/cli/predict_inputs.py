@@ -14,7 +14,7 @@ from mnc_jax.cli.commands import Predict
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.config import DataConfig
 from mnc_jax.data import read_image
-from mnc_jax.data.image_batch import VIDEO_SUFFIXES
+from mnc_jax.data.image_files import VIDEO_SUFFIXES
 from mnc_jax.data.images import DEFAULT_OPTIONS, image_options
 from mnc_jax.data.video import open_video
 from mnc_jax.evaluation.own_ids import OwnIds, read_ids

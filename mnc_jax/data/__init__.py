@@ -1,7 +1,7 @@
 """Data sets, and the pipeline from them to batches. Knows only config, structs and coco."""
 
-from mnc_jax.data.image_batch import list_images as list_images
-from mnc_jax.data.image_batch import make_image_batch as make_image_batch
+from mnc_jax.data.image_files import list_images as list_images
+from mnc_jax.data.image_files import make_image_batch as make_image_batch
 from mnc_jax.data.images import decode_image as decode_image
 from mnc_jax.data.images import read_image as read_image
 from mnc_jax.data.load import load_categories as load_categories

@@ -10,7 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from mnc_jax.coco.faults import Fault, FaultReport
-from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.image_files import IMAGE_SUFFIXES
 from mnc_jax.data.images import DEFAULT_OPTIONS, DecodedImage, ImageOptions, decode, read_encoded
 from mnc_jax.data.records import Annotation, BrokenImageError
 from mnc_jax.data.transforms import range_share

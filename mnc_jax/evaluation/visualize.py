@@ -9,9 +9,9 @@ import numpy as np
 
 from mnc_jax.coco.rle import decode_window, encode_masks, mask_area, mask_box
 from mnc_jax.data.images import DEFAULT_OPTIONS, image_options
-from mnc_jax.data.photographs import to_rgb
 from mnc_jax.data.transforms import stretch_contrast
-from mnc_jax.evaluation.labels import SMALL, covered_share, write_labels
+from mnc_jax.data.user_images import to_rgb
+from mnc_jax.evaluation.captions import SMALL, covered_share, write_labels
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Detections
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import colored_discs, tiny
 from mnc_jax.cli import predict
 from mnc_jax.cli.predict_inputs import list_inputs
-from mnc_jax.data.image_batch import make_image_batch
+from mnc_jax.data.image_files import make_image_batch
 from mnc_jax.evaluation.writers import coco, shared_file
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Instances

@@ -27,10 +27,8 @@ PARTS = ("docs", "notebooks", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "C
 PACKAGES = ("mnc_jax.structs", "mnc_jax.ops", "mnc_jax.evaluation.metrics")
 # Parts of others that nobody calls by themselves.
 INTERNAL = {"mnc_jax.ops.conv", "mnc_jax.ops.gradients", "mnc_jax.ops.max_pool",
-            "mnc_jax.ops.nms_tiles", "mnc_jax.evaluation.metrics.category_ids",
-            "mnc_jax.evaluation.metrics.geometry", "mnc_jax.evaluation.metrics.image_ids",
-            "mnc_jax.evaluation.metrics.matching", "mnc_jax.evaluation.metrics.named_ids",
-            "mnc_jax.evaluation.metrics.records"}
+            "mnc_jax.ops.nms_tiles", "mnc_jax.evaluation.metrics.geometry",
+            "mnc_jax.evaluation.metrics.matching", "mnc_jax.evaluation.metrics.records"}
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import tiny
 from mnc_jax.coco.rle import encode_mask
-from mnc_jax.evaluation import labels, visualize
+from mnc_jax.evaluation import captions, visualize
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Detections
 
@@ -86,9 +86,9 @@ def test_the_best_instance_lies_on_top():
                                            ((0, 420), (0, 500)), ((200, 201), (499, 500))])
 def test_labels_stay_inside_the_image(rows, columns):
   record = make_record((420, 500), rows, columns, category_id=2)
-  size, _ = labels._text_size(visualize._label(record, NAMES), 0.42)
+  size, _ = captions._text_size(visualize._label(record, NAMES), 0.42)
   box = visualize._corners(record, 1, (420, 500))
-  x1, y1, x2, y2 = labels._place_label(box, size, (420, 500), [])
+  x1, y1, x2, y2 = captions._place_label(box, size, (420, 500), [])
   assert 0 <= x1 < x2 <= 500
   assert 0 <= y1 < y2 <= 420
   visualize.draw_instances(make_image(), [record], NAMES)
@@ -118,9 +118,9 @@ def test_an_empty_mask_leaves_the_image():
 def test_labels_of_overlapping_boxes_are_apart():
   taken = []
   for _ in range(4):
-    taken.append(labels._place_label((200, 100, 300, 200), (60, 20), (420, 500), taken))
+    taken.append(captions._place_label((200, 100, 300, 200), (60, 20), (420, 500), taken))
   for one, other in itertools.combinations(taken, 2):
-    assert labels._overlap(one, other) == 0
+    assert captions._overlap(one, other) == 0
 
 
 def test_colors_of_neighbours_are_far_apart():
@@ -253,11 +253,11 @@ def test_an_image_of_another_size_or_kind():
 
 def test_letters_that_opencv_4_does_not_draw_are_reported(monkeypatch):
   arguments = np.zeros((60, 90, 3), np.uint8), [(5, 5, 50, 50)], ["größer"], [(200, 30, 30)]
-  monkeypatch.setattr(labels, "_DRAWS_ALL_LETTERS", False)
+  monkeypatch.setattr(captions, "_DRAWS_ALL_LETTERS", False)
   with pytest.warns(UserWarning, match="OpenCV 4 draws [?] for letters .* are not ASCII: install"):
-    labels.write_labels(*arguments)
+    captions.write_labels(*arguments)
   with warnings.catch_warnings():
     warnings.simplefilter("error")
-    labels.write_labels(*arguments[:2], ["larger"], arguments[3])
-    monkeypatch.setattr(labels, "_DRAWS_ALL_LETTERS", True)
-    labels.write_labels(*arguments)
+    captions.write_labels(*arguments[:2], ["larger"], arguments[3])
+    monkeypatch.setattr(captions, "_DRAWS_ALL_LETTERS", True)
+    captions.write_labels(*arguments)

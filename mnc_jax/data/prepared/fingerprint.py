@@ -6,7 +6,7 @@ import itertools
 import os
 import pathlib
 
-from mnc_jax.data.image_batch import IMAGE_SUFFIXES
+from mnc_jax.data.image_files import IMAGE_SUFFIXES
 from mnc_jax.data.readers.label_files import LABEL_SUFFIXES
 
 _LABELS = "[lL][aA][bB][eE][lL][sS]"  # YOLO's folder, in any case.

@@ -7,7 +7,7 @@ import pathlib
 
 from mnc_jax.coco.faults import Fault, FaultReport, list_first
 from mnc_jax.coco.file_names import name_parts, same_spelling
-from mnc_jax.data.image_batch import find_images
+from mnc_jax.data.image_files import find_images
 from mnc_jax.data.readers.coco_file import CocoFile
 
 _FIRST = 100  # Images of a file of which at least one must exist.

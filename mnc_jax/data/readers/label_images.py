@@ -16,7 +16,7 @@ import pathlib
 
 from mnc_jax.coco.faults import Fault, FaultReport
 from mnc_jax.data import listing
-from mnc_jax.data.image_batch import describe_deeper, find_images
+from mnc_jax.data.image_files import describe_deeper, find_images
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions
 from mnc_jax.data.readers.label_checks import (
   LabelCounts,

@@ -11,14 +11,14 @@ import warnings
 
 from mnc_jax.coco import content
 from mnc_jax.coco.box_fit import correct_boxes, describe_result_boxes
+from mnc_jax.coco.category_ids import correct_category_ids
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import count_noun, list_first
+from mnc_jax.coco.image_ids import correct_image_ids, find_used_ids
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.coco.schema import is_integer
 from mnc_jax.coco.sizes import describe_sizes
-from mnc_jax.evaluation.metrics.category_ids import correct_category_ids
-from mnc_jax.evaluation.metrics.image_ids import correct_image_ids, find_used_ids
 
 KINDS = ("segm", "bbox")
 

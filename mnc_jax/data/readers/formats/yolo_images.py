@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from mnc_jax.coco.faults import Fault, FaultReport, describe
-from mnc_jax.data.image_batch import find_images
+from mnc_jax.data.image_files import find_images
 
 
 def find_split_images(folder: pathlib.Path, path: pathlib.Path, content: dict[str, Any], key: str,

@@ -11,7 +11,7 @@ import pathlib
 from typing import NamedTuple
 
 from mnc_jax.coco.faults import Fault, FaultReport
-from mnc_jax.data.image_batch import find_images
+from mnc_jax.data.image_files import find_images
 
 _FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
 _FEWEST_WORDS = 5  # Of a line of labels: a class and a box.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnc_jax.config import DataConfig
-from mnc_jax.data.image_batch import list_images, make_image_batch
+from mnc_jax.data.image_files import list_images, make_image_batch
 
 
 def _touch(folder, *names):

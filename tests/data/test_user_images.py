@@ -6,8 +6,8 @@ import PIL.Image
 import pytest
 
 from mnc_jax.data.images import ImageOptions, read_image
-from mnc_jax.data.photographs import to_rgb
 from mnc_jax.data.records import BrokenImageError
+from mnc_jax.data.user_images import to_rgb
 
 # From the pixels as they are stored to those that a viewer shows (EXIF 2.32, tag 0x0112).
 VIEWS = {

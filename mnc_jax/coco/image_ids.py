@@ -6,8 +6,8 @@ import warnings
 
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.file_names import find_keys, index_names
+from mnc_jax.coco.named_ids import check_all_named, find_pairs
 from mnc_jax.coco.schema import Row, is_integer
-from mnc_jax.evaluation.metrics.named_ids import check_all_named, find_pairs
 
 
 def correct_image_ids(results: Any, images: Mapping[int, Row], *, name: str, results_name: str

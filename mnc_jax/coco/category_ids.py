@@ -5,8 +5,8 @@ from typing import Any
 import warnings
 
 from mnc_jax.coco.faults import list_first
+from mnc_jax.coco.named_ids import check_all_named, find_pairs
 from mnc_jax.coco.schema import Row
-from mnc_jax.evaluation.metrics.named_ids import check_all_named, find_pairs
 
 
 def correct_category_ids(results: Any, categories: Mapping[int, Row], *, name: str,
