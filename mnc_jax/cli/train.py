@@ -31,22 +31,28 @@ def run(options: Train) -> None:
     check_losses(config.train)
   join_hosts(options.hosts)
   check_joined(workdir)
-  termination = Termination()
+  with Termination() as termination:
+    state = _train(config, workdir, termination)
+    print(_describe_end(int(state.step), config.train.num_steps, workdir, termination.ended))
+
+
+def _train(config, workdir, termination):
   with claim(workdir, config):
     source = load_source(config.data, "train")
     config = with_categories(config, source.category_names)
     with checkpoint.open_checkpoints(workdir) as manager:
       checkpoint.remove_unfinished(manager)
       try:
-        state = train_on(source, config, workdir, manager, termination)
+        return train_on(source, config, workdir, manager, termination)
       except KeyboardInterrupt:
         raise KeyboardInterrupt(describe_interruption(manager.latest_step())) from None
-  if termination.ended and int(state.step) < config.train.num_steps:
-    print(f"Stopped by SIGTERM after step {int(state.step)}, which is saved. The same command "
-          "resumes.")
-  else:
-    print(f"Done: {count_noun(int(state.step), 'step')}. Checkpoints are in {workdir}; score them "
-          f"with\n  mnc evaluate --workdir {shlex.quote(str(workdir))}")
+
+
+def _describe_end(step, last, workdir, ended):
+  if ended and step < last:
+    return f"Stopped by SIGTERM after step {step}, which is saved. The same command resumes."
+  return (f"Done: {count_noun(step, 'step')}. Checkpoints are in {workdir}; score them with\n"
+          f"  mnc evaluate --workdir {shlex.quote(str(workdir))}")
 
 
 @contextlib.contextmanager
