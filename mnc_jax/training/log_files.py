@@ -40,7 +40,9 @@ class DiskFile:
       return
     self.path.parent.mkdir(parents=True, exist_ok=True)
     with self.path.open("ab") as file:
-      file.truncate(int(min(self._end, file.tell())))  # Of a full disk, a part.
+      # Before the first write too, of which a full disk may take a part.
+      self._end = int(min(self._end, file.tell()))
+      file.truncate(self._end)
       file.write(self._waiting)
       end = file.tell()
     self._end, self._waiting = end, bytearray()

@@ -194,6 +194,20 @@ def test_what_a_full_disk_does_not_take_is_warned_of_once_and_written_later(tmp_
       "loss": {1: [0.5], 2: [0.75], 3: [0.875]}, "rate": {1: [0.25]}}
 
 
+@pytest.mark.parametrize("before", [b"", b'{"step": 1, "loss": 0.5}\n'], ids=["new", "resumed"])
+def test_a_disk_that_is_full_at_the_first_write_leaves_no_part_of_a_line(tmp_path, before):
+  path = tmp_path / "metrics.jsonl"
+  if before:
+    path.write_bytes(before)
+  with MetricsLog(tmp_path, first_step=2) as log:
+    log.add_scalars({"loss": 0.75}, 2)
+    with files_of_at_most(len(before) + 10), pytest.warns(UserWarning, match="File too large"):
+      log.flush()
+    assert path.stat().st_size == len(before) + 10
+  assert path.read_bytes() == before + b'{"step": 2, "loss": 0.75}\n'
+  assert read_scalars(tmp_path / "logs") == {"loss": {2: [0.75]}}
+
+
 def test_a_folder_that_cannot_be_made_is_warned_of(tmp_path):
   (tmp_path / "logs").write_text("")
   log = MetricsLog(tmp_path, first_step=1)
