@@ -211,6 +211,18 @@ def test_config_that_does_not_fit_is_rejected(saved, fields, message):
     checkpoint.restore(manager, abstract_state(other))
 
 
+def test_other_categories_are_named_before_the_arrays_that_do_not_fit(saved):
+  workdir, config, _ = saved
+  like = abstract_state(override(config, model={"num_categories": 4}))
+  more = checkpoint.Categories(("disc", "square", "star"), (3, 7, 8))
+  message = "has 2 categories, the data set has 3; number 3 is missing in the first"
+  with checkpoint.open_checkpoints(workdir) as manager:
+    with pytest.raises(ValueError, match=message):
+      checkpoint.restore(manager, like, categories=more)
+    with pytest.raises(ValueError, match=message):
+      checkpoint.restore_params(manager, like.params, categories=more)
+
+
 def test_other_optimizer_is_rejected(saved):
   workdir, config, _ = saved
   other = override(config, train={"optimizer": "sgd"})
@@ -253,6 +265,25 @@ def test_weights_and_notes_are_of_one_checkpoint(tmp_path, monkeypatch):
   latest = [2, 1]
   monkeypatch.setattr(read, "_latest_step", lambda manager, workdir: latest.pop())
   assert checkpoint.load_run(tmp_path)[3] == {"source": "first", "step": 1}
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_not_taken_for_damaged(
+    tmp_path, monkeypatch):
+  """As the only one in best/, when validation finds a better state."""
+  config, find = small_config(), read._latest_step
+  def replace(manager, workdir):
+    step = find(manager, workdir)
+    if step == 1:
+      with checkpoint.open_checkpoints(tmp_path, keep=1) as other:
+        checkpoint.save(other, make_state(config, step=2), config, CATEGORIES)
+        other.wait_until_finished()
+    return step
+  save_one(tmp_path, config, step=1)
+  monkeypatch.setattr(read, "_latest_step", replace)
+  params, *_, notes = checkpoint.load_run(tmp_path)
+  assert notes["step"] == 2
+  assert_bit_equal(params, make_state(config).params)
+  assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
 
 
 def test_an_imported_model_has_weights_and_notes_but_no_optimizer(tmp_path):

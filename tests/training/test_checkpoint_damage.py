@@ -52,6 +52,9 @@ def test_damage_is_reported_and_the_checkpoint_before_it_restored(sound, tmp_pat
   damage(max(files, key=lambda path: path.stat().st_size))
   with pytest.raises(ValueError, match=r"checkpoint 5 of .*run is damaged .* move \S+/5 away"):
     restore(workdir)
+  if part == "params":
+    with pytest.raises(ValueError, match=r"checkpoint 5 of .*run is damaged"):
+      checkpoint.load_run(workdir)
   (workdir / "checkpoints" / "5").rename(tmp_path / "away")
   assert_bit_equal(restore(workdir), make_state(CONFIG, step=4))
 

@@ -50,13 +50,13 @@ def restore(manager: ocp.CheckpointManager, like: Any, *, categories: Any = None
   if not has_optimizer(manager):
     raise ValueError(f"checkpoint {step} of {manager.directory.parent} has weights alone, without "
                      "an optimiser state: use restore_params and a new state")
+  metadata = _read_metadata(manager)
+  if categories is not None:  # First: other categories have arrays of other shapes.
+    _check_categories(categories, metadata, manager.directory.parent)
   optimizer = {"step": like.step, "opt_state": like.opt_state}
-  if _read_metadata(manager).get(AVERAGED):
+  if metadata.get(AVERAGED):
     optimizer[TRAINED] = like.params
-  items = {"params": like.params, "optimizer": optimizer}
-  restored = _restore_items(manager, step, items)
-  if categories is not None:
-    _check_categories(categories, restored["metadata"], manager.directory.parent)
+  restored = _restore_items(manager, step, {"params": like.params, "optimizer": optimizer})
   saved, trained = restored["params"], restored["optimizer"].pop(TRAINED, None)
   if like.average is None:
     average = None
@@ -87,9 +87,8 @@ def restore_params(manager: ocp.CheckpointManager, like: Any, *, categories: Any
     ValueError: as `restore`.
   """
   step = _latest_step(manager, manager.directory.parent)
-  restored = _restore_items(manager, step, {"params": like})
-  _check_categories(categories, restored["metadata"], manager.directory.parent)
-  return restored["params"]
+  _check_categories(categories, _read_metadata(manager), manager.directory.parent)
+  return _restore_items(manager, step, {"params": like})["params"]
 
 
 def describe_source(notes: dict) -> str:
@@ -134,13 +133,25 @@ def load_run(workdir: str | os.PathLike[str]) -> tuple[Any, Config, Categories, 
   config = read_config(workdir)
   with open_checkpoints(workdir) as manager:
     like = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
-    step = _latest_step(manager, workdir)
-    # All of one checkpoint: the run may be saving the next.
-    restored = _restore_items(manager, step, {"params": like})
+    step, restored = _restore_latest(manager, workdir, {"params": like})
   metadata = restored["metadata"]
   categories = Categories(tuple(metadata["category_names"]), tuple(metadata["category_ids"]))
   return (jax.tree.map(jax.numpy.asarray, restored["params"]), config, categories,
           metadata.get("notes", {}) | {"step": step})
+
+
+def _restore_latest(manager, workdir, items):
+  """Returns the latest step and its items, all of one checkpoint: the run may save the next."""
+  step = _latest_step(manager, workdir)
+  try:
+    return step, _restore_items(manager, step, items)
+  except ValueError:
+    # A run that trains removes checkpoints too, that of best/ with each better one.
+    manager.reload()
+    if manager.latest_step() == step:
+      raise
+  step = _latest_step(manager, workdir)
+  return step, _restore_items(manager, step, items)
 
 
 def _restore_items(manager, step, items):
