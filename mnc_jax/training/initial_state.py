@@ -6,13 +6,11 @@ import warnings
 from flax.traverse_util import flatten_dict
 import jax
 from jax.sharding import Mesh
-import numpy as np
 import orbax.checkpoint as ocp
 
 from mnc_jax import weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.config.paths import as_local_path
-from mnc_jax.config.serialization import differing_fields
 from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.data import Source, checksum_images
 from mnc_jax.model.backbones.features import make_backbone
@@ -20,7 +18,13 @@ from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
-from mnc_jax.training.optimizer import learning_rate, parameter_groups
+from mnc_jax.training.changes import (
+  OF_STATES,
+  OF_WEIGHTS,
+  describe_changes,
+  name_changes_in_errors,
+)
+from mnc_jax.training.optimizer import parameter_groups
 from mnc_jax.training.parallel_step import place_state
 from mnc_jax.training.step import TrainState, init_state
 
@@ -37,7 +41,14 @@ def start_state(config: Config, manager: ocp.CheckpointManager, source: Source, 
   """Returns the state to train from, on all devices of the mesh, and its notes.
 
   It is that of the last checkpoint of `manager`, or a new one if there is none.
+
+  Raises:
+    ValueError: if it is of step 0, but the workdir has the best state of an earlier run.
   """
+  if not checkpoint.has_optimizer(manager):
+    checkpoint.check_free(
+        manager.directory.parent / "best", advice="this run starts from step 0, and must not be "
+        "compared with an earlier one. Move the folder away, or give another --workdir")
   make = initialise if manager.latest_step() is None else resume
   state, notes = make(config, manager, source)
   notes["images"] = {"count": len(source), "checksum": checksum_images(source)}
@@ -109,7 +120,8 @@ def resume(config: Config, manager: ocp.CheckpointManager, source: Source
   key = jax.random.key(config.train.seed)
   like = jax.eval_shape(lambda: init_state(init_params(key, config), config))
   if checkpoint.has_optimizer(manager):
-    state = checkpoint.restore(manager, like, categories=source)
+    with name_changes_in_errors(saved, config, OF_STATES):
+      state = checkpoint.restore(manager, like, categories=source)
     print(f"Resuming from the checkpoint of step {int(state.step)}"
           f"{describe_changes(saved, config, int(state.step))}.")
     warn_of_other_images(checkpoint.saved_notes(manager), source)
@@ -117,7 +129,8 @@ def resume(config: Config, manager: ocp.CheckpointManager, source: Source
     raise ValueError(f"{workdir} holds imported weights, but train.init_weights is "
                      f"{config.train.init_weights}: give another --workdir, or omit it")
   else:
-    params = checkpoint.restore_params(manager, like.params, categories=source)
+    with name_changes_in_errors(saved, config, OF_WEIGHTS):
+      params = checkpoint.restore_params(manager, like.params, categories=source)
     state = init_state(params, config)
     print("Starting from the imported weights of the workdir.")
   # The numbers of a self-check are only those of the imported weights.
@@ -132,27 +145,6 @@ def warn_of_other_images(notes: dict, source: Source) -> None:
         f"{source.name}: the {len(source)} images are not the {before['count']} that this run was "
         "trained on so far, or have other names or another order: it does not end as it would have "
         "without the interruption", stacklevel=4)
-
-
-def describe_changes(saved: Config, config: Config, step: int) -> str:
-  """Returns which fields differ from the run's so far, and its rate, to continue a sentence.
-
-  Args:
-    saved: config of the last save.
-    config: of the run that resumes.
-    step: that it resumes from.
-
-  Returns:
-    Text with a line per field; "" if all are equal.
-  """
-  lines = [f"  {name}: {was!r} -> {now!r}"
-           for name, was, now in differing_fields(saved, config)]
-  if not lines:
-    return ""
-  rates = [float(np.asarray(learning_rate(one.train)(step))) for one in (saved, config)]
-  if rates[0] != rates[1]:
-    lines.append(f"  learning rate of the next step: {rates[0]:.3g} -> {rates[1]:.3g}")
-  return ", with another config than it was saved with:\n" + "\n".join(lines)
 
 
 def check_fresh_start(model: ModelConfig) -> None:

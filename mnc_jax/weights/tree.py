@@ -8,6 +8,10 @@ import jax
 _ADVICE = "Use the config it was saved with, or other weights (another --workdir)."
 
 
+class FitError(ValueError):
+  """Arrays that were read are not those that the config needs."""
+
+
 def check_fit(like: Any, saved: Any, origin: str | pathlib.Path) -> None:
   """Compares two trees of arrays (or shapes) path by path.
 
@@ -17,20 +21,20 @@ def check_fit(like: Any, saved: Any, origin: str | pathlib.Path) -> None:
     origin: the file or folder of `saved`, for the message.
 
   Raises:
-    ValueError: naming the first path that is missing, extra or of another shape. Orbax
-      and Flax would name neither the path nor both shapes.
+    FitError: naming the first path that is missing, extra or of another shape. Orbax and Flax
+      would name neither the path nor both shapes.
   """
   expected, found = shapes_by_path(like), shapes_by_path(saved)
   for path in sorted(expected.keys() | found.keys()):
     if path not in found:
-      raise ValueError(f"{origin} has no {path}, which the config needs with shape "
-                       f"{expected[path]}. {_ADVICE}")
+      raise FitError(f"{origin} has no {path}, which the config needs with shape "
+                     f"{expected[path]}. {_ADVICE}")
     if path not in expected:
-      raise ValueError(f"{origin} has {path} with shape {found[path]}, which the config does not "
-                       f"have. {_ADVICE}")
+      raise FitError(f"{origin} has {path} with shape {found[path]}, which the config does not "
+                     f"have. {_ADVICE}")
     if expected[path] != found[path]:
-      raise ValueError(f"{origin} has {path} with shape {found[path]}, but the config needs "
-                       f"{expected[path]}. {_ADVICE}")
+      raise FitError(f"{origin} has {path} with shape {found[path]}, but the config needs "
+                     f"{expected[path]}. {_ADVICE}")
 
 
 def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:

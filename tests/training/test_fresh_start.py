@@ -8,7 +8,6 @@ from flax import traverse_util
 import jax
 import pytest
 
-from helpers import tiny
 from helpers.toy_sets import make_source
 from mnc_jax import configs, weights
 from mnc_jax.config import Config, ModelConfig
@@ -79,18 +78,6 @@ def test_a_run_that_resumes_with_other_images_says_so():
   for source in (more, larger, renamed):
     with pytest.warns(UserWarning, match=rf"toy: the {len(source)} images are not the 2 that"):
       initial_state.warn_of_other_images(notes, source)
-
-
-def test_changes_of_a_run_that_resumes_are_listed_with_its_rate():
-  saved = tiny.tiny_config(train={"schedule": "cosine"})
-  assert initial_state.describe_changes(saved, saved, 50) == ""
-  changed = tiny.override(saved, data={"batch_size": 4},
-                          train={"num_steps": 200, "proposals": {"pre_nms": 7}})
-  assert initial_state.describe_changes(saved, changed, 50).splitlines() == [
-      ", with another config than it was saved with:", "  data.batch_size: 8 -> 4",
-      "  train.proposals.pre_nms: 100 -> 7", "  train.num_steps: 100 -> 200",
-      # Half of 3e-3, and (1 + cos(pi / 4)) / 2 of it.
-      "  learning rate of the next step: 0.0015 -> 0.00256"]
 
 
 @pytest.mark.parametrize(("backbone", "file"), [

@@ -108,13 +108,13 @@ def bytes_to_save(manager: ocp.CheckpointManager, state: Any, *, keep: int = KEP
   return size * max(keep + 1 - len(manager.all_steps()), 1)
 
 
-def check_free(workdir: str | os.PathLike[str]) -> None:
-  """Raises ValueError if `workdir` has checkpoints."""
+def check_free(workdir: str | os.PathLike[str], *, advice: str = "give another folder") -> None:
+  """Raises ValueError if `workdir` has checkpoints; `advice` ends the message."""
   if (as_workdir(workdir) / FOLDER).is_dir():
     with open_checkpoints(workdir) as manager:
       if manager.latest_step() is not None:
         raise ValueError(f"{workdir} already has checkpoints, the last of step "
-                         f"{manager.latest_step()}: give another folder")
+                         f"{manager.latest_step()}: {advice}")
 
 
 def _save_items(manager, step, config, categories, more, **trees):
