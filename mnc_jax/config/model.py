@@ -61,7 +61,7 @@ class ModelConfig(Section):
   box_stage_width: int = 512
   """Channels of the 3 x 3 convolution in stage 1, the region proposal network."""
   roi_size: int = 14
-  """Cells per side of the features of a RoI (paper, section 3.2)."""
+  """Cells per side of the features of a RoI (paper, section 3.2): even, as stage 3 pools 2 x 2."""
   roi_pool: int = 2
   """Samples per RoI cell and axis, which are max-pooled: 2 pools 28 x 28 samples to 14 x 14 cells
   (paper, section 3.2). 1: no pooling."""

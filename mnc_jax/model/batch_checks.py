@@ -14,6 +14,13 @@ def check_images(images: Array, *, name: str = "images") -> None:
                     "from 0 to 1 by (255 * images).round().astype(jnp.uint8)")
 
 
+def check_sizes(images: Array, image_sizes: Array) -> None:
+  """Raises AssertionError unless images are [B, H, W, 3] and their sizes [B, 2]."""
+  chex.assert_shape(images, (None, None, None, 3), custom_message="images")
+  chex.assert_shape(image_sizes, (images.shape[0], 2),
+                    custom_message="image_sizes: (height, width) of each image")
+
+
 def check_batch(batch: Batch) -> None:
   """Raises unless the arrays have the shapes of `Batch`, and images and masks its dtypes.
 
@@ -31,6 +38,8 @@ def check_batch(batch: Batch) -> None:
       chex.assert_shape(getattr(batch, name), shape,
                         custom_message=f"Batch.{name}{notes.get(name, '')}")
   check_images(batch.images, name="Batch.images")
+  if not jnp.issubdtype(batch.labels.dtype, jnp.integer):
+    raise TypeError(f"Batch.labels are {batch.labels.dtype}, must be integers")
   if not jnp.issubdtype(batch.masks.dtype, jnp.integer) and batch.masks.dtype != bool:
     raise TypeError(f"Batch.masks are {batch.masks.dtype}, must be uint8 or bool: they are 0 or 1")
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mnc_jax.config import Config
-from mnc_jax.model.batch_checks import check_images
+from mnc_jax.model.batch_checks import check_images, check_sizes
 from mnc_jax.model.cascade import run_cascade
 from mnc_jax.model.test_time_augmentation import make_views, restore_candidates
 from mnc_jax.ops.voting import vote_masks
@@ -106,6 +106,7 @@ def predict_ensemble(models: Sequence[dict], images: Array, image_sizes: Array, 
   if len(models) != len(configs):
     raise ValueError(f"{len(models)} models with {len(configs)} configs: pass one config per model")
   check_images(images)
+  check_sizes(images, image_sizes)
   views, truncated = [], 0
   for params, config in zip(models, configs, strict=True):
     for view in make_views(images, image_sizes, config=config):

@@ -60,7 +60,7 @@ def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array,
   ground_truth = jax.tree.map(jnp.asarray, ground_truth)
   boxes, candidate = join_ground_truth(proposals.boxes, proposals.valid, ground_truth)
   scores = jnp.concatenate([proposals.scores, jnp.zeros_like(ground_truth.boxes[:, 0])])
-  anchors = jnp.concatenate([proposals.anchors, jnp.full_like(ground_truth.labels, -1)])
+  anchors = jnp.concatenate([proposals.anchors, jnp.full(ground_truth.labels.shape, -1, jnp.int32)])
   iou, _, _ = match_ground_truth(boxes, ground_truth)
   foreground, background = (candidate & chosen for chosen in split_by_overlap(
       boxes, iou, ground_truth, positive_iou=config.roi_positive_iou,

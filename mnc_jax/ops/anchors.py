@@ -29,7 +29,7 @@ def make_anchors(height: int, width: int, *, stride: int, scales: Sequence[float
     reach outside the image.
 
   Raises:
-    ValueError: if a side is rounded to 0.
+    ValueError: if a scale or ratio is not above 0, or a side is rounded to 0.
 
   Example:
     >>> import mnc_jax
@@ -51,9 +51,11 @@ def anchor_sides(stride: int, scales: Sequence[float] | np.ndarray, ratios: Sequ
   """Returns [A, 2] float64 (width, height) in pixels of the anchors of a cell of `make_anchors`.
 
   Raises:
-    ValueError: if a side is rounded to 0.
+    ValueError: if a scale or ratio is not above 0, or a side is rounded to 0.
   """
   shapes, factors = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
+  if not ((shapes > 0).all() and (factors > 0).all()):
+    raise ValueError(f"anchors have scales {scales} and ratios {ratios}: each must be above 0")
   widths = np.round(np.sqrt(stride**2 / shapes))
   heights = np.round(widths * shapes)
   sides = np.stack([widths, heights], axis=-1)

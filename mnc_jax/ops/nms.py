@@ -48,8 +48,8 @@ def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_outputs: int,
     valid: [max_outputs] bool, False in unused slots.
 
   Degenerate input:
-    An empty box overlaps nothing, itself included, and is chosen once. With N = 0, or without a
-    valid row, no slot is used.
+    An empty box overlaps nothing, itself included, and is chosen once. A box with a NaN is never
+    chosen. With N = 0, or without a valid row, no slot is used.
 
   Gradient:
     Not differentiable; gradients flow through `boxes[indices]`.
@@ -121,8 +121,8 @@ def soft_nms(
     valid: [max_outputs] bool, False in unused slots.
 
   Degenerate input:
-    An empty box overlaps nothing, itself included, and is chosen once. With N = 0, or without a
-    valid row, no slot is used.
+    An empty box overlaps nothing, itself included, and is chosen once. A box with a NaN is never
+    chosen. With N = 0, or without a valid row, no slot is used.
 
   Gradient:
     Not differentiable; gradients flow through `boxes[indices]`.
@@ -150,7 +150,7 @@ def _usable(boxes: Array, scores: Array, valid: Array | None) -> Array:
   """Returns [N] bool, which rows may be chosen, after checking the shapes."""
   chex.assert_rank([boxes, scores], [2, 1])
   chex.assert_shape(boxes, (scores.shape[0], 4))
-  usable = ~jnp.isnan(scores)
+  usable = ~jnp.isnan(scores) & ~jnp.isnan(boxes).any(axis=1)
   if valid is None:
     return usable
   chex.assert_equal_shape([scores, valid])

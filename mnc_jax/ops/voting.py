@@ -62,7 +62,8 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
     `mask_boxes`, which do not depend on `refined_boxes`. `truncated_proposals` is 0.
 
   Degenerate input:
-    With R = 0, or without a valid candidate, no row is valid. If the average mask is nowhere above
+    Candidates without area inside the image, or with a NaN, are never chosen and never vote. With
+    R = 0, or without a valid candidate, no row is valid. If the average mask is nowhere above
     the threshold, its bounds are the chosen candidate's box, clipped. An average box without area
     is replaced by the bounds of the mask.
 
@@ -70,7 +71,7 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
     Not differentiable.
 
   Raises:
-    ValueError: for another `nms`.
+    ValueError: for another `nms`, or if `class_scores` has no category.
 
   Example:
     >>> import functools
@@ -92,6 +93,8 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
   chex.assert_rank([masks, boxes, class_scores], [3, 2, 2])
   chex.assert_shape(boxes, (masks.shape[0], 4))
   chex.assert_axis_dimension(class_scores, 0, masks.shape[0])
+  if class_scores.shape[1] < 2:
+    raise ValueError("class_scores has 1 column: it needs background and a category at least")
   if not masks.shape[0]:
     # A choice needs a row to read: one without a score is never chosen.
     masks, boxes, class_scores, valid, refined_boxes = jax.tree.map(
@@ -104,6 +107,7 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
     usable &= jnp.asarray(valid).astype(bool)[:, None]
   scores = jnp.where(usable, scores, 0.0)
   clipped = clip_boxes(boxes, height, width)
+  scores = jnp.where(box_areas(clipped)[:, None] > 0, scores, 0.0)
   choose = _nms_function(nms, nms_iou, soft_nms_sigma)
   chosen, labels, chosen_scores, found, dropped = _choose_instances(
       clipped, scores, choose, max_instances, min_score)

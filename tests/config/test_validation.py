@@ -110,6 +110,20 @@ def test_a_field_without_effect_is_named_with_what_it_needs(fields, message):
     check_effects(tiny.tiny_config(**fields))
 
 
+@pytest.mark.parametrize(("model", "ends_well"), [
+    ({"roi_size": 7}, False), ({"roi_size": 8}, True),
+    ({"roi_size": 7, "backbone": "resnet50", "pyramid_stride": 8}, False),
+    ({"roi_size": 7, "backbone": "resnet50"}, True)])
+def test_an_odd_number_of_cells_that_stage_3_would_pool_is_an_error(model, ends_well):
+  given = tiny.override(config.Config(), model=model)
+  if ends_well:
+    check_effects(given)
+  else:
+    with pytest.raises(ValueError, match="model.roi_size is 7: it must be even"):
+      check_effects(given)
+  check_effects(given, base=given)  # Models that were trained so keep working.
+
+
 def test_empty_values_are_not_errors():
   small = {"backbone": "small", "frozen_blocks": 0, "partial_cells": False}
   check_effects(tiny.override(config.paper(), model=small))

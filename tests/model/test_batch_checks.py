@@ -10,6 +10,7 @@ import pytest
 from helpers import tiny
 from mnc_jax.model.batch_checks import check_batch
 from mnc_jax.model.cascade import cascade_loss
+from mnc_jax.model.inference import predict
 
 CONFIG = tiny.tiny_config(train={"num_stages": 3})
 
@@ -24,6 +25,15 @@ def test_a_batch_of_numpy_has_losses(count):
   batch = jax.tree.map(np.asarray, tiny.make_batch(count))
   batch = batch._replace(ignored_boxes=np.zeros((count, 2, 4), np.float32))
   assert shapes_of_losses(batch)["loss_3"].shape == ()
+
+
+@pytest.mark.parametrize(("images", "sizes"), [
+    ((1, 64, 64, 3), (4, 2)), ((1, 64, 64, 3), (1, 3)), ((2, 64, 64, 3), (1, 2)),
+    ((64, 64, 3), (1, 2))])
+def test_images_and_sizes_of_another_number_cannot_be_predicted(images, sizes):
+  with pytest.raises(AssertionError, match=r"\(height, width\) of each image|images"):
+    predict(tiny.random_params(CONFIG), jnp.zeros(images, jnp.uint8), jnp.full(sizes, 64),
+            config=CONFIG)
 
 
 @pytest.mark.parametrize(("field", "change", "message"), [
@@ -42,6 +52,7 @@ def test_a_field_of_another_shape_is_named(field, change, message):
 
 @pytest.mark.parametrize(("field", "message"), [
     ("images", "Batch.images are float32, must be uint8 RGB from 0 to 255"),
+    ("labels", "Batch.labels are float32, must be integers"),
     ("masks", "Batch.masks are float32, must be uint8 or bool")])
 def test_a_field_of_another_dtype_is_named(field, message):
   batch = tiny.make_batch()

@@ -47,6 +47,14 @@ def test_ground_truth_boxes_join_the_candidates():
   assert sorted(rois.anchors.tolist()) == 19 * [-1] + [100]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_unsigned_labels_claim_no_anchor(dtype):
+  objects = ground_truth([[10, 10, 50, 50]], [1])
+  rois = sample_rois(proposals([[60, 60, 90, 90]]),
+                     objects._replace(labels=np.asarray(objects.labels, dtype)), jax.random.key(0))
+  assert sorted(rois.anchors.tolist()) == 19 * [-1] + [100]
+
+
 def test_foreground_fills_the_slots_of_missing_negatives():
   rois = sample_rois(
       proposals([[10, 10, 50, 49]] * 30), ground_truth([[10, 10, 50, 50]], [1]), jax.random.key(0))

@@ -37,3 +37,9 @@ def test_a_side_that_is_rounded_to_0_is_reported():
   message = r"anchors of ratio 0\.5 have 1 x 0 pixels \(width x height\) at stride 1: choose"
   with pytest.raises(ValueError, match=message):
     make_anchors(1, 1, stride=1, scales=SCALES, ratios=(1.0, 0.5))
+
+
+@pytest.mark.parametrize(("scales", "ratios"), [((0.0,), (1.0,)), ((8.0,), (-1.0,))])
+def test_scales_and_ratios_that_are_not_above_0_are_an_error(scales, ratios):
+  with pytest.raises(ValueError, match="each must be above 0"):
+    make_anchors(1, 1, stride=16, scales=scales, ratios=ratios)

@@ -1,5 +1,7 @@
 """Greedy NMS."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,15 @@ def test_nan_scores_infinite_scores_and_invalid_rows_are_never_chosen():
   scores = jnp.array([jnp.nan, 0.1, -jnp.inf, 0.9])
   indices, valid = nms(boxes, scores, iou_threshold=0.5, max_outputs=3,
                        valid=jnp.array([True, True, True, False]))
+  np.testing.assert_array_equal(indices, [1, 0, 0])
+  np.testing.assert_array_equal(valid, [True, False, False])
+
+
+@pytest.mark.parametrize("choose", [
+    functools.partial(nms, iou_threshold=0.5), functools.partial(ops.soft_nms, sigma=0.5)])
+def test_boxes_with_a_nan_are_never_chosen(choose):
+  boxes = jnp.array([[0, 0, jnp.nan, 4], [0, 0, 4, 4], [jnp.nan] * 4])
+  indices, *_, valid = choose(boxes, jnp.array([0.9, 0.8, 0.7]), max_outputs=3)
   np.testing.assert_array_equal(indices, [1, 0, 0])
   np.testing.assert_array_equal(valid, [True, False, False])
 

@@ -214,6 +214,22 @@ def test_zero_nan_and_invalid_candidates_are_never_chosen():
   assert not any(np.any(part) for part in found)
 
 
+def test_candidates_without_area_in_the_image_neither_are_instances_nor_vote():
+  beside = [[WIDTH, 0, WIDTH + 10, 10], [10, 10, 10, 20], [np.nan] * 4]
+  boxes = np.array([[0, 0, 10, 10], *beside], np.float32)
+  scores = np.array([[0.4, 0.6], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]], np.float32)
+  found = vote(np.ones((4, 4, 4), np.float32), boxes, scores)
+  assert found.valid.sum() == 1 and found.dropped == 0
+  np.testing.assert_allclose(found.boxes[0], [0, 0, 10, 10], atol=1e-5)
+  np.testing.assert_allclose(found.scores[0], 0.6)
+
+
+def test_scores_of_background_alone_are_an_error():
+  with pytest.raises(ValueError, match="class_scores has 1 column: it needs background and a cat"):
+    vote_masks(jnp.ones((2, 4, 4)), jnp.zeros((2, 4)), jnp.ones((2, 1)), nms_iou=0.5,
+               similar_iou=0.5, max_instances=2, height=8, width=8)
+
+
 def test_padding_never_changes_the_result():
   candidates = _candidates(3)
   plain = vote(*candidates, refined=_by_category(candidates[1] + 1, CATEGORIES))
