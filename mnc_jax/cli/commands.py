@@ -220,7 +220,8 @@ class Export:
   """Writes a trained model as one file.
 
   safetensors: weights, config, category names, the origin of the model, and the numbers for
-  mnc predict --self-check. mnc import-weights makes an equal workdir of it.
+  mnc predict --self-check. mnc import-weights, with the config and options of its training, makes
+  an equal workdir of it.
 
   stablehlo: a .zip of the weights and of programs, one for each size of the network input, that run
   without this library, on CPUs, CUDA GPUs and TPUs, for any number of images. docs/deploy.md has

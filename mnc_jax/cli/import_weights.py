@@ -13,13 +13,18 @@ import numpy as np
 from mnc_jax import weights
 from mnc_jax.cli.commands import ImportWeights
 from mnc_jax.cli.parse import load_config
-from mnc_jax.config import with_categories
+from mnc_jax.config import Config, with_categories
+from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import load_categories
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
 from mnc_jax.training.initial_state import advise_dense_layers, check_frozen
 from mnc_jax.weights.self_check import record_numbers
+
+# Fields of the data that decide what the network sees of an image.
+_READ_BY_PREDICT = frozenset(f"data.{field}" for field in (
+    "exif", "page", "channels", "short_side", "long_side", "stretch_contrast"))
 
 
 def run(options: ImportWeights) -> None:
@@ -33,6 +38,10 @@ def run(options: ImportWeights) -> None:
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
       reset_categories=options.reset_categories, only_backbone=options.only_backbone,
       category_names=categories.category_names)
+  if changes := list_other_reading(options.source, config):
+    warnings.warn("\n".join([
+        f"{options.source} was trained and used with other options, and may find less with these:",
+        *changes, "Give its own to use it as it was."]), stacklevel=2)
   check_frozen(report, params, config, options.source)
   if advice := advise_dense_layers(report, config):
     warnings.warn(f"{options.source}: {advice}", stacklevel=2)
@@ -45,6 +54,18 @@ def run(options: ImportWeights) -> None:
         f"mnc train", shlex.join([
             "--config", str(options.config), "--workdir", str(options.output),
             *list_changes(load_config(options.config), options.experiment)]))
+
+
+def list_other_reading(source: pathlib.Path, config: Config) -> list[str]:
+  """Returns lines on the fields that `predict` reads, if `source` is ours and has others."""
+  if source.suffix != ".safetensors" or "config" not in (found := weights.read_metadata(source)):
+    return []
+  try:
+    made = weights.read_config(found, source)
+  except ValueError:
+    return []  # Another library's; ours has been read before.
+  return [f"  {name}: {was!r} -> {now!r}" for name, was, now in differing_fields(made, config)
+          if name.startswith("inference.") or name in _READ_BY_PREDICT]
 
 
 def list_changes(base: Any, config: Any, *, prefix: str = "--") -> list[str]:

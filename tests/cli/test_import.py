@@ -70,6 +70,16 @@ def test_our_own_file_becomes_a_checkpoint_bit_by_bit_and_checks_itself(place, c
   assert "already has checkpoints, the last of step 0: give another folder" in text
 
 
+def test_options_that_change_what_our_own_model_sees_are_listed(place, capsys):
+  with pytest.warns(UserWarning, match="model.safetensors was trained and used with") as found:
+    run_import(place, capsys, "--data.short-side", "48", "--inference.nms-iou", "0.4",
+               "--train.num-steps", "7", output="other")
+  text, before = str(found[0].message), tiny.tiny_config()
+  assert f"  data.short_side: {before.data.short_side} -> 48\n" in text
+  assert f"  inference.nms_iou: {before.inference.nms_iou} -> 0.4\n" in text
+  assert "num_steps" not in text
+
+
 def test_other_categories_are_rejected_unless_they_are_reset(place, capsys):
   (place / "four.txt").write_text("a\nb\nc\nd\n")
   arguments = ("--categories", place / "four.txt")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from mnc_jax.config import ModelConfig
 from mnc_jax.ops import voting
 from mnc_jax.weights import self_check
 from mnc_jax.weights.self_check import compare_numbers, record_numbers, tolerance
@@ -113,3 +115,9 @@ def test_stored_numbers_that_cannot_be_read_are_reported(field, value):
   stored = json.loads(recorded()) | {field: value}
   with pytest.raises(ValueError, match="stored for the self-check cannot be used"):
     compare_numbers(params(), CONFIG, stored)
+
+
+@pytest.mark.parametrize("dtype", typing.get_args(
+    typing.get_type_hints(ModelConfig)["compute_dtype"]))
+def test_every_dtype_has_a_tolerance(dtype):
+  assert 0 < tolerance(tiny.override(CONFIG, model={"compute_dtype": dtype})) <= 0.1

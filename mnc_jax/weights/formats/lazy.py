@@ -72,6 +72,8 @@ def lazy_array(path: str | pathlib.Path, name: str, shape: Iterable[SupportsInt]
 
 def _as_float32(array, shape):
   # numpy would make numbers of text, and drop the imaginary part.
+  if array.dtype in (np.int8, np.uint8):
+    raise ValueError(f"it holds {array.dtype}, not floats: is the file quantised?")
   if not jnp.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
     raise ValueError(f"it holds {array.dtype}, not real numbers")
   if array.shape != shape:

@@ -55,7 +55,8 @@ def test_a_packed_array_of_terabytes_is_not_unpacked(tmp_path):
 
 @pytest.mark.parametrize(("array", "found"), [
     (np.array(["1.5", "2"]), "<U3"), (np.array([1 + 2j]), "complex128"),
-    (np.array([True]), "bool"), (np.array(["2020-01-01"], "M8[D]"), "datetime64")])
+    (np.array([True]), "bool"), (np.array(["2020-01-01"], "M8[D]"), "datetime64"),
+    (np.array([-3], np.int8), "int8, not floats: is the file quantised")])
 def test_what_is_no_real_number_is_rejected(array, found):
   with pytest.raises(ValueError, match=f"f: a cannot be read: it holds {found}"):
     lazy_array("f", "a", array.shape, lambda: array).read()
