@@ -22,6 +22,8 @@ VIDEO_SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4
 def list_images(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
   """Returns the given files, and the images in the given folders or of the patterns, sorted.
 
+  One that is given several times is there once.
+
   Args:
     paths: of images and folders, or patterns of images: `*`, `?`, `[ab]`, and `**` for any folders.
 
@@ -32,7 +34,8 @@ def list_images(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
     FileNotFoundError: if a path does not exist, or a folder or pattern has no image.
     ValueError: if two images have the same stem, since each names a picture.
   """
-  images = [image for path in paths for image in _list_path(pathlib.Path(path))]
+  found = (image for path in paths for image in _list_path(pathlib.Path(path)))
+  images = list({image.absolute(): image for image in found}.values())
   counts = collections.Counter(path.stem for path in images)
   twice = next((path for path in images if counts[path.stem] > 1), None)
   if twice is not None:

@@ -50,8 +50,12 @@ def test_equal_stems(tmp_path):
   one, two = _touch(tmp_path / "one", "a.png", "b.png"), _touch(tmp_path / "two", "b.jpg")
   with pytest.raises(ValueError, match=r"one.b\.png: another of the images is also called b"):
     list_images([one, two])
-  with pytest.raises(ValueError, match=r"b\.jpg"):
-    list_images([two / "b.jpg"] * 2)
+
+
+def test_images_given_twice_are_listed_once(tmp_path):
+  folder = _touch(tmp_path / "one", "a.png", "b.png", "c.png")
+  images = list_images([folder / "c.png", folder, folder / "[ab].png"])
+  assert [path.name for path in images] == ["c.png", "a.png", "b.png"]
 
 
 def test_patterns(tmp_path, monkeypatch):
