@@ -9,7 +9,6 @@ from mnc_jax.evaluation.writers.found import Found, Target, Writer
 from mnc_jax.evaluation.writers.shared_file import open_shared, write_at
 
 FILE = "instances.json"
-_LONGEST_HEAD = 100  # Bytes by which a file of ours is known.
 
 
 def list_files(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
@@ -61,7 +60,9 @@ def open_results(path: pathlib.Path) -> Iterator:
 
 
 def is_own(path: pathlib.Path) -> bool:
-  """Returns whether a file is one that `open_results` wrote, or empty."""
+  """Returns whether a file is one that `open_writer` wrote, or empty."""
   with path.open("rb") as file:
-    head = file.read(_LONGEST_HEAD)
-  return not head or head.strip() == b"[]" or head.startswith(b'[{"image_id": ')
+    line = file.readline()
+  # COCO results of other programs may begin as ours do, but without names.
+  return not line or line.strip() == b"[]" or (
+      line.startswith(b'[{"image_id": ') and b'"category_name": ' in line)

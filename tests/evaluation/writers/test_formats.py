@@ -62,7 +62,9 @@ def test_pictures_and_videos_beside_inputs_are_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "content", "is_own"), [
-    ("coco", "", True), ("coco", "[]\n", True), ("coco", '[{"image_id": 5, "category_id"', True),
+    ("coco", "", True), ("coco", "[]\n", True),
+    ("coco", '[{"image_id": 5, "score": 1.0, "category_name": "cat"},\n{"image_id": 6', True),
+    ("coco", '[{"image_id": 5, "category_id": 1, "score": 1.0}]', False),
     ("coco", '{"images": []}', False), ("coco", "[1, 2]", False), ("csv", "", True),
     ("csv", ",".join(COLUMNS) + "\na,1\n", True), ("csv", "name,count\na,1\n", False)])
 def test_files_of_these_names_that_others_wrote_are_not_overwritten(tmp_path, kind, content,
