@@ -66,6 +66,9 @@ def _cure_of_shape(shape):
 def _cure_of_dtype(array):
   if array.dtype == np.bool_:
     return ": image.astype('uint8') * 255"
+  if array.dtype == np.uint16:
+    return (f", and of 16 bits these are almost black, at most {array.max()}. Give an image that "
+            "is so dark as a file; values of 8 bits: image.astype('uint8')")
   values = array.astype(np.float64)
   low, high = values.min(), values.max()
   if low >= 0 and high <= 1:

@@ -101,7 +101,8 @@ GREY = IMAGE[..., 0]
     (jnp.bfloat16(IMAGE >= 128), "bfloat16 pixels.* 0 to 1", np.uint8(255) * (IMAGE >= 128)),
     (IMAGE >= 128, "bool pixels", np.uint8(255) * (IMAGE >= 128)),
     (IMAGE.astype(np.int64), "int64 pixels", IMAGE),
-    (IMAGE.astype(np.uint16), "uint16 pixels", IMAGE)])
+    (IMAGE.astype(np.uint16), "uint16 pixels.* almost black, at most .* as a file", IMAGE),
+    (np.uint16(IMAGE >= 128), "uint16 pixels.* almost black, at most 1", np.uint8(IMAGE >= 128))])
 def test_the_message_has_the_cure(image, found, expected):
   with pytest.raises(ValueError, match=f"image 2 of the list has {found}") as error:
     to_rgb(image, "image 2 of the list")
