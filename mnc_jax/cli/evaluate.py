@@ -40,6 +40,8 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
                              ("--max-results", options.max_results, coco.LEAST_MAX_RESULTS)):
     if value < least:
       raise UsageError(f"{name} is {value}: it must be {least} or more")
+  if not 0 <= options.report_min_score <= 1:
+    raise UsageError(f"--report-min-score is {options.report_min_score}: it must be from 0 to 1")
   join_hosts(options.hosts)
   changed: list[dict] = []
   models = load_models(options.model, noting_changes(override, changed))

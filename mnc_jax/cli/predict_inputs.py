@@ -78,7 +78,12 @@ def find_video(options: Predict) -> pathlib.Path | int | None:
 
 
 def check_options(options: Predict) -> pathlib.Path:
-  """Returns --output; raises `UsageError` unless it and images are given, or --self-check alone."""
+  """Returns --output; raises `UsageError` unless it and images are given, or --self-check alone.
+
+  It also raises it for a score that is none.
+  """
+  if not 0 <= options.min_score <= 1:
+    raise UsageError(f"--min-score is {options.min_score}: it must be from 0 to 1")
   given = options.images or options.camera is not None
   if options.self_check and (options.output or given):
     raise UsageError("--self-check runs a stored image: give neither --output nor images")

@@ -200,6 +200,8 @@ def test_the_number_of_results_that_count_is_checked_before_the_work(run, monkey
   forbid_prediction(monkeypatch)
   with pytest.raises(UsageError, match="--max-results is 9: it must be 10 or more"):
     run("--max-results", "9")
+  with pytest.raises(UsageError, match="--report-min-score is 30.0: it must be from 0 to 1"):
+    run("--report-min-score", "30")
 
 
 @pytest.mark.parametrize("option", ["--output", "--report", "--results"])

@@ -160,6 +160,8 @@ def test_an_image_that_a_format_cannot_hold_is_named_and_the_others_are_written(
     ("a.png --write labels --ground-truth x.json --output o", "--write coco or csv"),
     ("a.png --write video --output o", "--write video needs a video"),
     ("a.png --output o --write", "--write needs one or more of pictures, coco, labels, csv"),
+    ("a.png --output o --min-score 50", "--min-score is 50.0: it must be from 0 to 1"),
+    ("a.png --output o --min-score nan", "--min-score is nan: it must be from 0 to 1"),
     ("--camera 0", "give --output DIR"),
     ("--camera 0 --self-check", "give neither --output nor images")])
 def test_options_that_do_not_fit(line, message):
