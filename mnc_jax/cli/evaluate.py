@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import functools
 import json
 import pathlib
+import tempfile
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
+from mnc_jax.config.paths import is_remote
 from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.transforms import adapt_image
@@ -53,9 +55,8 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   check_scorable(ground_truth, source)
   warn_of_limit(source, config, tiles=True)
   folder = options.output or options.model.workdir or pathlib.Path("evaluation")
-  # Before the work, not after it, a folder that cannot be written is found out.
   for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
-    needed.mkdir(parents=True, exist_ok=True)
+    _make_folder(needed)
   report_tiles(source, config)
   mesh = parallel.make_mesh()
   with watch(config) as watchdog:
@@ -76,7 +77,16 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
       report_errors(options, config, source, ground_truth, results, scores)
 
 
+def _make_folder(folder):
+  """Makes a folder; before the work, not after it, one that cannot be written is found out."""
+  folder.mkdir(parents=True, exist_ok=True)
+  if not is_remote(folder):
+    tempfile.TemporaryFile(dir=folder).close()
+
+
 def _check_output(path, data):
+  if path and path.is_dir():
+    raise UsageError(f"--results {path} is a folder: give the name of a file in it")
   annotations = filter(None, (data.train_annotations, data.eval_annotations))
   if path and path.resolve() in [pathlib.Path(name).resolve() for name in annotations]:
     raise UsageError(f"--results {path} is a file of annotations, which would be lost: it is where "

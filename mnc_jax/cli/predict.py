@@ -31,7 +31,7 @@ from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.tiles.plan import describe_tiles
-from mnc_jax.evaluation.writers.formats import check_files, open_writers
+from mnc_jax.evaluation.writers.formats import check_files, find_frames, open_writers
 from mnc_jax.evaluation.writers.found import FormatError, Found, Target, Writer
 from mnc_jax.model.trained import Model
 
@@ -72,7 +72,7 @@ def run(options: Predict, override: Callable[[Config], Config]) -> None:
                    list_inputs(paths, ids.images, models[0].config.data))
     return
   name = video_name(source)
-  check_files(formats, output, [name, f"{name}_{0:06}"],
+  check_files(formats, output, [name, *find_frames(formats, output, name)],
               [source] if isinstance(source, pathlib.Path) else [])
   with open_frames(source, max_frames=options.max_frames) as inputs:
     predict_images(job, inputs, video=name)

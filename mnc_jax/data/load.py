@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.config import DataConfig
 from mnc_jax.config.extensions import check_name
-from mnc_jax.config.paths import as_local_path
+from mnc_jax.config.paths import as_local_path, is_remote
 from mnc_jax.config.validation import check_channels
 from mnc_jax.data.crowd import check_crowd, take_as_instances
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, image_options
@@ -144,10 +144,12 @@ def _open(config, split):
     older = ", ".join(sorted(path.name for path in folder.parent.glob("[0-9]*"))
                       if folder.parent.is_dir() else ())
     raise ValueError(
-        f"the data set {config.dataset!r} is not prepared in {folder}"
+        f"the data set {config.dataset!r} is not prepared in "
+        f"{folder if is_remote(folder) else folder.absolute()}"
         f"{f' (what is there is of another version, {older})' if older else ''}: run "
         f"mnc prepare --dataset {config.dataset} --source DIR "
-        f"--data-dir {config.data_dir}{directly}")
+        f"--data-dir {config.data_dir}{directly}; or, if it is prepared elsewhere, give that "
+        "folder by --data.data-dir")
   _check_options(folder, image_options(config))
   return open_split(folder, TRAIN if split == "train" else VALIDATION)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -210,6 +211,19 @@ def test_folders_that_cannot_be_made_are_found_before_the_work(run, monkeypatch,
   (tmp_path / "file").write_text("")
   with pytest.raises(OSError, match="file"):
     run(option, str(tmp_path / "file" / "x" / "y"))
+
+
+def test_folders_that_cannot_be_written_are_found_before_the_work(run, monkeypatch, tmp_path):
+  forbid_prediction(monkeypatch)
+  with pytest.raises(UsageError, match="--results .* is a folder: give the name of a file in it"):
+    run("--results", str(tmp_path))
+  monkeypatch.setattr(tempfile, "TemporaryFile", raise_read_only)
+  with pytest.raises(PermissionError, match="read-only"):
+    run("--output", str(tmp_path))
+
+
+def raise_read_only(*, dir):
+  raise PermissionError(f"{dir} is read-only")
 
 
 def test_results_are_kept_if_the_scores_cannot_be_written(run, monkeypatch, tmp_path, capsys):

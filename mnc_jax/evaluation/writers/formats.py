@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 import contextlib
+import glob
 import pathlib
+import re
 
 from mnc_jax.evaluation.writers import coco, label_images, labelme, pictures, table, video
 from mnc_jax.evaluation.writers.found import Target, Writer
@@ -53,7 +55,7 @@ def check_files(formats: Sequence[str], folder: pathlib.Path, names: Sequence[st
   Args:
     formats: that will be written.
     folder: of the output.
-    names: of the images; of a video the first frame's, and its own.
+    names: of the images; of a video its own and those of `find_frames`.
     inputs: files that will be read.
 
   Raises:
@@ -70,6 +72,14 @@ def check_files(formats: Sequence[str], folder: pathlib.Path, names: Sequence[st
       if reason:
         raise ValueError(f"{path} is there already, and {reason}: give another --output, or "
                          "delete it")
+
+
+def find_frames(formats: Sequence[str], folder: pathlib.Path, name: str) -> list[str]:
+  """Returns the name of a video's first frame, and those of the frames that have a file there."""
+  first = f"{name}_{0:06}"
+  parents = {path.parent for kind in formats for path in _FILES[kind](folder, first)}
+  stems = {path.stem for parent in parents for path in parent.glob(f"{glob.escape(name)}_*")}
+  return sorted({first} | {stem for stem in stems if re.fullmatch(r"\d{6,}", stem[len(name) + 1:])})
 
 
 def _keep(kind, path, input_folders):

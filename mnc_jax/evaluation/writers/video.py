@@ -60,7 +60,9 @@ def open_writer(target: Target, name: str) -> Iterator[Writer]:
 def _open(path, frame_rate, size):
   codec = cv2.VideoWriter.fourcc(*_CODEC)
   # A bare name with a colon, such as 10:30.mp4, would be an address to FFmpeg.
-  video = cv2.VideoWriter(str(path.absolute()), codec, frame_rate, size)
+  # MPEG-4 has a fraction of 65535 / N at most, and OpenCV makes one of three decimals.
+  digits = 3 if frame_rate < 65 else 2 if frame_rate < 655 else 1
+  video = cv2.VideoWriter(str(path.absolute()), codec, round(frame_rate, digits), size)
   if not video.isOpened():
     raise ValueError(f"{path} cannot be written: is the folder writable, and are {size[0]} x "
                      f"{size[1]} pixels at {frame_rate:g} frames/s usual? Or leave video out of "

@@ -269,7 +269,8 @@ def test_config_chooses_between_prepared_and_direct(tmp_path):
   folder = _write_coco(tmp_path)
   config = DataConfig(dataset="coco", data_dir=str(tmp_path / "data"))
   with pytest.raises(ValueError, match=r"'coco' is not prepared in .*: run "
-                     r"mnc prepare --dataset coco --source DIR --data-dir .*directly"):
+                     r"mnc prepare --dataset coco --source DIR --data-dir .*directly; or, if it is "
+                     "prepared elsewhere, give that folder by --data.data-dir"):
     load_source(config, "train")
   older = tmp_path / "data" / "coco" / "1.2.0"
   older.mkdir(parents=True)
@@ -304,7 +305,7 @@ def test_messages_name_what_is_wrong(tmp_path):
   with pytest.raises(ValueError, match="dataset is 'shapes', but files of a COCO set are"):
     load_source(DataConfig(dataset="shapes", eval_images="photographs"), "train")
   config = DataConfig(dataset="sbd", data_dir=str(tmp_path))
-  with pytest.raises(ValueError, match=f"'sbd' is not prepared .* --data-dir {tmp_path}$"):
+  with pytest.raises(ValueError, match=f"'sbd' is not prepared .* --data-dir {tmp_path}; or, if"):
     load_source(config, "train")
   with pytest.raises(ValueError, match="there is no folder gone"):
     prepare("sbd", "gone", tmp_path)

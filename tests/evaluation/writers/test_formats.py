@@ -1,12 +1,19 @@
 import contextlib
 import json
+import pathlib
+import re
 
 import pytest
 
 from helpers.fake_bucket import serve_buckets
 from helpers.found_by_hand import make_found, make_record, make_target
 from mnc_jax.config.paths import as_path
-from mnc_jax.evaluation.writers.formats import check_files, describe_places, open_writers
+from mnc_jax.evaluation.writers.formats import (
+  check_files,
+  describe_places,
+  find_frames,
+  open_writers,
+)
 from mnc_jax.evaluation.writers.table import COLUMNS
 
 ALL = ("pictures", "coco", "labels", "csv", "labelme")
@@ -49,6 +56,22 @@ def test_an_input_is_not_overwritten(tmp_path):
       check_files((kind,), tmp_path, ["a"], [image, tmp_path / name])
   check_files(("coco", "csv"), tmp_path, ["b", "a"], [image])
   check_files(ALL, tmp_path / "out", ["b", "a"], [image])
+
+
+@pytest.mark.parametrize(("kind", "place", "reason"), [
+    ("labels", "labels/[a]_000007.png", "corrected by hand"),
+    ("labelme", "labelme/[a]_1000000.json", "corrected by hand"),
+    ("pictures", "[a]_000001.png", "no drawing, beside inputs")])
+def test_later_frames_of_a_video_are_not_overwritten(tmp_path, kind, place, reason):
+  assert find_frames(ALL, tmp_path / "out", "[a]") == ["[a]_000000"]
+  (tmp_path / place).parent.mkdir(exist_ok=True)
+  for path in (place, place.replace("]_", "]_old_"), place.replace("[a]", "a")):
+    (tmp_path / path).write_bytes(b"corrected")
+  names = find_frames((kind,), tmp_path, "[a]")
+  assert names == ["[a]_000000", pathlib.Path(place).stem]
+  message = f"{re.escape(place)} is there already, and perhaps .*{reason}"
+  with pytest.raises(ValueError, match=message):
+    check_files((kind,), tmp_path, ["[a]", *names], [tmp_path / "[a].mp4"])
 
 
 def test_pictures_and_videos_beside_inputs_are_not_overwritten(tmp_path):

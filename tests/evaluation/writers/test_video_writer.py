@@ -35,6 +35,12 @@ def test_each_frame_is_drawn_once(tmp_path):
     assert np.abs(frame.astype(int) - picture).mean() < 6  # It is compressed.
 
 
+@pytest.mark.parametrize("rate", [59.9237, 120.123, 660.123])
+def test_uneven_rates_are_written(tmp_path, rate):
+  write_clip(make_target(tmp_path, frame_rate=rate)[0], [make_found()])
+  assert read(tmp_path / "clip.mp4")[0] == pytest.approx(rate, rel=1e-4)
+
+
 def test_frames_of_another_size_are_scaled(tmp_path):
   write_clip(make_target(tmp_path, frame_rate=10.0)[0],
              [make_found(size=(401, 500)), make_found(size=(600, 800))])
