@@ -19,7 +19,11 @@ from mnc_jax.data import load_categories
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
-from mnc_jax.training.initial_state import advise_dense_layers, check_frozen
+from mnc_jax.training.initial_state import (
+  advise_conv5,
+  advise_dense_layers,
+  check_frozen,
+)
 from mnc_jax.weights.self_check import record_numbers
 
 # Fields of the data that decide what the network sees of an image.
@@ -43,8 +47,9 @@ def run(options: ImportWeights) -> None:
         f"{options.source} was trained and used with other options, and may find less with these:",
         *changes, "Give its own to use it as it was."]), stacklevel=2)
   check_frozen(report, params, config, options.source)
-  if advice := advise_dense_layers(report, config):
-    warnings.warn(f"{options.source}: {advice}", stacklevel=2)
+  for advice in (advise_dense_layers(report, config), advise_conv5(report)):
+    if advice:
+      warnings.warn(f"{options.source}: {advice}", stacklevel=2)
   params = weights.move_to_device(weights.initialise_missing(params, key, config))
   checkpoint.save_model(options.output, params, config, categories, notes={
       "source": f"{report.kind}: {options.source.name}",

@@ -15,7 +15,7 @@ from mnc_jax.config.validation import check_same_meaning
 from mnc_jax.data import Source, checksum_images
 from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
-from mnc_jax.model.backbones.resnet import DEPTHS
+from mnc_jax.model.backbones.resnet import DEPTHS, FROZEN_NORMS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.changes import (
@@ -70,9 +70,9 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
     check_frozen(report, params, config, file)
-    advice = advise_dense_layers(report, config)
-    if advice:
-      warnings.warn(f"{file}: {advice}", stacklevel=2)
+    for advice in (advise_dense_layers(report, config), advise_conv5(report)):
+      if advice:
+        warnings.warn(f"{file}: {advice}", stacklevel=2)
     origin = f"{report.kind}: {file.name}"
   else:
     check_fresh_start(config.model)
@@ -109,6 +109,17 @@ def advise_dense_layers(report: weights.LoadReport, config: Config) -> str:
   return ("no fc6 and fc7 of VGG-16 are loaded, so the dense layers of stage 3 start from random "
           "weights: training takes longer, and scores below the paper's are to be expected. "
           f"torchvision's and Keras' files of VGG-16 have them{gentle}")
+
+
+def advise_conv5(report: weights.LoadReport) -> str:
+  """Returns a warning if conv5_x of a ResNet starts without its frozen normalisations."""
+  if not any(name.startswith("category_stage/conv5") and name.split("/")[-2] in FROZEN_NORMS
+             for name in report.initialised):
+    return ""
+  return ("conv5_x of stage 3 starts from random weights, and its frozen batch normalisations "
+          "scale nothing: training takes longer. torchvision's and timm's files of a ResNet have "
+          "it: load one without only-backbone, or set --model.backbone-norm group in a training "
+          "from random weights")
 
 
 def resume(config: Config, manager: ocp.CheckpointManager, source: Source

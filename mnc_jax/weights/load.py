@@ -11,7 +11,8 @@ import numpy as np
 
 from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.config.validation import check_same_meaning
+from mnc_jax.config.serialization import differing_fields
+from mnc_jax.config.validation import FREE, check_same_meaning
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.cascade import init_params
 from mnc_jax.weights import model_file
@@ -97,9 +98,11 @@ def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConf
   if not requested:
     raise ValueError(f"{path} ({matched.kind}) has none of the requested parameters; it holds "
                      f"{_top_names(matched.arrays)}")
+  advice = _advise(file, config, only_backbone)
   if matched.whole_stages:
-    _check_whole(file, requested, flat, allowed=_CATEGORY_LAYERS if reset_categories else ())
-  _check_shapes(file, requested, flat)
+    _check_whole(file, requested, flat, allowed=_CATEGORY_LAYERS if reset_categories else (),
+                 advice=advice)
+  _check_shapes(file, requested, flat, advice)
   merged = flat | _read_each_once(file, requested)
   unused = matched.unused + tuple(name for name in matched.arrays if name not in requested)
   return traverse_util.unflatten_dict(merged, sep="/"), LoadReport(
@@ -198,22 +201,37 @@ def _for_each_backbone(arrays, flat):
   return others | arrays
 
 
-def _check_whole(file, requested, flat, allowed):
+def _advise(file, config, only_backbone):
+  """Returns what to do about a file that does not fit: the fields that differ, and another way."""
+  advice = "use the config that it was trained with"
+  try:
+    made = model_file.read_config(file.metadata, file.path).model
+  except (KeyError, ValueError):  # It has none, or another library's.
+    made = config
+  changes = [f"model.{name} ({was!r} there, {now!r} here)"
+             for name, was, now in differing_fields(made, config)
+             if name not in (*FREE, "num_categories")]  # Of categories an error of its own speaks.
+  if changes:
+    advice += ", which differs in " + ", ".join(changes)
+  return advice if only_backbone else f"{advice}. {_BACKBONE_ADVICE}"
+
+
+def _check_whole(file, requested, flat, allowed, advice):
   """Rejects a saved model that has some arrays of a stage, but not all."""
   stages = set(map(_stage, requested))
   missing = sorted(name for name in flat if _stage(name) in stages and name not in requested
                    and name not in allowed and name not in _MAY_BE_ABSENT)
   if missing:
     raise ValueError(f"{file.path} lacks {', '.join(missing[:_NAMES_SHOWN])}, which the model has: "
-                     f"use the config that it was trained with. {_BACKBONE_ADVICE}")
+                     f"{advice}")
 
 
-def _check_shapes(file, requested, flat):
+def _check_shapes(file, requested, flat, advice):
   """Rejects arrays that the model does not have, or has in another shape."""
   extra = sorted(name for name in requested if name not in flat)
   if extra:
     raise ValueError(f"{file.path} has {', '.join(extra[:_NAMES_SHOWN])}, which the model does not "
-                     f"have: use the config that it was trained with. {_BACKBONE_ADVICE}")
+                     f"have: {advice}")
   for name, lazy in requested.items():
     found, expected = lazy.shape, tuple(flat[name].shape)
     if found != expected and name in _CATEGORY_LAYERS and found[:-1] == expected[:-1]:
@@ -222,11 +240,10 @@ def _check_shapes(file, requested, flat):
           f"{file.path} has {found[-1] // outputs} categories (background included), but the model "
           f"has {expected[-1] // outputs}. {_RESET_ADVICE}")
     if found != expected:
-      advice = (". Those of VGG-16 fit model.dense_width 4096 and model.roi_size 14. "
-                + _BACKBONE_ADVICE)
-      dense = name.startswith(("category_stage/fc6", "category_stage/fc7"))
+      if name.startswith(("category_stage/fc6", "category_stage/fc7")):
+        advice = f"those of VGG-16 fit model.dense_width 4096 and model.roi_size 14; {advice}"
       raise ValueError(f"{file.path} has {name} with shape {found}, but the model's has shape "
-                       f"{expected}{advice if dense else ''}")
+                       f"{expected}: {advice}")
 
 
 def _read_each_once(file, requested):

@@ -38,8 +38,7 @@ def test_frozen_layers_that_a_file_lacks_are_named():
   config = Config(model=ModelConfig(num_categories=3, backbone="resnet50", frozen_blocks=1))
   params = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
   names = list(traverse_util.flatten_dict(params, sep="/"))
-  # conv5 is stage 3, of which a file of the backbone has nothing; its frozen normalisations do
-  # nothing then.
+  # conv5 is stage 3, of which a file of the backbone has nothing: a warning of its own.
   others = [name for name in names if not name.startswith("features")]
   report = weights.LoadReport("ResNet-50", (), ("features/pixel_mean", *others), ())
   initial_state.check_frozen(report, params, config, "w.pth")
@@ -55,6 +54,20 @@ def test_a_vgg_without_its_dense_layers_is_a_warning():
   assert not advise(report, Config(model=ModelConfig(normalize=True)))
   assert not advise(report, Config(model=ModelConfig(backbone="resnet50")))
   assert not advise(report._replace(initialised=("mask_stage/mask/kernel",)), Config())
+
+
+@pytest.mark.parametrize(("fields", "warned"), [
+    ({}, True), ({"backbone_norm": "group"}, False), ({"pyramid_stride": 8}, False)])
+def test_conv5_without_its_frozen_normalisations_is_a_warning(fields, warned):
+  model = ModelConfig(num_categories=3, backbone="resnet26", frozen_blocks=0, **fields)
+  params = jax.eval_shape(lambda: init_params(jax.random.key(0), Config(model=model)))
+  heads = [name for name in traverse_util.flatten_dict(params, sep="/")
+           if not name.startswith("features")]
+  report = weights.LoadReport("a model of mnc_jax", (), tuple(heads), ())
+  advice = initial_state.advise_conv5(report)
+  assert advice.startswith("conv5_x of stage 3 starts from random weights") == warned
+  loaded = tuple(name for name in heads if "/conv5" not in name)
+  assert not initial_state.advise_conv5(report._replace(initialised=loaded))
 
 
 @pytest.mark.parametrize(("name", "diverges"), [

@@ -230,6 +230,19 @@ def test_convolutional_heads_of_another_size_are_rejected(tmp_path):
   read(tmp_path / "model", config=other, only_backbone=True)
 
 
+def test_a_backbone_that_does_not_fit_names_the_fields_that_differ(tmp_path):
+  """Not the option that was given."""
+  model = {"backbone": "resnet26", "resnet_width": 8}
+  write_model(tmp_path / "model", ["cat", "dog"], **model)
+  pyramid = override(CONFIG, model=model | {"pyramid_stride": 8, "pyramid_width": 4})
+  wide = override(CONFIG, model=model | {"resnet_width": 16})
+  for config, field in ((pyramid, r"model.pyramid_stride \(0 there, 8 here\)"),
+                        (wide, r"model.resnet_width \(8 there, 16 here\)$")):
+    with pytest.raises(ValueError, match=field) as error:
+      read(tmp_path / "model", config=config, only_backbone=True)
+    assert "only-backbone" not in str(error.value)
+
+
 def test_the_backbone_of_the_release_goes_into_another_model(tmp_path):
   release_files.write_h5(tmp_path / "x", release_files.random_layers(dense=4, hidden=4))
   config = override(CONFIG, model={"backbone": "vgg16", "pyramid_stride": 8, "pyramid_width": 4})
