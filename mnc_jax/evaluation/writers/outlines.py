@@ -31,8 +31,9 @@ def outline_mask(rle: Rle) -> list[np.ndarray]:
   mask = decode_window(rle, (slice(y, y + height), slice(x, x + width)))
   parts, polygons = _trace(mask), []
   for tolerance in _TOLERANCES:
-    polygons = [_join_holes([_simplify(outline, tolerance) for outline in part])
-                for part in parts]
+    polygons = [_join_holes([_simplify_outer(outer, tolerance),
+                             *(_simplify(hole, tolerance) for hole in holes)])
+                for outer, *holes in parts]
     if _measure_iou(polygons, mask) >= _LEAST_IOU:
       break
   return [polygon + (x, y) for polygon in polygons]
@@ -63,6 +64,12 @@ def _take_edges(outline):
   return (outline[outline.sum(axis=1) % 2 == 1] - 1) / 2
 
 
+def _simplify_outer(outline, tolerance):
+  """Returns the outline of a part, as coarse as leaves it an area: a speck keeps its few points."""
+  simple = (_simplify(outline, finer) for finer in _TOLERANCES if finer <= tolerance)
+  return next((points for points in simple if len(points) >= 3), outline)
+
+
 def _simplify(outline, tolerance):
   return cv2.approxPolyDP(outline.astype(np.float32)[:, None], tolerance, True)[:, 0].astype(float)
 
@@ -79,8 +86,6 @@ def _join_holes(outlines: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _measure_iou(polygons, mask):
-  if min(map(len, polygons)) < 3:
-    return 0.0
   read = decode_mask(read_segmentation([polygon.ravel().tolist() for polygon in polygons],
                                        *mask.shape))
   return np.count_nonzero(read & mask) / np.count_nonzero(read | mask)

@@ -35,6 +35,19 @@ def test_few_vertices_give_nearly_the_same_mask(radius, most):
     assert 4 <= len(polygon) <= most
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_a_speck_costs_few_vertices_and_stays(side):
+  y, x = np.mgrid[:440, :440] - 210
+  disc = (np.hypot(x, y) < 200).astype(np.uint8)
+  mask = disc.copy()
+  mask[430:430 + side, 5:5 + side] = 1
+  found, polygons = read_back(mask)
+  assert iou(found, mask) >= 0.98
+  assert sorted(map(len, polygons))[1] == len(read_back(disc)[1][0]) <= 30
+  assert 3 <= min(map(len, polygons)) <= 8
+  assert found[425:, :10].any()
+
+
 def test_the_finest_tolerance_is_exact_for_any_parts_and_holes(monkeypatch):
   monkeypatch.setattr(outlines, "_LEAST_IOU", 1.0)
   rng = np.random.default_rng(0)
