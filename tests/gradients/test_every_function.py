@@ -70,6 +70,7 @@ WITHOUT_ROW = {
     "backbones.resnet.make_resnet": _NUMBERS,
     "backbones.resnet.layer_names": _NUMBERS,
     "batch_checks.check_images": "compares dtypes",
+    "batch_checks.check_sizes": "compares shapes",
     "batch_checks.check_batch": "compares shapes",
     "batch_checks.nan_of_wrong_labels": "integers and bools in, constants out",
     "cascade.init_params": _INIT,
