@@ -19,11 +19,7 @@ from mnc_jax.data import load_categories
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.model.cascade import init_params
 from mnc_jax.training import checkpoint
-from mnc_jax.training.initial_state import (
-  advise_conv5,
-  advise_dense_layers,
-  check_frozen,
-)
+from mnc_jax.training.initial_state import advise_fresh_layers, check_frozen
 from mnc_jax.weights.self_check import record_numbers
 
 # Fields of the data that decide what the network sees of an image.
@@ -42,14 +38,14 @@ def run(options: ImportWeights) -> None:
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
       reset_categories=options.reset_categories, only_backbone=options.only_backbone,
       category_names=categories.category_names)
-  if changes := list_other_reading(options.source, config):
+  is_own = report.kind == weights.OWN_KIND and not options.only_backbone
+  if is_own and (changes := list_other_reading(options.source, config)):
     warnings.warn("\n".join([
         f"{options.source} was trained and used with other options, and may find less with these:",
         *changes, "Give its own to use it as it was."]), stacklevel=2)
   check_frozen(report, params, config, options.source)
-  for advice in (advise_dense_layers(report, config), advise_conv5(report)):
-    if advice:
-      warnings.warn(f"{options.source}: {advice}", stacklevel=2)
+  for advice in advise_fresh_layers(report, config):
+    warnings.warn(f"{options.source}: {advice}", stacklevel=2)
   params = weights.move_to_device(weights.initialise_missing(params, key, config))
   checkpoint.save_model(options.output, params, config, categories, notes={
       "source": f"{report.kind}: {options.source.name}",
@@ -62,13 +58,11 @@ def run(options: ImportWeights) -> None:
 
 
 def list_other_reading(source: pathlib.Path, config: Config) -> list[str]:
-  """Returns lines on the fields that `predict` reads, if `source` is ours and has others."""
-  if source.suffix != ".safetensors" or "config" not in (found := weights.read_metadata(source)):
+  """Returns lines on the fields that `predict` reads and that `source`, of ours, has otherwise."""
+  metadata = weights.read_metadata(source)
+  if "config" not in metadata:
     return []
-  try:
-    made = weights.read_config(found, source)
-  except ValueError:
-    return []  # Another library's; ours has been read before.
+  made = weights.read_config(metadata, source)
   return [f"  {name}: {was!r} -> {now!r}" for name, was, now in differing_fields(made, config)
           if name.startswith("inference.") or name in _READ_BY_PREDICT]
 

@@ -80,7 +80,7 @@ def find_video(options: Predict) -> pathlib.Path | int | None:
 def check_options(options: Predict) -> pathlib.Path:
   """Returns --output; raises `UsageError` unless it and images are given, or --self-check alone.
 
-  It also raises it for a score that is none.
+  And for a --min-score outside 0 to 1.
   """
   if not 0 <= options.min_score <= 1:
     raise UsageError(f"--min-score is {options.min_score}: it must be from 0 to 1")

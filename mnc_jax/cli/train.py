@@ -13,7 +13,7 @@ from mnc_jax.cli.parse import usage_errors
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, with_categories
 from mnc_jax.config.serialization import to_json
-from mnc_jax.config.validation import check_effects
+from mnc_jax.config.validation import check_effects, check_pooling
 from mnc_jax.data import load_source
 from mnc_jax.model.losses import check_losses
 from mnc_jax.training import checkpoint, run_folder
@@ -27,6 +27,7 @@ def run(options: Train) -> None:
   config, workdir = options.experiment, options.workdir
   with usage_errors():
     check_effects(config)
+    check_pooling(config)
     check_installed(config.train.log_to)
     check_losses(config.train)
   join_hosts(options.hosts)

@@ -101,7 +101,7 @@ def check_same_meaning(trained: ModelConfig, requested: ModelConfig, origin: obj
 
 
 def check_effects(config: Config, *, base: Config | None = None) -> None:
-  """Raises if a field was set that has no effect with the rest of the config, or half of one.
+  """Raises if a field was set that has no effect with the rest of the config.
 
   Args:
     config: to be used.
@@ -111,8 +111,6 @@ def check_effects(config: Config, *, base: Config | None = None) -> None:
   Raises:
     ValueError: naming the field, and what it needs.
   """
-  if base is None:
-    _check_pooling(config)
   base = base or Config()
   for name, needs, has_effect in _CONDITIONS:
     value, unset = _value(config, name), _value(base, name)
@@ -121,8 +119,11 @@ def check_effects(config: Config, *, base: Config | None = None) -> None:
                        f"{unset}, or correct the other")
 
 
-def _check_pooling(config):
-  """Raises if stage 3, which pools RoIs 2 x 2, would never read their last row and column."""
+def check_pooling(config: Config) -> None:
+  """Raises ValueError if stage 3, which pools RoIs 2 x 2, would not read their last cells.
+
+  For trainings alone: models that were trained so keep working.
+  """
   size, model = config.model.roi_size, config.model
   if size % 2 and (not _is_resnet(config) or model.pyramid_stride):
     raise ValueError(f"model.roi_size is {size}: it must be even, since stage 3 pools 2 x 2 cells")

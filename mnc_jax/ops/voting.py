@@ -105,9 +105,9 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
   usable = (scores > 0) & jnp.isfinite(scores)
   if valid is not None:
     usable &= jnp.asarray(valid).astype(bool)[:, None]
-  scores = jnp.where(usable, scores, 0.0)
   clipped = clip_boxes(boxes, height, width)
-  scores = jnp.where(box_areas(clipped)[:, None] > 0, scores, 0.0)
+  usable &= box_areas(clipped)[:, None] > 0
+  scores = jnp.where(usable, scores, 0.0)
   choose = _nms_function(nms, nms_iou, soft_nms_sigma)
   chosen, labels, chosen_scores, found, dropped = _choose_instances(
       clipped, scores, choose, max_instances, min_score)

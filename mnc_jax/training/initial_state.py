@@ -70,9 +70,8 @@ def initialise(config: Config, manager: ocp.CheckpointManager, source: Source
         only_backbone=config.train.init_only_backbone, category_names=source.category_names)
     print(report)
     check_frozen(report, params, config, file)
-    for advice in (advise_dense_layers(report, config), advise_conv5(report)):
-      if advice:
-        warnings.warn(f"{file}: {advice}", stacklevel=2)
+    for advice in advise_fresh_layers(report, config):
+      warnings.warn(f"{file}: {advice}", stacklevel=2)
     origin = f"{report.kind}: {file.name}"
   else:
     check_fresh_start(config.model)
@@ -95,6 +94,11 @@ def check_frozen(report: weights.LoadReport, params: dict, config: Config,
         f"{path} lacks {len(missing)} arrays of frozen layers, such as "
         f"{missing[0]}: they would keep the numbers of a fresh model. Give a file that has them, "
         "or set --model.frozen-blocks 0 (of a ResNet also --model.backbone-norm group)")
+
+
+def advise_fresh_layers(report: weights.LoadReport, config: Config) -> list[str]:
+  """Returns warnings of layers that usually are pretrained, and that the weights do not have."""
+  return [text for text in (advise_dense_layers(report, config), advise_conv5(report)) if text]
 
 
 def advise_dense_layers(report: weights.LoadReport, config: Config) -> str:

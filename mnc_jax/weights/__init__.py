@@ -10,6 +10,7 @@ from mnc_jax.weights.load import LoadReport
 from mnc_jax.weights.load import match_file
 from mnc_jax.weights.load import move_to_device
 from mnc_jax.weights.model_file import load_safetensors
+from mnc_jax.weights.model_file import OWN_KIND
 from mnc_jax.weights.model_file import read_categories
 from mnc_jax.weights.model_file import read_config
 from mnc_jax.weights.model_file import read_metadata
@@ -21,6 +22,7 @@ __all__ = (
     "Lazy",
     "LoadReport",
     "MatchedWeights",
+    "OWN_KIND",
     "WeightsFile",
     "initialise_missing",
     "load_pretrained",

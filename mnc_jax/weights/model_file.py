@@ -20,6 +20,8 @@ from mnc_jax.weights.formats.safetensors_file import read_safetensors
 
 _STAGES = ("features/", "box_stage/", "mask_stage/", "category_stage/")
 _DTYPES = ("float32", "float16", "bfloat16")
+# What reports call a file that `save_safetensors` wrote.
+OWN_KIND = "a model of mnc_jax"
 
 
 def save_safetensors(path: str | pathlib.Path, params: dict, metadata: Mapping[str, str], *,
@@ -200,7 +202,7 @@ def match(file: WeightsFile, config: ModelConfig) -> MatchedWeights | None:
   if backbone not in (None, config.backbone):
     raise ValueError(f'{file.path} holds a model with model.backbone "{backbone}", but here it is '
                      f'"{config.backbone}": set it to that, or use other weights')
-  return MatchedWeights("a model of mnc_jax", dict(file.arrays), (), whole_stages=True)
+  return MatchedWeights(OWN_KIND, dict(file.arrays), (), whole_stages=True)
 
 
 def _backbone_name(metadata):

@@ -128,7 +128,8 @@ def test_a_file_without_the_frozen_backbone_is_an_error(place, capsys):
 
 
 def test_the_backbone_alone(place, capsys):
-  status, text = run_import(place, capsys, "--only-backbone", output="backbone")
+  status, text = run_import(place, capsys, "--only-backbone", "--inference.nms-iou", "0.4",
+                            output="backbone")
   assert status == 0, text
   params, _, _, _ = checkpoint.load_run(place / "backbone")
   expected, _ = weights.load_safetensors(place / "model.safetensors")
