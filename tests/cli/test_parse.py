@@ -144,6 +144,7 @@ HELP = "mnc train --config shapes --help"
     (["--train.optimizer", "adam"], ["'adam'", "('sgd', 'adamw')", HELP]),
     (["--data.buckets", "3"], ["--data.buckets", HELP]),
     (["--model.backbone-norm", "group"], ["no effect without a ResNet", HELP]),
+    (["--model.roi-size", "7"], ["model.roi_size is 7: it must be even", HELP]),
     (["stray"], ["Unrecognized options: stray", HELP]),
     (["--workdir", "http://host/run"], ["http://host/run: only a local path or gs:// works"]),
     (["--coordinator", "host:1"], ["--num-processes and --process-id go together", HELP])])
