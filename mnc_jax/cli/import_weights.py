@@ -14,17 +14,16 @@ from mnc_jax import weights
 from mnc_jax.cli.commands import ImportWeights
 from mnc_jax.cli.parse import load_config
 from mnc_jax.config import Config, with_categories
-from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import load_categories
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.model.cascade import init_params
-from mnc_jax.training import checkpoint
+from mnc_jax.training import changes, checkpoint
 from mnc_jax.training.initial_state import advise_fresh_layers, check_frozen
 from mnc_jax.weights.self_check import record_numbers
 
-# Fields of the data that decide what the network sees of an image.
-_READ_BY_PREDICT = frozenset(f"data.{field}" for field in (
-    "exif", "page", "channels", "short_side", "long_side", "stretch_contrast"))
+# Fields that `predict` reads: all of inference, and what the network sees of an image.
+_READ_BY_PREDICT = ("inference.", *(f"data.{field}" for field in (
+    "exif", "page", "channels", "short_side", "long_side", "stretch_contrast")))
 
 
 def run(options: ImportWeights) -> None:
@@ -39,10 +38,10 @@ def run(options: ImportWeights) -> None:
       reset_categories=options.reset_categories, only_backbone=options.only_backbone,
       category_names=categories.category_names)
   is_own = report.kind == weights.OWN_KIND and not options.only_backbone
-  if is_own and (changes := list_other_reading(options.source, config)):
+  if is_own and (lines := list_other_reading(options.source, config)):
     warnings.warn("\n".join([
         f"{options.source} was trained and used with other options, and may find less with these:",
-        *changes, "Give its own to use it as it was."]), stacklevel=2)
+        *lines, "Give its own to use it as it was."]), stacklevel=2)
   check_frozen(report, params, config, options.source)
   for advice in advise_fresh_layers(report, config):
     warnings.warn(f"{options.source}: {advice}", stacklevel=2)
@@ -62,9 +61,8 @@ def list_other_reading(source: pathlib.Path, config: Config) -> list[str]:
   metadata = weights.read_metadata(source)
   if "config" not in metadata:
     return []
-  made = weights.read_config(metadata, source)
-  return [f"  {name}: {was!r} -> {now!r}" for name, was, now in differing_fields(made, config)
-          if name.startswith("inference.") or name in _READ_BY_PREDICT]
+  return changes.list_changes(weights.read_config(metadata, source), config,
+                              fields=_READ_BY_PREDICT)
 
 
 def list_changes(base: Any, config: Any, *, prefix: str = "--") -> list[str]:

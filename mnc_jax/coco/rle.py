@@ -73,6 +73,12 @@ def decode_window(rle: Rle, window: tuple[slice, slice]) -> np.ndarray:
   return np.ascontiguousarray(pixels.reshape(-1, height).T[window[0]])
 
 
+def decode_tight(rle: Rle) -> tuple[np.ndarray, tuple[slice, slice]]:
+  """Returns the [h, w] uint8 part of a mask in its tight box, and that window of the image."""
+  window = mask_window(rle)
+  return decode_window(rle, window), window
+
+
 def encode_runs(lengths: Sequence[int], height: int, width: int) -> Rle:
   """Returns the RLE of runs down the columns, of zeros and ones in turn; zeros come first."""
   uncompressed = {"size": [height, width], "counts": lengths}
@@ -90,10 +96,9 @@ def decode_masks(rles: list[Rle], size: tuple[int, int]) -> np.ndarray:
                      f"{_MOST_MASK_PIXELS} pixels together: cut the image into tiles")
   masks = np.zeros((len(rles), *size), np.uint8)
   # Only where they are: 20 objects on 12 megapixels would take 1.8 s as a whole.
-  boxes = mask_boxes(rles).astype(int).tolist()
-  for whole, rle, (x, y, width, height) in zip(masks, rles, boxes, strict=True):
-    window = slice(y, y + height), slice(x, x + width)
-    whole[window] = decode_window(rle, window)
+  for whole, rle in zip(masks, rles, strict=True):
+    part, window = decode_tight(rle)
+    whole[window] = part
   return masks
 
 
@@ -110,6 +115,12 @@ def mask_area(rle: Rle) -> int:
 def mask_box(rle: Rle) -> list[float]:
   """Returns the tight box of a mask, `[x, y, width, height]`."""
   return _mask_api.toBbox(rle).tolist()
+
+
+def mask_window(rle: Rle) -> tuple[slice, slice]:
+  """Returns the rows and columns of the tight box of a mask."""
+  x, y, width, height = map(int, mask_box(rle))
+  return slice(y, y + height), slice(x, x + width)
 
 
 def mask_boxes(rles: list[Rle]) -> np.ndarray:

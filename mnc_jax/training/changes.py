@@ -26,7 +26,7 @@ def name_changes_in_errors(saved: Config, config: Config, fields: tuple[str, ...
   try:
     yield
   except FitError as error:
-    lines = [line for line in list_changes(saved, config) if line.strip().startswith(fields)]
+    lines = list_changes(saved, config, fields=fields)
     if not lines:
       raise
     raise FitError("\n".join([
@@ -34,10 +34,10 @@ def name_changes_in_errors(saved: Config, config: Config, fields: tuple[str, ...
         )) from error
 
 
-def list_changes(saved: Config, config: Config) -> list[str]:
-  """Returns a line per field that differs from the run's so far."""
+def list_changes(saved: Config, config: Config, *, fields: tuple[str, ...] = ("",)) -> list[str]:
+  """Returns a line per field that differs and whose name begins with one of `fields`."""
   return [f"  {name}: {was!r} -> {now!r}" + (_WITHOUT_EFFECT if name in _START else "")
-          for name, was, now in differing_fields(saved, config)]
+          for name, was, now in differing_fields(saved, config) if name.startswith(fields)]
 
 
 def describe_changes(saved: Config, config: Config, step: int) -> str:

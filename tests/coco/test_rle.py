@@ -7,6 +7,7 @@ import pytest
 from mnc_jax.coco import rle as module
 from mnc_jax.coco.rle import (
   decode_masks,
+  decode_tight,
   decode_window,
   encode_mask,
   encode_masks,
@@ -69,6 +70,16 @@ def test_the_part_of_a_mask_in_a_window_equals_that_of_the_whole():
     part = decode_window(encode_mask(whole), window)
     np.testing.assert_array_equal(part, whole[window])
     assert (part.dtype, part.flags.c_contiguous) == (np.uint8, True)
+
+
+def test_the_tight_part_of_a_mask_is_its_ones_and_their_window():
+  whole = np.zeros((6, 8), np.uint8)
+  whole[2:5, 3] = whole[3, 3:7] = 1
+  part, window = decode_tight(encode_mask(whole))
+  assert window == (slice(2, 5), slice(3, 7))
+  assert part.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+  part, window = decode_tight(encode_mask(np.zeros((6, 8), np.uint8)))
+  assert part.shape == (0, 0) and window == (slice(0, 0), slice(0, 0))
 
 
 def test_masks_equal_those_that_were_encoded():

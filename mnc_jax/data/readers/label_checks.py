@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mnc_jax.coco.faults import list_first
-from mnc_jax.coco.rle import mask_boxes
+from mnc_jax.coco.rle import mask_window
 from mnc_jax.data.readers.label_maps import encode_labels
 
 # Most instances are connected, unless something is in front of them: all but .01 % of the nuclei
@@ -65,10 +65,7 @@ def split_components(labels: np.ndarray) -> np.ndarray:
 
 def _find_boxes(labels):
   """Returns {value: (rows, columns)} of the bounds of each label but 0, as slices."""
-  masks = encode_labels(labels)
-  boxes = mask_boxes(list(masks.values())).astype(int)
-  return {value: np.s_[top:top + height, left:left + width]
-          for value, (left, top, width, height) in zip(masks, boxes.tolist(), strict=True)}
+  return {value: mask_window(mask) for value, mask in encode_labels(labels).items()}
 
 
 def _number_parts(mask):

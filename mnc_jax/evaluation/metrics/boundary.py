@@ -12,7 +12,7 @@ import math
 import cv2
 import numpy as np
 
-from mnc_jax.coco.rle import Rle, decode_window, encode_window, mask_box, measure_iou
+from mnc_jax.coco.rle import Rle, decode_window, encode_window, mask_window, measure_iou
 from mnc_jax.evaluation.metrics import coco
 
 # COCO's lowest: where mask IoU is below it, the boundary cannot matter.
@@ -76,10 +76,10 @@ def boundary_region(rle: Rle, width_ratio: float) -> Rle:
     width_ratio: width of the region as a part of the image's diagonal.
   """
   distance = max(1, round(width_ratio * math.hypot(*rle["size"])))
-  left, top, width, height = map(int, mask_box(rle))
-  if min(width, height) <= 2 * distance:  # No such square fits: all is boundary.
+  window = mask_window(rle)
+  # No such square fits: all is boundary.
+  if min(side.stop - side.start for side in window) <= 2 * distance:
     return rle
-  window = slice(top, top + height), slice(left, left + width)
   inside = decode_window(rle, window)
   square = np.ones((2 * distance + 1,) * 2, np.uint8)
   eroded = cv2.erode(inside, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)

@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from mnc_jax.coco.rle import Rle, decode_window, mask_box
+from mnc_jax.coco.rle import Rle, decode_tight
 from mnc_jax.evaluation.writers.found import FormatError, Found, Target, Writer
 
 FOLDER = "labels"
@@ -65,7 +65,6 @@ def draw_labels(masks: Sequence[Rle], size: tuple[int, int]) -> np.ndarray:
                       "--min-score, or cut the image")
   labels = np.zeros(size, np.uint16)
   for value, rle in reversed(list(enumerate(masks, 1))):
-    x, y, width, height = map(int, mask_box(rle))
-    window = slice(y, y + height), slice(x, x + width)
-    labels[window][decode_window(rle, window) > 0] = value
+    mask, window = decode_tight(rle)
+    labels[window][mask > 0] = value
   return labels

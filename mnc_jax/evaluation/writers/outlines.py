@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mnc_jax.coco.rle import Rle, decode_mask, decode_window, mask_box, read_segmentation
+from mnc_jax.coco.rle import Rle, decode_mask, decode_tight, read_segmentation
 
 # IoU of a mask with its polygons as we read them. More vertices than that needs are hard to drag.
 _LEAST_IOU = 0.98
@@ -27,8 +27,7 @@ def outline_mask(rle: Rle) -> list[np.ndarray]:
     [n, 2] float64 (x, y) in pixels of the image for each part, n >= 3. The pixel in row 0 and
     column 0 covers 0 to 1 on both axes.
   """
-  x, y, width, height = map(int, mask_box(rle))
-  mask = decode_window(rle, (slice(y, y + height), slice(x, x + width)))
+  mask, (rows, columns) = decode_tight(rle)
   parts, polygons = _trace(mask), []
   for tolerance in _TOLERANCES:
     polygons = [_join_holes([_simplify_outer(outer, tolerance),
@@ -36,7 +35,7 @@ def outline_mask(rle: Rle) -> list[np.ndarray]:
                 for outer, *holes in parts]
     if _measure_iou(polygons, mask) >= _LEAST_IOU:
       break
-  return [polygon + (x, y) for polygon in polygons]
+  return [polygon + (columns.start, rows.start) for polygon in polygons]
 
 
 def _trace(mask: np.ndarray) -> list[list[np.ndarray]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnc_jax.coco.rle import Rle, decode_window, mask_area, mask_box
+from mnc_jax.coco.rle import Rle, decode_tight, mask_area
 from mnc_jax.evaluation.writers.found import Found, Target, Writer
 from mnc_jax.evaluation.writers.shared_file import open_shared, write_at
 
@@ -66,6 +66,6 @@ def find_centroid(mask: Rle) -> tuple[float, float]:
   Args:
     mask: compressed RLE with a pixel or more.
   """
-  x, y, width, height = map(int, mask_box(mask))
-  rows, columns = np.nonzero(decode_window(mask, (slice(y, y + height), slice(x, x + width))))
-  return float(columns.mean()) + x + 0.5, float(rows.mean()) + y + 0.5
+  part, (down, across) = decode_tight(mask)
+  rows, columns = np.nonzero(part)
+  return float(columns.mean()) + across.start + 0.5, float(rows.mean()) + down.start + 0.5
