@@ -26,8 +26,9 @@ def start(tmp_path):
   environment = os.environ | {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
   # Programs under nohup ignore the signal, and so do those that they start.
   handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-  yield lambda *arguments: subprocess.Popen(
-      [SCRIPT, "pod", "zone", *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+  yield lambda *arguments, **variables: subprocess.Popen(
+      [SCRIPT, "pod", "zone", *arguments], env=environment | variables, stdout=subprocess.PIPE,
+      text=True)
   signal.signal(signal.SIGHUP, handler)
 
 
@@ -50,6 +51,15 @@ def test_it_shows_the_log_and_ends_with_the_status_of_the_training(tmp_path, sta
   printed, _ = process.communicate(timeout=30)
   assert process.returncode == 3
   assert printed == read_log(tmp_path) == f"{COMMAND}\nended\n"
+
+
+def test_the_python_of_an_environment_on_the_hosts(tmp_path, start):
+  (tmp_path / "my env").mkdir()
+  (tmp_path / "python3").rename(tmp_path / "my env" / "python")
+  (tmp_path / "end").touch()
+  process = start("--config", "my 'config'.py", PYTHON="my env/python")
+  assert process.communicate(timeout=30)[0] == f"{COMMAND}\nended\n"
+  assert process.returncode == 3
 
 
 def test_the_training_outlives_the_connection(tmp_path, start):
