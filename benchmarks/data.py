@@ -42,7 +42,7 @@ def measure(options, torch_side):
 
 
 def make_config(annotations, images, options) -> DataConfig:
-  """Returns the reader's options: every augmentation is on."""
+  """Returns the reader's options, with flips, scale jitter, crops and colour jitter."""
   height, width = options.height, options.width
   return DataConfig(
       dataset="coco", train_annotations=str(annotations), train_images=str(images),
