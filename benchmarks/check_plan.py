@@ -31,9 +31,9 @@ from mnc_jax.training.parallel_step import make_pmapped_train_step
 from mnc_jax.training.sharded_optimizer import split_axis
 from mnc_jax.training.step import init_state
 
-# The step has one for NMS, four over blocks of instances, and four of two turns over RoIs, of which
-# 32 of 64 are warped at a time. A loop over single RoIs or images is a program that waits between
-# small kernels.
+# Seven are as long as the data says (NMS, blocks of instances, crowd regions), and four of two
+# turns are over RoIs, of which 32 of 64 are warped at a time. A loop over single RoIs or images is
+# a program that waits between small kernels.
 MOST_LOOPS = 12
 # Metrics are exchanged beside the gradients, and some gradients that are always 0 are not.
 _MORE_BYTES, _LEAST_SHARE = 4096, 0.995

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import flops as benchmark_flops
 from benchmarks.timing import matrix_rate, median_seconds
-from mnc_jax.config import Config, DataConfig, ModelConfig
+from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
 from mnc_jax.structs import MASK_SIDE, Batch
@@ -27,7 +27,8 @@ def make_config(options) -> Config:
       mask_hidden=options.mask_hidden,
       compute_dtype=options.dtype, roi_method=options.roi_method, roi_chunk=options.roi_chunk)
   data = DataConfig(buckets=((options.height, options.width),), batch_size=options.batch)
-  return Config(model=model, data=data)
+  # So small that random weights do not run away from step to step.
+  return Config(model=model, data=data, train=TrainConfig(learning_rate=1e-9))
 
 
 def make_batch(options, config: Config) -> Batch:
@@ -87,13 +88,14 @@ def make_params(config: Config):
   shapes = jax.eval_shape(functools.partial(init_params, config=config), jax.random.key(0))
   rng = np.random.default_rng(1)
 
-  def draw(leaf):
+  def draw(path, leaf):
     if leaf.ndim < 2:
-      return jnp.zeros(leaf.shape, leaf.dtype)
+      # Pixels times a scale of 0 would make all features 0, and all scores equal.
+      return jnp.full(leaf.shape, path[-1].key.endswith("scale"), leaf.dtype)
     spread = np.float32(1 / np.sqrt(np.prod(leaf.shape[:-1])))
     return jnp.asarray(spread * rng.standard_normal(leaf.shape, np.float32))
 
-  return jax.tree.map(draw, shapes)
+  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def _inference(config, batch, repeats):

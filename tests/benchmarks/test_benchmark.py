@@ -15,12 +15,14 @@ from benchmarks import __main__ as benchmark
 from benchmarks import data as benchmark_data
 from benchmarks import evaluation as benchmark_evaluation
 from benchmarks import flops
+from benchmarks import model as benchmark_model
 from benchmarks.timing import median_seconds
 from mnc_jax.coco.faults import raise_fault
 from mnc_jax.config import Config, InferenceConfig, ModelConfig, ProposalConfig, TrainConfig
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.data.readers.drawing import draw_image
 from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS
+from mnc_jax.model.forward import extract_features
 
 SMALL = ModelConfig(
     num_categories=3, box_stage_width=8, roi_size=4, roi_pool=2, mask_hidden=6, mask_size=5,
@@ -99,6 +101,22 @@ def test_the_median_leaves_the_first_call_out():
   calls = []
   assert median_seconds(lambda: calls.append(1), repeats=3) >= 0
   assert len(calls) == 4
+
+
+def test_the_network_sees_the_images():
+  # With all features 0, all scores are equal, and NMS and voting take other turns.
+  config = config_of(SMALL)
+  images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
+  features = jax.jit(functools.partial(extract_features, config=config))(
+      benchmark_model.make_params(config), images, np.full((2, 2), (64, 96))).boxes
+  assert 0.1 < np.std(features) < 100
+  assert np.abs(features[0] - features[1]).mean() > 0.01
+
+
+def test_weights_hardly_move_from_step_to_step():
+  # At the paper's rate, the loss of random weights was 17 at the first step and 30 at the second.
+  config = benchmark_model.make_config(benchmark.parse_arguments(["train"]))
+  assert 0 < config.train.learning_rate < 1e-6
 
 
 def test_ops_writes_every_row(tmp_path, capsys):
