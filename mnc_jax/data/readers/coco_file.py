@@ -14,6 +14,7 @@ from mnc_jax.coco.faults import Fault, FaultReport, count_noun
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import read_segmentation
 from mnc_jax.coco.sizes import describe_filled, describe_sizes
+from mnc_jax.coco.unannotated import describe_unannotated
 from mnc_jax.data.records import Annotation, make_annotation
 
 
@@ -68,11 +69,13 @@ def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile
   odd = describe_sizes([*rows, *empty], parsed, found.images, name=str(path))
   found, _, joined = join_copies(found._replace(annotations=rows), name=str(path))
   by_image, copied = _group(found)
+  images = list(found.images.values())
+  bare = describe_unannotated(images, list(by_image.values()), name=str(path))
   for message in filter(None, (joined, copied and f"{path}: {copied}", misfits, *odd,
-                               describe_filled(rows, name=str(path)))):
+                               describe_filled(rows, name=str(path)), bare)):
     report(Fault("set", message))
   categories = [found.categories[category_id] for category_id in sorted(found.categories)]
-  return CocoFile(path, list(found.images.values()), list(by_image.values()), categories,
+  return CocoFile(path, images, list(by_image.values()), categories,
                   [row["id"] for row in empty])
 
 
