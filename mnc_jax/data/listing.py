@@ -3,8 +3,10 @@
 Listing reads names; images and their annotations are read and checked later, one at a time.
 """
 
+import collections
 from collections.abc import Callable, Container, Sequence
 import hashlib
+import itertools
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ _FIRST_HASH = 2 ** 52
 # Names whose digits are their id: a number, COCO's of twelve digits, VOC's.
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,14}|[0-9]{12}|[0-9]{4}_[0-9]{6}")
 _HELD_OUT = 5  # One in 5 images is for validation, unless there are lists.
+_COPY = re.compile(r"\.rf\.\w+")  # In the names that Roboflow gives augmented copies of an image.
 
 
 class ImageNotes(NamedTuple):
@@ -140,10 +143,18 @@ def split_names(names: Sequence[str]) -> dict[str, list[str]]:
 
   The fifth is rounded down, but at least one name: one alone is for validation. The same names
   give the same splits, in any order and on any machine. Each split keeps the order of the names.
+  Augmented copies of an image, as Roboflow names them, are in one split, even beyond the fifth.
   """
-  held_out = set(sorted(names, key=_hash)[:max(len(names) // _HELD_OUT, 1)])
-  return {TRAIN: [name for name in names if name not in held_out],
-          VALIDATION: [name for name in names if name in held_out]}
+  wanted, counts = max(len(names) // _HELD_OUT, 1), collections.Counter(map(_original, names))
+  order = sorted(counts, key=_hash)
+  before = itertools.accumulate((counts[name] for name in order), initial=0)
+  held_out = {name for name, taken in zip(order, before, strict=False) if taken < wanted}
+  return {TRAIN: [name for name in names if _original(name) not in held_out],
+          VALIDATION: [name for name in names if _original(name) in held_out]}
+
+
+def _original(name):
+  return _COPY.sub("", name)
 
 
 def read_lists(train: pathlib.Path, validation: pathlib.Path, report: FaultReport, *,

@@ -49,6 +49,17 @@ def test_split_does_not_depend_on_the_order():
   assert split_names(["a"]) == {"train": [], "validation": ["a"]}
 
 
+@pytest.mark.parametrize("suffix", ["", ".jpg"])
+def test_augmented_copies_of_an_image_are_in_one_split(suffix):
+  """Roboflow calls them NAME_jpg.rf.HASH.jpg; label images have such names without suffix."""
+  names = [f"train/{image}_jpg.rf.{image * 7 + copy:032x}{suffix}"
+           for image in range(20) for copy in range(3)]
+  splits = {split: [name.split("_jpg")[0] for name in found]
+            for split, found in split_names(names).items()}
+  assert {split: len(found) for split, found in splits.items()} == {"train": 48, "validation": 12}
+  assert not set(splits["train"]) & set(splits["validation"])
+
+
 def _lists(tmp_path, train, val):
   (tmp_path / "train.txt").write_text(train)
   (tmp_path / "val.txt").write_text(val)
