@@ -186,21 +186,35 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
 def crop_masks(masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
   """Returns [n, 112, 112] uint8: `masks` inside their integer `boxes`, resampled, >= .5.
 
-  Of an object that fills no cell by half, such as a thin diagonal, the fullest cells are taken, as
-  many as it would fill, and those that are as full.
+  Of a thin object, which fills few cells by half, the cells are taken that have the largest IoU
+  with it.
   """
   crops = np.zeros((len(masks), MASK_SIDE, MASK_SIDE), np.uint8)
   for crop, mask, (x1, y1, x2, y2) in zip(crops, masks, boxes, strict=True):
     if x2 > x1:
-      inside = mask[y1:y2, x1:x2].astype(np.float32)
-      # Areas, where both sides shrink; OpenCV's area enlargement would be nearest neighbour.
-      shrinks = min(inside.shape) > MASK_SIDE
-      resized = cv2.resize(inside, (MASK_SIDE, MASK_SIDE),
-                           interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-      count = max(1, round(float(inside.mean()) * MASK_SIDE**2))
-      fullest = np.partition(resized.ravel(), -count)[-count]
-      crop[:] = resized >= (0.5 if resized.max() >= 0.5 else fullest)
+      cells = _resize_mask(mask[y1:y2, x1:x2].astype(np.float32))
+      crop[:] = cells >= (_best_threshold(cells) if _is_thin(cells) else 0.5)
   return crops
+
+
+def _is_thin(cells):
+  """Returns whether the cells filled by half are less than .75 of an object's area in cells."""
+  return np.count_nonzero(cells >= 0.5) < 0.75 * cells.sum()
+
+
+def _best_threshold(cells):
+  """Returns the least share of a cell among those that have the largest IoU with an object."""
+  fullest = np.sort(cells, axis=None)[::-1]
+  overlap = np.cumsum(fullest, dtype=np.float64)
+  return fullest[(overlap / (overlap[-1] + np.arange(1, cells.size + 1) - overlap)).argmax()]
+
+
+def _resize_mask(mask):
+  """Returns [112, 112]: pixel areas along sides that shrink, bilinear along the others."""
+  # OpenCV's area enlargement would be nearest neighbour, for both sides if one is enlarged.
+  height, width = (min(side, MASK_SIDE) for side in mask.shape)
+  shrunk = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+  return cv2.resize(shrunk, (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_LINEAR)
 
 
 def flip_example(example: Example) -> Example:

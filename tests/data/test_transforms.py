@@ -140,15 +140,29 @@ def test_large_masks_are_averaged():
   assert not crop[:, 56:].any()
 
 
-def test_a_thin_diagonal_keeps_its_course():
-  """Nine pixels wide in a box of 3000, it fills no cell of 27 x 27 pixels by half."""
-  mask = cv2.line(np.zeros((3000, 3000), np.uint8), (0, 0), (2999, 2999), 1, 9)
+@pytest.mark.parametrize("knob", [0, 60])
+@pytest.mark.parametrize("width", [5, 7, 9])
+def test_a_thin_diagonal_keeps_its_course(width, knob):
+  """Of cells of 27 x 27 pixels it fills .31, .43 or .53; a knob fills some in the middle."""
+  mask = cv2.line(np.zeros((3000, 3000), np.uint8), (0, 0), (2999, 2999), 1, width)
+  cv2.circle(mask, (1500, 1500), knob, 1, -1)
   crop = transforms.crop_masks(mask[None], np.array([[0, 0, 3000, 3000]]))[0]
   rows, columns = np.nonzero(crop)
-  assert abs(rows - columns).max() <= 1
+  assert abs(rows - columns).max() <= (3 if knob else 0)
   assert set(rows) == set(range(112))
-  filled = mask.mean() * 112**2
-  assert filled <= crop.sum() <= 2 * filled  # Cells that are as full are taken together.
+  assert crop.sum() == (112 if not knob else 124)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_long_box_is_resampled_by_areas_along_its_length(axis):
+  """Two parts of 10 pixels at the ends of 3000, between which samples would lie."""
+  mask = np.zeros((20, 3000), np.uint8)
+  mask[:, :10] = mask[:, -10:] = 1
+  mask = np.moveaxis(mask, 0, axis)
+  crop = transforms.crop_masks(mask[None], np.array([[0, 0, *mask.shape[::-1]]]))[0]
+  expected = np.zeros((112, 112), np.uint8)
+  expected[:, [0, -1]] = 1
+  np.testing.assert_array_equal(np.moveaxis(crop, 0, axis), expected)
 
 
 def test_empty_mask_is_an_empty_box():
