@@ -22,5 +22,5 @@ def describe_unannotated(images: Sequence[Row], annotations: Sequence[Sequence[R
   if len(bare) < max(_NOTABLE_SHARE * len(images), _FEWEST):
     return ""
   return (f"{name}: {len(bare)} of {len(images)} images have no annotation, such as "
-          f"{bare[0]['file_name']!r}: all of them is learned as background. Remove those that were "
+          f"{bare[0]['file_name']!r}: they are learned as background. Remove those that were "
           "not annotated yet")

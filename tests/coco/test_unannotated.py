@@ -26,7 +26,7 @@ def test_many_images_without_annotations_are_reported(count, bare, reported):
   assert [len(rows) for rows in found.annotations] == [1] * (count - bare) + [0] * bare
   messages = [fault.message for fault in faults if "no annotation" in fault.message]
   expected = (f"x.json: {bare} of {count} images have no annotation, such as "
-              f"'{count - bare}.png': all of them is learned as background. Remove those that "
+              f"'{count - bare}.png': they are learned as background. Remove those that "
               "were not annotated yet")
   assert messages == [expected] * reported
   assert {fault.item for fault in faults} <= {"set"}
