@@ -46,10 +46,8 @@ def draw_view(rng: np.random.Generator, record: Record, config: DataConfig, *,
     record = turn_record(record, draw_turns(rng, bucket))
   scale *= draw_scale(rng, config.scale_jitter)
   # Half a pixel more is rounded away below.
-  most = [max(1, int((side + 0.5) / scale)) for side in bucket]
-  boxes = transforms.tight_boxes(record.masks)[~record.crowd]
-  window = draw_window(rng, record.image.shape[:2], boxes, share=config.crop_share, most=most)
-  view = crop_record(record, window)
+  view = _draw_crop(rng, record, config.crop_share,
+                    [max(1, int((side + 0.5) / scale)) for side in bucket])
   sides = np.array(view.image.shape[:2]) * scale
   size = np.minimum(np.maximum(np.rint(sides), 1), bucket).astype(int)
   image = transforms.resize_image(view.image, tuple(size))
@@ -58,6 +56,24 @@ def draw_view(rng: np.random.Generator, record: Record, config: DataConfig, *,
   if config.color_jitter:
     image = jitter_colors(rng, image, config.color_jitter)
   return View(view, image)
+
+
+def _draw_crop(rng, record, share, most):
+  """Returns a random part of a record, with a part of an instance if it has any."""
+  size, boxes = record.image.shape[:2], transforms.tight_boxes(record.masks)[~record.crowd]
+  view = crop_record(record, draw_window(rng, size, boxes, share=share, most=most))
+  if not boxes.any() or not view.crowd.all():
+    return view
+  # The window is inside a larger instance, but beside its mask.
+  pixel = _draw_pixel(rng, record)
+  return crop_record(record, draw_window(rng, size, pixel, share=share, most=most))
+
+
+def _draw_pixel(rng, record):
+  """Returns the box [1, 4] of a pixel of an instance."""
+  mask = record.masks[rng.choice(np.flatnonzero(~record.crowd & record.masks.any(axis=(1, 2))))]
+  y, x = divmod(int(rng.choice(np.flatnonzero(mask))), mask.shape[1])
+  return np.array([[x, y, x + 1, y + 1]])
 
 
 def draw_turns(rng: np.random.Generator, bucket: tuple[int, int]) -> int:
@@ -87,10 +103,10 @@ def draw_scale(rng: np.random.Generator, jitter: tuple[float, float]) -> float:
 
 def draw_window(rng: np.random.Generator, size: Sequence[int], boxes: np.ndarray, *, share: float,
                 most: Sequence[int]) -> tuple[int, int, int, int]:
-  """Draws a part of an image that keeps an instance.
+  """Draws a part of an image that keeps the box of an instance.
 
   One instance is drawn; the window contains it, or is inside it along the axes on which the
-  instance is longer. Without instances the window may be anywhere.
+  instance is longer, where its mask may have a gap. Without instances the window may be anywhere.
 
   Args:
     rng: a generator.

@@ -80,10 +80,10 @@ def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
     source = take_as_instances(source)
   if not len(source):
     raise ValueError(f"{source.name} has no images")
+  source = restrict(source, config.image_ids) if config.image_ids else source
   if split == "train" and not source.instance_counts.any():
     raise ValueError(f"{source.name} has {count_noun(len(source), 'image')}, but no instance: "
                      "there is nothing to learn")
-  source = restrict(source, config.image_ids) if config.image_ids else source
   check_crowd(source)
   return source
 

@@ -73,6 +73,19 @@ def test_window_is_inside_an_instance_that_is_longer():
     assert x1 >= 10 and x2 <= 50 and y1 >= 5 and y2 <= 35
 
 
+def test_a_window_in_a_hollow_instance_moves_to_a_part_of_it():
+  """A frame of 3 pixels around 94 x 94, of which most windows of 30 would see nothing."""
+  mask = np.pad(np.zeros((94, 94), np.uint8), 3, constant_values=1)
+  record = Record(1, np.zeros((100, 100, 3), np.uint8), np.stack([mask, np.ones_like(mask)]),
+                  np.ones(2, np.int32), np.array([False, True]))
+  for seed in range(40):
+    view, _ = augment.draw_view(np.random.default_rng(seed), record, DataConfig(), scale=1.0,
+                                bucket=(30, 30))
+    assert view.image.shape[:2] == (30, 30)
+    np.testing.assert_array_equal(view.crowd, [False, True])
+    assert view.masks[0].any()
+
+
 def test_crop_by_hand():
   record = _record()
   view = augment.crop_record(record, (10, 2, 40, 22))

@@ -42,6 +42,14 @@ def test_categories_of_coco_are_those_of_the_file(write_coco):
   assert load_categories(config) == (("bird", "tree"), (5, 20))
 
 
+def test_the_images_chosen_to_train_on_have_an_instance(write_coco):
+  annotations, images = write_coco(coco_content())
+  config = DataConfig(train_annotations=str(annotations), train_images=str(images),
+                      image_ids=(2,))
+  with pytest.raises(ValueError, match="has 1 image, but no instance: there is nothing to learn"):
+    load_source(config, "train")
+
+
 def test_an_image_is_listed_once():
   source = make_source([(8, 8)] * 3)
   with pytest.raises(ValueError, match="toy: image id 101 is listed twice"):
