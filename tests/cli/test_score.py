@@ -132,6 +132,18 @@ def test_faults_of_the_ground_truth_are_named_with_file_and_id(run):
     run([MASK], ground_truth={})
 
 
+@pytest.mark.parametrize("protocol", ["sds", "coco"])
+def test_a_placeholder_called_like_a_category_takes_no_part(run, protocol):
+  ground_truth = make_ground_truth(TWO_CATS, categories=("cat",))
+  ground_truth["categories"].append({"id": 0, "name": "cat", "supercategory": "none"})
+  with pytest.warns(UserWarning, match="gt.json: category 0, 'cat', was left out") as caught:
+    found = run([MASK], ground_truth=ground_truth, protocol=protocol)
+  assert len(caught) == 1 and found["left_out"] == []
+  values = (found["0.5"]["ap_area"] if protocol == "sds" else
+            {name: numbers["AR100"] for name, numbers in found["per_category"]["segm"].items()})
+  assert values == {"cat": pytest.approx(0.5)}
+
+
 def test_a_mistake_ends_with_a_sentence_and_a_status(tmp_path):
   finished = subprocess.run(
       [sys.executable, "-m", "mnc_jax", "score", "--protocol", "coco", "--ground-truth",

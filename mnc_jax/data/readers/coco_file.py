@@ -11,6 +11,7 @@ from mnc_jax.coco import content, schema
 from mnc_jax.coco.box_fit import correct_boxes
 from mnc_jax.coco.copies import drop_copies, join_copies
 from mnc_jax.coco.faults import Fault, FaultReport, count_noun
+from mnc_jax.coco.lvis import describe_federated, describe_missing_name
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import read_segmentation
 from mnc_jax.coco.sizes import describe_filled, describe_sizes
@@ -72,7 +73,8 @@ def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile
   images = list(found.images.values())
   bare = describe_unannotated(images, list(by_image.values()), name=str(path))
   for message in filter(None, (joined, copied and f"{path}: {copied}", misfits, *odd,
-                               describe_filled(rows, name=str(path)), bare)):
+                               describe_filled(rows, name=str(path)), bare,
+                               describe_federated(images, name=str(path)))):
     report(Fault("set", message))
   categories = [found.categories[category_id] for category_id in sorted(found.categories)]
   return CocoFile(path, images, list(by_image.values()), categories,
@@ -94,7 +96,7 @@ def _group(found):
 
 def _check_file_name(image):
   if "file_name" not in image:
-    raise ValueError("no field 'file_name'")
+    raise ValueError(f"no field 'file_name'{describe_missing_name(image)}")
   schema.check_text(image, "file_name")
 
 

@@ -15,6 +15,7 @@ from mnc_jax.coco.category_ids import correct_category_ids
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.image_ids import correct_image_ids, find_used_ids
+from mnc_jax.coco.lvis import check_scorable
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.coco.schema import is_integer
@@ -60,11 +61,13 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
     crowd_as_instances: whether crowd regions of the ground truth are instances like any other.
 
   Raises:
-    ValueError: if a file cannot be read or scored, naming the file, the record and the field.
+    ValueError: if a file cannot be read or scored, naming the file, the record and the field; if
+      the ground truth is LVIS's.
   """
   name, results_name = str(ground_truth_path), str(results_path)
   ground_truth = parse_numbers(content.read_json(ground_truth_path))
   sound = content.check_content(ground_truth, name=name, convert=_with_rle)
+  check_scorable(sound.images.values(), name=name)
   rows, misfits = correct_boxes(sound.annotations, name=name)
   odd = describe_sizes(rows, ground_truth, sound.images, name=name)
   results = parse_numbers(content.read_json(results_path))
@@ -84,6 +87,7 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   if misfits:
     warnings.warn(misfits, stacklevel=2)
   ground_truth = ground_truth | {"images": list(sound.images.values()),
+                                 "categories": list(sound.categories.values()),
                                  "annotations": sound.annotations}
   needed = () if protocol == "coco" else ("segm",)
   for kind in dict.fromkeys([*needed, *kinds_of(results, name=results_name)]):
