@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 
 import numpy as np
 
@@ -38,6 +39,16 @@ def list_changes(saved: Config, config: Config, *, fields: tuple[str, ...] = (""
   """Returns a line per field that differs and whose name begins with one of `fields`."""
   return [f"  {name}: {was!r} -> {now!r}" + (_WITHOUT_EFFECT if name in _START else "")
           for name, was, now in differing_fields(saved, config) if name.startswith(fields)]
+
+
+def keep_start(saved: Config, config: Config) -> Config:
+  """Returns the `config` that a run resumes with, and of its start what `saved` says.
+
+  Else `config.json` would name weights that the run never had.
+  """
+  names = [name.removeprefix("train.") for name in _START]
+  return dataclasses.replace(config, train=dataclasses.replace(
+      config.train, **{name: getattr(saved.train, name) for name in names}))
 
 
 def describe_changes(saved: Config, config: Config, step: int) -> str:

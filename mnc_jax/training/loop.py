@@ -15,6 +15,7 @@ from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, TrainConfig
 from mnc_jax.data import Source, training_batches, warn_of_shared_images
 from mnc_jax.training import checkpoint, run_folder
+from mnc_jax.training.changes import keep_start
 from mnc_jax.training.checks import check_batch, check_fit
 from mnc_jax.training.diagnosis import keep_batch
 from mnc_jax.training.initial_state import start_state
@@ -52,6 +53,8 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
   check_fit(source, config)
   state, notes = start_state(config, manager, source, mesh)
   first = int(state.step)
+  if first:
+    config = keep_start(run_folder.read_config(workdir), config)
   print(f"{count_noun(len(source), 'image')}, "
         f"{count_noun(len(source.category_names), 'category')}, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "

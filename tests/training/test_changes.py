@@ -4,7 +4,7 @@ import pytest
 
 from helpers import tiny
 from helpers.toy_sets import make_source
-from mnc_jax.training import changes, checkpoint, initial_state
+from mnc_jax.training import changes, checkpoint, initial_state, loop, run_folder
 from training.test_checkpoint import CATEGORIES, make_state, save_one, small_config
 
 CONFIG = small_config()
@@ -31,6 +31,25 @@ def test_weights_that_a_run_starts_from_have_no_effect_when_it_resumes():
   assert changes.describe_changes(started, other, 50).splitlines()[1:] == [
       f"  train.init_weights: 'a.npz' -> 'b.npz'{no_effect}",
       f"  train.init_only_backbone: True -> False{no_effect}"]
+
+
+def test_the_config_that_is_saved_names_the_weights_that_the_run_started_from(
+    tmp_path, monkeypatch):
+  source, started = make_source([(64, 64)]), tiny.override(CONFIG, train={"init_weights": "a.npz"})
+  def save_at_once(run, state, batches):
+    run.saver.saved = None
+    run.saver.save_last(state, waits=lambda: False)
+    return state
+  monkeypatch.setattr(loop, "train", save_at_once)
+  with checkpoint.open_checkpoints(tmp_path) as manager:
+    checkpoint.save(manager, make_state(started), started, source)
+    manager.wait_until_finished()
+    other = tiny.override(CONFIG, train={"init_weights": "b.npz", "init_only_backbone": True,
+                                         "num_steps": 7})
+    loop.train_on(source, other, tmp_path, manager, None)
+  options = run_folder.read_config(tmp_path).train
+  assert (options.init_weights, options.init_only_backbone, options.num_steps) == (
+      "a.npz", False, 7)
 
 
 @pytest.fixture(scope="module")
