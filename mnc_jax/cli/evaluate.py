@@ -35,6 +35,8 @@ from mnc_jax.model.trained import Model
 from mnc_jax.training import checkpoint
 from mnc_jax.training.watchdog import watch
 
+_SUFFIXES = ("txt", "csv", "json")  # Of the files of scores, in the order they are written.
+
 
 def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   """Predicts the evaluation split, scores it, prints and writes the scores."""
@@ -48,13 +50,13 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   changed: list[dict] = []
   models = load_models(options.model, noting_changes(override, changed))
   config = models[0].config
-  _check_output(options.results, config.data)
+  folder = options.output or options.model.workdir or pathlib.Path("evaluation")
+  _check_output(options.results, folder, config.data)
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
   ground_truth = make_ground_truth(source)
   check_scorable(ground_truth, source)
   warn_of_limit(source, config, tiles=True)
-  folder = options.output or options.model.workdir or pathlib.Path("evaluation")
   for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
     _make_folder(needed)
   report_tiles(source, config)
@@ -84,9 +86,13 @@ def _make_folder(folder):
     tempfile.TemporaryFile(dir=folder).close()
 
 
-def _check_output(path, data):
+def _check_output(path, folder, data):
   if path and path.is_dir():
     raise UsageError(f"--results {path} is a folder: give the name of a file in it")
+  if path and path.resolve() in [(folder / f"evaluation.{suffix}").resolve()
+                                 for suffix in _SUFFIXES]:
+    raise UsageError(f"--results {path} is where the scores are written, and would be lost: give "
+                     "another name")
   annotations = filter(None, (data.train_annotations, data.eval_annotations))
   if path and path.resolve() in [pathlib.Path(name).resolve() for name in annotations]:
     raise UsageError(f"--results {path} is a file of annotations, which would be lost: it is where "
@@ -164,8 +170,8 @@ def write_scores(folder: pathlib.Path, scores: dict, counts: dict, origin: dict)
   table = f"{format_table(scores)}\n\n{format_origin(origin)}"
   print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
         f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}).", flush=True)
-  for suffix, text in (("txt", table + "\n"), ("csv", format_csv(scores)),
-                       ("json", json.dumps(summary, indent=2) + "\n")):
+  texts = table + "\n", format_csv(scores), json.dumps(summary, indent=2) + "\n"
+  for suffix, text in zip(_SUFFIXES, texts, strict=True):
     # At once: whoever finds the last of them, `evaluation.json`, has them all, and whole.
     (folder / f"evaluation.{suffix}.new").write_text(text, encoding="utf-8")
     (folder / f"evaluation.{suffix}.new").replace(folder / f"evaluation.{suffix}")

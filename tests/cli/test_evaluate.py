@@ -226,6 +226,14 @@ def raise_read_only(*, dir):
   raise PermissionError(f"{dir} is read-only")
 
 
+@pytest.mark.parametrize("suffix", ["json", "csv", "txt"])
+def test_results_are_not_overwritten_by_the_scores(run, monkeypatch, tmp_path, suffix):
+  forbid_prediction(monkeypatch)
+  path = tmp_path / "out" / f"evaluation.{suffix}"
+  with pytest.raises(UsageError, match="--results .*evaluation.* is where the scores are written"):
+    run("--results", str(path))
+
+
 def test_results_are_kept_if_the_scores_cannot_be_written(run, monkeypatch, tmp_path, capsys):
   def full(*arguments):
     raise OSError("no space left")

@@ -49,6 +49,9 @@ def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   indices = {image["id"]: index for index, image in enumerate(ground_truth["images"])}
   folder = as_path(folder)
+  page = folder / "index.html"
+  # First: if this is interrupted, an older page would show the new pictures as its own.
+  page.unlink(missing_ok=True)
   remove_pictures(folder)
   cards = []
   for rank, errors in enumerate(tqdm(judged[:max_images], unit="image", desc="drawing"), 1):
@@ -56,7 +59,6 @@ def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
     pictures = write_pictures(folder, f"{rank:04d}", image, errors, names)
     cards.append(make_card(errors, names, pictures, min_score))
   settings = Settings(title, names, iou_threshold, min_score, scores or {}, category_scores or {})
-  page = folder / "index.html"
   charts = make_charts(ground_truth, results, judged, iou_threshold, min_score)
   page.write_text(make_page(judged, cards, charts, settings), encoding="utf-8")
   return page

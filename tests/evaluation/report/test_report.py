@@ -36,6 +36,15 @@ def rows_of(card):
   return [[cell.text() for cell in row.find("td")] for row in card.find("tr") if row.find("td")]
 
 
+def test_a_report_that_is_interrupted_leaves_no_older_page_over_its_pictures(tmp_path):
+  def interrupt(index):
+    raise KeyboardInterrupt
+  assert write_report(tmp_path, *sets.make_set(), sets.read_image).is_file()
+  with pytest.raises(KeyboardInterrupt):
+    write_report(tmp_path, *sets.make_set(), interrupt)
+  assert not (tmp_path / "index.html").exists()
+
+
 def test_cards_come_worst_first_with_their_cost(root):
   found = [(card.find("h3")[0].text(), card.find("p", class_="cost")[0].text())
            for card in root.find("article")]
