@@ -25,7 +25,7 @@ class _Use(NamedTuple):
     smallest: cells per side that nine of ten objects should have, or more.
     short_sides: smallest and largest short side in pixels.
     enlarged: largest factor by which most images are enlarged.
-    seconds: of a step on two CPU cores at the config's own sides.
+    seconds: of a step on two idle CPU cores of a slow machine at the config's own sides.
   """
   name: str
   smallest: float
@@ -35,8 +35,8 @@ class _Use(NamedTuple):
 
 
 _PHOTOGRAPHS = _Use("photographs", smallest=3.0, short_sides=(320, 800), enlarged=1.5,
-                    seconds=1.9)
-_MICROSCOPY = _Use("nuclei", smallest=3.0, short_sides=(256, 768), enlarged=2.0, seconds=0.78)
+                    seconds=4.3)
+_MICROSCOPY = _Use("nuclei", smallest=3.0, short_sides=(256, 768), enlarged=2.0, seconds=1.5)
 
 
 class Fit(NamedTuple):
@@ -48,7 +48,7 @@ class Fit(NamedTuple):
     long_side: in pixels.
     max_instances: slots for the instances of an image.
     anchor_scales: sides of the anchors in cells.
-    minutes: of the config's training on two CPU cores.
+    minutes: of the config's training on two idle CPU cores of a slow machine.
   """
   config: str
   short_side: int
@@ -135,5 +135,5 @@ def describe_fit(index: Mapping[str, np.ndarray], options: Sequence[str]) -> str
       ["--train.init-weights", "VGG16_FILE"] if backbone == "vgg16" else []]
   command = " \\\n    ".join(shlex.join(part) for part in parts if part)
   return (f"Objects are {low:.0%} to {high:.0%} of the short side of their image (median "
-          f"{middle:.0%}).\nWhat fits, {fit.minutes:.0f} minutes on two CPU cores:\n"
+          f"{middle:.0%}).\nWhat fits, {fit.minutes:.0f} minutes on two cores of a slow CPU:\n"
           f"  {command}\n")

@@ -5,7 +5,8 @@ Data:      as nuclei_small.py
 Command:   mnc train --config nuclei \
              --workdir runs/nuclei
 Hardware:  two CPU cores beside other work, 52 minutes (2026-11-27); two idle cores need .78
-           seconds a step (25 steps), so about 26 minutes.
+           seconds a step (25 steps), so about 26 minutes, those of a slow machine 1.47 (40 steps,
+           2026-11-28), so 49.
 Expected:  mAP^r .75 at IoU .5 and more on held-out images.
 Score:     mAP^r .800 at IoU .5 and .663 at .7, COCO mask AP .518, AP50 .791, box AP .514, on 60
            images, trained on 160; of all results instead of 100 per image .537 and .820

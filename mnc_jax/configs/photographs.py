@@ -8,9 +8,8 @@ Data:      any prepared set of photographs; sides, anchors and steps are for sho
 Command:   mnc train --config photographs --workdir runs/photographs --data.data-dir data \
              --train.init-weights VGG16_FILE
            (VGG16_FILE: docs/guide/choosing_a_config.md#imagenet-weights)
-Hardware:  one CPU core beside other work, 36 minutes of its time, 7 seconds per step of two
-           photographs (2026-11-27); two idle cores of another machine need 1.9 (6 steps), so
-           about 9 minutes. Both without copy-paste, the second with 1000 boxes before NMS.
+Hardware:  two idle CPU cores of a slow machine, 4.3 seconds per step of two photographs (mean of
+           12 steps, 2026-11-28), so about 20 minutes.
 Expected:  the larger objects of one category from a hundred photographs; small ones are missed.
 Score:     COCO mask AP .112, AP50 .291, box AP .122 on 63 photographs of people, trained on 98
            (2026-11-28).

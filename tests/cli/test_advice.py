@@ -58,7 +58,7 @@ def test_the_command_gives_a_valid_config(count):
                              ["--data.dataset", "coco", "--data.data-dir", "my sets"])
   assert "Objects are 6% to 19% of the short side of their image (median 12%)." in text
   assert max(map(len, text.splitlines())) <= 100
-  words = shlex.split(text.partition("CPU cores:")[2].replace("\\\n", " "))
+  words = shlex.split(text.partition("of a slow CPU:")[2].replace("\\\n", " "))
   assert words[:2] == ["mnc", "train"]
   config = parse(Train, "train", words[2:]).experiment
   check_effects(config)
