@@ -1,7 +1,6 @@
 """LVIS (Gupta et al. 2019): COCO's format, each image annotated for some categories alone."""
 
 from collections.abc import Iterable
-import pathlib
 
 from mnc_jax.coco.schema import Row
 
@@ -14,7 +13,7 @@ def is_federated(images: Iterable[Row]) -> bool:
   return any(field in image for image in images for field in _FEDERATED)
 
 
-def check_scorable(images: Iterable[Row], *, name: str) -> None:
+def reject_federated(images: Iterable[Row], *, name: str) -> None:
   """Raises ValueError for federated `images` of the file `name`: right results would be wrong."""
   if is_federated(images):
     raise ValueError(
@@ -36,6 +35,5 @@ def describe_missing_name(image: Row) -> str:
   url = image.get("coco_url")
   if not isinstance(url, str):
     return ""
-  folder = pathlib.PurePosixPath(url)
-  return (f": LVIS has 'coco_url' instead; give each image a file_name, here "
-          f"{str(pathlib.PurePosixPath(folder.parent.name, folder.name))!r}, from its end")
+  return (": LVIS has 'coco_url' instead; give each image a file_name, here "
+          f"{'/'.join(url.split('/')[-2:])!r}, from its end")

@@ -15,7 +15,7 @@ from mnc_jax.coco.category_ids import correct_category_ids
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.image_ids import correct_image_ids, find_used_ids
-from mnc_jax.coco.lvis import check_scorable
+from mnc_jax.coco.lvis import reject_federated
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.rle import mask_area, read_segmentation
 from mnc_jax.coco.schema import is_integer
@@ -67,7 +67,7 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   name, results_name = str(ground_truth_path), str(results_path)
   ground_truth = parse_numbers(content.read_json(ground_truth_path))
   sound = content.check_content(ground_truth, name=name, convert=_with_rle)
-  check_scorable(sound.images.values(), name=name)
+  reject_federated(sound.images.values(), name=name)
   rows, misfits = correct_boxes(sound.annotations, name=name)
   odd = describe_sizes(rows, ground_truth, sound.images, name=name)
   results = parse_numbers(content.read_json(results_path))
