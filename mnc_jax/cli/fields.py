@@ -40,7 +40,7 @@ LocalFiles = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstruct
 # These may also be in cloud storage.
 File = Annotated[pathlib.Path, _path_spec("FILE", as_path)]
 Folder = Annotated[pathlib.Path, _path_spec("DIR", as_path)]
-_as_run_path = functools.partial(as_path, buckets=("gs",))
+_as_run_path = functools.partial(as_path, clouds=("gs",))
 RunFolder = Annotated[pathlib.Path, _path_spec("DIR", _as_run_path)]
 RunFolders = Annotated[tuple[pathlib.Path, ...], constructors.PrimitiveConstructorSpec(
     nargs="*", metavar="DIR ...", instance_from_str=lambda texts: tuple(map(_as_run_path, texts)),

@@ -41,10 +41,10 @@ def check_joined(workdir: pathlib.Path) -> None:
   """Reports that one command started several processes, which have not joined to one.
 
   Each then trains by itself. That may be meant, if each has another workdir; one on a disk is
-  locked against the others, one in a bucket is not.
+  locked against the others, one in cloud storage is not.
 
   Raises:
-    UsageError: if `workdir` is in a bucket.
+    UsageError: if `workdir` is in cloud storage.
   """
   name = next((name for name in _STARTED if int(os.environ.get(name) or 1) > 1), None)
   if name is None or parallel.process_count() > 1:

@@ -1,4 +1,4 @@
-"""Paths as people write them: with `~`, and in buckets (`gs://`, `s3://`)."""
+"""Paths as people write them: with `~`, and in cloud storage (`gs://`, `s3://`)."""
 
 from collections.abc import Sequence
 import os
@@ -16,20 +16,20 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 
 
 def write_errors(path: str | os.PathLike[str] | None) -> tuple[type[Exception], ...]:
-  """Returns the errors of writing to a path; libraries for buckets have more than OSErrors."""
+  """Returns the errors of writing to a path; those of cloud storage are not all OSErrors."""
   return (Exception,) if path and is_remote(path) else (OSError,)
 
 
 def as_path(path: str | os.PathLike[str], *, name: str = "",
-            buckets: Sequence[str] = ("gs", "s3")) -> pathlib.Path:
-  """Returns a path with `~` expanded; one in a bucket as an `etils.epath.Path`.
+            clouds: Sequence[str] = ("gs", "s3")) -> pathlib.Path:
+  """Returns a path with `~` expanded; one in cloud storage as an `etils.epath.Path`.
 
   That has the methods of a `pathlib.Path`, which would turn `gs://` into a local folder `gs:`.
 
   Args:
     path: as the user gave it.
     name: of the option or config field, for the message.
-    buckets: schemes of the buckets that what it is for can use.
+    clouds: schemes of the cloud storage that what it is for can use.
 
   Raises:
     ValueError: if the path has another scheme.
@@ -38,8 +38,8 @@ def as_path(path: str | os.PathLike[str], *, name: str = "",
   scheme = _SCHEME.match(text)
   if scheme is None:
     return pathlib.Path(text).expanduser()
-  if scheme[1] not in buckets or not text.startswith(f"{scheme[1]}://"):
-    allowed = " or ".join(["a local path", *(f"{bucket}://" for bucket in buckets)])
+  if scheme[1] not in clouds or not text.startswith(f"{scheme[1]}://"):
+    allowed = " or ".join(["a local path", *(f"{cloud}://" for cloud in clouds)])
     where = f"{name} {text}".lstrip()
     cure = ("copy the files there yourself, or mount the bucket as a folder"
             if scheme[1].lower() not in _WEB else
@@ -53,15 +53,15 @@ def as_local_path(path: str | os.PathLike[str], *, name: str = "") -> pathlib.Pa
   """Returns a path on this machine as `as_path` does.
 
   Raises:
-    ValueError: if it is in a bucket.
+    ValueError: if it is in cloud storage.
   """
-  return as_path(path, name=name, buckets=())
+  return as_path(path, name=name, clouds=())
 
 
 def as_workdir(path: str | os.PathLike[str]) -> pathlib.Path:
   """Returns the folder of a run as `as_path` does; Orbax writes to disks and to gs://.
 
   Raises:
-    ValueError: if it is in another kind of bucket.
+    ValueError: if it is in cloud storage of another kind.
   """
-  return as_path(path, name="--workdir", buckets=("gs",))
+  return as_path(path, name="--workdir", clouds=("gs",))

@@ -191,7 +191,7 @@ def check_values(config: Config) -> None:
   check_ranges(config)
   for name in _LOCAL_PATHS:
     as_local_path(_value(config, name), name=name)
-  as_path(config.data.data_dir, name="data.data_dir", buckets=("gs",))
+  as_path(config.data.data_dir, name="data.data_dir", clouds=("gs",))
   check_channels(config.data.channels, "data.channels")
   _check_profile_steps(config)
   _check_accumulation(config)

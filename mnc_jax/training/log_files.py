@@ -1,4 +1,4 @@
-"""Files that grow: on a disk by appending, in a bucket by writing them again as a whole."""
+"""Files that grow: on a disk by appending, in cloud storage by writing them again as a whole."""
 
 from collections.abc import Iterable
 import io
@@ -9,7 +9,7 @@ import time
 
 from mnc_jax.config.paths import is_remote
 
-# A bucket gets each file so often, unless a save or the end of the run asks for it,
+# Cloud storage gets each file so often, unless a save or the end of the run asks for it,
 _SECONDS = 60.0
 # and, of a file in parts, the rest of the log in another one.
 _PART_BYTES = 4 * 2**20
@@ -48,14 +48,14 @@ class DiskFile:
     self._end, self._waiting = end, bytearray()
 
 
-class BucketFile:
+class CloudFile:
   """A file whose content stays in memory, so that nothing is read back to be written again."""
 
   def __init__(self, path: pathlib.Path, *, header: bytes | None):
     """Opens a file, with the content that it has.
 
     Args:
-      path: in a bucket.
+      path: in cloud storage.
       header: of each part, if large files go on in another one.
     """
     self.path, self._header, self._parts = path, header, 0
@@ -87,9 +87,9 @@ class BucketFile:
       self._content = bytearray(self._header)
 
 
-def open_file(path: pathlib.Path | None, *, header: bytes | None = None) -> DiskFile | BucketFile:
-  """Opens a file of the log. With a `header`, large ones in buckets go on in another file."""
-  file = BucketFile(path, header=header) if path and is_remote(path) else DiskFile(path)
+def open_file(path: pathlib.Path | None, *, header: bytes | None = None) -> DiskFile | CloudFile:
+  """Opens a file of the log. With a `header`, large ones in cloud storage go on in another file."""
+  file = CloudFile(path, header=header) if path and is_remote(path) else DiskFile(path)
   if header:
     file.add(header)
   return file

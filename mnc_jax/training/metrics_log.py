@@ -4,8 +4,8 @@
                                          and one per validation; null is a value that is not finite
     workdir/logs/events.out.tfevents.*   the same and pictures, for TensorBoard
 
-In a bucket both are written at saves, validations and the end, and between them once a minute: a
-run that is killed loses what it logged since then.
+In cloud storage both are written at saves, validations and the end, and between them once a minute:
+a run that is killed loses what it logged since then.
 Writers of other programs get both too, see `log_writers`.
 """
 
@@ -122,7 +122,7 @@ class MetricsLog:
     """Writes what was added; if that fails, warns once and tries again the next time.
 
     Args:
-      now: False leaves files in a bucket for a minute.
+      now: False leaves files in cloud storage for a minute.
     """
     for file in (self._metrics, self._events):
       try:

@@ -25,7 +25,7 @@ class Profiler:
       steps: the first and the last step, or nothing.
 
     Raises:
-      ValueError: if the workdir is in a bucket, where profiles cannot be written.
+      ValueError: if the workdir is in cloud storage, where profiles cannot be written.
     """
     if steps and is_remote(workdir):
       raise ValueError(f"train.profile_steps is {steps}, but a profile cannot be written to "

@@ -44,7 +44,7 @@ def load(name: str | os.PathLike) -> Model:
     >>> model.config.data.padded_sizes  # (height, width) of the network input.
     ((128, 128),)
   """
-  path, shipped = as_path(name, buckets=("gs",)), shipped_models()
+  path, shipped = as_path(name, clouds=("gs",)), shipped_models()
   if os.fspath(name) in shipped and (isinstance(name, str) or not path.exists()):
     if path.exists():
       warnings.warn(f"{name} is the shipped model, not what is at {path.absolute()}: write "

@@ -28,7 +28,7 @@ VERSION = "1.4.0"
 def set_folder(name: str, data_dir: str | pathlib.Path) -> pathlib.Path:
   """Returns where in `data_dir` the prepared set of this name is, or would be."""
   # array_record, which keeps the images, reads from disks and from gs://.
-  return as_path(data_dir, name="data.data_dir", buckets=("gs",)) / name / VERSION
+  return as_path(data_dir, name="data.data_dir", clouds=("gs",)) / name / VERSION
 
 
 def metadata_of(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:

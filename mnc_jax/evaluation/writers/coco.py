@@ -33,8 +33,8 @@ def open_results(path: pathlib.Path) -> Iterator:
   """Yields a function that adds COCO results to a JSON file at once, so that none are lost.
 
   The file is a complete list of what was added after each call, even if the process is killed or
-  the disk becomes full. In a bucket, where files are written as a whole, it is at the end. Until
-  the first call it keeps what was there.
+  the disk becomes full. In cloud storage, where files are written as a whole, it is at the end.
+  Until the first call it keeps what was there.
 
   Raises:
     BlockingIOError: if another program writes to the file.

@@ -88,7 +88,7 @@ def _keep(kind, path, input_folders):
     return "perhaps was corrected by hand" if path.exists() else ""
   if kind in _IS_OWN:
     return "was not written by mnc predict" if path.exists() and not _IS_OWN[kind](path) else ""
-  # In a bucket each look takes time.
+  # In cloud storage each look takes time.
   is_kept = path.resolve().parent in input_folders and path.exists()
   return "perhaps is no drawing, beside inputs" if is_kept else ""
 

@@ -16,7 +16,7 @@ def open_shared(path: pathlib.Path, *, head: bytes) -> Iterator[Callable[[], Any
   """Yields a function that returns a file for writing.
 
   What an earlier call wrote is there until the first use of that function, or the end if that is
-  without an error; then the file begins with `head`. In a bucket, where files are written as a
+  without an error; then the file begins with `head`. In cloud storage, where files are written as a
   whole, it is written at the end.
 
   Args:

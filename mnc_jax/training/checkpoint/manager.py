@@ -76,9 +76,9 @@ def _reason(error):
 def remove_unfinished(manager: ocp.CheckpointManager) -> None:
   """Removes unfinished checkpoints, which a failed save or a killed program left.
 
-  Only for the program that holds the claim on the folder of `manager`. In a bucket Orbax writes
-  them under their last name, and marks those that are complete. There they stay until their step
-  is saved again, since a copy of a folder from a disk has no marks either.
+  Only for the program that holds the claim on the folder of `manager`. In cloud storage Orbax
+  writes them under their last name, and marks those that are complete. There they stay until their
+  step is saved again, since a copy of a folder from a disk has no marks either.
   """
   if jax.process_index() == 0 and not is_remote(manager.directory):
     for path in manager.directory.glob(_UNFINISHED):
