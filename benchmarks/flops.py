@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.cascade import init_params
-from mnc_jax.model.forward import extract_features
+from mnc_jax.model.forward import extract_stage_features
 from mnc_jax.model.stages.box_stage import score_anchors
 from mnc_jax.model.stages.category_stage import predict_categories
 from mnc_jax.model.stages.mask_stage import predict_masks
@@ -66,7 +66,7 @@ def make_parts(height: int, width: int, rois: int, model: ModelConfig) -> dict[s
   shape = jax.ShapeDtypeStruct
   params = jax.eval_shape(lambda: init_params(jax.random.key(0), Config(model=model)))
   images, sizes = shape((1, height, width, 3), jnp.uint8), shape((1, 2), jnp.int32)
-  extract = functools.partial(extract_features, config=Config(model=model))
+  extract = functools.partial(extract_stage_features, config=Config(model=model))
   features = jax.eval_shape(lambda *inputs: extract(*inputs).boxes[0], params, images, sizes)
   roi_features = shape((rois, model.roi_size, model.roi_size, features.shape[-1]), features.dtype)
   masks = shape((rois, model.mask_size, model.mask_size), jnp.float32)

@@ -14,7 +14,7 @@ from mnc_jax.coco.placeholder import drop_placeholder
 from mnc_jax.coco.schema import Row
 
 
-class Content(NamedTuple):
+class SoundRows(NamedTuple):
   """The sound rows of an annotation file, in its order.
 
   Attributes:
@@ -57,7 +57,7 @@ def _make_object(pairs):
 def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
                   check_image: Callable[[Row], None] = lambda image: None,
                   convert: Callable[[Row, Row], Any] = lambda annotation, image: annotation
-                  ) -> Content:
+                  ) -> SoundRows:
   """Returns the sound rows of an annotation file.
 
   Bad images and annotations go to `report` and are dropped; the annotations of a bad image are
@@ -103,7 +103,7 @@ def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
     except ValueError as error:
       report(Fault("annotation", f"{name}: annotation {row['id']} of image {row['image_id']}: "
                                  f"{error}"))
-  return Content(images, categories, annotations)
+  return SoundRows(images, categories, annotations)
 
 
 def check_results(results: Any, images: dict[int, Row], categories: dict[int, Row], *, name: str,

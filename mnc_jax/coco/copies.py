@@ -9,25 +9,25 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-from mnc_jax.coco.content import Content
+from mnc_jax.coco.content import SoundRows
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.coco.schema import Row
 
 
 class Joined(NamedTuple):
-  """Content in which each file has one row of `images`.
+  """Sound rows in which each file has one row of `images`.
 
   Attributes:
     content: whose annotations have the `image_id` of the first row of their file.
     first_ids: {id of a row that was joined: id of the first row of its file}.
     message: how many rows were joined, or why they were not; "" if no two name one file.
   """
-  content: Content
+  content: SoundRows
   first_ids: dict[int, int]
   message: str
 
 
-def join_copies(content: Content, *, name: str, used_ids: Container[int] = ()) -> Joined:
+def join_copies(content: SoundRows, *, name: str, used_ids: Container[int] = ()) -> Joined:
   """Joins rows of `images` that have one `file_name` (as paths), height and width.
 
   Of annotations that were in several of these rows, equal in category, shape and `iscrowd`, one is

@@ -19,7 +19,7 @@ from mnc_jax.data.transforms import adapt_image, describe_range
 from mnc_jax.data.user_images import to_rgb
 from mnc_jax.evaluation.limits import describe_limit, score_at_limit
 from mnc_jax.evaluation.results import (
-  clip_corners,
+  clip_to_image,
   paste_binary,
   take_image,
   take_rows,
@@ -213,7 +213,7 @@ def _detect(models, image, min_score, name, warn):
     whole[window] = inside
   labels, scores = np.asarray(found.labels)[kept], np.asarray(found.scores)[kept]
   return Detections(
-      clip_corners(found.boxes[kept], size).astype(np.float32), masks, scores, labels,
+      clip_to_image(found.boxes[kept], size).astype(np.float32), masks, scores, labels,
       tuple(models[0].category_names[label - 1] for label in labels))
 
 

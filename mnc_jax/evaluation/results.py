@@ -119,7 +119,7 @@ def instances_to_records(instances: Instances, size: tuple[int, int], *, image_i
   records = []
   # One at a time: of a large image, the pasted masks of all would fill the memory.
   for box, label, score, mask, paste_box in zip(
-      clip_corners(instances.boxes, size), instances.labels, instances.scores,
+      clip_to_image(instances.boxes, size), instances.labels, instances.scores,
       np.asarray(instances.masks), np.asarray(instances.paste_boxes), strict=True):
     window, inside = paste_binary(mask, paste_box, size, mask_threshold)
     if inside.any():
@@ -130,7 +130,7 @@ def instances_to_records(instances: Instances, size: tuple[int, int], *, image_i
   return records
 
 
-def clip_corners(boxes: Array, size: tuple[int, int]) -> np.ndarray:
+def clip_to_image(boxes: Array, size: tuple[int, int]) -> np.ndarray:
   """Returns `boxes` [n, 4] cut at an image of `size` (height, width).
 
   Masks are pasted in `Instances.paste_boxes`, not clipped: a clipped box would squeeze its mask.

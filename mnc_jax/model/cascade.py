@@ -13,7 +13,12 @@ from mnc_jax.model import losses, matching, roi_targets
 from mnc_jax.model.anchor_targets import anchor_targets, force_anchors
 from mnc_jax.model.backbones import features
 from mnc_jax.model.batch_checks import check_batch, nan_of_wrong_labels
-from mnc_jax.model.forward import BACKBONES, extract_features, mask_and_classify, score_anchors
+from mnc_jax.model.forward import (
+  BACKBONES,
+  extract_stage_features,
+  mask_and_classify,
+  score_anchors,
+)
 from mnc_jax.model.shared_kernels import fill_slots, slots_of_rounds
 from mnc_jax.model.stages import box_stage, bridge, category_stage, mask_stage
 from mnc_jax.ops.gradients import clip_gradient
@@ -203,7 +208,7 @@ def cascade_loss(params: dict, batch: Batch, key: Array, *,
   """
   check_batch(batch)
   batch = jax.tree.map(jnp.asarray, batch)  # A row of numpy's cannot be chosen by a traced number.
-  shared = extract_features(params, batch.images, batch.image_sizes, config=config)
+  shared = extract_stage_features(params, batch.images, batch.image_sizes, config=config)
   keys = jax.random.split(key, batch.images.shape[0])
   one_image = functools.partial(
       _image_losses, params, num_images=jnp.maximum(batch.real.sum(), 1), config=config)
@@ -233,7 +238,7 @@ def run_cascade(params: dict, images: Array, image_sizes: Array, *,
     `(proposals, output)`: `Proposals` with leading B, and `StageOutput` with leading [B, 2R]: R
     RoIs of stages 2 and 3, then the same RoIs refined, of stages 4 and 5.
   """
-  shared = extract_features(params, images, image_sizes, config=config)
+  shared = extract_stage_features(params, images, image_sizes, config=config)
   one_image = functools.partial(_run_image, params, config=config)
   return _over_images(one_image)(shared, image_sizes)
 

@@ -12,7 +12,7 @@ BACKBONES = ("features", "mask_features", "category_features")
 """Parameters of each stage's backbone, of which only the first are there if stages share one."""
 
 
-def extract_features(
+def extract_stage_features(
     params: dict, images: Array, image_sizes: Array, *, config: Config) -> StageFeatures:
   """Computes each stage's features, by one backbone if `config.model.share_features`.
 

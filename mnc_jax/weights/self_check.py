@@ -16,7 +16,7 @@ import numpy as np
 
 from mnc_jax.config import Config
 from mnc_jax.model.backbones.features import make_backbone
-from mnc_jax.model.forward import extract_features, mask_and_classify, score_anchors
+from mnc_jax.model.forward import extract_stage_features, mask_and_classify, score_anchors
 from mnc_jax.model.stages.bridge import refine_boxes
 from mnc_jax.ops.voting import vote_masks
 
@@ -94,7 +94,7 @@ def _run_stages(params, image, boxes, config):
   # With static names, a later check of the same config in this process compiles nothing.
   compiled = functools.partial(jax.jit, static_argnames="config")
   backbones = {name: tree for name, tree in params.items() if "features" in name}
-  features = compiled(extract_features)(backbones, image[None], size[None], config=config)
+  features = compiled(extract_stage_features)(backbones, image[None], size[None], config=config)
   features = jax.tree.map(lambda x: x[0], features)
   anchors = compiled(score_anchors)(
       {"box_stage": params["box_stage"]}, features, size, config=config)

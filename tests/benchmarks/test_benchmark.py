@@ -22,7 +22,7 @@ from mnc_jax.config import Config, InferenceConfig, ModelConfig, ProposalConfig,
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.data.readers.drawing import draw_image
 from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS
-from mnc_jax.model.forward import extract_features
+from mnc_jax.model.forward import extract_stage_features
 
 SMALL = ModelConfig(
     num_categories=3, box_stage_width=8, roi_size=4, roi_pool=2, mask_hidden=6, mask_size=5,
@@ -107,7 +107,7 @@ def test_the_network_sees_the_images():
   # With all features 0, all scores are equal, and NMS and voting take other turns.
   config = config_of(SMALL)
   images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
-  features = jax.jit(functools.partial(extract_features, config=config))(
+  features = jax.jit(functools.partial(extract_stage_features, config=config))(
       benchmark_model.make_params(config), images, np.full((2, 2), (64, 96))).boxes
   assert 0.1 < np.std(features) < 100
   assert np.abs(features[0] - features[1]).mean() > 0.01

@@ -33,7 +33,7 @@ def record(functions, params, batch, key, *, config):
       results.append(function(*arguments, **options))
       return results[-1]
     return call
-  shared = forward.extract_features(params, batch.images, batch.image_sizes, config=config)
+  shared = forward.extract_stage_features(params, batch.images, batch.image_sizes, config=config)
   slots = slots_of_rounds(params, batch.ground_truth, config=config)
   *one_image, slots = jax.tree.map(
       lambda x: x[0], (shared, batch.image_sizes, batch.ground_truth, slots))

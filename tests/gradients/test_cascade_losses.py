@@ -19,7 +19,7 @@ from gradients.differences import STEPS, TOLERANCE, inner, relative_error, settl
 from helpers import tiny
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.cascade import cascade_loss
-from mnc_jax.model.forward import extract_features, mask_and_classify
+from mnc_jax.model.forward import extract_stage_features, mask_and_classify
 from mnc_jax.model.stages.bridge import refine_boxes
 
 TERMS = ("loss_1", "loss_2", "loss_3", "loss_4", "loss_5")
@@ -110,7 +110,7 @@ def image_inputs():
   """Returns features of one image, boxes around its objects, its size and ground truth."""
   with jax.enable_x64(True):
     batch, config = tiny.make_batch(1), whole.config()
-    shared = jax.jit(functools.partial(extract_features, config=config))(
+    shared = jax.jit(functools.partial(extract_stage_features, config=config))(
         whole.params(), batch.images, batch.image_sizes)
     rng = np.random.default_rng(8)
     size, ground_truth = jax.tree.map(lambda x: x[0], (batch.image_sizes, batch.ground_truth))

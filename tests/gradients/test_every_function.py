@@ -75,7 +75,7 @@ WITHOUT_ROW = {
     "batch_checks.nan_of_wrong_labels": "integers and bools in, constants out",
     "cascade.init_params": _INIT,
     "cascade.cascade_loss": _WHOLE,
-    "forward.extract_features": _WHOLE,
+    "forward.extract_stage_features": _WHOLE,
     "forward.score_anchors": _WHOLE,
     "forward.mask_and_classify": _WHOLE,
     "cascade.run_cascade": _INFERENCE,

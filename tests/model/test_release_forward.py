@@ -132,7 +132,7 @@ def test_the_oracle_is_not_trivial(theirs):
 
 
 def test_features(params, image, theirs):
-  extract = jax.jit(functools.partial(forward.extract_features, config=CONFIG))
+  extract = jax.jit(functools.partial(forward.extract_stage_features, config=CONFIG))
   found = np.asarray(extract(params, in_bucket(image), SIZE[None]).boxes[0])
   assert_close(found[:CELLS[0], :CELLS[1]], theirs["features"].transpose(1, 2, 0))
   assert not found[CELLS[0]:].any() and not found[:, CELLS[1]:].any()

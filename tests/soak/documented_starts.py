@@ -23,7 +23,7 @@ from helpers import tiny
 from mnc_jax import configs
 from mnc_jax.config import with_categories
 from mnc_jax.model.cascade import init_params
-from mnc_jax.model.forward import extract_features
+from mnc_jax.model.forward import extract_stage_features
 from mnc_jax.training.step import init_state, step_key, train_step
 
 SIDE, STEPS, WARMUP, GROWTH = 192, 5, 2, 1.5
@@ -76,7 +76,7 @@ def start(config, batch):
     if path == "features/bn1/scale":
       flat[path] /= PIXEL_SPREAD
   if config.model.backbone == "vgg16":
-    features = jax.jit(functools.partial(extract_features, config=config))(
+    features = jax.jit(functools.partial(extract_stage_features, config=config))(
         params, batch.images, batch.image_sizes)
     last = next(path for path in flat if "conv5_3" in path and path.endswith("kernel"))
     flat[last] *= RMS / float(jnp.sqrt(jnp.mean(features.boxes ** 2)))

@@ -25,7 +25,7 @@ from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_image
 from mnc_jax.data.readers.coco_images import make_finder
 from mnc_jax.data.readers.formats.converted import Converted, number_categories
 from mnc_jax.data.readers.formats.labelme import convert_labelme, is_labelme
-from mnc_jax.data.readers.formats.via import convert_via, find_images
+from mnc_jax.data.readers.formats.via import convert_via, read_via_images
 from mnc_jax.data.readers.formats.yolo import choose_yaml, list_yamls, read_yolo
 from mnc_jax.data.readers.formats.yolo_labels import reject_unlisted
 
@@ -101,7 +101,7 @@ def _is_annotations(path):
     content = read_json(path)
   except ValueError:
     return False
-  return is_labelme(content) or find_images(content) is not None or (
+  return is_labelme(content) or read_via_images(content) is not None or (
       isinstance(content, dict) and "images" in content)
 
 
@@ -203,7 +203,7 @@ def _convert(files, contents, report, options) -> Converted | None:
   if all(is_labelme(content) for _, content in contents):
     return convert_labelme(contents, report)
   path, content = contents[0]
-  images = find_images(content) if len(contents) == 1 else None
+  images = read_via_images(content) if len(contents) == 1 else None
   if images is None:
     return None
   finders = [(part, make_finder(part)) for part in _list_folders(files)]

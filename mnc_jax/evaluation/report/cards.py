@@ -7,7 +7,7 @@ from mnc_jax.evaluation.metrics.records import is_crowd
 from mnc_jax.evaluation.report.pictures import Pictures
 
 
-class Row(NamedTuple):
+class ErrorRow(NamedTuple):
   """An error: a result or instance, and what it was compared with, by which IoU `overlap`.
 
   A missed instance has no score; `categories` are the ids on both sides.
@@ -26,7 +26,7 @@ class Card(NamedTuple):
   pictures: Pictures
   crowds: int
   false_positives: int
-  rows: list[Row]
+  rows: list[ErrorRow]
 
 
 def make_card(errors: ImageErrors, names: dict, pictures: Pictures, min_score: float) -> Card:
@@ -52,8 +52,8 @@ def _false_row(number, judged, errors, names, finders):
     compared = _name_instance(judged.instance, errors, names)
     compared = {"duplicate": f"{compared}, found by result {finders.get(judged.instance)}",
                 "background": f"closest: {compared}"}.get(judged.kind, compared)
-  return Row(judged.kind, f"result {number}: {names[category]}", judged.record["score"],
-             judged.overlap, compared, involved)
+  return ErrorRow(judged.kind, f"result {number}: {names[category]}", judged.record["score"],
+                  judged.overlap, compared, involved)
 
 
 def _missed_row(missed, errors, names, min_score):
@@ -65,8 +65,8 @@ def _missed_row(missed, errors, names, min_score):
                    if one.record is closest), None)
     which = f"result {number}" if number else f"below {min_score:g}"
     compared = f"closest: {names[closest['category_id']]} {closest['score']:.2f}, {which}"
-  return Row("missed", _name_instance(missed.instance, errors, names), None, missed.overlap,
-             compared, involved)
+  return ErrorRow("missed", _name_instance(missed.instance, errors, names), None, missed.overlap,
+                  compared, involved)
 
 
 def _name_instance(index, errors, names):

@@ -15,7 +15,7 @@ from mnc_jax.data.readers.formats.converted import Converted, outline_ellipse, o
 _CATEGORIES = ("class", "label", "category", "type", "name")
 
 
-def find_images(content: Any) -> list[dict] | None:
+def read_via_images(content: Any) -> list[dict] | None:
   """Returns the rows of the images if a JSON file is VIA's, else None."""
   images = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
   if not isinstance(images, dict) or not images or not all(
@@ -32,7 +32,7 @@ def convert_via(path: pathlib.Path, images: list[dict], measure: Callable[[str],
 
   Args:
     path: of the file, for messages.
-    images: as `find_images` returns them.
+    images: as `read_via_images` returns them.
     measure: file name -> (height, width), which VIA does not write; raises ValueError.
     report: takes the faults.
 
