@@ -51,14 +51,14 @@ def prepare(dataset: str, source: str | pathlib.Path | None, data_dir: str | pat
   check_channels(pixels.channels, "--channels")
   if pixels.page < 0:
     raise ValueError(f"--page is {pixels.page}: pages are counted from 1 (0: files of one page)")
-  list_images, options = functools.partial(reader.list_images, options=pixels), ()
+  list_images, arguments = functools.partial(reader.list_images, options=pixels), ()
   if split_components:
     if dataset != "label_images":
       raise ValueError(f"--split-components is for label_images, not for {dataset}")
     list_images = functools.partial(list_images, split_components=True)
-    options = ("--split-components",)
-  prepare_set(dataset, list_images, source, data_dir, options=options, pixels=pixels,
-              allow_bad=allow_bad)
+    arguments = ("--split-components",)
+  prepare_set(dataset, list_images, source, data_dir, arguments=arguments,
+              pixels=pixels, allow_bad=allow_bad)
 
 
 def load_source(config: DataConfig, split: Literal["train", "eval"]) -> Source:
@@ -150,18 +150,18 @@ def _open(config, split):
         f"mnc prepare --dataset {config.dataset} --source DIR "
         f"--data-dir {config.data_dir}{directly}; or, if it is prepared elsewhere, give that "
         "folder by --data.data-dir")
-  _check_options(folder, image_options(config))
+  _check_pixels(folder, image_options(config))
   return open_split(folder, TRAIN if split == "train" else VALIDATION)
 
 
-def _check_options(folder, options):
+def _check_pixels(folder, pixels):
   """Rejects a prepared set of other pixels than the config names."""
   for name, value in pixels_of(tfds.builder_from_directory(folder))._asdict().items():
-    if value != getattr(options, name):
+    if value != getattr(pixels, name):
       needed = f"give --data.{name} {as_argument(value)}" if value else f"leave --data.{name} out"
       raise ValueError(
           f"{folder} was prepared with --{name} {as_argument(value) or '(none)'}, but data.{name} "
-          f"is {as_argument(getattr(options, name)) or '(none)'}: {needed}, or prepare the set "
+          f"is {as_argument(getattr(pixels, name)) or '(none)'}: {needed}, or prepare the set "
           "again")
 
 

@@ -244,15 +244,15 @@ def run_cascade(params: dict, images: Array, image_sizes: Array, *,
 
 
 def _run_image(params, image_features, image_size, *, config: Config):
-  options = config.inference
+  inference = config.inference
   run_roi_heads = functools.partial(
       mask_and_classify, params, image_features, config=config, image_size=image_size)
   anchors = score_anchors(params, image_features, image_size, config=config)
   rois = box_stage.propose_boxes(
-      anchors, image_size, config=options.proposals,
+      anchors, image_size, config=inference.proposals,
       inclusive_corners=config.model.inclusive_corners)
   first = run_roi_heads(rois.boxes, rois.valid)
   boxes = bridge.refine_boxes(first, image_size, config=config.model,
-                              with_background=options.release_bridge)
-  second = run_roi_heads(boxes, rois.valid, samples=options.refined_roi_pool)
+                              with_background=inference.release_bridge)
+  second = run_roi_heads(boxes, rois.valid, samples=inference.refined_roi_pool)
   return rois, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

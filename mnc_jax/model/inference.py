@@ -150,12 +150,12 @@ def select_instances(candidates: Candidates, image_size: Array, *, config: Confi
   Returns:
     `Instances`, D rows.
   """
-  options = config.inference
+  inference = config.inference
   return vote_masks(
       jax.nn.sigmoid(candidates.mask_logits), candidates.boxes,
-      jax.nn.softmax(candidates.category_logits), nms_iou=options.nms_iou,
-      similar_iou=options.similar_iou, max_instances=options.max_instances,
+      jax.nn.softmax(candidates.category_logits), nms_iou=inference.nms_iou,
+      similar_iou=inference.similar_iou, max_instances=inference.max_instances,
       height=image_size[0], width=image_size[1], valid=candidates.valid,
-      mask_threshold=options.mask_threshold, nms=options.nms,
-      soft_nms_sigma=options.soft_nms_sigma, min_score=options.min_score,
-      refined_boxes=candidates.refined_boxes if options.boxes == "regressed" else None)
+      mask_threshold=inference.mask_threshold, nms=inference.nms,
+      soft_nms_sigma=inference.soft_nms_sigma, min_score=inference.min_score,
+      refined_boxes=candidates.refined_boxes if inference.boxes == "regressed" else None)

@@ -44,12 +44,12 @@ def make_views(images: Array, image_sizes: Array, *, config: Config) -> list[Vie
     A `View` for each factor in `scales`, two with `flip`. At factor 1 the images are unchanged;
     else their padded sides are rounded up to a multiple that the backbone needs.
   """
-  options, multiple = config.inference, make_backbone(config.model).multiple
+  inference, multiple = config.inference, make_backbone(config.model).multiple
   versions = [(images, False)]
-  if options.flip:
+  if inference.flip:
     versions.append((mirror_images(images, image_sizes), True))
   views = []
-  for factor in options.scales:
+  for factor in inference.scales:
     for version, mirrored in versions:
       pixels, sizes = scale_images(version, image_sizes, factor=factor, multiple=multiple)
       views.append(View(pixels, sizes, factor, mirrored))

@@ -91,13 +91,13 @@ def check_blocks(config: Config) -> None:
                        f"`blocks`, so nothing is known of its layers: set it to {default[0]:g}")
 
 
-def warn_of_schedule(options: TrainConfig) -> None:
+def warn_of_schedule(config: TrainConfig) -> None:
   """Warns of a warm-up or drops of the learning rate that have no effect, or a late one."""
-  steps, last = options.decay_steps, options.num_steps
-  if options.warmup_steps >= last:
-    warnings.warn(f"train.warmup_steps is {options.warmup_steps}, and train.num_steps {last}: the "
+  steps, last = config.decay_steps, config.num_steps
+  if config.warmup_steps >= last:
+    warnings.warn(f"train.warmup_steps is {config.warmup_steps}, and train.num_steps {last}: the "
                   "rate does not reach train.learning_rate. Lower train.warmup_steps", stacklevel=3)
-  if options.schedule != "step":
+  if config.schedule != "step":
     return
   if steps and max(steps) >= last:
     warnings.warn(
@@ -106,10 +106,10 @@ def warn_of_schedule(options: TrainConfig) -> None:
   if len(set(steps)) < len(steps):
     warnings.warn(f"train.decay_steps is {steps}: a step that is named twice divides once",
                   stacklevel=3)
-  if steps and min(steps) < options.warmup_steps:
+  if steps and min(steps) < config.warmup_steps:
     warnings.warn(
         f"train.decay_steps is {steps}, of which {min(steps)} is within the warm-up: the rate is "
-        f"divided when that ends, after {options.warmup_steps} steps (train.warmup_steps)",
+        f"divided when that ends, after {config.warmup_steps} steps (train.warmup_steps)",
         stacklevel=3)
 
 

@@ -120,14 +120,14 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
     state: on the devices of `run.mesh`; donated.
     batches: of the steps after `state.step`.
   """
-  options, first, ends = run.config.train, int(state.step), False
+  config, first, ends = run.config.train, int(state.step), False
   step_fn = make_train_step(run.config, run.mesh)
   # Collectives on CPU time out if another host begins to compile half a minute later.
   parallel.synchronize("training")
-  if (run.validation and first and is_due(first, options.evaluate_every, options)
+  if (run.validation and first and is_due(first, config.evaluate_every, config)
       and run.validation.is_missed(first)):
     validate_saved(run, state)
-  last = first if is_stale(run, first) else options.num_steps
+  last = first if is_stale(run, first) else config.num_steps
   for step in range(first + 1, last + 1):
     run.profiler.before(step)
     batch, info = next(batches)
@@ -137,9 +137,9 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
     run.steps.add(metrics, count_left_out(info))
     run.termination.nothing_to_lose(False)
     ends = run.termination.reached(step)
-    validates = run.validation and is_due(step, options.evaluate_every, options)
-    saves = ends or validates or is_due(step, options.checkpoint_every, options)
-    if saves or is_due(step, options.log_every, options):
+    validates = run.validation and is_due(step, config.evaluate_every, config)
+    saves = ends or validates or is_due(step, config.checkpoint_every, config)
+    if saves or is_due(step, config.log_every, config):
       # The host waits for the devices here only.
       run.steps.write(step)
       run.watchdog.beat()
@@ -158,9 +158,9 @@ def train(run: Run, state: TrainState, batches: Iterator) -> TrainState:
   return state
 
 
-def is_due(step: int, every: int, options: TrainConfig) -> bool:
+def is_due(step: int, every: int, config: TrainConfig) -> bool:
   """Returns whether what is done every `every` steps (0: never) and at the last one is due."""
-  return step == options.num_steps or (every > 0 and step % every == 0)
+  return step == config.num_steps or (every > 0 and step % every == 0)
 
 
 def is_stale(run: Run, step: int) -> bool:

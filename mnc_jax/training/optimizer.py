@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Hashable
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,20 @@ from mnc_jax.model.backbones.features import backbone_layers, frozen_layers
 from mnc_jax.model.backbones.resnet import FROZEN_NORMS
 from mnc_jax.structs import Array
 
-GROUPS = ("weights", "biases", "scales", "frozen")
+
+class GroupRule(NamedTuple):
+  """How the parameters of a group are updated: by a factor of the learning rate, with a decay."""
+  rate: float
+  decay: float
+
+
+def group_rules(config: TrainConfig) -> dict[str, GroupRule]:
+  """Returns the rule of each group of `parameter_groups`; `frozen` parameters never change."""
+  return {"weights": GroupRule(1.0, config.weight_decay),
+          "biases": GroupRule(
+              config.bias_rate, config.weight_decay if config.decay_biases else 0.0),
+          "scales": GroupRule(1.0, 0.0),
+          "frozen": GroupRule(0.0, 0.0)}
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
@@ -40,9 +54,7 @@ def parameter_groups(params: dict, config: Config) -> dict:
   """Returns a tree like `params` with the name of each array's group.
 
   `frozen` are the layers of `config.model.frozen_blocks`, frozen batch normalisations and the
-  mean and scale of the pixels; they never change. Of the others, `weights` are decayed, `scales`
-  of normalisations are not; `biases` have `train.bias_rate` times the learning rate, and are
-  decayed at it if `train.decay_biases` (release).
+  mean and scale of the pixels. The others are `biases`, `scales` of normalisations, or `weights`.
   """
   def group(path, value):
     if _is_frozen([part.key for part in path], config.model):
@@ -80,21 +92,18 @@ def make_optimizer(config: Config, *, norm: Array | None = None, step: Array | N
     step: [] of the run, for the learning rate; None: the number of updates times
       `accumulate_steps`, if that was never changed.
   """
-  options = config.train
-  accumulates = options.accumulate_steps > 1
-  clip = (_clip_norm(options.clip_norm, None if accumulates else norm) if options.clip_norm
+  train = config.train
+  accumulates = train.accumulate_steps > 1
+  clip = (_clip_norm(train.clip_norm, None if accumulates else norm) if train.clip_norm
           else optax.identity())
-  decays = _decays(options)
   rules: dict[Hashable, optax.GradientTransformation] = {
-      "weights": _rule(options, step, decay=decays["weights"]),
-      "biases": _rule(options, step, decay=decays["biases"], rate_factor=options.bias_rate),
-      "scales": _rule(options, step),
-      "frozen": optax.set_to_zero()}
+      group: optax.set_to_zero() if group == "frozen" else _make_rule(train, step, rule)
+      for group, rule in group_rules(train).items()}
   optimizer = _scale_backbone(config, optax.chain(
       clip, optax.partition(rules, functools.partial(parameter_groups, config=config))))
   if not accumulates:
     return optimizer
-  return optax.MultiSteps(optimizer, options.accumulate_steps).gradient_transformation()
+  return optax.MultiSteps(optimizer, train.accumulate_steps).gradient_transformation()
 
 
 def _clip_norm(max_norm, norm):
@@ -128,20 +137,15 @@ def _backbone_rates(params, config):
           [part.key for part in path], layers) else 1.0, params)
 
 
-def _decays(options: TrainConfig) -> dict[str, float]:
-  """Returns the weight decay of each group."""
-  return {"weights": options.weight_decay, "scales": 0.0, "frozen": 0.0,
-          "biases": options.weight_decay if options.decay_biases else 0.0}
-
-
-def _rule(options: TrainConfig, step, *, decay: float = 0.0, rate_factor: float = 1.0):
-  schedule = learning_rate(options)
+def _make_rule(config: TrainConfig, step, rule: GroupRule):
+  schedule = learning_rate(config)
   # The updates are counted here, the steps of the run in the schedule.
-  rate = lambda update: rate_factor * schedule(
-      update * options.accumulate_steps if step is None else step)
-  if options.optimizer == "adamw":
-    return optax.adamw(rate, weight_decay=decay)
-  return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=options.momentum))
+  rate = lambda update: rule.rate * schedule(
+      update * config.accumulate_steps if step is None else step)
+  if config.optimizer == "adamw":
+    return optax.adamw(rate, weight_decay=rule.decay)
+  return optax.chain(
+      optax.add_decayed_weights(rule.decay), optax.sgd(rate, momentum=config.momentum))
 
 
 def describe_groups(params: dict, config: Config) -> str:
@@ -155,13 +159,12 @@ def describe_groups(params: dict, config: Config) -> str:
     key = group, 1.0 if group == "frozen" else factor
     arrays[key] += 1
     numbers[key] += value.size
-  rates = {"weights": 1.0, "biases": config.train.bias_rate, "scales": 1.0, "frozen": 0.0}
   lines = ["parameters   arrays      numbers       rate    decay"]
-  for group in GROUPS:
+  for group, rule in group_rules(config.train).items():
     for factor in dict.fromkeys((1.0, config.train.backbone_rate)):
-      rate = config.train.learning_rate * rates[group] * factor
+      rate = config.train.learning_rate * rule.rate * factor
       key = group, factor
       if factor == 1.0 or arrays[key]:
         lines.append(f"{group:10}{arrays[key]:9}{numbers[key]:13,}"
-                     f"{rate:11g}{_decays(config.train)[group]:9g}")
+                     f"{rate:11g}{rule.decay:9g}")
   return "\n".join(lines)

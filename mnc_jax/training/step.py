@@ -157,7 +157,11 @@ def update_average(state: TrainState, config: Config) -> TrainState:
 
 
 def step_key(seed: int, step: int | Array, device: int | Array) -> Array:
-  """Returns the key of a step on a device."""
+  """Returns the key of a step on a device.
+
+  That of step 0 on device 0 is one of those that `init_params` makes of the same seed, for the
+  backbone. They draw different things, and another derivation would change every seeded run.
+  """
   root = jax.random.key(seed)
   return jax.random.fold_in(jax.random.fold_in(root, step), device)
 

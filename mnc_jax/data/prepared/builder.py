@@ -33,7 +33,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version(index.VERSION)
 
   def __init__(self, name: str, listing: Listing, faults: list[Fault], *,
-               data_dir: str | pathlib.Path, source: str, options: Sequence[str],
+               data_dir: str | pathlib.Path, source: str, arguments: Sequence[str],
                pixels: ImageOptions, allow_bad: bool):
     # TFDS declares one name per class.
     self.name = name  # pyright: ignore[reportAttributeAccessIssue]
@@ -44,7 +44,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     self._notes: list[tuple[str, ImageNotes]] = []  # With the names of the images.
     super().__init__(data_dir=data_dir, file_format="array_record")
     index.metadata_of(self).update(categories=listing.categories, source=source,
-                                   options=list(options), pixels=pixels._asdict(),
+                                   options=list(arguments), pixels=pixels._asdict(),
                                    fingerprint=hash_annotations(source) if source else "",
                                    labels_fingerprint=hash_labels(source) if source else "")
 
@@ -114,7 +114,7 @@ class SetBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Listing],
                 source: str | pathlib.Path | None, data_dir: str | pathlib.Path, *,
-                options: Sequence[str] = (), pixels: ImageOptions = DEFAULT_OPTIONS,
+                arguments: Sequence[str] = (), pixels: ImageOptions = DEFAULT_OPTIONS,
                 allow_bad: bool = False) -> None:
   """Prepares a set under `index.set_folder(name, data_dir)`, unless it is there.
 
@@ -125,7 +125,7 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
     list_images: lists the content of `source`, and reports what cannot be used.
     source: the folder of the data set; None if no folder is needed.
     data_dir: of all prepared sets.
-    options: of `list_images`, as they are called on the command line, if they change what it reads.
+    arguments: of the command line, if they change what `list_images` reads.
     pixels: which `list_images` reads, as the prepared set will.
     allow_bad: prepare also if more than 1 % of the images or annotations are bad.
 
@@ -138,13 +138,13 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
   source = str(as_local_path(source, name="--source").resolve()) if source else ""
   if index.set_folder(name, data_dir).exists():
     _check_pixels(index.set_folder(name, data_dir), pixels)
-    _check_source(index.set_folder(name, data_dir), source, list(options))
+    _check_source(index.set_folder(name, data_dir), source, list(arguments))
     return
   data_dir = as_local_path(data_dir, name="data.data_dir")
   faults: list[Fault] = []
   listing = list_images(pathlib.Path(source), faults.append)
   builder = SetBuilder(name, listing, faults, data_dir=data_dir, source=source,
-                       options=options, pixels=pixels, allow_bad=allow_bad)
+                       arguments=arguments, pixels=pixels, allow_bad=allow_bad)
   try:
     # TFDS prints that it downloads, which it does not.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -153,10 +153,10 @@ def prepare_set(name: str, list_images: Callable[[pathlib.Path, FaultReport], Li
     # Another process, such as a host that shares the folder, may have finished the set first.
     if not index.set_folder(name, data_dir).exists():
       raise
-    _check_source(index.set_folder(name, data_dir), source, list(options))
+    _check_source(index.set_folder(name, data_dir), source, list(arguments))
 
 
-def _check_source(folder, source, options):
+def _check_source(folder, source, arguments):
   """Rejects an existing set of another folder or other options, or of files that have changed."""
   metadata = index.metadata_of(tfds.builder_from_directory(folder))
   prepared_from = metadata["source"]
@@ -164,9 +164,9 @@ def _check_source(folder, source, options):
     raise ValueError(f"{folder} was prepared from {prepared_from}, not from {source}: use another "
                      "data directory (--data-dir), or delete it")
   prepared_with = metadata.get("options", [])
-  if prepared_with != options:
+  if prepared_with != arguments:
     raise ValueError(f"{folder} was prepared with {' '.join(prepared_with) or 'no options'}, not "
-                     f"with {' '.join(options) or 'none'}: use another data directory "
+                     f"with {' '.join(arguments) or 'none'}: use another data directory "
                      "(--data-dir), or delete it")
   if source and metadata.get("fingerprint") != hash_annotations(source):
     raise ValueError(f"annotation files or lists in {source} have changed since {folder} was "

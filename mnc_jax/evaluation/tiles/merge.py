@@ -24,51 +24,51 @@ from mnc_jax.structs import Instances
 _CHOSEN, _VOTERS = 64, 16  # Rows of the compiled program.
 
 
-def merge_tiles(found: TileResults, size: tuple[int, int], options: InferenceConfig) -> Instances:
+def merge_tiles(found: TileResults, size: tuple[int, int], config: InferenceConfig) -> Instances:
   """Merges what was found in the tiles of an image.
 
   An instance that touches an inner border of its tile, and is in the mask of a larger one that
   reaches this border too, is a piece of it and is dropped, whatever their categories are. Of the
-  others NMS per category chooses, by `options`. Those of the same category with box IoU >=
+  others NMS per category chooses, by `config`. Those of the same category with box IoU >=
   `similar_iou` and a score no higher vote on the mask and box of each, weighted by their scores: at
   most 16, the best.
 
   Args:
     found: of all tiles.
     size: (height, width) of the image.
-    options: NMS and voting.
+    config: NMS and voting.
 
   Returns:
     `Instances` without padding, best first, boxes and masks in pixels of the image. There are as
-    many as the tiles hold: `options.max_instances` was each tile's limit.
+    many as the tiles hold: `config.max_instances` was each tile's limit.
 
   Degenerate input:
     Nothing found: no rows.
   """
-  whole = take_rows(found.instances, ~find_pieces(found, size, options))
-  chosen, scores = _choose(whole, options)
+  whole = take_rows(found.instances, ~find_pieces(found, size, config))
+  chosen, scores = _choose(whole, config)
   order = np.argsort(-scores, kind="stable")
   chosen = chosen[order]
   merged = take_rows(whole, chosen)._replace(scores=scores[order])
-  for rows, voters in _list_voters(whole, chosen, options):
-    voted = _vote(whole, voters, size, options)
+  for rows, voters in _list_voters(whole, chosen, config):
+    voted = _vote(whole, voters, size, config)
     for name, values in zip(("boxes", "mask_boxes", "masks"), voted, strict=True):
       getattr(merged, name)[rows] = values
   return merged
 
 
-def _choose(instances, options):
+def _choose(instances, config):
   """Returns the rows that NMS chooses in each category, and their scores."""
   count = len(instances.labels)
   # Powers of 4, so that images of all sizes share a few programs.
   padding = (0, 4 ** max(int(np.ceil(np.log2(max(count, 1)) / 2)), 4) - count)
   boxes = np.pad(instances.boxes, (padding, (0, 0)))
   scores, labels = np.pad(instances.scores, padding), np.pad(instances.labels, padding)
-  sigma = options.soft_nms_sigma if options.nms == "soft" else None
+  sigma = config.soft_nms_sigma if config.nms == "soft" else None
   rows, lowered = [np.zeros(0, int)], [np.zeros(0, np.float32)]
   for label in np.unique(instances.labels):
     indices, left, valid = jax.device_get(_nms(
-        boxes, scores, labels == label, options.nms_iou, options.min_score, soft_nms_sigma=sigma))
+        boxes, scores, labels == label, config.nms_iou, config.min_score, soft_nms_sigma=sigma))
     rows.append(indices[valid])
     lowered.append(left[valid])
   return np.concatenate(rows), np.concatenate(lowered)
@@ -83,13 +83,13 @@ def _nms(boxes, scores, valid, nms_iou, min_score, *, soft_nms_sigma):
   return indices, scores[indices], found
 
 
-def _list_voters(instances, chosen, options) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _list_voters(instances, chosen, config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Yields, for 64 instances or fewer at a time that have several voters, which these are.
 
   Args:
     instances: the candidates.
     chosen: [d] rows of them.
-    options: `similar_iou`.
+    config: `similar_iou`.
 
   Yields:
     [64 or fewer] numbers of instances, from 0 to d - 1, and [as many, 16] rows of their voters, the
@@ -98,7 +98,7 @@ def _list_voters(instances, chosen, options) -> Iterator[tuple[np.ndarray, np.nd
   numbers, voters = [], []
   start = 0
   for some, overlaps in box_overlaps(instances.boxes, chosen):
-    for number, (row, similar) in enumerate(zip(some, overlaps >= options.similar_iou, strict=True),
+    for number, (row, similar) in enumerate(zip(some, overlaps >= config.similar_iou, strict=True),
                                             start=start):
       similar &= instances.labels == instances.labels[row]
       similar &= instances.scores <= instances.scores[row]
@@ -115,7 +115,7 @@ def _list_voters(instances, chosen, options) -> Iterator[tuple[np.ndarray, np.nd
     yield np.array(numbers[part]), np.array(voters[part])
 
 
-def _vote(instances, voters, size, options):
+def _vote(instances, voters, size, config):
   """Returns the boxes, boxes of masks, and masks of voters [d, 16], -1 where there is none."""
   count = len(voters)
   rows = np.pad(voters, ((0, _CHOSEN - count), (0, 0)), constant_values=-1)
@@ -126,9 +126,9 @@ def _vote(instances, voters, size, options):
   rows = rows.ravel()
   mask_boxes, masks = (x[:count] for x in jax.device_get(_average_masks(
       instances.masks[rows], instances.paste_boxes[rows], votes.reshape(_CHOSEN, -1),
-      options.mask_threshold, *size)))
+      config.mask_threshold, *size)))
   boxes = np.einsum("dv,dvk->dk", weights[:count], instances.boxes[voters])
-  return (mask_boxes if options.boxes == "mask" else boxes), mask_boxes, masks
+  return (mask_boxes if config.boxes == "mask" else boxes), mask_boxes, masks
 
 
 @jax.jit

@@ -25,7 +25,7 @@ _PAIRS = 1024  # Rows of the compiled program.
 _COMPARED = 256  # Rows whose overlaps with all others exist at a time.
 
 
-def find_pieces(found: TileResults, size: tuple[int, int], options: InferenceConfig) -> np.ndarray:
+def find_pieces(found: TileResults, size: tuple[int, int], config: InferenceConfig) -> np.ndarray:
   """Returns [n] bool, which instances are pieces of larger ones.
 
   A piece touches an inner border of its tile, and is in the mask of a larger instance that reaches
@@ -34,7 +34,7 @@ def find_pieces(found: TileResults, size: tuple[int, int], options: InferenceCon
   Args:
     found: of all tiles.
     size: (height, width) of the image.
-    options: `mask_threshold`.
+    config: `mask_threshold`.
   """
   boxes, scores, windows = np.asarray(found.instances.boxes), found.instances.scores, found.windows
   inner = windows != np.array([0, 0, size[1], size[0]], np.float32)
@@ -43,7 +43,7 @@ def find_pieces(found: TileResults, size: tuple[int, int], options: InferenceCon
   reach = lambda rows, others: (boxes[others] - windows[rows]) * outward > -margins[rows]
   near = inner & reach(slice(None), slice(None))
   cut = near.any(axis=1)
-  areas = _mask_areas(found.instances, options.mask_threshold)
+  areas = _mask_areas(found.instances, config.mask_threshold)
   # Of two that are cut the smaller is the piece; one that is whole may be measured smaller.
   largest = areas / np.where(cut, 1, _LARGER)
   pieces = np.zeros(len(boxes), bool)
@@ -54,7 +54,7 @@ def find_pieces(found: TileResults, size: tuple[int, int], options: InferenceCon
     first, second = np.nonzero(pairs)
     beyond = (near[rows[first]] & reach(rows[first], second)).any(axis=1)
     first, second = rows[first[beyond]], second[beyond]
-    inside = _mask_shares(found.instances, first, second, options.mask_threshold)
+    inside = _mask_shares(found.instances, first, second, config.mask_threshold)
     pieces[first[inside >= _INSIDE]] = True
   return pieces
 

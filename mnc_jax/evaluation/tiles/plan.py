@@ -82,15 +82,15 @@ def plan_tiles(size: tuple[int, int], config: Config, *, name: str = "the image"
     BrokenImageError: if the image as a whole fits into no bucket, or the factor would enlarge it to
       more pixels than an image may have.
   """
-  data, options = config.data, config.inference
+  data, inference = config.data, config.inference
   if not need_tiles([size], config)[0]:
     return None
   shrink = float(_shrinks([size], config)[0])
   whole = scaled_sizes([size], data.short_side, data.long_side)
   bucket = data.padded_sizes[choose_buckets(
       whole, data.padded_sizes, np.zeros(1, int), name=name)[0]]
-  steps = math.ceil(math.log2(shrink / options.max_shrink))
-  factors = [shrink * (options.max_shrink / shrink) ** (step / steps)
+  steps = math.ceil(math.log2(shrink / inference.max_shrink))
+  factors = [shrink * (inference.max_shrink / shrink) ** (step / steps)
              for step in range(1, steps + 1)]
   sizes = [tuple(whole[0].tolist()), *(
       tuple(max(round(side / factor), 1) for side in size) for factor in factors)]
@@ -98,10 +98,10 @@ def plan_tiles(size: tuple[int, int], config: Config, *, name: str = "the image"
     raise BrokenImageError(
         f"{name}: its finest tiles would be cut from one of {sizes[-1][1]} x {sizes[-1][0]} "
         f"pixels, more than {MOST_PIXELS}: raise inference.max_shrink, which is "
-        f"{options.max_shrink:g}")
+        f"{inference.max_shrink:g}")
   least = _least_side(bucket, config)
   return TilePlan(size, bucket, tuple(
-      _make_level(scaled, bucket, options.tile_overlap, (
+      _make_level(scaled, bucket, inference.tile_overlap, (
           least if index < steps else 0.0, _RANGE * least if index else math.inf))
       for index, scaled in enumerate(sizes)))
 
