@@ -18,7 +18,7 @@ from mnc_jax.config import Config
 from mnc_jax.config.paths import is_remote
 from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import Source, load_source, make_ground_truth
-from mnc_jax.data.transforms import adapt_image
+from mnc_jax.data.contrast import adapt_image
 from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.metrics import coco
 from mnc_jax.evaluation.metrics.scoring import score_results

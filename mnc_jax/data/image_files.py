@@ -10,7 +10,7 @@ import numpy as np
 
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import DataConfig
-from mnc_jax.data import transforms
+from mnc_jax.data import contrast, scaling, transforms
 from mnc_jax.structs import ImageInfo
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".btf", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpeg",
@@ -119,12 +119,12 @@ def make_image_batch(image: np.ndarray, config: DataConfig, *, image_id: int,
     BrokenImageError: if the scaled image fits into no bucket.
   """
   original = np.array([image.shape[:2]], np.int32)
-  sizes = transforms.scaled_sizes(original, config.short_side, config.long_side)
+  sizes = scaling.scaled_sizes(original, config.short_side, config.long_side)
   buckets = config.padded_sizes
-  padded = buckets[transforms.choose_buckets(
+  padded = buckets[scaling.choose_buckets(
       sizes, buckets, np.array([image_id]), name=name)[0]]
   scaled = transforms.resize_image(
-      transforms.adapt_image(image, config), (int(sizes[0, 0]), int(sizes[0, 1])))
+      contrast.adapt_image(image, config), (int(sizes[0, 0]), int(sizes[0, 1])))
   info = ImageInfo(
       image_ids=np.array([image_id], np.int64), original_sizes=original,
       scales=sizes / original, dropped=np.zeros(1, np.int32))

@@ -12,10 +12,10 @@ import re
 from typing import Any, NamedTuple
 
 from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.data.contrast import range_share
 from mnc_jax.data.image_files import IMAGE_SUFFIXES
 from mnc_jax.data.images import DEFAULT_OPTIONS, DecodedImage, ImageOptions, decode, read_encoded
 from mnc_jax.data.records import Annotation, BrokenImageError
-from mnc_jax.data.transforms import range_share
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -32,7 +32,7 @@ class ImageNotes(NamedTuple):
 
   Attributes:
     orientation: of EXIF, 1 if there is none.
-    range_share: the share of the range of intensities in use, see `transforms.range_share`.
+    range_share: the share of the range of intensities in use, see `contrast.range_share`.
   """
   orientation: int = 1
   range_share: float = 1.0

@@ -13,9 +13,9 @@ import numpy as np
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.config.validation import check_overrides, check_values
+from mnc_jax.data.contrast import adapt_image, describe_range
 from mnc_jax.data.image_files import make_image_batch
 from mnc_jax.data.images import image_options
-from mnc_jax.data.transforms import adapt_image, describe_range
 from mnc_jax.data.user_images import to_rgb
 from mnc_jax.evaluation.limits import describe_limit, score_at_limit
 from mnc_jax.evaluation.results import (

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from mnc_jax.coco.rle import decode_window, encode_masks, mask_area, mask_box
+from mnc_jax.data.contrast import stretch_contrast
 from mnc_jax.data.images import DEFAULT_OPTIONS, image_options
-from mnc_jax.data.transforms import stretch_contrast
 from mnc_jax.data.user_images import to_rgb
 from mnc_jax.evaluation.captions import SMALL, covered_share, write_labels
 from mnc_jax.model.trained import Model

@@ -8,7 +8,7 @@ import numpy as np
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config, ModelConfig, TrainConfig
 from mnc_jax.data import Source, load_source
-from mnc_jax.data.transforms import choose_buckets, scaled_sizes
+from mnc_jax.data.scaling import choose_buckets, scaled_sizes
 from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.backbones.resnet import DEPTHS
 from mnc_jax.ops.anchors import anchor_sides

@@ -5,7 +5,7 @@ import numpy as np
 
 from mnc_jax.config import DataConfig
 from mnc_jax.data import Source
-from mnc_jax.data.transforms import adapt_image
+from mnc_jax.data.contrast import adapt_image
 from mnc_jax.evaluation import visualize
 
 _IMAGES, _PAIRS, _SCORE = 8, 2, 0.5  # Pictures, pairs in a row, lowest score drawn.

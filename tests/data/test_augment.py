@@ -7,7 +7,7 @@ import pytest
 
 from helpers.toy_sets import make_source
 from mnc_jax.config import DataConfig
-from mnc_jax.data import augment, evaluation_batches, training_batches, transforms
+from mnc_jax.data import augment, evaluation_batches, scaling, training_batches, transforms
 from mnc_jax.data.records import Record
 
 
@@ -40,8 +40,8 @@ def test_defaults_change_nothing():
 @pytest.mark.parametrize("size", [(480, 640), (427, 640), (333, 500), (375, 1242), (601, 601)])
 def test_without_jitter_no_pixel_is_cropped(size):
   # Sides that meet the bucket after rounding only must not lose a row.
-  scale, = transforms.scale_factors([size], 600, 1000)
-  target, = transforms.scaled_sizes([size], 600, 1000)
+  scale, = scaling.scale_factors([size], 600, 1000)
+  target, = scaling.scaled_sizes([size], 600, 1000)
   record = Record(1, np.zeros((*size, 3), np.uint8), np.zeros((0, *size), np.uint8),
                   np.zeros(0, np.int32), np.zeros(0, bool))
   example = augment_record(np.random.default_rng(0), record, DataConfig(), scale=scale,

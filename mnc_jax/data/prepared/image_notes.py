@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from mnc_jax.data.contrast import SMALL_RANGE
 from mnc_jax.data.images import ImageOptions
 from mnc_jax.data.listing import ImageNotes
-from mnc_jax.data.transforms import SMALL_RANGE
 
 
 def describe_notes(notes: Sequence[tuple[str, ImageNotes]], options: ImageOptions) -> list[str]:

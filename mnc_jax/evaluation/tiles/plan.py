@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.config import Config
 from mnc_jax.data.records import BrokenImageError
-from mnc_jax.data.transforms import choose_buckets, scale_factors, scaled_sizes
+from mnc_jax.data.scaling import choose_buckets, scale_factors, scaled_sizes
 from mnc_jax.model.backbones.features import make_backbone
 
 # Largest over smallest side of the boxes taken from one level. With levels a factor of 2 apart each

@@ -7,7 +7,7 @@ import pytest
 
 from helpers.toy_sets import make_source
 from mnc_jax.data import evaluation_batches, training_batches
-from mnc_jax.data.pipeline import batches as loading
+from mnc_jax.data.pipeline import batches, loading
 from mnc_jax.data.pipeline import plan as planning
 
 SIZES = [(16, 24), (24, 16), (16, 32), (16, 16), (16, 20)]
@@ -72,11 +72,11 @@ def test_reads_one_image_more_where_it_pastes_and_none_where_not(config):
   counted = dataclasses.replace(source, read_image=lambda row: (reads.append(row), read(row))[1])
   for share, expected in ((0.0, 4), (1.0, 8)):
     options = dataclasses.replace(config, copy_paste=share)
-    loader = loading._make_loader(counted, options, 4, 0, 1)
+    loader = batches._make_loader(counted, options, 4, 0, 1)
     plan = planning.TrainingPlan(loader.buckets, 4, 0, None,
                                  np.ones(5, bool) if share else None)
     reads.clear()
-    loading._load_training_batch(loader, plan, 0)
+    loading.load_training_batch(loader, plan, 0)
     assert len(reads) == expected
 
 
