@@ -9,12 +9,12 @@ from mnc_jax.weights.load import load_pretrained
 from mnc_jax.weights.load import LoadReport
 from mnc_jax.weights.load import match_file
 from mnc_jax.weights.load import move_to_device
+from mnc_jax.weights.metadata import read_categories
+from mnc_jax.weights.metadata import read_config
+from mnc_jax.weights.metadata import read_notes
 from mnc_jax.weights.model_file import load_safetensors
 from mnc_jax.weights.model_file import OWN_KIND
-from mnc_jax.weights.model_file import read_categories
-from mnc_jax.weights.model_file import read_config
 from mnc_jax.weights.model_file import read_metadata
-from mnc_jax.weights.model_file import read_notes
 from mnc_jax.weights.model_file import save_safetensors
 from mnc_jax.weights.program_file import save_programs
 

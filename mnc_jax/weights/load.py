@@ -9,29 +9,13 @@ from flax import traverse_util
 import jax
 import numpy as np
 
-from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.config.serialization import differing_fields
-from mnc_jax.config.validation import FREE, check_same_meaning
-from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.cascade import init_params
-from mnc_jax.weights import model_file
+from mnc_jax.weights import fit, model_file
 from mnc_jax.weights.architectures import release, resnet, vgg16
 from mnc_jax.weights.conversion import MatchedWeights
 from mnc_jax.weights.formats.files import open_file
 from mnc_jax.weights.formats.lazy import WeightsFile
-
-# Layers of stage 3 that depend on the number of categories, and their outputs per category.
-_CATEGORY_LAYERS = {f"category_stage/{layer}/{part}": outputs
-                    for layer, outputs in (("category", 1), ("box_category", 1), ("box_deltas", 4))
-                    for part in ("kernel", "bias")}
-# Models saved before these were parameters lack them; those of a fresh backbone are equal.
-_MAY_BE_ABSENT = {f"features/{name}" for name in PIXEL_PARAMETERS}
-_NAMES_SHOWN = 8
-_BACKBONE_ADVICE = ("To load the backbone alone: --only-backbone of mnc import-weights, "
-                    "--train.init-only-backbone of mnc train.")
-_RESET_ADVICE = ("To initialise the layers that depend on categories: --reset-categories of "
-                 "mnc import-weights, --train.init-reset-categories of mnc train.")
 
 
 class LoadReport(NamedTuple):
@@ -89,34 +73,25 @@ def load_pretrained(params: dict, path: str | pathlib.Path, *, config: ModelConf
   matched = match_file(file, config, only_backbone=only_backbone)
   flat = traverse_util.flatten_dict(params, sep="/")
   if not only_backbone:
-    _check_meaning(file, config, None if reset_categories else category_names)
-    _check_backbones(file, matched.arrays, flat)
+    fit.check_meaning(file, config, None if reset_categories else category_names)
+    fit.check_backbones(file, matched.arrays, flat)
   requested = {name: lazy for name, lazy in _for_each_backbone(matched.arrays, flat).items()
-               if _stage(name) in map(_stage, flat)
-               and not (reset_categories and name in _CATEGORY_LAYERS)
-               and (not only_backbone or _stage(name).endswith("features"))}
+               if fit.stage_of(name) in map(fit.stage_of, flat)
+               and not (reset_categories and name in fit.CATEGORY_LAYERS)
+               and (not only_backbone or fit.stage_of(name).endswith("features"))}
   if not requested:
     raise ValueError(f"{path} ({matched.kind}) has none of the requested parameters; it holds "
                      f"{_top_names(matched.arrays)}")
-  advice = _advise(file, config, only_backbone)
+  advice = fit.advise(file, config, only_backbone=only_backbone)
   if matched.whole_stages:
-    _check_whole(file, requested, flat, allowed=_CATEGORY_LAYERS if reset_categories else (),
-                 advice=advice)
-  _check_shapes(file, requested, flat, advice)
+    fit.check_whole(file, requested, flat, advice=advice,
+                    allowed=fit.CATEGORY_LAYERS if reset_categories else ())
+  fit.check_shapes(file, requested, flat, advice=advice)
   merged = flat | _read_each_once(file, requested)
   unused = matched.unused + tuple(name for name in matched.arrays if name not in requested)
   return traverse_util.unflatten_dict(merged, sep="/"), LoadReport(
       matched.kind, tuple(requested), tuple(name for name in flat if name not in requested), unused,
       matched.pixels)
-
-
-def _check_backbones(file, arrays, flat):
-  """Rejects backbones of single stages for a model whose stages share one."""
-  extra = {_stage(name) for name in arrays if _stage(name).endswith("_features")} - set(
-      map(_stage, flat))
-  if extra:
-    raise ValueError(f"{file.path} has {', '.join(sorted(extra))}: it was trained with "
-                     f"model.share_features False, but here it is True. {_BACKBONE_ADVICE}")
 
 
 def match_file(file: WeightsFile, config: ModelConfig, *, only_backbone: bool = False
@@ -180,70 +155,12 @@ def move_to_device(params: dict) -> dict:
   return jax.tree.map(lambda leaf: moved[id(leaf)], params)
 
 
-def _check_meaning(file, config, category_names):
-  """Rejects one of our models whose categories or numbers mean something else than here.
-
-  The number of categories is compared by the shapes.
-  """
-  saved = model_file.read_categories(file.metadata, file.path)
-  if saved and category_names and len(saved[0]) == len(category_names):
-    check_same_categories(saved[0], category_names, first=str(file.path), second="the model",
-                          advice=f". {_RESET_ADVICE}")
-  if "config" in file.metadata:
-    made = model_file.read_config(file.metadata, file.path).model
-    check_same_meaning(made, config, file.path)
-
-
 def _for_each_backbone(arrays, flat):
   """Returns `arrays`, with the backbone also for those of `model.share_features` False."""
-  others = {f"{stage}_{name}": lazy for name, lazy in arrays.items() if _stage(name) == "features"
+  others = {f"{stage}_{name}": lazy for name, lazy in arrays.items()
+            if fit.stage_of(name) == "features"
             for stage in ("mask", "category") if f"{stage}_{name}" in flat}
   return others | arrays
-
-
-def _advise(file, config, only_backbone):
-  """Returns what to do about a file that does not fit: the fields that differ, and another way."""
-  advice = "use the config that it was trained with"
-  try:
-    made = model_file.read_config(file.metadata, file.path).model
-  except (KeyError, ValueError):  # It has none, or another library's.
-    made = config
-  changes = [f"model.{name} ({was!r} there, {now!r} here)"
-             for name, was, now in differing_fields(made, config)
-             if name not in (*FREE, "num_categories")]  # Of categories an error of its own speaks.
-  if changes:
-    advice += ", which differs in " + ", ".join(changes)
-  return advice if only_backbone else f"{advice}. {_BACKBONE_ADVICE}"
-
-
-def _check_whole(file, requested, flat, allowed, advice):
-  """Rejects a saved model that has some arrays of a stage, but not all."""
-  stages = set(map(_stage, requested))
-  missing = sorted(name for name in flat if _stage(name) in stages and name not in requested
-                   and name not in allowed and name not in _MAY_BE_ABSENT)
-  if missing:
-    raise ValueError(f"{file.path} lacks {', '.join(missing[:_NAMES_SHOWN])}, which the model has: "
-                     f"{advice}")
-
-
-def _check_shapes(file, requested, flat, advice):
-  """Rejects arrays that the model does not have, or has in another shape."""
-  extra = sorted(name for name in requested if name not in flat)
-  if extra:
-    raise ValueError(f"{file.path} has {', '.join(extra[:_NAMES_SHOWN])}, which the model does not "
-                     f"have: {advice}")
-  for name, lazy in requested.items():
-    found, expected = lazy.shape, tuple(flat[name].shape)
-    if found != expected and name in _CATEGORY_LAYERS and found[:-1] == expected[:-1]:
-      outputs = _CATEGORY_LAYERS[name]
-      raise ValueError(
-          f"{file.path} has {found[-1] // outputs} categories (background included), but the model "
-          f"has {expected[-1] // outputs}. {_RESET_ADVICE}")
-    if found != expected:
-      if name.startswith(("category_stage/fc6", "category_stage/fc7")):
-        advice = f"those of VGG-16 fit model.dense_width 4096 and model.roi_size 14; {advice}"
-      raise ValueError(f"{file.path} has {name} with shape {found}, but the model's has shape "
-                       f"{expected}: {advice}")
 
 
 def _read_each_once(file, requested):
@@ -261,10 +178,6 @@ def _read_each_once(file, requested):
   return arrays
 
 
-def _stage(name):
-  return name.split("/")[0]
-
-
 def _in_brackets(names):
   return f" ({_top_names(names)})" if names else ""
 
@@ -272,5 +185,5 @@ def _in_brackets(names):
 def _top_names(names: Iterable[str]) -> str:
   """Returns the stages, or layers of another library, that arrays belong to; the first few."""
   tops = sorted({name.split("/")[0].rpartition(".")[0] or name.split("/")[0] for name in names})
-  more = f" and {len(tops) - _NAMES_SHOWN} more" if len(tops) > _NAMES_SHOWN else ""
-  return ", ".join(tops[:_NAMES_SHOWN]) + more
+  more = f" and {len(tops) - fit.NAMES_SHOWN} more" if len(tops) > fit.NAMES_SHOWN else ""
+  return ", ".join(tops[:fit.NAMES_SHOWN]) + more
