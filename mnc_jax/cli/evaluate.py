@@ -19,10 +19,10 @@ from mnc_jax.config.paths import is_remote
 from mnc_jax.config.serialization import differing_fields
 from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.contrast import adapt_image
-from mnc_jax.evaluation.detect import find_instances
 from mnc_jax.evaluation.metrics import coco
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
+from mnc_jax.evaluation.predict_image import find_instances
 from mnc_jax.evaluation.predict_split import (
   check_categories,
   make_predict,

@@ -27,7 +27,7 @@ from mnc_jax.cli.self_check import self_check
 from mnc_jax.config import Config
 from mnc_jax.data import BrokenImageError, list_images
 from mnc_jax.data.contrast import adapt_image, describe_range
-from mnc_jax.evaluation.detect import find_instances
+from mnc_jax.evaluation.predict_image import find_instances
 from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_records
 from mnc_jax.evaluation.tiles.plan import describe_tiles

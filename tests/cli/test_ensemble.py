@@ -11,7 +11,7 @@ from helpers import tiny
 from mnc_jax import cli, weights
 from mnc_jax.cli import evaluate
 from mnc_jax.config.serialization import to_json
-from mnc_jax.evaluation import detect
+from mnc_jax.evaluation import predict_image
 from mnc_jax.model.cascade import init_params
 
 
@@ -56,12 +56,12 @@ def run_predict(place, output, *options):
 
 def test_two_models_vote_and_overrides_reach_both(place, monkeypatch):
   configs = []
-  predict_ensemble = detect.predict_ensemble
+  predict_ensemble = predict_image.predict_ensemble
   def watch(models, *batch, **options):
     configs.append(options["configs"])
     return predict_ensemble(models, *batch, **options)
-  monkeypatch.setattr(detect, "predict_ensemble", watch)
-  detect._compile.cache_clear()
+  monkeypatch.setattr(predict_image, "predict_ensemble", watch)
+  predict_image._compile.cache_clear()
   alone = run_predict(place, "alone")
   together = run_predict(place, "together", "--ensemble", place / "second.safetensors")
   assert [len(one) for one in configs] == [1, 2]

@@ -13,6 +13,7 @@ from mnc_jax import cli, weights
 from mnc_jax.coco.rle import decode_masks
 from mnc_jax.config.serialization import to_json
 from mnc_jax.evaluation import detect as module
+from mnc_jax.evaluation import predict_image
 from mnc_jax.evaluation.detect import detect
 from mnc_jax.model.cascade import init_params
 from mnc_jax.model.trained import Model
@@ -51,7 +52,7 @@ def replace_network(monkeypatch, boxes, scores, masks, mask_boxes=None, dropped=
   found = jax.tree.map(lambda x: np.asarray(x)[None], Instances(
       np.float32(boxes), labels, np.float32(scores), np.float32(masks), np.float32(scores) > 0,
       dropped=dropped, mask_boxes=None if mask_boxes is None else np.float32(mask_boxes)))
-  monkeypatch.setattr(module, "_compile", lambda configs: lambda *batch: found)
+  monkeypatch.setattr(predict_image, "_compile", lambda configs: lambda *batch: found)
 
 
 @pytest.mark.parametrize("size", [(100, 50), (37, 64), (64, 37), (7, 1000), (640, 480), (2, 2)])
@@ -162,11 +163,11 @@ def test_files_are_detected_upright(model, tmp_path):
 
 def count_traces(monkeypatch):
   """Returns a list with the bucket of each trace of the network."""
-  traces, predict = [], module.predict_ensemble
+  traces, predict = [], predict_image.predict_ensemble
   def watch(params, images, image_sizes, *, configs):
     traces.append(images.shape[1:3])
     return predict(params, images, image_sizes, configs=configs)
-  monkeypatch.setattr(module, "predict_ensemble", watch)
+  monkeypatch.setattr(predict_image, "predict_ensemble", watch)
   return traces
 
 
@@ -188,7 +189,7 @@ def test_one_compilation_per_bucket_and_options(monkeypatch):
 
 
 def test_few_programs_are_kept():
-  assert module._compile.cache_info().maxsize == 8
+  assert predict_image._compile.cache_info().maxsize == 8
 
 
 @pytest.mark.parametrize("options", [

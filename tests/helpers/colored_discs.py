@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from helpers import tiny
-from mnc_jax.evaluation import detect
+from mnc_jax.evaluation import predict_image
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Instances
 
@@ -64,5 +64,5 @@ def replace_network(monkeypatch, find=find_discs) -> list:
     shapes.append(images.shape)
     return find(images, sizes)
 
-  monkeypatch.setattr(detect, "_compile", lambda configs: run)
+  monkeypatch.setattr(predict_image, "_compile", lambda configs: run)
   return shapes

@@ -11,8 +11,9 @@ from helpers.colored_discs import draw_discs, find_discs, make_model, replace_ne
 import mnc_jax
 from mnc_jax.configs import shapes
 from mnc_jax.data.records import BrokenImageError
-from mnc_jax.evaluation import detect as module
-from mnc_jax.evaluation.detect import detect, find_instances
+from mnc_jax.evaluation import predict_image as module
+from mnc_jax.evaluation.detect import detect
+from mnc_jax.evaluation.predict_image import find_instances
 from mnc_jax.evaluation.tiles.plan import describe_tiles, plan_tiles
 from mnc_jax.structs import Instances
 
