@@ -1,7 +1,6 @@
-"""Masks in COCO's three formats: polygons, uncompressed RLE, and compressed RLE with text counts.
+"""Masks as COCO's compressed RLE with text counts: written, read and measured by pycocotools.
 
-pycocotools does not check its input: lengths that do not fit the image would be read past their
-end, and a polygon of two points would be taken for a box.
+It does not check its input. What files have is checked before, in `segmentation.py`.
 """
 
 from collections.abc import Sequence
@@ -14,18 +13,21 @@ from mnc_jax.coco.run_lengths import decompress_runs, join_runs
 
 # Its type stubs lack most of the arguments that it takes.
 _mask_api: Any = mask
-_FARTHEST = 1e6  # Pixels.
 # Pixels an image may have. Its RGB takes three bytes of each, and pycocotools keeps run lengths
 # in 32 bits. Larger pictures are cut into tiles (11 600 x 11 600 still pass).
 MOST_PIXELS = 2 ** 27
-# Pixels, of all polygons of a mask. The rasteriser takes about 100 bytes of memory for each, and
-# does not check that it got them.
-_LONGEST_OUTLINE = 2 ** 22
 # Of all masks of an image, a byte each: a few hundred bytes of run lengths can claim terabytes. 375
 # instances of 12 megapixels each are below it.
 _MOST_MASK_PIXELS = 2 ** 32
 
 Rle = dict[str, Any]  # {"size": [height, width], "counts": text}.
+
+
+def with_text(rle: Rle) -> Rle:
+  """Returns an RLE of pycocotools with counts that `json` can write."""
+  counts = rle["counts"]
+  return {"size": [int(side) for side in rle["size"]],
+          "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
 
 
 def encode_mask(mask: np.ndarray) -> Rle:
@@ -36,7 +38,7 @@ def encode_mask(mask: np.ndarray) -> Rle:
 def encode_masks(masks: np.ndarray) -> list[Rle]:
   """Returns the RLE of each of [n, h, w] masks of zeros and ones."""
   columns = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
-  return [_with_text(rle) for rle in _mask_api.encode(columns)]
+  return [with_text(rle) for rle in _mask_api.encode(columns)]
 
 
 def encode_window(mask: np.ndarray, window: tuple[slice, slice], size: tuple[int, int]) -> Rle:
@@ -82,7 +84,12 @@ def decode_tight(rle: Rle) -> tuple[np.ndarray, tuple[slice, slice]]:
 def encode_runs(lengths: Sequence[int], height: int, width: int) -> Rle:
   """Returns the RLE of runs down the columns, of zeros and ones in turn; zeros come first."""
   uncompressed = {"size": [height, width], "counts": lengths}
-  return _with_text(_mask_api.frPyObjects(uncompressed, height, width))
+  return with_text(_mask_api.frPyObjects(uncompressed, height, width))
+
+
+def draw_outlines(outlines: list[list[float]], height: int, width: int) -> Rle:
+  """Returns the RLE of the union of polygons `[x1, y1, x2, y2, ...]`, clipped to the image."""
+  return with_text(_mask_api.merge(_mask_api.frPyObjects(outlines, height, width)))
 
 
 def decode_masks(rles: list[Rle], size: tuple[int, int]) -> np.ndarray:
@@ -141,97 +148,3 @@ def measure_iou(found: list | np.ndarray, ground_truth: list | np.ndarray, crowd
     [D, G] float64.
   """
   return _mask_api.iou(found, ground_truth, crowd)
-
-
-def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
-  """Returns the RLE of a mask in any of COCO's formats.
-
-  Args:
-    segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, of which a single one may lack the
-      outer list or be a list of points; or a dict of `size` (height, width) and `counts`, a list
-      of lengths or the compressed text.
-    height: rows of the image.
-    width: columns of the image. Polygons are clipped to the image.
-
-  Raises:
-    ValueError: if it is neither, or RLE does not fit the image.
-  """
-  if height * width > MOST_PIXELS:
-    raise ValueError(f"its image has {height} x {width} pixels, more than {MOST_PIXELS}")
-  if isinstance(segmentation, dict):
-    return _read_rle(segmentation, height, width)
-  if isinstance(segmentation, list):
-    return _draw_polygons(segmentation, height, width)
-  raise ValueError(f"segmentation {segmentation!r:.60} is neither a list of polygons nor RLE")
-
-
-def _with_text(rle):
-  """Returns an RLE of pycocotools with counts that `json` can write."""
-  counts = rle["counts"]
-  return {"size": [int(side) for side in rle["size"]],
-          "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
-
-
-def _draw_polygons(polygons, height, width):
-  checked = [_check_polygon(polygon) for polygon in with_outer_list(polygons)]
-  length = sum(map(_outline_length, checked))
-  if length > _LONGEST_OUTLINE:
-    raise ValueError(f"segmentation has polygons with outlines of {length:.0f} pixels, more than "
-                     f"{_LONGEST_OUTLINE}")
-  # Two points enclose nothing.
-  outlines = [polygon for polygon in checked if len(polygon) >= 6]
-  if not outlines:
-    return encode_runs([height * width], height, width)
-  return _with_text(_mask_api.merge(_mask_api.frPyObjects(outlines, height, width)))
-
-
-def with_outer_list(polygons: list[Any]) -> list[Any]:
-  """Returns a list of flat polygons; some tools write a single one flat, or as a list of points."""
-  if polygons and all(type(item) in (int, float) for item in polygons):
-    return [polygons]
-  if len(polygons) >= 3 and all(isinstance(item, list) and len(item) == 2 for item in polygons):
-    return [[number for point in polygons for number in point]]
-  return polygons
-
-
-def _outline_length(polygon):
-  """Returns the number of steps that the rasteriser takes along a polygon, in pixels."""
-  points = np.reshape(polygon, (-1, 2))
-  return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1, initial=0).sum()
-
-
-def _check_polygon(polygon):
-  # numpy would read text and booleans as numbers.
-  if not isinstance(polygon, list | tuple) or not all(
-      type(number) in (int, float) or isinstance(number, np.number) for number in polygon):
-    raise ValueError("segmentation has a polygon that is not a list of numbers")
-  try:
-    numbers = np.asarray(polygon, np.float64)
-  except OverflowError:  # Whole numbers beyond any float.
-    numbers = np.array([np.inf, np.inf])
-  if len(numbers) % 2:
-    raise ValueError("segmentation has a polygon that is not a flat list of x, y pairs")
-  if not (np.abs(numbers) <= _FARTHEST).all():
-    raise ValueError("segmentation has a polygon with a coordinate that is not finite, or beyond "
-                     f"{_FARTHEST:.0f} pixels")
-  return numbers.tolist()
-
-
-def _read_rle(segmentation, height, width):
-  size, counts = segmentation.get("size"), segmentation.get("counts")
-  if not isinstance(size, list | tuple) or list(size) != [height, width]:
-    raise ValueError(f"segmentation has the size {size} (height, width), its image "
-                     f"[{height}, {width}]")
-  if isinstance(counts, str | bytes):
-    lengths = decompress_runs(counts.encode() if isinstance(counts, str) else counts)
-  elif isinstance(counts, list) and all(type(length) is int for length in counts):
-    lengths = np.array(counts, object)  # Of integers of any size.
-  else:
-    raise ValueError("segmentation has counts that are neither text nor a list of integers")
-  if lengths.sum() != height * width or lengths.min(initial=0) < 0:
-    raise ValueError(f"segmentation has counts for {lengths.sum()} pixels, its image "
-                     f"{height * width}")
-  if isinstance(counts, list) or not lengths[1:].all():
-    return encode_runs(join_runs(lengths), height, width)
-  return _with_text({"size": [height, width], "counts": counts})
-

@@ -4,8 +4,9 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnc_jax.coco.rle import mask_area, mask_box, with_outer_list
+from mnc_jax.coco.rle import mask_area, mask_box
 from mnc_jax.coco.schema import Row, is_integer
+from mnc_jax.coco.segmentation import with_outer_list
 
 _NOTABLE_SHARE = 0.05  # Of the annotations of a file.
 # Of an area, and from which pixels on: polygons of small instances differ from their pixels.

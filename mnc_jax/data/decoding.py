@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import PIL.ExifTags
 
 from mnc_jax.coco.rle import MOST_PIXELS
 from mnc_jax.data import tiff, tiff_samples
 from mnc_jax.data.opening import explain_errors, open_image, page_index
+from mnc_jax.data.orientation import read_orientation, turn_back
 from mnc_jax.data.palettes import check_palette
 
 _DEEP_PPM = re.compile(rb"P6(?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")  # The last number is the maximum.
@@ -46,7 +46,7 @@ def decode_samples(encoded: bytes, page: int) -> Samples:
   """
   if not tiff.is_tiff(encoded):
     image = open_image(encoded, page=page)
-    return _known(_read_deep_colors(encoded, image), _orientation(image))
+    return _known(_read_deep_colors(encoded, image), read_orientation(image))
   chosen, encoded = _choose_tiff_page(encoded, page)
   if chosen.first("bits", 1) >= 32 or chosen.first("format", tiff.UNSIGNED) == tiff.FLOAT:
     raise ValueError(_too_deep(chosen.first("bits", 1)))
@@ -61,7 +61,7 @@ def decode_samples(encoded: bytes, page: int) -> Samples:
       numbers = tiff_samples.read_numbers(encoded, chosen)
     return _known(_spread(_from_signed(numbers), chosen), orientation)
   pixels = _to_array(open_image(encoded))
-  return _known(_turn_back(pixels, orientation), orientation)
+  return _known(turn_back(pixels, orientation), orientation)
 
 
 def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
@@ -76,14 +76,14 @@ def decode_indices(encoded: bytes) -> tuple[np.ndarray, str, int]:
   """
   if not tiff.is_tiff(encoded):
     image = open_image(encoded)
-    return _read_indices(image), image.mode, _orientation(image)
+    return _read_indices(image), image.mode, read_orientation(image)
   page, encoded = _choose_label_page(encoded)
   orientation = page.first("orientation", 1)
   if tiff_samples.needs_numbers(page):
     with explain_errors(encoded):
       return tiff_samples.read_numbers(encoded, page), "I", orientation
   image = open_image(encoded)
-  values = _turn_back(_read_indices(image), orientation)
+  values = turn_back(_read_indices(image), orientation)
   if page.first("photometric", tiff.BLACK_IS_ZERO) == tiff.WHITE_IS_ZERO:
     if image.mode == "1":
       values = ~values
@@ -193,39 +193,3 @@ def _spread(pixels, page):
     pixels = _rescale(pixels, 4095)
   is_inverted = page.first("photometric", tiff.BLACK_IS_ZERO) == tiff.WHITE_IS_ZERO
   return np.iinfo(pixels.dtype).max - pixels if is_inverted else pixels
-
-
-def _turn_back(pixels, orientation):
-  """Returns the pixels as they are stored, of a TIFF that Pillow has turned upright.
-
-  6 and 8 are the inverse of each other, and each of the others its own.
-  """
-  return turn(pixels, {6: 8, 8: 6}.get(orientation) or orientation)
-
-
-def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-  """Returns [h, w, ...] pixels turned upright, as an EXIF `orientation` from 1 to 8 asks."""
-  match orientation:
-    case 2:
-      pixels = pixels[:, ::-1]
-    case 3:
-      pixels = pixels[::-1, ::-1]
-    case 4:
-      pixels = pixels[::-1]
-    case 5:
-      pixels = pixels.swapaxes(0, 1)
-    case 6:
-      pixels = np.rot90(pixels, -1)
-    case 7:
-      pixels = pixels[::-1, ::-1].swapaxes(0, 1)
-    case 8:
-      pixels = np.rot90(pixels)
-  return np.ascontiguousarray(pixels)
-
-
-def _orientation(image):
-  try:
-    found = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
-  except Exception:  # Whatever the parser runs into in damaged EXIF data.
-    return 1
-  return found if isinstance(found, int) and 1 <= found <= 8 else 1

@@ -9,6 +9,7 @@ import PIL.Image
 
 from mnc_jax.config import DataConfig
 from mnc_jax.data import decoding
+from mnc_jax.data.orientation import turn
 from mnc_jax.data.records import BrokenImageError
 
 _LARGEST_FILE = 2 ** 31  # Bytes of an encoded image: more than MOST_PIXELS need uncompressed.
@@ -111,7 +112,7 @@ def decode(encoded: bytes, name: str, *, options: ImageOptions = DEFAULT_OPTIONS
     samples = decoding.decode_samples(encoded, options.page)
     pixels = _to_rgb(_choose(samples, options.channels))
     upright = options.exif == "upright"
-    return DecodedImage(decoding.turn(pixels, samples.orientation) if upright else pixels,
+    return DecodedImage(turn(pixels, samples.orientation) if upright else pixels,
                         samples.orientation)
   except ValueError as error:
     raise BrokenImageError(f"image {name} {error}") from error

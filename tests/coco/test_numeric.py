@@ -9,7 +9,8 @@ from helpers.records_by_hand import LEFT, RIGHT, make_ground_truth, make_result
 from helpers.toy_sets import coco_content
 from mnc_jax.coco.faults import raise_fault
 from mnc_jax.coco.numeric import parse_numbers
-from mnc_jax.coco.rle import decode_mask, read_segmentation
+from mnc_jax.coco.rle import decode_mask
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.evaluation.metrics.records import read_files
 from mnc_jax.evaluation.metrics.scoring import score_results

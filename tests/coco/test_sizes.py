@@ -5,7 +5,8 @@ import json
 import pytest
 
 from helpers.records_by_hand import make_ground_truth
-from mnc_jax.coco.rle import mask_area, mask_box, read_segmentation
+from mnc_jax.coco.rle import mask_area, mask_box
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.coco.sizes import describe_filled, describe_sizes
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.evaluation.metrics.records import read_files

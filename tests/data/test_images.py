@@ -295,7 +295,7 @@ def test_photographs_have_the_pixels_that_opencv_finds(shared_dir):
   assert len(paths) == 40
 
 
-@pytest.mark.parametrize("step", ["PIL.ImageFile.ImageFile.load", "mnc_jax.data.decoding.turn"])
+@pytest.mark.parametrize("step", ["PIL.ImageFile.ImageFile.load", "mnc_jax.data.images.turn"])
 def test_an_image_larger_than_memory_is_not_called_damaged(monkeypatch, step):
   def load(*arguments):
     raise MemoryError

@@ -10,7 +10,8 @@ from pycocotools import mask as mask_api
 import pytest
 
 from helpers.tiny import override
-from mnc_jax.coco.rle import decode_masks, encode_mask, read_segmentation
+from mnc_jax.coco.rle import decode_masks, encode_mask
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.config import Config
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.data.images import decode_image, encode_png

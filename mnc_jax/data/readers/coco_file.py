@@ -13,7 +13,7 @@ from mnc_jax.coco.copies import drop_copies, join_copies
 from mnc_jax.coco.faults import Fault, FaultReport, count_noun
 from mnc_jax.coco.lvis import describe_federated, describe_missing_name
 from mnc_jax.coco.numeric import parse_numbers
-from mnc_jax.coco.rle import read_segmentation
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.coco.sizes import describe_filled, describe_sizes
 from mnc_jax.coco.unannotated import describe_unannotated
 from mnc_jax.data.records import Annotation, make_annotation

@@ -7,6 +7,7 @@ import numpy as np
 from mnc_jax.coco.rle import encode_runs
 from mnc_jax.data import decoding
 from mnc_jax.data.images import DEFAULT_OPTIONS, ImageOptions, read_file
+from mnc_jax.data.orientation import turn
 from mnc_jax.data.readers.npy import read_array
 
 # 8 bits, 16 bits (of either byte order), 32 bits, floats, palette, black and white.
@@ -44,7 +45,7 @@ def _read_channel(encoded, options):
   if mode not in _LABEL_MODES:
     raise ValueError(f"has colours (mode {mode}): one channel of 8 or 16 bits is needed, in which "
                      "each value is an instance")
-  return decoding.turn(values, orientation) if options.exif == "upright" else values
+  return turn(values, orientation) if options.exif == "upright" else values
 
 
 def _whole_numbers(array):

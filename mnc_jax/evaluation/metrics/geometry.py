@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mnc_jax.coco.rle import Rle, mask_area, mask_box, read_segmentation
+from mnc_jax.coco.rle import Rle, mask_area, mask_box
+from mnc_jax.coco.segmentation import read_segmentation
 
 
 def read_shape(record: dict[str, Any], image: dict[str, Any], kind: str) -> Rle | list[float]:

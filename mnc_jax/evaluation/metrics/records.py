@@ -17,8 +17,9 @@ from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.image_ids import correct_image_ids, find_used_ids
 from mnc_jax.coco.lvis import reject_federated
 from mnc_jax.coco.numeric import parse_numbers
-from mnc_jax.coco.rle import mask_area, read_segmentation
+from mnc_jax.coco.rle import mask_area
 from mnc_jax.coco.schema import is_integer
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.coco.sizes import describe_sizes
 
 KINDS = ("segm", "bbox")

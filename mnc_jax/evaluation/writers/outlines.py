@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mnc_jax.coco.rle import Rle, decode_mask, decode_tight, read_segmentation
+from mnc_jax.coco.rle import Rle, decode_mask, decode_tight
+from mnc_jax.coco.segmentation import read_segmentation
 
 # IoU of a mask with its polygons as we read them. More vertices than that needs are hard to drag.
 _LEAST_IOU = 0.98

@@ -9,7 +9,8 @@ import pytest
 from helpers.toy_sets import coco_content
 from mnc_jax.coco import rle
 from mnc_jax.coco.content import read_json
-from mnc_jax.coco.rle import decode_masks, encode_mask, read_segmentation
+from mnc_jax.coco.rle import decode_masks, encode_mask
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.data.readers.coco import load_coco
 from mnc_jax.data.records import BrokenImageError
 

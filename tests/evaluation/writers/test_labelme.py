@@ -9,7 +9,8 @@ import pytest
 
 from helpers.found_by_hand import SIZE, make_found, make_record, make_target
 from mnc_jax.coco.faults import raise_fault
-from mnc_jax.coco.rle import decode_mask, encode_mask, measure_iou, read_segmentation
+from mnc_jax.coco.rle import decode_mask, encode_mask, measure_iou
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.config import DataConfig
 from mnc_jax.data import load_source, prepare
 from mnc_jax.data.readers.formats.labelme import convert_labelme, is_labelme

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mnc_jax.coco.rle import decode_mask, encode_mask, read_segmentation
+from mnc_jax.coco.rle import decode_mask, encode_mask
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.evaluation.writers import outlines
 from mnc_jax.evaluation.writers.outlines import outline_mask
 

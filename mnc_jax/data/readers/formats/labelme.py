@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mnc_jax.coco.faults import Fault, FaultReport
-from mnc_jax.coco.rle import decode_mask, encode_mask, read_segmentation
+from mnc_jax.coco.rle import decode_mask, encode_mask
+from mnc_jax.coco.segmentation import read_segmentation
 from mnc_jax.data.opening import open_image
 from mnc_jax.data.readers.formats.converted import Converted, outline_ellipse, outline_rectangle
 
