@@ -172,7 +172,7 @@ def is_stale(run: Run, step: int) -> bool:
   # A better state that could not be written is not among those that are saved.
   if not patience or run.validation is None or run.validation.saver.error:
     return False
-  best, count = run.validation.best_step(), run.validation.count_since_best()
+  best, count = run.validation.best_step(), run.validation.count_since_best(step)
   if best is None or count < patience:
     return False
   print(f"Ends at step {step}: no better state in the last {count_noun(count, 'validation')}, the "

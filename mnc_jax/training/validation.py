@@ -72,10 +72,13 @@ class Validation(NamedTuple):
     # The first process wrote the file; another may not see it yet.
     return parallel.gather(self._read_done()[:1] != [str(step)])[0]
 
-  def count_since_best(self) -> int:
-    """Returns how many validations in a row found no better state than the best that is saved."""
-    count = self._read_done()[1:]  # Absent up to 0.2.0.
-    return parallel.gather(int(count[0]) if count else 0)[0]
+  def count_since_best(self, step: int) -> int:
+    """Returns how many validations in a row up to `step` found no better state than the saved one.
+
+    0 if the last one was of a later step, which the run has lost: how many were before is unknown.
+    """
+    last, count, *_ = *map(int, self._read_done()), 0, 0  # The count is absent up to 0.2.0.
+    return parallel.gather(count if last <= step else 0)[0]
 
   def _read_done(self):
     return self.done.read_text().split() if self.done.is_file() else []
@@ -171,7 +174,8 @@ def validate(validation: Validation, state: TrainState, log: MetricsLog, *,
              f"{scores['mean_ap_r_70']:.3f}, loss {scores['loss']:.3f} on "
              f"{count_noun(len(validation.source), 'image')}; best at .5 so far: "
              f"{max(reached, scores['mean_ap_r_50']):.3f}")
-  since_best = validation.count_since_best() + 1
+  # It is the best itself if the program ended between that save and the end of its validation.
+  since_best = 0 if validation.best_step() == step else validation.count_since_best(step) + 1
   if scores["mean_ap_r_50"] > reached:
     since_best = 0
     validation.saver.save(state, scores=scores | {"conditions": validation.conditions})

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import types
 
 import numpy as np
@@ -55,6 +56,27 @@ def test_training_ends_after_so_many_validations_and_stays_ended(folder, capsys)
   assert steps(folder, "patient") == 5
 
 
+def test_a_validation_that_is_repeated_is_not_compared_with_its_own_state(folder, capsys):
+  train(folder, "repeated", "--train.patience", "1", "--train.num-steps", "1")
+  # As of a run that was killed when the best state was saved, and this file not yet.
+  (folder / "repeated" / "best" / "validated").unlink()
+  train(folder, "repeated", "--train.patience", "1")
+  printed = capsys.readouterr().out
+  assert printed.count("Step 1: mAP^r") == 2
+  assert "Ends at step 2: no better state in the last 1 validation, the best is of step " in printed
+
+
+def test_validations_of_steps_that_were_lost_do_not_count(folder, capsys):
+  train(folder, "lost", "--train.num-steps", "3")
+  shutil.rmtree(folder / "lost" / "checkpoints" / "3")
+  shutil.rmtree(folder / "lost" / "checkpoints" / "2")
+  # The two without a better state were of steps 2 and 3.
+  train(folder, "lost", "--train.patience", "2")
+  printed = capsys.readouterr().out
+  assert "Ends at step 3: no better state in the last 2 validations, the best is of " in printed
+  assert steps(folder, "lost") == 3
+
+
 @pytest.mark.parametrize(("best", "count", "error", "stale"), [
     (10, 2, None, True), (10, 1, None, False), (None, 2, None, False),
     # The better state may be the one that the disk had no space for.
@@ -62,7 +84,7 @@ def test_training_ends_after_so_many_validations_and_stays_ended(folder, capsys)
 def test_what_counts_are_the_validations_since_the_best_state_that_is_saved(
     best, count, error, stale):
   validation = types.SimpleNamespace(
-      best_step=lambda: best, count_since_best=lambda: count,
+      best_step=lambda: best, count_since_best=lambda step: count,
       saver=types.SimpleNamespace(error=error))
   config = tiny_config(train={"patience": 2, "evaluate_every": 5})
   run = types.SimpleNamespace(config=config, validation=validation)
