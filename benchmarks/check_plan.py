@@ -25,7 +25,7 @@ from benchmarks.plan import lower_step, memory_bytes, one_image
 from benchmarks.plan_rows import count_rows, memory_rows
 from mnc_jax import parallel
 from mnc_jax.config import Config, ModelConfig, ProposalConfig, TrainConfig
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.structs import Batch
 from mnc_jax.training.parallel_step import make_pmapped_train_step
 from mnc_jax.training.sharded_optimizer import split_axis

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.model.backbones.features import make_backbone
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.forward import extract_stage_features
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.stages.box_stage import score_anchors
 from mnc_jax.model.stages.category_stage import predict_categories
 from mnc_jax.model.stages.mask_stage import predict_masks

@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks import flops as benchmark_flops
 from benchmarks.timing import matrix_rate, median_seconds
 from mnc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
+from mnc_jax.model.parameters import init_params
 from mnc_jax.structs import MASK_SIDE, Batch
 from mnc_jax.training.step import init_state, train_step
 

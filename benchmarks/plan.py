@@ -27,8 +27,8 @@ from benchmarks.model import make_batch, make_config
 from benchmarks.schedule import complete_cycles, read_cycles
 from mnc_jax import parallel
 from mnc_jax.config import Config
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
+from mnc_jax.model.parameters import init_params
 from mnc_jax.structs import Batch
 from mnc_jax.training.parallel_step import make_train_step
 from mnc_jax.training.step import init_state

@@ -18,7 +18,7 @@ import mnc_jax
 from mnc_jax import weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.model.backbones.vgg16 import VGG16_LAYERS
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 
 # Where torchvision's numbering of convolutions, ReLUs and poolings has the convolutions.
 _TORCH_NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

@@ -34,9 +34,10 @@ if TYPE_CHECKING:  # For type checkers and editors: the same names as below.
   from mnc_jax.evaluation.detect import detect
   from mnc_jax.evaluation.visualize import draw
   from mnc_jax.model.backbones.features import register_backbone
-  from mnc_jax.model.cascade import cascade_loss, init_params
+  from mnc_jax.model.cascade import cascade_loss
   from mnc_jax.model.inference import predict, predict_ensemble
   from mnc_jax.model.losses import register_loss
+  from mnc_jax.model.parameters import init_params
   from mnc_jax.model.trained import Model
   from mnc_jax.ops.anchors import make_anchors
   from mnc_jax.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
@@ -58,9 +59,10 @@ else:
       "evaluation.detect": ("detect",),
       "evaluation.visualize": ("draw",),
       "model.backbones.features": ("register_backbone",),
-      "model.cascade": ("cascade_loss", "init_params"),
+      "model.cascade": ("cascade_loss",),
       "model.inference": ("predict", "predict_ensemble"),
       "model.losses": ("register_loss",),
+      "model.parameters": ("init_params",),
       "model.trained": ("Model",),
       "ops.anchors": ("make_anchors",),
       "ops.boxes": ("box_iou", "clip_boxes", "decode_boxes", "encode_boxes"),

@@ -16,7 +16,7 @@ from mnc_jax.cli.parse import load_config
 from mnc_jax.config import Config, with_categories
 from mnc_jax.data import load_categories
 from mnc_jax.data.readers.coco_file import read_coco_file
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training import changes, checkpoint
 from mnc_jax.training.initial_state import advise_fresh_layers, check_frozen
 from mnc_jax.weights.self_check import record_numbers

@@ -2,14 +2,12 @@
 
 from mnc_jax.config import Config
 from mnc_jax.model.backbones import features
+from mnc_jax.model.parameters import BACKBONES
 from mnc_jax.model.stages import box_stage, category_stage, mask_stage
 from mnc_jax.ops.boxes import corner_pixels
 from mnc_jax.ops.padding import count_cells
 from mnc_jax.ops.roi_warp import roi_pool
 from mnc_jax.structs import AnchorOutput, Array, StageFeatures, StageOutput
-
-BACKBONES = ("features", "mask_features", "category_features")
-"""Parameters of each stage's backbone, of which only the first are there if stages share one."""
 
 
 def extract_stage_features(

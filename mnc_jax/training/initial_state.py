@@ -16,7 +16,7 @@ from mnc_jax.data import Source, checksum_images
 from mnc_jax.model.backbones.features import make_backbone
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
 from mnc_jax.model.backbones.resnet import DEPTHS, FROZEN_NORMS
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training import checkpoint, run_folder
 from mnc_jax.training.changes import (
   OF_STATES,

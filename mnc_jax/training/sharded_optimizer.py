@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from mnc_jax import parallel
 from mnc_jax.config import Config
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.structs import Array, Batch
 from mnc_jax.training.step import (
   TrainState,

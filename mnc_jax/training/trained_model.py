@@ -13,7 +13,7 @@ import jax
 
 from mnc_jax import weights
 from mnc_jax.config.paths import as_local_path, as_path
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.trained import Model
 from mnc_jax.training import checkpoint
 from mnc_jax.weights.tree import check_fit

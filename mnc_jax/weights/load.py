@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mnc_jax.config import Config, ModelConfig
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.weights import fit, model_file
 from mnc_jax.weights.architectures import release, resnet, vgg16
 from mnc_jax.weights.conversion import MatchedWeights

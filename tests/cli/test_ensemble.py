@@ -12,7 +12,7 @@ from mnc_jax import cli, weights
 from mnc_jax.cli import evaluate
 from mnc_jax.config.serialization import to_json
 from mnc_jax.evaluation import predict_image
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from helpers import tiny
 from mnc_jax import cli, weights
 from mnc_jax.cli import import_weights
 from mnc_jax.config.serialization import to_json
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training import checkpoint
 from mnc_jax.training.trained_model import load
 

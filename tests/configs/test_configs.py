@@ -12,7 +12,7 @@ from mnc_jax import configs, weights
 from mnc_jax.config import paper, release, with_categories
 from mnc_jax.config.serialization import differing_fields, from_json, to_json
 from mnc_jax.config.validation import check_effects, check_values
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.weights.self_check import compare_numbers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from mnc_jax.config.serialization import to_json
 from mnc_jax.evaluation import detect as module
 from mnc_jax.evaluation import predict_image
 from mnc_jax.evaluation.detect import detect
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.trained import Model
 from mnc_jax.structs import Instances
 

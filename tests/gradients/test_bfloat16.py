@@ -25,7 +25,8 @@ import optax
 
 from gradients import held
 from helpers import tiny
-from mnc_jax.model.cascade import cascade_loss, init_params
+from mnc_jax.model.cascade import cascade_loss
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training.optimizer import make_optimizer
 
 STEPS = 50

@@ -73,7 +73,7 @@ WITHOUT_ROW = {
     "batch_checks.check_sizes": "compares shapes",
     "batch_checks.check_batch": "compares shapes",
     "batch_checks.nan_of_wrong_labels": "integers and bools in, constants out",
-    "cascade.init_params": _INIT,
+    "parameters.init_params": _INIT,
     "cascade.cascade_loss": _WHOLE,
     "forward.extract_stage_features": _WHOLE,
     "forward.score_anchors": _WHOLE,

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradients.differences import to_float64
 from helpers import tiny
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 
 GROUPS = {"all parameters": (), "backbone": ("features",),
           "box deltas": ("box_stage", "box_deltas"),

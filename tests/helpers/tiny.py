@@ -14,7 +14,7 @@ from mnc_jax.config import (
   ProposalConfig,
   TrainConfig,
 )
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.structs import Batch
 
 SIDE = 64

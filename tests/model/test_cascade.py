@@ -12,8 +12,9 @@ from helpers import tiny
 from mnc_jax.config import ProposalConfig
 from mnc_jax.model import losses, roi_targets
 from mnc_jax.model.backbones import features
-from mnc_jax.model.cascade import cascade_loss, init_params, run_cascade
+from mnc_jax.model.cascade import cascade_loss, run_cascade
 from mnc_jax.model.forward import mask_and_classify, score_anchors
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.stages import box_stage
 from mnc_jax.ops.boxes import clip_boxes, decode_boxes
 from mnc_jax.structs import StageFeatures

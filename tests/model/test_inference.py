@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from helpers import tiny
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict, select_instances
+from mnc_jax.model.parameters import init_params
 from mnc_jax.structs import Batch, Candidates
 from mnc_jax.training.step import init_state, train_step
 

@@ -9,8 +9,9 @@ import pytest
 
 from helpers import tiny
 from mnc_jax.model import inference
-from mnc_jax.model.cascade import init_params, run_cascade
+from mnc_jax.model.cascade import run_cascade
 from mnc_jax.model.inference import predict, predict_ensemble, select_instances
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.stages.bridge import refine_by_category
 from mnc_jax.model.test_time_augmentation import make_views, restore_candidates, scale_images
 from mnc_jax.ops.voting import vote_masks

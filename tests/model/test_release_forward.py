@@ -15,7 +15,7 @@ from helpers import release_files, tiny
 from helpers import release_oracle as oracle
 from mnc_jax import config as presets
 from mnc_jax import weights
-from mnc_jax.model import cascade, forward
+from mnc_jax.model import cascade, forward, parameters
 from mnc_jax.model.stages import box_stage, bridge
 from mnc_jax.structs import StageFeatures, StageOutput
 
@@ -47,7 +47,7 @@ def imported(layers, tmp_path_factory):
   """The parameters of the file, and the report of its import."""
   path = tmp_path_factory.mktemp("release") / "mnc_model.caffemodel.h5"
   release_files.write_h5(path, layers)
-  like = jax.eval_shape(lambda: cascade.init_params(jax.random.key(0), CONFIG))
+  like = jax.eval_shape(lambda: parameters.init_params(jax.random.key(0), CONFIG))
   return weights.load_pretrained(like, path, config=CONFIG.model)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from helpers import tiny
 from mnc_jax.model.backbones.pixels import PIXEL_PARAMETERS
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training.step import init_state, step_key, train_step
 
 STEPS = 40

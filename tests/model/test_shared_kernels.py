@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from helpers import tiny
-from mnc_jax.model import cascade, shared_kernels
+from mnc_jax.model import cascade, parameters, shared_kernels
 from mnc_jax.model.flax_modules import apply_module
 from mnc_jax.model.shared_kernels import fill_slots, make_slots
 
@@ -81,7 +81,7 @@ def test_products_of_bfloat16_are_summed_in_float32():
 def test_the_cascade_takes_one_gradient_of_each_dense_kernel(gt_in_stage_4):
   config = tiny.override(tiny.tiny_config(), model={"mask_head": "dense"},
                          train={"gt_in_stage_4": gt_in_stage_4})
-  params = jax.eval_shape(lambda: cascade.init_params(jax.random.key(0), config))
+  params = jax.eval_shape(lambda: parameters.init_params(jax.random.key(0), config))
   batch = tiny.make_batch(2)
   program = str(jax.make_jaxpr(jax.grad(lambda params: cascade.cascade_loss(
       params, batch, jax.random.key(1), config=config)[0]))(params))

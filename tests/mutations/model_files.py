@@ -21,7 +21,7 @@ from mnc_jax.config import Config, release
 from mnc_jax.config.model import BackboneName
 from mnc_jax.config.serialization import from_json, to_json
 from mnc_jax.config.validation import check_values
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mutations.damage import damage_bytes, damage_json, spell_json
 from mutations.outcomes import Family, Invalid, require
 

@@ -22,8 +22,8 @@ import numpy as np
 from helpers import tiny
 from mnc_jax import configs
 from mnc_jax.config import with_categories
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.forward import extract_stage_features
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training.step import init_state, step_key, train_step
 
 SIDE, STEPS, WARMUP, GROWTH = 192, 5, 2, 1.5

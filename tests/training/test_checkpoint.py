@@ -12,7 +12,7 @@ import pytest
 
 from helpers.tiny import override, tiny_config
 from mnc_jax import parallel
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training import checkpoint
 from mnc_jax.training.checkpoint import read
 from mnc_jax.training.optimizer import learning_rate

@@ -12,7 +12,7 @@ from helpers.toy_sets import make_source
 from mnc_jax import configs, weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.data import checksum_images
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training import initial_state
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from helpers import tiny
-from mnc_jax.model.cascade import init_params
 from mnc_jax.model.inference import predict
+from mnc_jax.model.parameters import init_params
 from mnc_jax.ops.boxes import box_iou
 from mnc_jax.ops.masks import paste_masks
 from mnc_jax.training import checkpoint

@@ -13,7 +13,7 @@ from helpers import release_files
 from helpers.tiny import override, tiny_config
 from mnc_jax import weights
 from mnc_jax.config.serialization import to_json
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.weights import load
 
 CONFIG = tiny_config()

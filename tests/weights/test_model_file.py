@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny import tiny_config
 from mnc_jax import weights
 from mnc_jax.config.serialization import to_json
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.weights import model_file
 
 

@@ -14,7 +14,7 @@ from helpers import tiny
 import mnc_jax
 from mnc_jax import configs
 from mnc_jax.config import with_categories
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.trained import Model
 from mnc_jax.weights import program_file
 from mnc_jax.weights.program_file import export_program, save_programs

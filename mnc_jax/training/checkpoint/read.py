@@ -13,7 +13,7 @@ from mnc_jax.coco.categories import check_same_categories, with_ids
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.config.paths import as_workdir
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.training.checkpoint.checksums import check_checksums, check_files
 from mnc_jax.training.checkpoint.grouping import has_groups, split_into_groups
 from mnc_jax.training.checkpoint.manager import AVERAGED, TRAINED, open_checkpoints

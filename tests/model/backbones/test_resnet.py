@@ -10,7 +10,7 @@ import pytest
 
 from helpers import tiny
 from mnc_jax.model.backbones import features, resnet
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.stages import category_stage
 from mnc_jax.training.optimizer import parameter_groups
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny, torch_names
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.weights.architectures import resnet
 
 WIDTH = 8

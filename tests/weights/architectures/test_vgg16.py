@@ -13,7 +13,7 @@ from helpers import vgg_files
 from mnc_jax import weights
 from mnc_jax.config import Config, ModelConfig
 from mnc_jax.model.backbones.vgg16 import VGG16
-from mnc_jax.model.cascade import init_params
+from mnc_jax.model.parameters import init_params
 from mnc_jax.model.stages import category_stage
 
 MODEL = ModelConfig(num_categories=3, dense_width=vgg_files.WIDTH, mask_hidden=8, mask_size=5,
