@@ -11,7 +11,7 @@ import warnings
 
 from mnc_jax.cli.parse import ConfigError, UsageError
 
-# What etils and Orbax need for buckets, and the extra of ours that installs it.
+# What etils and Orbax need for cloud storage, and the extra of ours that installs it.
 _EXTRAS = {"gcsfs": "gcs", "google.cloud": "gcs", "s3fs": "s3"}
 _format_with_position = warnings.formatwarning
 

@@ -79,6 +79,13 @@ def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
   _check_sections(content, name)
   categories = {row["id"]: row for row in _rows_with_ids(content, "categories", name, raise_fault)}
   _check_names(categories, name)
+  images = _read_images(content, name, report, check_image)
+  annotations = _read_annotations(content, name, report, images, categories, convert)
+  return SoundRows(images, categories, annotations)
+
+
+def _read_images(content, name, report, check_image):
+  """Returns the sound images by id."""
   images = {}
   for row in _rows_with_ids(content, "images", name, report):
     try:
@@ -91,6 +98,11 @@ def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
     if len(names) > 1 and images.pop(image_id, None):
       report(Fault("image", f"{name}: image {image_id}: {list_first(names)} have this id, so it is "
                             "not known whose its annotations are"))
+  return images
+
+
+def _read_annotations(content, name, report, images, categories, convert):
+  """Returns the sound annotations of sound images, converted."""
   bad_images = {row["id"] for row in content["images"]
                 if isinstance(row, dict) and schema.is_integer(row.get("id"))} - images.keys()
   annotations, count = [], len(content["annotations"])
@@ -103,7 +115,7 @@ def check_content(content: Any, *, name: str, report: FaultReport = raise_fault,
     except ValueError as error:
       report(Fault("annotation", f"{name}: annotation {row['id']} of image {row['image_id']}: "
                                  f"{error}"))
-  return SoundRows(images, categories, annotations)
+  return annotations
 
 
 def check_results(results: Any, images: dict[int, Row], categories: dict[int, Row], *, name: str,

@@ -41,13 +41,7 @@ def join_copies(content: SoundRows, *, name: str, used_ids: Container[int] = ())
     name: what the message calls the file.
     used_ids: image ids that results have.
   """
-  groups = collections.defaultdict(list)
-  for image_id, row in content.images.items():
-    if isinstance(row.get("file_name"), str) and row["file_name"]:
-      # `./a.jpg` and `a.jpg` are one file, as are `b//a.jpg` and `b/a.jpg`.
-      path = str(pathlib.PurePosixPath(row["file_name"]))
-      groups[path, row["height"], row["width"]].append(image_id)
-  several = {key: ids for key, ids in groups.items() if len(ids) > 1}
+  several = {key: ids for key, ids in _group_by_file(content.images).items() if len(ids) > 1}
   if not several:
     return Joined(content, {}, "")
   example = max(several, key=lambda key: len(several[key]))
@@ -66,6 +60,17 @@ def join_copies(content: SoundRows, *, name: str, used_ids: Container[int] = ())
       f"{found}: rows of one file were joined under the first id") + (
           f", and {count_noun(repeated, 'annotation')} that an earlier row of the file has too "
           f"{'was' if repeated == 1 else 'were'} dropped" if repeated else ""))
+
+
+def _group_by_file(images):
+  """Returns {(file, height, width): ids} of images that have a file name."""
+  groups = collections.defaultdict(list)
+  for image_id, row in images.items():
+    if isinstance(row.get("file_name"), str) and row["file_name"]:
+      # `./a.jpg` and `a.jpg` are one file, as are `b//a.jpg` and `b/a.jpg`.
+      path = str(pathlib.PurePosixPath(row["file_name"]))
+      groups[path, row["height"], row["width"]].append(image_id)
+  return groups
 
 
 def drop_copies(annotations: Iterable[Row]) -> tuple[list[Row], list[tuple[int, int]]]:

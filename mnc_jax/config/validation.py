@@ -196,6 +196,11 @@ def check_values(config: Config) -> None:
   _check_profile_steps(config)
   _check_accumulation(config)
   check_names(config)
+  _check_model(config)
+  _check_inference(config.inference)
+
+
+def _check_model(config):
   model = config.model
   blocks = _BLOCKS.get(model.backbone, _RESNET_BLOCKS)
   if model.frozen_blocks > blocks and (model.backbone == "vgg16" or _is_resnet(config)):
@@ -208,14 +213,16 @@ def check_values(config: Config) -> None:
   if model.backbone == "small" and len(model.backbone_widths) < 2:
     raise ValueError(f"model.backbone_widths is {model.backbone_widths}: the small backbone needs "
                      "two or more")
-  options = config.inference
-  if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
-    raise ValueError(f"inference.scales is {options.scales}: it must have one factor or more, each "
+
+
+def _check_inference(config):
+  if not config.scales or not all(0 < scale < math.inf for scale in config.scales):
+    raise ValueError(f"inference.scales is {config.scales}: it must have one factor or more, each "
                      "above 0 (1 is the network input as it is)")
-  if options.tile_overlap > _LARGEST_OVERLAP:
-    raise ValueError(f"inference.tile_overlap is {options.tile_overlap}: it must be "
+  if config.tile_overlap > _LARGEST_OVERLAP:
+    raise ValueError(f"inference.tile_overlap is {config.tile_overlap}: it must be "
                      f"{_LARGEST_OVERLAP} or less, or there are very many tiles")
-  if options.max_shrink and options.tile_overlap < _LEAST_OVERLAP:
-    raise ValueError(f"inference.tile_overlap is {options.tile_overlap}: it must be "
+  if config.max_shrink and config.tile_overlap < _LEAST_OVERLAP:
+    raise ValueError(f"inference.tile_overlap is {config.tile_overlap}: it must be "
                      f"{_LEAST_OVERLAP} or more, or no object is small enough to be taken from "
                      "tiles (inference.max_shrink 0: no tiles)")

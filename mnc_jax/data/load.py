@@ -131,27 +131,36 @@ def _open(config, split):
       raise ValueError(
           f"data.dataset is {config.dataset!r}, but files of a COCO set are given "
           "(data.train_annotations and the like): set data.dataset coco, or omit them")
-    return coco.load_coco(_existing_path(config, f"{split}_annotations", pathlib.Path.is_file),
-                          _existing_path(config, f"{split}_images", pathlib.Path.is_dir),
-                          options=image_options(config))
+    return _load_files(config, split)
   if config.dataset == _DRAWN and split == "eval" and not folder.is_dir():
     return shapes.draw_validation()  # Evaluating shipped weights leaves no files.
   if config.dataset == _DRAWN:
     prepare(config.dataset, None, config.data_dir, pixels=image_options(config))
   if not folder.is_dir():
-    directly = ("; or give data.train_annotations and data.train_images (and data.eval_...) to "
-                "read the files directly" if config.dataset == "coco" else "")
-    older = ", ".join(sorted(path.name for path in folder.parent.glob("[0-9]*"))
-                      if folder.parent.is_dir() else ())
-    raise ValueError(
-        f"the data set {config.dataset!r} is not prepared in "
-        f"{folder if is_remote(folder) else folder.absolute()}"
-        f"{f' (what is there is of another version, {older})' if older else ''}: run "
-        f"mnc prepare --dataset {config.dataset} --source DIR "
-        f"--data-dir {config.data_dir}{directly}; or, if it is prepared elsewhere, give that "
-        "folder by --data.data-dir")
+    raise ValueError(_explain_unprepared(config, folder))
   _check_pixels(folder, image_options(config))
   return open_split(folder, TRAIN if split == "train" else VALIDATION)
+
+
+def _load_files(config, split):
+  """Returns the images of a split that the config names by its files, in COCO's format."""
+  return coco.load_coco(_existing_path(config, f"{split}_annotations", pathlib.Path.is_file),
+                        _existing_path(config, f"{split}_images", pathlib.Path.is_dir),
+                        options=image_options(config))
+
+
+def _explain_unprepared(config, folder):
+  directly = ("; or give data.train_annotations and data.train_images (and data.eval_...) to "
+              "read the files directly" if config.dataset == "coco" else "")
+  older = ", ".join(sorted(path.name for path in folder.parent.glob("[0-9]*"))
+                    if folder.parent.is_dir() else ())
+  return (
+      f"the data set {config.dataset!r} is not prepared in "
+      f"{folder if is_remote(folder) else folder.absolute()}"
+      f"{f' (what is there is of another version, {older})' if older else ''}: run "
+      f"mnc prepare --dataset {config.dataset} --source DIR "
+      f"--data-dir {config.data_dir}{directly}; or, if it is prepared elsewhere, give that "
+      "folder by --data.data-dir")
 
 
 def _check_pixels(folder, pixels):

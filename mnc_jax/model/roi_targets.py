@@ -65,6 +65,19 @@ def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array,
   foreground, background = (candidate & chosen for chosen in split_by_overlap(
       boxes, iou, ground_truth, positive_iou=config.roi_positive_iou,
       negative_iou=config.roi_positive_iou))
+  rank = _rank_by_quota(key, foreground, background, iou, config)
+  indices, valid = top_indices(
+      jnp.where(foreground | background, rank, -jnp.inf), config.rois_per_image)
+  return Proposals(
+      boxes=jnp.where(valid[:, None], boxes[indices], 0.0),
+      scores=jnp.where(valid, scores[indices], 0.0),
+      valid=valid,
+      anchors=jnp.where(valid, anchors[indices], -1),
+      truncated=proposals.truncated)
+
+
+def _rank_by_quota(key, foreground, background, iou, config):
+  """Returns [R] numbers, highest for RoIs within the quota of their kind; else at random."""
   hard = background & (iou >= config.roi_hard_negative_iou)
   keys = jax.random.split(key, 4)
   size = config.rois_per_image
@@ -75,16 +88,8 @@ def sample_rois(proposals: Proposals, ground_truth: GroundTruth, key: jax.Array,
   chosen_hard = sample(keys[1], hard, hard_quota)
   chosen_easy = sample(keys[2], background & ~hard, negatives - chosen_hard.sum())
   # First those within their quota, then negatives, then positives beyond it.
-  rank = (4.0 * (chosen_foreground | chosen_hard | chosen_easy) + 2.0 * background
+  return (4.0 * (chosen_foreground | chosen_hard | chosen_easy) + 2.0 * background
           + jax.random.uniform(keys[3], iou.shape))
-  indices, valid = top_indices(
-      jnp.where(foreground | background, rank, -jnp.inf), size)
-  return Proposals(
-      boxes=jnp.where(valid[:, None], boxes[indices], 0.0),
-      scores=jnp.where(valid, scores[indices], 0.0),
-      valid=valid,
-      anchors=jnp.where(valid, anchors[indices], -1),
-      truncated=proposals.truncated)
 
 
 def roi_targets(boxes: Array, valid: Array, ground_truth: GroundTruth, *,

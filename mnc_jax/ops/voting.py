@@ -102,12 +102,8 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
         (masks, boxes, class_scores, valid, refined_boxes))
   # Inference only: choosing instances has no gradient.
   masks, boxes, scores = jax.lax.stop_gradient(as_floats(masks, boxes, class_scores))
-  usable = (scores > 0) & jnp.isfinite(scores)
-  if valid is not None:
-    usable &= jnp.asarray(valid).astype(bool)[:, None]
   clipped = clip_boxes(boxes, height, width)
-  usable &= box_areas(clipped)[:, None] > 0
-  scores = jnp.where(usable, scores, 0.0)
+  scores = _keep_usable(scores, clipped, valid)
   choose = _nms_function(nms, nms_iou, soft_nms_sigma)
   chosen, labels, chosen_scores, found, dropped = _choose_instances(
       clipped, scores, choose, max_instances, min_score)
@@ -119,9 +115,8 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
   voted_boxes = mask_boxes
   if refined_boxes is not None:
     chex.assert_shape(refined_boxes, (*scores.shape, 4))
-    voted_boxes = clip_boxes(
-        _average_boxes(jax.lax.stop_gradient(as_float(refined_boxes)), votes, labels),
-        height, width)
+    refined_boxes = jax.lax.stop_gradient(as_float(refined_boxes))
+    voted_boxes = clip_boxes(_average_boxes(refined_boxes, votes, labels), height, width)
     voted_boxes = jnp.where(box_areas(voted_boxes)[:, None] > 0, voted_boxes, mask_boxes)
   return Instances(
       boxes=jnp.where(found[:, None], voted_boxes, 0.0),
@@ -132,6 +127,15 @@ def vote_masks(masks: Array, boxes: Array, class_scores: Array, *, nms_iou: floa
       dropped=dropped,
       truncated_proposals=jnp.zeros_like(dropped),
       mask_boxes=jnp.where(found[:, None], mask_boxes, 0.0))
+
+
+def _keep_usable(scores, clipped, valid):
+  """Returns `scores` [R, C], 0 where they are not finite, or the box [R, 4] is padding or empty."""
+  usable = (scores > 0) & jnp.isfinite(scores)
+  if valid is not None:
+    usable &= jnp.asarray(valid).astype(bool)[:, None]
+  usable &= box_areas(clipped)[:, None] > 0
+  return jnp.where(usable, scores, 0.0)
 
 
 def _nms_function(kind: str, nms_iou: float, sigma: float) -> Callable:
