@@ -1,6 +1,6 @@
 """mnc evaluate: scores a model on the evaluation split of its data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import functools
 import json
 import pathlib
@@ -9,10 +9,11 @@ import tempfile
 import numpy as np
 
 from mnc_jax import parallel
-from mnc_jax.cli.commands import Evaluate, TrainedModel
+from mnc_jax.cli.commands import Evaluate
 from mnc_jax.cli.hosts import join_hosts
 from mnc_jax.cli.models import load_models
 from mnc_jax.cli.parse import UsageError
+from mnc_jax.cli.score_files import check_results_path, describe_origin, write_scores
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.config.paths import is_remote
@@ -21,7 +22,6 @@ from mnc_jax.data import Source, load_source, make_ground_truth
 from mnc_jax.data.contrast import adapt_image
 from mnc_jax.evaluation.metrics import coco
 from mnc_jax.evaluation.metrics.scoring import score_results
-from mnc_jax.evaluation.metrics.tables import format_csv, format_table
 from mnc_jax.evaluation.predict_image import find_instances
 from mnc_jax.evaluation.predict_split import (
   check_categories,
@@ -31,27 +31,18 @@ from mnc_jax.evaluation.predict_split import (
 )
 from mnc_jax.evaluation.report import write_report
 from mnc_jax.evaluation.tiles.plan import need_tiles
-from mnc_jax.model.trained import Model
-from mnc_jax.training import checkpoint
 from mnc_jax.training.watchdog import watch
-
-_SUFFIXES = ("txt", "csv", "json")  # Of the files of scores, in the order they are written.
 
 
 def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   """Predicts the evaluation split, scores it, prints and writes the scores."""
-  for name, value, least in (("--report-images", options.report_images, 1),
-                             ("--max-results", options.max_results, coco.LEAST_MAX_RESULTS)):
-    if value < least:
-      raise UsageError(f"{name} is {value}: it must be {least} or more")
-  if not 0 <= options.report_min_score <= 1:
-    raise UsageError(f"--report-min-score is {options.report_min_score}: it must be from 0 to 1")
+  _check_options(options)
   join_hosts(options.hosts)
   changed: list[dict] = []
   models = load_models(options.model, noting_changes(override, changed))
   config = models[0].config
   folder = options.output or options.model.workdir or pathlib.Path("evaluation")
-  _check_output(options.results, folder, config.data)
+  check_results_path(options.results, folder, config.data)
   source = load_source(config.data, "eval")
   check_categories(models[0].category_names, source)
   ground_truth = make_ground_truth(source)
@@ -60,14 +51,7 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
   for needed in filter(None, (folder, options.report, options.results and options.results.parent)):
     _make_folder(needed)
   report_tiles(source, config)
-  mesh = parallel.make_mesh()
-  with watch(config) as watchdog:
-    results, counts = predict_all(
-        make_predict([model.config for model in models], mesh),
-        parallel.replicate([model.params for model in models], mesh), config, source,
-        find_large=functools.partial(find_instances, models,
-                                     beat=lambda done, tiles: watchdog.beat()),
-        beat=watchdog.beat)
+  results, counts = _find_results(models, source)
   if parallel.is_first():
     if options.results:
       options.results.write_text(json.dumps(results))
@@ -79,24 +63,32 @@ def run(options: Evaluate, override: Callable[[Config], Config]) -> None:
       report_errors(options, config, source, ground_truth, results, scores)
 
 
+def _check_options(options):
+  for name, value, least in (("--report-images", options.report_images, 1),
+                             ("--max-results", options.max_results, coco.LEAST_MAX_RESULTS)):
+    if value < least:
+      raise UsageError(f"{name} is {value}: it must be {least} or more")
+  if not 0 <= options.report_min_score <= 1:
+    raise UsageError(f"--report-min-score is {options.report_min_score}: it must be from 0 to 1")
+
+
+def _find_results(models, source):
+  """Returns `predict_all` of the source on all devices, by models that vote together."""
+  mesh, config = parallel.make_mesh(), models[0].config
+  with watch(config) as watchdog:
+    return predict_all(
+        make_predict([model.config for model in models], mesh),
+        parallel.replicate([model.params for model in models], mesh), config, source,
+        find_large=functools.partial(find_instances, models,
+                                     beat=lambda done, tiles: watchdog.beat()),
+        beat=watchdog.beat)
+
+
 def _make_folder(folder):
   """Makes a folder; before the work, not after it, one that cannot be written is found out."""
   folder.mkdir(parents=True, exist_ok=True)
   if not is_remote(folder):
     tempfile.TemporaryFile(dir=folder).close()
-
-
-def _check_output(path, folder, data):
-  if path and path.is_dir():
-    raise UsageError(f"--results {path} is a folder: give the name of a file in it")
-  if path and path.resolve() in [(folder / f"evaluation.{suffix}").resolve()
-                                 for suffix in _SUFFIXES]:
-    raise UsageError(f"--results {path} is where the scores are written, and would be lost: give "
-                     "another name")
-  annotations = filter(None, (data.train_annotations, data.eval_annotations))
-  if path and path.resolve() in [pathlib.Path(name).resolve() for name in annotations]:
-    raise UsageError(f"--results {path} is a file of annotations, which would be lost: it is where "
-                     "the instances are written (mnc score reads results)")
 
 
 def check_scorable(ground_truth: dict, source: Source) -> None:
@@ -138,41 +130,3 @@ def noting_changes(override: Callable[[Config], Config], changed: list[dict]
     changed.append({name: value for name, _, value in differing_fields(config, asked)})
     return asked
   return note
-
-
-def describe_origin(options: TrainedModel, models: Sequence[Model], changed: Sequence[dict],
-                    source: Source) -> dict:
-  """Returns what the scores belong to: the data set, and the models that voted together."""
-  names = [options.workdir or options.weights, *options.ensemble]
-  return {"data": source.name, "models": [
-      {"name": str(name), "origin": checkpoint.describe_source(model.notes),
-       "changed_fields": fields}
-      for name, model, fields in zip(names, models, changed, strict=True)]}
-
-
-def format_origin(origin: dict) -> str:
-  """Returns a line for `describe_origin`."""
-  models = []
-  for model in origin["models"]:
-    fields = ", ".join(f"{name} {value}" for name, value in model["changed_fields"].items())
-    models.append(f"{model['name']} ({model['origin']}{f'; {fields}' if fields else ''})")
-  return f"Of {' with '.join(models)} on {origin['data']}."
-
-
-def write_scores(folder: pathlib.Path, scores: dict, counts: dict, origin: dict) -> None:
-  """Prints the table, and writes it and `evaluation.json`: the main numbers first."""
-  summary = {
-      "mean_ap_r_50": scores["0.5"]["mean_ap_11point"],
-      "mean_ap_r_70": scores["0.7"]["mean_ap_11point"],
-      "mean_ap_b_50": scores["boxes"]["0.5"]["mean_ap_11point"],
-      "mean_ap_b_70": scores["boxes"]["0.7"]["mean_ap_11point"],
-  } | counts | {"scored": origin} | scores
-  table = f"{format_table(scores)}\n\n{format_origin(origin)}"
-  print(f"{table}\n\nmAP^r at IoU .5: {summary['mean_ap_r_50']:.3f}, at .7: "
-        f"{summary['mean_ap_r_70']:.3f} ({count_noun(counts['images'], 'image')}).", flush=True)
-  texts = table + "\n", format_csv(scores), json.dumps(summary, indent=2) + "\n"
-  for suffix, text in zip(_SUFFIXES, texts, strict=True):
-    # At once: whoever finds the last of them, `evaluation.json`, has them all, and whole.
-    (folder / f"evaluation.{suffix}.new").write_text(text, encoding="utf-8")
-    (folder / f"evaluation.{suffix}.new").replace(folder / f"evaluation.{suffix}")
-  print(f"Written to {folder}/evaluation.txt, .csv and .json")

@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny
 from helpers.toy_sets import make_source
 from mnc_jax import cli
-from mnc_jax.cli import evaluate
+from mnc_jax.cli import evaluate, score_files
 from mnc_jax.cli import models as trained_models
 from mnc_jax.cli.commands import TrainedModel
 from mnc_jax.cli.parse import UsageError
@@ -98,9 +98,9 @@ def test_the_files_say_what_the_numbers_belong_to(run):
 def test_all_models_of_an_ensemble_are_named():
   models = [trained_models.Model({}, CONFIG, ("cat",), (3,), {"source": name}) for name in "ab"]
   options = TrainedModel(weights="nuclei", ensemble=("runs/x",))
-  origin = evaluate.describe_origin(options, models, [{}, {"inference.flip": True}],
-                                    make_source([(64, 64)]))
-  assert evaluate.format_origin(origin) == (
+  origin = score_files.describe_origin(options, models, [{}, {"inference.flip": True}],
+                                       make_source([(64, 64)]))
+  assert score_files.format_origin(origin) == (
       "Of nuclei (a) with runs/x (b; inference.flip True) on toy.")
 
 
@@ -246,5 +246,6 @@ def test_results_are_kept_if_the_scores_cannot_be_written(run, monkeypatch, tmp_
 def test_the_table_is_printed_if_it_cannot_be_written(tmp_path, capsys):
   scores = score_results(make_ground_truth(make_source([(64, 64)] * 2)), [])
   with pytest.raises(OSError, match="none"):
-    evaluate.write_scores(tmp_path / "none", scores, {"images": 2}, {"models": [], "data": "toy"})
+    score_files.write_scores(tmp_path / "none", scores, {"images": 2},
+                             {"models": [], "data": "toy"})
   assert "mAP^r at IoU .5: 0.000" in capsys.readouterr().out
