@@ -18,7 +18,7 @@ def to_rgb(image: Any, name: str, *, options: ImageOptions = DEFAULT_OPTIONS) ->
     options: which pixels of a file.
 
   Returns:
-    [h, w, 3] RGB, uint8, or uint16 of more than 8 bits.
+    [h, w, 3] RGB, uint8, or uint16 of more than 8 bits; in the byte order of the machine.
 
   Raises:
     BrokenImageError: if a file is missing or cannot be decoded, naming it.
@@ -31,6 +31,8 @@ def to_rgb(image: Any, name: str, *, options: ImageOptions = DEFAULT_OPTIONS) ->
     raise TypeError(f"{name} is a {type(image).__name__}: give a path or an array [h, w, 3] of "
                     "uint8 RGB (of a Pillow image: numpy.asarray(image.convert('RGB')))")
   array = np.asarray(image)
+  if not array.dtype.isnative:  # As of TIFF files by ImageJ, whose high bytes come first.
+    array = array.astype(array.dtype.newbyteorder("="))
   if 0 in array.shape:
     raise ValueError(f"{name} has no pixels: its shape is {list(array.shape)}")
   if array.ndim != 3 or array.shape[2] != 3:
@@ -75,4 +77,6 @@ def _cure_of_dtype(array):
     return f", and these are {low:g} to {high:g}: (image * 255).astype('uint8')"
   if low >= 0 and high <= 255:
     return ": image.astype('uint8')"
+  if low >= 0 and high <= 65535 and array.dtype.kind in "iu":
+    return f", and these are {low:g} to {high:g}: image.astype('uint16')"
   return f", and these are {low:g} to {high:g}: give the pixels as they were before normalisation"

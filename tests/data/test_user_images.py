@@ -56,6 +56,14 @@ def test_arrays_of_16_bits_are_kept():
   assert to_rgb(deep, "the image") is deep
 
 
+def test_bytes_of_16_bits_may_be_in_either_order():
+  deep = make_image().astype(np.uint16) * 257
+  for order in "<>":
+    found = to_rgb(deep.astype(f"{order}u2"), "the image")
+    assert found.dtype == np.uint16 and found.dtype.isnative
+    np.testing.assert_array_equal(found, deep)
+
+
 def test_data_sets_are_read_as_photographs_are(tmp_path):
   path = save(tmp_path / "image.png", make_image(), 6)
   np.testing.assert_array_equal(read_image(path), to_rgb(path, "the image"))
@@ -101,6 +109,7 @@ GREY = IMAGE[..., 0]
     (jnp.bfloat16(IMAGE >= 128), "bfloat16 pixels.* 0 to 1", np.uint8(255) * (IMAGE >= 128)),
     (IMAGE >= 128, "bool pixels", np.uint8(255) * (IMAGE >= 128)),
     (IMAGE.astype(np.int64), "int64 pixels", IMAGE),
+    (IMAGE.astype(np.int32) * 257, "int32 pixels.* 0 to 65535", IMAGE.astype(np.uint16) * 257),
     (IMAGE.astype(np.uint16), "uint16 pixels.* almost black, at most .* as a file", IMAGE),
     (np.uint16(IMAGE >= 128), "uint16 pixels.* almost black, at most 1", np.uint8(IMAGE >= 128))])
 def test_the_message_has_the_cure(image, found, expected):
