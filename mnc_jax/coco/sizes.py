@@ -4,6 +4,8 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mnc_jax.coco.rle import mask_area, mask_box
 from mnc_jax.coco.schema import Row, is_integer
 from mnc_jax.coco.segmentation import with_outer_list
@@ -13,6 +15,8 @@ _NOTABLE_SHARE = 0.05  # Of the annotations of a file.
 _FACTOR, _LEAST_PIXELS = 1.3, 100
 _FAR = 3.0  # Pixels out of an image.
 _FILLED_SHARE, _FEWEST_FILLED = 0.9, 10  # Of masks that are rectangles.
+# Of a rectangle's diagonals: corners in whole pixels, and as a share of their length.
+_ROUNDED, _UNEVEN = 1.5, 0.03
 
 
 def describe_sizes(annotations: Sequence[Row], content: Any, images: Mapping[int, Row], *,
@@ -31,22 +35,45 @@ def describe_sizes(annotations: Sequence[Row], content: Any, images: Mapping[int
   return list(filter(None, [_describe_areas(annotations, name), outside]))
 
 
-def describe_filled(annotations: Sequence[Row], *, name: str) -> str:
-  """Returns a message if nearly all masks fill their boxes, as boxes that a tool wrote as polygons.
+def describe_rectangles(annotations: Sequence[Row], content: Any, *, name: str) -> str:
+  """Returns a message if nearly all masks are rectangles, as boxes that a tool wrote as polygons.
 
-  Crowd regions and small masks do not count.
+  These are masks that fill their boxes, and polygons that are rotated rectangles, as in YOLO's OBB
+  format. Crowd regions and small masks do not count.
 
   Args:
     annotations: checked rows, with masks as RLE.
+    content: of the file that they are from; it has the polygons.
     name: what the message calls the file.
   """
-  masks = [row["segmentation"] for row in annotations if not row.get("iscrowd", 0)]
-  pixels = [(mask, area) for mask in masks for area in [mask_area(mask)] if area > _LEAST_PIXELS]
-  filled = sum(box[2] * box[3] == area for mask, area in pixels for box in [mask_box(mask)])
-  if filled < max(_FILLED_SHARE * len(pixels), _FEWEST_FILLED):
+  pixels = [(row, area) for row in annotations if not row.get("iscrowd", 0)
+            for area in [mask_area(row["segmentation"])] if area > _LEAST_PIXELS]
+  others = [row for row, area in pixels for box in [mask_box(row["segmentation"])]
+            if box[2] * box[3] != area]
+  polygons = _find_polygons(content) if others else {}
+  rotated = sum(_is_rectangle(with_outer_list(polygons.get(row["id"], []))) for row in others)
+  filled = len(pixels) - len(others)
+  if filled + rotated < max(_FILLED_SHARE * len(pixels), _FEWEST_FILLED):
     return ""
-  return (f"{name}: {filled} of {len(pixels)} masks fill their boxes: rectangles rather than "
+  kinds = " or ".join(filter(None, [filled and "fill their boxes",
+                                    rotated and "are rotated boxes (as of YOLO's OBB format)"]))
+  return (f"{name}: {filled + rotated} of {len(pixels)} masks {kinds}: rectangles rather than "
           "outlines? Masks will be learned as boxes")
+
+
+def _is_rectangle(polygons):
+  """Returns whether there is one polygon, of four corners whose diagonals are equal and halved."""
+  if len(polygons) != 1:
+    return False
+  corners = np.reshape(np.asarray(polygons[0], np.float64), (-1, 2))
+  if len(corners) == 5 and (corners[0] == corners[4]).all():  # Closed.
+    corners = corners[:4]
+  if len(corners) != 4:
+    return False
+  diagonals = corners[2:] - corners[:2]
+  lengths = np.hypot(*diagonals.T)
+  apart = np.hypot(*(corners[0] + corners[2] - corners[1] - corners[3]) / 2)
+  return max(abs(lengths[0] - lengths[1]), apart) <= max(_ROUNDED, _UNEVEN * lengths.max())
 
 
 def _describe_areas(annotations, name):

@@ -7,7 +7,7 @@ import pytest
 from helpers.records_by_hand import make_ground_truth
 from mnc_jax.coco.rle import mask_area, mask_box
 from mnc_jax.coco.segmentation import read_segmentation
-from mnc_jax.coco.sizes import describe_filled, describe_sizes
+from mnc_jax.coco.sizes import describe_rectangles, describe_sizes
 from mnc_jax.data.readers.coco_file import read_coco_file
 from mnc_jax.evaluation.metrics.records import read_files
 
@@ -115,23 +115,71 @@ def test_rows_of_one_id_are_passed_over():
 
 def _filled(count):
   """The first of 20 squares lose a corner."""
-  rows = _content()["annotations"]
+  content = _content()
   for number in range(20 - count):
     polygon = [4 * number, 30, 4 * number + 20, 30, 4 * number + 20, 50]
-    rows[number]["segmentation"] = read_segmentation([polygon], *SIZE)
-  return rows
+    content["annotations"][number]["segmentation"] = read_segmentation([polygon], *SIZE)
+  return content
+
+
+def _describe_rectangles(content, count=20):
+  return describe_rectangles(content["annotations"][:count], content, name="x")
 
 
 def test_masks_that_are_boxes_are_reported():
-  assert describe_filled(_filled(18), name="x") == (
+  assert _describe_rectangles(_filled(18)) == (
       "x: 18 of 20 masks fill their boxes: rectangles rather than outlines? Masks will be learned "
       "as boxes")
-  assert not describe_filled(_filled(17), name="x")
-  assert describe_filled(_filled(20)[:10], name="x")
-  assert not describe_filled(_filled(20)[:9], name="x")
-  assert not describe_filled([row | {"iscrowd": 1} for row in _filled(20)], name="x")
+  assert not _describe_rectangles(_filled(17))
+  assert _describe_rectangles(_filled(20), 10)
+  assert not _describe_rectangles(_filled(20), 9)
+  crowd = _filled(20)
+  crowd["annotations"] = [row | {"iscrowd": 1} for row in crowd["annotations"]]
+  assert not _describe_rectangles(crowd)
   small = make_ground_truth([(1, 1, (0, 10), (0, 10), 0)] * 20, images=(1,), size=SIZE)
-  assert not describe_filled(small["annotations"], name="x")
+  assert not _describe_rectangles(small)
+
+
+def _drawn(corners, count=12):
+  """(file content, checked rows) of one outline, moved by a pixel each time."""
+  rows = [{"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0,
+           "segmentation": [[float(value) + number for value in corners]]}
+          for number in range(count)]
+  checked = [row | {"segmentation": read_segmentation(row["segmentation"], *SIZE)} for row in rows]
+  return {"annotations": rows}, checked
+
+
+TILTED = [20, 10, 50, 25, 40, 45, 10, 30]  # 33.5 x 22.4 pixels, at 27 degrees.
+
+
+@pytest.mark.parametrize(("corners", "found"), [
+    (TILTED, True), ([*TILTED, 20, 10], True), ([20, 11, 50, 25, 40, 45, 10, 30], True),
+    ([20, 10, 50, 25, 40, 45, 15, 36], False),  # A corner is far off.
+    ([20, 10, 60, 25, 50, 45, 10, 30], False),  # A parallelogram.
+    ([10, 10, 60, 15, 50, 45, 20, 40], False),  # A quadrilateral.
+    ([30, 10, 50, 20, 50, 40, 30, 50, 10, 40, 10, 20], False)])  # A hexagon.
+def test_rotated_boxes_are_reported(corners, found):
+  content, checked = _drawn(corners)
+  assert describe_rectangles(checked, content, name="x") == (found * (
+      "x: 12 of 12 masks are rotated boxes (as of YOLO's OBB format): rectangles rather than "
+      "outlines? Masks will be learned as boxes"))
+
+
+def test_rotated_boxes_and_boxes_count_together():
+  content, checked = _drawn(TILTED)
+  upright, filled = _drawn([20, 10, 40, 10, 40, 30, 20, 30], 3)
+  rows = [row | {"id": row["id"] + 50} for row in upright["annotations"]]
+  message = describe_rectangles(
+      [*checked, *(row | {"id": row["id"] + 50} for row in filled)],
+      {"annotations": content["annotations"] + rows}, name="x")
+  assert message.startswith("x: 15 of 15 masks fill their boxes or are rotated boxes (as of")
+
+
+def test_polygons_in_two_parts_are_no_rotated_boxes():
+  content, checked = _drawn(TILTED)
+  for row in content["annotations"]:
+    row["segmentation"].append([1.0, 1.0, 4.0, 1.0, 4.0, 4.0])
+  assert not describe_rectangles(checked, content, name="x")
 
 
 def test_files_of_boxes_are_reported_where_masks_are_learned(tmp_path):

@@ -14,7 +14,7 @@ from mnc_jax.coco.faults import Fault, FaultReport, count_noun
 from mnc_jax.coco.lvis import describe_federated, describe_missing_name
 from mnc_jax.coco.numeric import parse_numbers
 from mnc_jax.coco.segmentation import read_segmentation
-from mnc_jax.coco.sizes import describe_filled, describe_sizes
+from mnc_jax.coco.sizes import describe_rectangles, describe_sizes
 from mnc_jax.coco.unannotated import describe_unannotated
 from mnc_jax.data.records import Annotation, make_annotation
 
@@ -73,7 +73,7 @@ def check_coco(parsed: Any, path: pathlib.Path, report: FaultReport) -> CocoFile
   images = list(found.images.values())
   bare = describe_unannotated(images, list(by_image.values()), name=str(path))
   for message in filter(None, (joined, copied and f"{path}: {copied}", misfits, *odd,
-                               describe_filled(rows, name=str(path)), bare,
+                               describe_rectangles(rows, parsed, name=str(path)), bare,
                                describe_federated(images, name=str(path)))):
     report(Fault("set", message))
   categories = [found.categories[category_id] for category_id in sorted(found.categories)]
