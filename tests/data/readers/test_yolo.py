@@ -178,3 +178,25 @@ def test_annotations_of_another_format_need_no_yaml(tmp_path):
   write_text(tmp_path / "result.json", json.dumps({
       "images": rows, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}))
   assert count_instances(tmp_path) == ({"train": [0], "validation": [0]}, [])
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("names: [cat]\ntrain: a\nVal: b\nval: c\n", r"'Val' \(line 3\) and 'val' \(line 4\) are the "
+     "same key: keep one of them"),
+    ("names: [cat]\ntrain: a\ntrain: b\nval: c\n", r"'train' \(line 2\) and 'train' \(line 3\)"),
+    ("names: {0: cat, 1: dog}\nNames: [fox]\ntrain: a\n", r"'names' \(line 1\) and 'Names'"),
+    ("names:\n  0: cat\n  1: dog\n  1: fox\ntrain: a\n",
+     r"'names' has the class 1 twice \(lines 3 and 4\)")])
+def test_keys_that_are_there_twice_are_rejected(tmp_path, text, message):
+  write_text(tmp_path / "data.yaml", text)
+  for name in "abc":
+    write_labelled(tmp_path / name / "images" / "x.png")
+  with pytest.raises(ValueError, match=message):
+    count_instances(tmp_path)
+
+
+def test_keys_that_do_not_matter_may_be_there_twice(tmp_path):
+  write_text(tmp_path / "data.yaml", YAML.format("images") + "Author: me\nauthor: me\n1: 2\n")
+  for name in ("train/a", "val/b"):
+    write_labelled(tmp_path / "images" / f"{name}.png")
+  assert count_instances(tmp_path) == ({"train": [1], "validation": [1]}, [])

@@ -25,6 +25,7 @@ from mnc_jax.data.readers.formats.yolo_labels import (
 _SPLITS = {listing.TRAIN: ("train",),
            listing.VALIDATION: ("val", "valid", "validation", "test")}
 _NAMES = ("data.yaml", "data.yml")
+_KEYS = ("names", "path", "kpt_shape", *_SPLITS[listing.TRAIN], *_SPLITS[listing.VALIDATION])
 
 
 class _Loader(yaml.SafeLoader):
@@ -81,10 +82,11 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
     report: takes the faults.
 
   Raises:
-    ValueError: if the set has keypoints; if classes are missing, or all images or files of labels
-      of a split.
+    ValueError: if a key or a class is there twice; if the set has keypoints; if classes are
+      missing, or all images or files of labels of a split.
   """
   content = _read_yaml(path) or {}
+  _check_keys(path)
   if "kpt_shape" in content:
     raise ValueError(f"{path}: 'kpt_shape' is that of keypoints (a pose set): its labels have a "
                      "box and points on the object, not its outline. Masks need YOLO's "
@@ -104,6 +106,35 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
   splits = {split: _convert(folder, files, names, measure, report)
             for split, files in labels.items()}
   return splits if len(splits) > 1 else {listing.VALIDATION: next(iter(splits.values()))}
+
+
+def _check_keys(path):
+  """Rejects keys that are there twice, also in another case: YAML's readers keep the last alone."""
+  root = yaml.compose(path.read_text(encoding="utf-8-sig"), _Loader)
+  for key, (first, *others) in _group_keys(root, str.lower).items():
+    if others and key in _KEYS:
+      raise ValueError(f"{path}: {first.value!r} (line {_line(first)}) and {others[0].value!r} "
+                       f"(line {_line(others[0])}) are the same key: keep one of them, with the "
+                       "folders of both as a list [A, B] if both are meant")
+    if key == "names":
+      names = next(value for node, value in root.value if node is first)
+      for number, (one, *more) in _group_keys(names, str).items():
+        if more:
+          raise ValueError(f"{path}: 'names' has the class {number} twice (lines {_line(one)} and "
+                           f"{_line(more[0])})")
+
+
+def _group_keys(node, fold):
+  """Returns {folded key: its nodes} of a mapping; {} of anything else."""
+  found = {}
+  for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+    if isinstance(key, yaml.ScalarNode):
+      found.setdefault(fold(key.value), []).append(key)
+  return found
+
+
+def _line(node):
+  return node.start_mark.line + 1
 
 
 def _read_names(path, names):
