@@ -200,3 +200,42 @@ def test_keys_that_do_not_matter_may_be_there_twice(tmp_path):
   for name in ("train/a", "val/b"):
     write_labelled(tmp_path / "images" / f"{name}.png")
   assert count_instances(tmp_path) == ({"train": [1], "validation": [1]}, [])
+
+
+def test_images_that_share_a_file_of_labels_are_left_out(tmp_path):
+  write_text(tmp_path / "data.yaml", "names: [cat]\ntrain: train.txt\nval: val.txt\n")
+  for name in ("a.jpg", "a.png", "A.png", "b.png", "c.png", "d.jpg", "d.png"):
+    write_image(tmp_path / "images" / name)
+  for name in ("a", "b", "c"):
+    write_text(tmp_path / "labels" / f"{name}.txt", TRIANGLE)
+  # In both splits: one of them got the labels of the other.
+  write_text(tmp_path / "train.txt", "images/a.jpg\nimages/A.png\nimages/b.png\nimages/d.jpg\n"
+             "images/d.png\n")
+  write_text(tmp_path / "val.txt", "images/a.png\nimages/c.png\nimages/b.png\n")
+  counts, faults = count_instances(tmp_path)
+  assert counts == {"train": [0, 1, 0, 0], "validation": [1, 1]}  # A.png has none, d.txt is absent.
+  assert [fault.message for fault in faults] == [
+      f"image {tmp_path}/images/{name}: the labels {tmp_path}/labels/a.txt are those of a.jpg, "
+      "a.png: keep one of these images, or rename it and give it labels of its own"
+      for name in ("a.jpg", "a.png")]
+
+
+def test_an_image_with_two_files_of_labels_is_left_out(tmp_path):
+  write_text(tmp_path / "data.yaml", YAML.format("images"))
+  for name in ("train/a", "train/b", "val/c"):
+    write_labelled(tmp_path / "images" / f"{name}.png")
+  write_text(tmp_path / "labels" / "train" / "a.TXT", TRIANGLE * 2)
+  counts, (fault,) = count_instances(tmp_path)
+  assert counts == {"train": [1], "validation": [1]}
+  assert fault.message == (f"image {tmp_path}/images/train/a.png has 2 files of labels in "
+                           f"{tmp_path}/labels/train: a.TXT, a.txt: keep one of them")
+
+
+def test_a_split_whose_images_all_share_labels_is_an_error(tmp_path):
+  write_text(tmp_path / "data.yaml", YAML.format("images"))
+  for name in ("train/a.png", "train/a.jpg", "val/c.png"):
+    write_image(tmp_path / "images" / name)
+  for name in ("train/a", "val/c"):
+    write_text(tmp_path / "labels" / f"{name}.txt", TRIANGLE)
+  with pytest.raises(ValueError, match="no image of it can be used:\n.*are those of a.jpg, a.png"):
+    count_instances(tmp_path)

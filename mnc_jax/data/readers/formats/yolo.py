@@ -100,9 +100,11 @@ def read_yolo(folder: pathlib.Path, path: pathlib.Path,
   for key in given[listing.VALIDATION][1:]:
     report(Fault("set", f"{path}: the images of {key!r} are left out: a set has images to train on "
                         "and for validation"))
-  labels = {split: _match(folder, path, given[split][0], images)
+  together = list(dict.fromkeys(image for images in found.values() for image in images))
+  matched = match_labels(folder, together, report)
+  labels = {split: _select(folder, path, given[split][0], images, matched)
             for split, images in found.items()}
-  report_strays(folder, [image for images in found.values() for image in images], report)
+  report_strays(folder, together, report)
   splits = {split: _convert(folder, files, names, measure, report)
             for split, files in labels.items()}
   return splits if len(splits) > 1 else {listing.VALIDATION: next(iter(splits.values()))}
@@ -147,10 +149,10 @@ def _read_names(path, names):
   return found
 
 
-def _match(folder, path, key, images):
+def _select(folder, path, key, images, matched):
   """Returns {image: file of labels or None} of a split, which needs one at least."""
-  found = match_labels(folder, images)
-  if not any(found.values()):
+  found = {image: matched[image] for image in images if image in matched}
+  if found and not any(found.values()):
     raise ValueError(
         f"{path}: {key!r} has {count_noun(len(images), 'image')}, but no file of labels: "
         f"{pathlib.Path(images[0].name).with_suffix('.txt')} and the like are looked for in "

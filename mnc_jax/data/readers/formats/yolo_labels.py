@@ -4,13 +4,14 @@ The labels of `.../images/.../NAME.jpg` are in `.../labels/.../NAME.txt`, both f
 those of an image in no folder `images` are beside it.
 """
 
-from collections.abc import Collection, Sequence
+import collections
+from collections.abc import Collection, Iterable, Sequence
 import math
 import os
 import pathlib
 from typing import NamedTuple
 
-from mnc_jax.coco.faults import Fault, FaultReport
+from mnc_jax.coco.faults import Fault, FaultReport, list_first
 from mnc_jax.data.image_files import find_images
 
 _FARTHEST = 1.5  # Of the image's side; what is farther out is in pixels.
@@ -24,17 +25,37 @@ class _Place(NamedTuple):
   inner: pathlib.Path
 
 
-def match_labels(folder: pathlib.Path, images: Sequence[pathlib.Path]
+def match_labels(folder: pathlib.Path, images: Iterable[pathlib.Path], report: FaultReport
                  ) -> dict[pathlib.Path, pathlib.Path | None]:
   """Returns {image: its file of labels, or None}.
 
+  Images that share a file of labels, as `a.jpg` and `a.png` do, go to `report` and are left out:
+  it is not known whose they are. So does one with two such files.
+
   Args:
     folder: of the data set. Above it no folder `images` counts.
-    images: below it.
+    images: below it, of all splits.
+    report: takes the faults.
   """
   labels = {part: _list_labels(place.labels / place.inner)
             for part, place in _locate_all(folder, images).items()}
-  return {image: labels[image.parent].get(image.stem) for image in images}
+  found = {image: labels[image.parent].get(image.stem, []) for image in images}
+  owners = collections.defaultdict(list)
+  for image, paths in found.items():
+    for path in paths:
+      owners[path].append(image)
+  shared = {image: path for path, several in owners.items() if len(several) > 1
+            for image in several}
+  for image, path in shared.items():
+    report(Fault("image", f"image {image}: the labels {path} are those of "
+                          f"{list_first(one.name for one in owners[path])}: keep one of these "
+                          "images, or rename it and give it labels of its own"))
+  for image, paths in found.items():
+    if len(paths) > 1 and image not in shared:
+      report(Fault("image", f"image {image} has {len(paths)} files of labels in {paths[0].parent}: "
+                            f"{list_first(path.name for path in paths)}: keep one of them"))
+  return {image: paths[0] if paths else None for image, paths in found.items()
+          if len(paths) < 2 and image not in shared}
 
 
 def name_folders(folder: pathlib.Path, images: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -92,9 +113,11 @@ def _find_labels_folder(parent):
 
 
 def _list_labels(folder):
-  """Returns {name without suffix: path} of the text files in a folder."""
-  # Sorted, `.txt` comes after `.TXT` and is taken where both are there.
-  return {path.stem: path for path in sorted(folder.glob("*")) if _is_text(path)}
+  """Returns {name without suffix: paths} of the text files in a folder."""
+  found = {}
+  for path in sorted(filter(_is_text, folder.glob("*"))):
+    found.setdefault(path.stem, []).append(path)
+  return found
 
 
 def _is_text(path):
