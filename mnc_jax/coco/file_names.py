@@ -7,9 +7,10 @@ import unicodedata
 import urllib.parse
 
 _DRIVE = re.compile("^[A-Za-z]:")
+_SEPARATOR = re.compile(r"[/\\]+")
 
-# {last part: [(all parts, key)]}.
-NameIndex = dict[str, list[tuple[tuple[str, ...], int]]]
+# {last part: [(all parts, the name as it is, key)]}.
+NameIndex = dict[str, list[tuple[tuple[str, ...], str, int]]]
 
 
 def name_parts(name: str) -> tuple[str, ...]:
@@ -34,14 +35,15 @@ def index_names(names: Iterable[tuple[int, str]]) -> NameIndex:
   for key, name in names:
     parts = name_parts(name)
     if parts:
-      index[parts[-1]].append((parts, key))
+      index[parts[-1]].append((parts, name, key))
   return dict(index)
 
 
 def find_keys(name: str, index: NameIndex) -> list[int]:
   """Returns the keys of the names that share most of the last parts with `name`.
 
-  Folders before these may differ, since one side may have a path and the other a bare name.
+  Folders before these may differ, since one side may have a path and the other a bare name. Of
+  names that differ only in their spelling, such as `A.jpg` and `a.jpg`, the same one is found.
 
   Returns:
     No key if none has the same last part; several if they share equally many.
@@ -49,10 +51,12 @@ def find_keys(name: str, index: NameIndex) -> list[int]:
   parts = name_parts(name)
   if not parts:
     return []
-  shared = [(_count_shared(parts, other), other == parts, key)
-            for other, key in index.get(parts[-1], ())]
-  best = max((found[:2] for found in shared), default=None)
-  return [found[2] for found in shared if found[:2] == best]
+  written = _SEPARATOR.split(name)
+  shared = [(_count_shared(parts, other), other == parts,
+             _count_shared(written, _SEPARATOR.split(text)), key)
+            for other, text, key in index.get(parts[-1], ())]
+  best = max((found[:3] for found in shared), default=None)
+  return [found[3] for found in shared if found[:3] == best]
 
 
 def _count_shared(parts, others):

@@ -34,3 +34,10 @@ def test_the_key_with_most_folders_in_common_is_found():
   assert find_keys("4.jpg", index) == find_keys("", index) == find_keys("..", index) == []
   # A name that is equal as a whole comes before one that only ends so.
   assert find_keys("1.jpg", index_names([(1, "a/1.jpg"), (2, "1.jpg")])) == [2]
+
+
+def test_of_names_that_differ_in_spelling_the_same_one_is_found():
+  index = index_names([(1, "b/A.jpg"), (2, "b\\a.jpg"), (3, "B/c.jpg"), (4, "b/c.jpg")])
+  assert [find_keys(name, index) for name in ("/x/b/A.jpg", "a.jpg", "b/a.jpg")] == [[1], [2], [2]]
+  assert [find_keys(name, index) for name in ("B/c.jpg", "b//c.jpg")] == [[3], [4]]
+  assert find_keys("b/A.JPG", index) == [1, 2]  # Neither.
