@@ -55,8 +55,8 @@ def describe_rectangles(annotations: Sequence[Row], content: Any, *, name: str) 
   filled = len(pixels) - len(others)
   if filled + rotated < max(_FILLED_SHARE * len(pixels), _FEWEST_FILLED):
     return ""
-  kinds = " or ".join(filter(None, [filled and "fill their boxes",
-                                    rotated and "are rotated boxes (as of YOLO's OBB format)"]))
+  kinds = " or ".join([*(["fill their boxes"] if filled else []),
+                       *(["are rotated boxes (as of YOLO's OBB format)"] if rotated else [])])
   return (f"{name}: {filled + rotated} of {len(pixels)} masks {kinds}: rectangles rather than "
           "outlines? Masks will be learned as boxes")
 

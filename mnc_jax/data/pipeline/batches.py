@@ -41,7 +41,8 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
 
   An image that cannot be read is skipped with a warning: its slot in the batch is invalid (image
   size (0, 0), image id -1). Without `config.stretch_contrast`, the first image that uses less than
-  a quarter of its range of intensities is reported.
+  a quarter of its range of intensities is reported. Warns of `config.copy_paste` without any image
+  to paste from.
 
   Args:
     source: the images.
@@ -69,6 +70,7 @@ def training_batches(source: Source, config: DataConfig, *, seed: int, batch_siz
   donors = None
   if config.copy_paste:
     donors = source.instance_counts > source.crowd_counts
+    _warn_of_no_donor(source, donors)
     loader = dataclasses.replace(loader, ignored=_most_ignored(source, config))
   plan = planning.TrainingPlan(loader.buckets, batch_size, seed, repeats, donors)
   batches = grain.MapDataset.range(first_step, _ENDLESS).map(
@@ -121,6 +123,13 @@ def _warn_of_excess(source, config, excess):
       f"{config.max_instances} instances (up to {source.instance_counts.max()}); the "
       f"{excess.sum()} smallest of them are neither objects nor background in the losses",
       stacklevel=4)
+
+
+def _warn_of_no_donor(source, donors):
+  if len(source) == 1 or not donors.any():
+    found = "one image" if len(source) == 1 else "no image with an instance (crowd regions aside)"
+    warnings.warn(f"{source.name} has {found}: data.copy_paste has no effect, since instances of "
+                  "another image are pasted", stacklevel=3)
 
 
 def _most_ignored(source, config):

@@ -122,3 +122,14 @@ def test_donors_are_other_images_as_often_as_they_come():
   assert {planning.draw_donor(plan, rng, 1) for _ in range(50)} == {0, 3}
   alone = planning.TrainingPlan(np.zeros(4, int), 2, 0, None, np.arange(4) == 1)
   assert planning.draw_donor(alone, rng, 1) is None and planning.draw_donor(alone, rng, 0) == 1
+
+
+@pytest.mark.parametrize(("sizes", "instances", "message"), [
+    (SIZES[:1], 2, "has one image: data.copy_paste has no effect, since instances of another"),
+    (SIZES, 0, r"has no image with an instance \(crowd regions aside\): data.copy_paste has no")])
+def test_a_source_without_donors_is_reported_once(config, sizes, instances, message):
+  source = make_source(sizes, instances=instances)
+  with pytest.warns(UserWarning, match=message) as caught:
+    _take(source, config)
+  assert len(caught) == 1
+  _take(source, dataclasses.replace(config, copy_paste=0.0))
