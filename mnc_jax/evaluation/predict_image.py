@@ -45,7 +45,7 @@ def find_instances(models: Sequence[Model], image: np.ndarray, *, name: str = "t
   """
   configs = [model.config for model in models]
   config = configs[0]
-  compiled = _compile(tuple(map(_without_tiles, configs)))
+  compiled = _compile(tuple(map(config_of_program, configs)))
   find = lambda images, sizes: jax.device_get(
       compiled(tuple(model.params for model in models), images, sizes))
   plan = plan_tiles(image.shape[:2], config, name=name)
@@ -64,10 +64,14 @@ def find_instances(models: Sequence[Model], image: np.ndarray, *, name: str = "t
   return found
 
 
-def _without_tiles(config):
-  """Returns the config without what no program depends on, so that others share it."""
-  return dataclasses.replace(
-      config, inference=dataclasses.replace(config.inference, max_shrink=0.0, tile_overlap=0.0))
+def config_of_program(config: Config) -> Config:
+  """Returns a config of all that `predict_ensemble` depends on, so that equal programs are shared.
+
+  An exported model has no paths, a resumed run another number of steps, and tiles are cut outside
+  of the program.
+  """
+  inference = dataclasses.replace(config.inference, max_shrink=0.0, tile_overlap=0.0)
+  return Config(model=config.model, inference=inference)
 
 
 # Each holds a program per bucket; more sets of options than this are seldom used in turns.

@@ -16,6 +16,7 @@ from mnc_jax.coco.categories import check_same_categories
 from mnc_jax.coco.faults import count_noun
 from mnc_jax.config import Config
 from mnc_jax.data import Source, count_evaluation_batches, evaluation_batches, restrict
+from mnc_jax.evaluation.predict_image import config_of_program
 from mnc_jax.evaluation.progress import compiling
 from mnc_jax.evaluation.results import instances_to_records, instances_to_results, merge_shares
 from mnc_jax.evaluation.tiles.plan import need_tiles
@@ -29,7 +30,7 @@ def make_predict(configs: Sequence[Config], mesh: Mesh) -> Callable:
   `models` are the parameters for each of `configs`, from `parallel.replicate`; images and sizes
   are this host's rows as numpy arrays, as are the returned `Instances`.
   """
-  predict_sharded = _compile(tuple(configs), mesh)
+  predict_sharded = _compile(tuple(map(config_of_program, configs)), mesh)
 
   def predict(models, images, image_sizes):
     return parallel.local_rows(

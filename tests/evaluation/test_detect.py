@@ -168,6 +168,7 @@ def count_traces(monkeypatch):
     traces.append(images.shape[1:3])
     return predict(params, images, image_sizes, configs=configs)
   monkeypatch.setattr(predict_image, "predict_ensemble", watch)
+  predict_image._compile.cache_clear()  # Programs of other tests are shared.
   return traces
 
 
@@ -186,6 +187,17 @@ def test_one_compilation_per_bucket_and_options(monkeypatch):
     detect(first, make_image(), nms="soft")
     detect(first, make_image())
   assert traces == [(64, 64), (64, 32), (64, 64)]
+
+
+def test_a_run_that_went_on_and_its_export_share_a_program(monkeypatch):
+  traces = count_traces(monkeypatch)
+  first = make_model(0)
+  changes = {"train": {"num_steps": 7}, "data": {"data_dir": "elsewhere"},
+             "inference": {"max_shrink": 3.0}}
+  later = first._replace(config=tiny.override(first.config, **changes))
+  found = [detect(one, make_image(), min_score=0) for one in (first, later)]
+  assert traces == [(64, 64)]
+  assert_equal(*found)
 
 
 def test_few_programs_are_kept():

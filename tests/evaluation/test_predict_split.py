@@ -46,6 +46,14 @@ def test_four_devices_predict_what_one_does(monkeypatch):
   assert traces == [(2, 64, 64, 3)]
 
 
+def test_a_run_that_went_on_keeps_its_program():
+  mesh, config = parallel.make_mesh(), tiny.tiny_config()
+  for steps in (3, 7):
+    predict_split.make_predict([tiny.override(config, train={"num_steps": steps})], mesh)
+  predict_split.make_predict([tiny.override(config, inference={"nms_iou": 0.4})], mesh)
+  assert predict_split._compile.cache_info().misses == 2
+
+
 def test_four_devices_run_all_models_of_an_ensemble(monkeypatch):
   def weigh(models, images, image_sizes, *, configs):
     assert [config.model.dense_width for config in configs] == [32, 48]
