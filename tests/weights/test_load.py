@@ -179,6 +179,24 @@ def test_missing_leaves_get_the_values_of_init_params():
   assert jax.tree.reduce(operator.or_, jax.tree.map(lambda x: bool(np.any(x)), params))
 
 
+@pytest.mark.parametrize(("flags", "options"), [
+    ("", {"xla_backend_optimization_level": 1}), ("--xla_backend_optimization_level=0", None)])
+def test_initial_weights_compile_quickly_to_the_bits_of_the_default(flags, options, monkeypatch):
+  chosen, jit = [], jax.jit
+  default = jit(lambda key: init_params(key, CONFIG)["box_stage"],
+                compiler_options={"xla_backend_optimization_level": 3})(jax.random.key(3))
+  monkeypatch.setenv("XLA_FLAGS", flags)
+  monkeypatch.setattr(load.jax, "jit", lambda draw, compiler_options: chosen.append(
+      compiler_options) or jit(draw, compiler_options=compiler_options))
+  load._draw.cache_clear()
+  params = weights.initialise_missing(
+      {**make_model(), "box_stage": shapes()["box_stage"]}, jax.random.key(3), CONFIG)
+  load._draw.cache_clear()
+  assert chosen == [options]
+  if options:
+    jax.tree.map(np.testing.assert_array_equal, params["box_stage"], default)
+
+
 def test_nothing_is_initialised_where_nothing_is_missing(monkeypatch):
   model = make_model()
   monkeypatch.setattr(load, "init_params", None)
