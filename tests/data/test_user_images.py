@@ -56,6 +56,11 @@ def test_arrays_of_16_bits_are_kept():
   assert to_rgb(deep, "the image") is deep
 
 
+def test_a_frame_of_zeros_is_black_in_8_and_16_bits():
+  black = np.zeros((8, 9, 3), np.uint16)
+  assert to_rgb(black, "the image") is black
+
+
 def test_bytes_of_16_bits_may_be_in_either_order():
   deep = make_image().astype(np.uint16) * 257
   for order in "<>":
