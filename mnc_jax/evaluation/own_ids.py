@@ -9,6 +9,7 @@ from mnc_jax.coco import content
 from mnc_jax.coco.copies import join_copies
 from mnc_jax.coco.faults import list_first
 from mnc_jax.coco.file_names import find_keys, index_names, name_parts
+from mnc_jax.coco.lvis import describe_missing_name
 from mnc_jax.coco.numeric import parse_numbers
 
 
@@ -53,7 +54,7 @@ def read_ids(path: pathlib.Path, images: Sequence[pathlib.Path], category_names:
   absent = [str(image) for image, ids in zip(images, keys, strict=True) if not ids]
   if absent:
     raise ValueError(f"{path} lacks {len(absent)} of the {len(images)} images: "
-                     f"{list_first(absent)}")
+                     f"{list_first(absent)}{_describe_nameless(found.images)}")
   for image, ids in zip(images, keys, strict=True):
     if len(ids) > 1:
       raise ValueError(f"{path}: {image} may be any of the images {list_first(ids)}")
@@ -61,6 +62,14 @@ def read_ids(path: pathlib.Path, images: Sequence[pathlib.Path], category_names:
   _check_distinct(path, images, image_ids)
   _warn_of_folders(path, images, [found.images[image_id] for image_id in image_ids])
   return OwnIds(image_ids, tuple(id_of[name] for name in category_names))
+
+
+def _describe_nameless(images):
+  """Returns what is known of rows of the file in which no image can be found; "" of none."""
+  for image_id, row in images.items():
+    if not isinstance(row.get("file_name"), str):
+      return f". Its image {image_id} has no 'file_name'{describe_missing_name(row)}"
+  return ""
 
 
 def _check_distinct(path, images, ids):

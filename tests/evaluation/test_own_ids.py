@@ -71,3 +71,12 @@ def test_a_relative_path_is_in_the_working_directory(tmp_path, monkeypatch):
 def test_what_the_file_lacks_is_named(own, images, names, message):
   with pytest.raises(ValueError, match=message):
     own(images, names)
+
+
+def test_images_of_lvis_need_names(tmp_path):
+  row = {"id": 7, "height": 8, "width": 8, "coco_url": "http://x.org/val2017/000000000007.jpg"}
+  (tmp_path / "lvis.json").write_text(json.dumps(
+      {"images": [row], "annotations": [], "categories": CATEGORIES}))
+  with pytest.raises(ValueError, match="Its image 7 has no 'file_name': LVIS has 'coco_url' "
+                     "instead; give each image a file_name, here 'val2017/000000000007.jpg'"):
+    read_ids(tmp_path / "lvis.json", [pathlib.Path("000000000007.jpg")], ("cat",))
