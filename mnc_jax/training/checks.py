@@ -106,7 +106,10 @@ def warn_of_schedule(config: TrainConfig) -> None:
   if len(set(steps)) < len(steps):
     warnings.warn(f"train.decay_steps is {steps}: a step that is named twice divides once",
                   stacklevel=3)
-  if steps and min(steps) < config.warmup_steps:
+  if steps and min(steps) < 1:
+    warnings.warn(f"train.decay_steps is {steps}: the rate is divided for {min(steps)} from the "
+                  "first step on. For a rate that is never divided, name no step", stacklevel=3)
+  elif steps and min(steps) < config.warmup_steps:
     warnings.warn(
         f"train.decay_steps is {steps}, of which {min(steps)} is within the warm-up: the rate is "
         f"divided when that ends, after {config.warmup_steps} steps (train.warmup_steps)",

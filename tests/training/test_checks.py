@@ -125,6 +125,7 @@ def test_validation_without_an_instance_is_found_before_training(monkeypatch, tm
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"decay_steps": (50, 50)}, r"\(50, 50\): a step that is named twice divides once"),
+    ({"decay_steps": (0,)}, r"\(0,\): the rate is divided for 0 from the first step on."),
     ({"decay_steps": (90, 5), "warmup_steps": 10}, "5 is within the warm-up: .*, after 10 steps"),
     ({"decay_steps": (60, 90), "num_steps": 90}, "of which 90 is not reached in 90 steps")])
 def test_drops_of_the_rate_that_are_lost_or_late_are_reported(options, message):
