@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers.clips import SIZE, Camera, write_clip
+from helpers.clips import SIZE, Camera, turn_clip, write_clip
 from mnc_jax.data.records import BrokenImageError
 from mnc_jax.data.video import _is_complete_mp4, open_video
 
@@ -16,6 +16,18 @@ def test_frames_come_in_order_as_rgb(tmp_path):
   for number, frame in enumerate(frames):
     assert (frame.shape, frame.dtype, frame.flags.c_contiguous) == ((*SIZE, 3), np.uint8, True)
     np.testing.assert_allclose(frame[20, 20], [50, 50, 50 + 20 * number], atol=4)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_frames_are_upright(tmp_path, quarters):
+  path, picture = tmp_path / "a.mp4", np.zeros((*SIZE, 3), np.uint8)
+  picture[:SIZE[0] // 2, :SIZE[1] // 2] = 255  # The upper left quarter.
+  video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, SIZE[::-1])
+  video.write(picture)
+  video.release()
+  with open_video(turn_clip(path, quarters)) as video:
+    frame, = video.frames
+  np.testing.assert_allclose(frame.astype(int), np.rot90(picture, -quarters), atol=40)
 
 
 def test_a_video_that_ends_early_is_reported_after_its_frames(tmp_path):

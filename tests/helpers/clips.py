@@ -1,5 +1,7 @@
 """Small videos, and a camera that is not there."""
 
+import struct
+
 import cv2
 import numpy as np
 
@@ -21,6 +23,18 @@ def trim_clip(path, milliseconds):
   content = bytearray(path.read_bytes())
   entry = content.index(b"elst") + 12  # After version, flags and the number of entries.
   content[entry:entry + 4] = milliseconds.to_bytes(4, "big")
+  path.write_bytes(content)
+  return path
+
+
+def turn_clip(path, quarters):
+  """Lets an MP4 ask to be shown turned clockwise by so many quarters, as phones write it."""
+  content = bytearray(path.read_bytes())
+  # After version, flags, two times, track, duration, and 16 bytes more (ISO/IEC 14496-12, tkhd).
+  matrix = content.index(b"tkhd") + 4 + 4 + 20 + 16
+  cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
+  turned = (cosine, sine, 0, -sine, cosine, 0, 0, 0)
+  content[matrix:matrix + 36] = struct.pack(">9i", *(x << 16 for x in turned), 1 << 30)
   path.write_bytes(content)
   return path
 
