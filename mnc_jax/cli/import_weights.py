@@ -37,11 +37,8 @@ def run(options: ImportWeights) -> None:
       jax.eval_shape(lambda: init_params(key, config)), options.source, config=config.model,
       reset_categories=options.reset_categories, only_backbone=options.only_backbone,
       category_names=categories.category_names)
-  is_own = report.kind == weights.OWN_KIND and not options.only_backbone
-  if is_own and (lines := list_other_reading(options.source, config)):
-    warnings.warn("\n".join([
-        f"{options.source} was trained and used with other options, and may find less with these:",
-        *lines, "Give its own to use it as it was."]), stacklevel=2)
+  if report.kind == weights.OWN_KIND and not options.only_backbone:
+    warn_of_other_reading(options.source, config)
   check_frozen(report, params, config, options.source)
   for advice in advise_fresh_layers(report, config):
     warnings.warn(f"{options.source}: {advice}", stacklevel=2)
@@ -56,13 +53,17 @@ def run(options: ImportWeights) -> None:
             *list_changes(load_config(options.config), options.experiment)]))
 
 
-def list_other_reading(source: pathlib.Path, config: Config) -> list[str]:
-  """Returns lines on the fields that `predict` reads and that `source`, of ours, has otherwise."""
+def warn_of_other_reading(source: pathlib.Path, config: Config) -> None:
+  """Warns of fields that `predict` reads and that `source`, a model of ours, has otherwise."""
   metadata = weights.read_metadata(source)
   if "config" not in metadata:
-    return []
-  return changes.list_changes(weights.read_config(metadata, source), config,
-                              fields=_READ_BY_PREDICT)
+    return
+  lines = changes.list_changes(weights.read_config(metadata, source), config,
+                               fields=_READ_BY_PREDICT)
+  if lines:
+    warnings.warn("\n".join([
+        f"{source} was trained and used with other options, and may find less with these:",
+        *lines, "Give its own to use it as it was."]), stacklevel=3)
 
 
 def list_changes(base: Any, config: Any, *, prefix: str = "--") -> list[str]:

@@ -14,7 +14,7 @@ It follows https://cocodataset.org/#format-data, and what pycocotools can use:
   score          of a result: a finite number.
 
 Files may write numbers as text or whole floats; `numeric.py` reads them before. A `segmentation` is
-checked where it is read (`rle.py`), and a `file_name` where files are opened
+checked where it is read (`segmentation.py`), and a `file_name` where files are opened
 (`data/readers/coco_file.py`): scoring opens none. Each function raises ValueError with what is
 wrong; `content.py` adds the file and the id.
 """

@@ -55,14 +55,7 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
   first = int(state.step)
   if first:
     config = keep_start(run_folder.read_config(workdir), config)
-  print(f"{count_noun(len(source), 'image')}, "
-        f"{count_noun(len(source.category_names), 'category')}, "
-        f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
-        f"{mesh.size} x {mesh.devices[0].device_kind}")
-  print(describe_groups(state.params, config))
-  if config.train.average_decay:
-    print("What is evaluated and saved as the model is the average of the weights over the steps "
-          f"(train.average_decay {config.train.average_decay}).")
+  print_head(source, config, state, mesh)
   save = functools.partial(
       checkpoint.save, manager, config=config, categories=source, notes=notes)
   with (watch(config) as watchdog,
@@ -86,6 +79,18 @@ def train_on(source: Source, config: Config, workdir: pathlib.Path,
       # Batches follow from seed and step, so the bad one can be loaded again.
       bad = next(open_batches(source, config, error.step - 1))
       raise FloatingPointError(keep_batch(workdir, error, config, *bad)) from error
+
+
+def print_head(source: Source, config: Config, state: TrainState, mesh: Mesh) -> None:
+  """Prints what is trained, on what, and how its parameters are updated."""
+  print(f"{count_noun(len(source), 'image')}, "
+        f"{count_noun(len(source.category_names), 'category')}, "
+        f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
+        f"{mesh.size} x {mesh.devices[0].device_kind}")
+  print(describe_groups(state.params, config))
+  if config.train.average_decay:
+    print("What is evaluated and saved as the model is the average of the weights over the steps "
+          f"(train.average_decay {config.train.average_decay}).")
 
 
 def open_log(workdir: pathlib.Path, config: Config, first: int) -> MetricsLog:
