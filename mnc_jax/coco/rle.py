@@ -115,7 +115,7 @@ def decode_mask(rle: Rle) -> np.ndarray:
 
 
 def mask_area(rle: Rle) -> int:
-  """Returns the pixels of a mask."""
+  """Returns the number of pixels of a mask."""
   return int(_mask_api.area(rle))
 
 

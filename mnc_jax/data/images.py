@@ -45,7 +45,7 @@ class DecodedImage(NamedTuple):
 
 
 def image_options(config: DataConfig) -> ImageOptions:
-  """Returns the options of a config."""
+  """Returns which pixels of a file a config asks for."""
   return ImageOptions(config.exif, config.page, config.channels)
 
 

@@ -95,7 +95,7 @@ def evaluation_batches(source: Source, config: DataConfig, *, batch_size: int,
 
 
 def count_evaluation_batches(source: Source, config: DataConfig, *, batch_size: int) -> int:
-  """Returns the number of `evaluation_batches`."""
+  """Returns how many `evaluation_batches` there are; no image is read."""
   sizes = scaling.scaled_sizes(source.sizes, config.short_side, config.long_side)
   buckets = scaling.choose_buckets(sizes, config.padded_sizes, source.image_ids)
   return len(planning.evaluation_rows(buckets, batch_size))
