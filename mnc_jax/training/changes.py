@@ -12,7 +12,8 @@ from mnc_jax.training.optimizer import learning_rate
 from mnc_jax.weights.tree import FitError
 
 # Fields that only a new run reads, and what is said if they change.
-_START = ("train.init_weights", "train.init_reset_categories", "train.init_only_backbone")
+_START = ("train.init_weights", "train.init_reset_categories", "train.init_only_backbone",
+          "model.pixel_mean_bgr")
 _WITHOUT_EFFECT = (" (no effect: the run resumes with its own weights; another --workdir starts a "
                    "new one)")
 # Fields that decide which arrays weights and optimiser states have; all that begin so.
@@ -46,9 +47,11 @@ def keep_start(saved: Config, config: Config) -> Config:
 
   Else `config.json` would name weights that the run never had.
   """
-  names = [name.removeprefix("train.") for name in _START]
-  return dataclasses.replace(config, train=dataclasses.replace(
-      config.train, **{name: getattr(saved.train, name) for name in names}))
+  for section, _, name in (field.partition(".") for field in _START):
+    kept = {name: getattr(getattr(saved, section), name)}
+    config = dataclasses.replace(
+        config, **{section: dataclasses.replace(getattr(config, section), **kept)})
+  return config
 
 
 def describe_changes(saved: Config, config: Config, step: int) -> str:

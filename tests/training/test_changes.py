@@ -31,6 +31,10 @@ def test_weights_that_a_run_starts_from_have_no_effect_when_it_resumes():
   assert changes.describe_changes(started, other, 50).splitlines()[1:] == [
       f"  train.init_weights: 'a.npz' -> 'b.npz'{no_effect}",
       f"  train.init_only_backbone: True -> False{no_effect}"]
+  # The mean is among the weights.
+  other = tiny.override(CONFIG, model={"pixel_mean_bgr": (1.0, 2.0, 3.0)})
+  assert changes.describe_changes(CONFIG, other, 50).endswith(f" -> (1.0, 2.0, 3.0){no_effect}")
+  assert changes.keep_start(CONFIG, other) == CONFIG
 
 
 def test_the_config_that_is_saved_names_the_weights_that_the_run_started_from(
