@@ -38,13 +38,19 @@ def to_rgb(image: Any, name: str, *, options: ImageOptions = DEFAULT_OPTIONS) ->
   if array.ndim != 3 or array.shape[2] != 3:
     raise ValueError(f"{name} has the shape {list(array.shape)}, but [h, w, 3] is needed"
                      f"{_cure_of_shape(array.shape)}")
-  # Values up to 255 in 16 bits are those of 8 bits, and would be black. A frame of zeros is.
-  deep = array.dtype == np.uint16 and (array.max() > 255 or not array.any())
-  if array.dtype != np.uint8 and not deep:
+  if array.dtype != np.uint8 and not (array.dtype == np.uint16 and _is_deep_or_blank(array)):
     raise ValueError(f"{name} has {array.dtype} pixels, but uint8 from 0 to 255 (or uint16 from 0 "
                      f"to 65535) is needed"
                      f"{_cure_of_dtype(array)}")
   return array
+
+
+def _is_deep_or_blank(array):
+  """Returns whether 16 bits are used: values up to 255 are those of 8 bits, and would be black.
+
+  Of an image of one intensity, a blank frame, both readings are blank.
+  """
+  return array.max() > 255 or array.max() == array.min()
 
 
 def _cure_of_shape(shape):

@@ -61,6 +61,12 @@ def test_a_frame_of_zeros_is_black_in_8_and_16_bits():
   assert to_rgb(black, "the image") is black
 
 
+@pytest.mark.parametrize("value", [0, 100, 1000])
+def test_blank_frames_of_16_bits_are_kept(value):
+  blank = np.full((6, 9, 3), value, np.uint16)
+  assert to_rgb(blank, "the image") is blank
+
+
 def test_bytes_of_16_bits_may_be_in_either_order():
   deep = make_image().astype(np.uint16) * 257
   for order in "<>":

@@ -17,6 +17,7 @@ from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.image_ids import correct_image_ids, find_used_ids
 from mnc_jax.coco.lvis import reject_federated
 from mnc_jax.coco.numeric import parse_numbers
+from mnc_jax.coco.placeholder import drop_placeholder
 from mnc_jax.coco.rle import mask_area
 from mnc_jax.coco.schema import is_integer
 from mnc_jax.coco.segmentation import read_segmentation
@@ -128,6 +129,17 @@ def _check_instances(annotations, name):
     crowd = (f"; if each of its {len(annotations)} crowd regions is one object, mnc score takes "
              "them as such with --crowd-as-instances" if annotations else "")
     raise ValueError(f"{name} has no instance (crowd regions aside): nothing to score{crowd}")
+
+
+def leave_out_placeholder(ground_truth: dict) -> dict:
+  """Returns the ground truth without a category that is none, such as Roboflow's, with a warning.
+
+  Whatever else `ground_truth` may be is left to `check_records`.
+  """
+  found, message = drop_placeholder(ground_truth, name="the ground truth")
+  if message:
+    warnings.warn(message, stacklevel=3)
+  return found
 
 
 def check_records(ground_truth: dict, results: list, *, kind: str | None = None,

@@ -3,7 +3,12 @@
 from typing import Literal
 
 from mnc_jax.evaluation.metrics import boundary, coco, voc
-from mnc_jax.evaluation.metrics.records import check_records, count_instances, kinds_of
+from mnc_jax.evaluation.metrics.records import (
+  check_records,
+  count_instances,
+  kinds_of,
+  leave_out_placeholder,
+)
 
 PROTOCOLS = ("sds", "coco", "boundary")
 
@@ -17,7 +22,8 @@ def score_results(ground_truth: dict, results: list[dict], *,
   none must have it. An empty list scores 0 in both.
 
   Args:
-    ground_truth: dict with `images`, `annotations`, `categories`, in COCO format.
+    ground_truth: dict with `images`, `annotations`, `categories`, in COCO format. A placeholder
+      among the categories, as of Roboflow, is left out with a warning.
     results: list of {image_id, category_id, score, segmentation: RLE or bbox or both}.
     protocols: of these:
       "sds", for masks: {"0.5" and "0.7": {"ap_11point" and "ap_area": {category: AP},
@@ -41,6 +47,7 @@ def score_results(ground_truth: dict, results: list[dict], *,
   unknown = set(protocols) - set(PROTOCOLS)
   if unknown:
     raise ValueError(f"protocol {unknown.pop()!r} is not known: {', '.join(PROTOCOLS)}")
+  ground_truth = leave_out_placeholder(ground_truth)
   check_records(ground_truth, results)
   scores, twelve, kinds = {}, {}, kinds_of(results)
   if "sds" in protocols:

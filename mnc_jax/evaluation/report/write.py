@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from mnc_jax.config.paths import as_path
 from mnc_jax.evaluation.metrics.errors import classify_errors
+from mnc_jax.evaluation.metrics.records import leave_out_placeholder
 from mnc_jax.evaluation.report.cards import make_card
 from mnc_jax.evaluation.report.charts import make_charts
 from mnc_jax.evaluation.report.page import Settings, make_page
@@ -27,7 +28,8 @@ def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
 
   Args:
     folder: of `index.html` and `images/`; made if absent. An older report is replaced.
-    ground_truth: dict with `images`, `annotations`, `categories`, in COCO format.
+    ground_truth: dict with `images`, `annotations`, `categories`, in COCO format. A placeholder
+      among the categories, as of Roboflow, is left out with a warning.
     results: list of {image_id, category_id, score, segmentation: RLE}.
     read_image: index in `ground_truth["images"]` -> [H, W, 3] uint8 RGB; None draws on grey.
     title: heading of the page.
@@ -45,6 +47,7 @@ def write_report(folder: str | pathlib.Path, ground_truth: dict, results: list,
   """
   if max_images < 1:
     raise ValueError(f"max_images is {max_images}: a report shows at least 1 image")
+  ground_truth = leave_out_placeholder(ground_truth)
   judged = classify_errors(ground_truth, results, iou_threshold=iou_threshold, min_score=min_score)
   names = {category["id"]: category["name"] for category in ground_truth["categories"]}
   indices = {image["id"]: index for index, image in enumerate(ground_truth["images"])}

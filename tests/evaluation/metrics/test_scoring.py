@@ -19,6 +19,7 @@ from mnc_jax.coco import content
 from mnc_jax.evaluation.metrics import boundary, coco, voc
 from mnc_jax.evaluation.metrics.scoring import score_results
 from mnc_jax.evaluation.metrics.tables import format_csv, format_table
+from mnc_jax.evaluation.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +164,16 @@ def test_the_csv_has_every_number(random_scores):
   assert float(at(cat, "boundary AR100")) == scores["per_category"]["boundary"]["cat"]["AR100"]
   assert float(at(mean, "mask AP")) == scores["segm"]["AP"]
   assert at(mean, "mask APl") == ""  # In images of 40 x 50 nothing is large.
+
+
+def test_a_placeholder_of_roboflow_is_no_category(tmp_path):
+  ground_truth = make_ground_truth([(1, 1, *LEFT, 0)], images=(1,))
+  ground_truth["categories"] = [{"id": 0, "name": "farm", "supercategory": "none"},
+                                {"id": 1, "name": "cat", "supercategory": "farm"}]
+  results = [make_result(1, 1, *LEFT, 0.9)]
+  with pytest.warns(UserWarning, match="the ground truth: category 0, 'farm', was left out"):
+    scores = score_results(ground_truth, results)
+  assert scores["left_out"] == [] and set(scores["instances"]) == {"cat"}
+  with pytest.warns(UserWarning, match="category 0, 'farm', was left out") as caught:
+    page = write_report(tmp_path, ground_truth, results, None)
+  assert len(caught) == 1 and "<option" in page.read_text() and "farm" not in page.read_text()
