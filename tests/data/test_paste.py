@@ -1,5 +1,7 @@
 """Instances of one image pasted on another: by hand, at other scales, and what always holds."""
 
+import tracemalloc
+
 import hypothesis
 from hypothesis import strategies as st
 import numpy as np
@@ -72,10 +74,22 @@ def test_a_tenth_that_is_left_is_kept():
   covered[0, :9], covered[1:, :19] = True, True
   record = _view(_rectangles((3, 20), (0, 0, 10, 1), (0, 1, 20, 2), (0, 2, 20, 3), (0, 2, 5, 3)), 0,
                  crowd=[False, False, True, True]).record
-  left = paste.hide_pixels(record, covered)
+  left = paste.make_uncovered(record, covered, record.image)
   np.testing.assert_array_equal(left.labels, [1, 3])  # 1 of 10 pixels, and a crowd region's 1.
-  np.testing.assert_array_equal(left.masks.sum(axis=(1, 2)), [1, 1])
+  np.testing.assert_array_equal(left.areas, [1, 1])
   np.testing.assert_array_equal(record.masks.sum(axis=(1, 2)), [10, 20, 20, 5])
+
+
+def test_masks_beneath_are_copied_one_at_a_time():
+  masks = _rectangles((600, 800), *[(10 * x, 20 * x, 10 * x + 15, 20 * x + 9) for x in range(25)])
+  record = _view(masks, 0).record
+  covered = np.arange(800) % 16 < np.full((600, 1), 4)
+  tracemalloc.start()
+  example = paste.make_uncovered(record, covered, record.image)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert len(example.labels) == 25 and (example.areas < 135).all()
+  assert peak < 5 * masks[0].nbytes
 
 
 def test_images_of_other_scales_by_hand():
