@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mnc_jax.coco.content import SoundRows
 from mnc_jax.coco.faults import count_noun
+from mnc_jax.coco.rle import mask_area
 from mnc_jax.coco.schema import Row
 
 
@@ -90,6 +91,26 @@ def drop_copies(annotations: Iterable[Row]) -> tuple[list[Row], list[tuple[int, 
     else:
       copies.append((row["id"], first))
   return kept, copies
+
+
+def describe_counted_copies(annotations: Iterable[Row], *, name: str) -> str:
+  """Returns a message on copies (see `drop_copies`) that are scored as they are, else "".
+
+  Args:
+    annotations: of all images, masks as compressed RLE; those without a mask, with an empty one
+      and crowd regions are not compared.
+    name: what the message calls the file.
+  """
+  by_image = collections.defaultdict(list)
+  for row in annotations:
+    if "segmentation" in row and not row.get("iscrowd", 0) and mask_area(row["segmentation"]):
+      by_image[row["image_id"]].append(row)
+  copies = [pair for rows in by_image.values() for pair in drop_copies(rows)[1]]
+  if not copies:
+    return ""
+  return (f"{name}: {count_noun(len(copies), 'annotation')} that the image has already, equal in "
+          f"category and mask (annotation {copies[0][0]} is {copies[0][1]} again): each counts as "
+          "an instance to be found, as for COCO's tools. mnc train and mnc evaluate drop them")
 
 
 def _join_annotations(annotations: Iterable[Row], first_ids: Mapping[int, int]) -> Sequence[Row]:

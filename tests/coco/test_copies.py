@@ -80,9 +80,15 @@ def test_annotations_that_an_image_has_twice_are_dropped_to_train_on(write):
 def test_annotations_that_an_image_has_twice_are_scored_as_they_are(write):
   content = _row_per_annotation()
   content["images"][0]["file_name"] = "c.jpg"
-  content["annotations"].append(content["annotations"][0] | {"id": 50})
-  found, _ = read_files(*write(content), "sds")
-  assert [row["id"] for row in found["annotations"]] == [0, 1, 2, 3, 50]
+  crowd = content["annotations"][2] | {"iscrowd": 1}  # Counts neither once nor twice.
+  content["annotations"] += [content["annotations"][0] | {"id": 50}, crowd | {"id": 51},
+                             crowd | {"id": 52}]
+  with pytest.warns(UserWarning, match=(
+      r"gt.json: 1 annotation that the image has already, equal in category and mask \(annotation "
+      r"50 is 0 again\): each counts as an instance to be found")) as caught:
+    found, _ = read_files(*write(content), "sds")
+  assert len(caught) == 1
+  assert [row["id"] for row in found["annotations"]] == [0, 1, 2, 3, 50, 51, 52]
 
 
 @pytest.mark.parametrize(("first", "second"), [

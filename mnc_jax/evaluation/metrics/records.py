@@ -12,7 +12,7 @@ import warnings
 from mnc_jax.coco import content
 from mnc_jax.coco.box_fit import correct_boxes, describe_result_boxes
 from mnc_jax.coco.category_ids import correct_category_ids
-from mnc_jax.coco.copies import join_copies
+from mnc_jax.coco.copies import describe_counted_copies, join_copies
 from mnc_jax.coco.faults import count_noun, list_first
 from mnc_jax.coco.image_ids import correct_image_ids, find_used_ids
 from mnc_jax.coco.lvis import reject_federated
@@ -54,7 +54,8 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   that do not fit their masks are replaced (`correct_boxes`), both with a warning. Images are
   matched by file name, and categories by name, where names contradict the ids, see
   `correct_image_ids` and `correct_category_ids`. Warns of annotations with an empty mask, which
-  count as missed, and of results whose boxes do not fit their masks.
+  count as missed, of annotations that an image has twice, which all count, and of results whose
+  boxes do not fit their masks.
 
   Args:
     ground_truth_path: a JSON file with `images`, `annotations` and `categories`.
@@ -75,7 +76,8 @@ def read_files(ground_truth_path: pathlib.Path, results_path: pathlib.Path,
   results = parse_numbers(content.read_json(results_path))
   sound, first_ids, joined = join_copies(sound._replace(annotations=rows), name=name,
                                          used_ids=find_used_ids(results, sound.images))
-  for message in filter(None, (joined, misfits, *odd)):
+  copied = describe_counted_copies(sound.annotations, name=name)
+  for message in filter(None, (joined, copied, misfits, *odd)):
     warnings.warn(message, stacklevel=2)
   if crowd_as_instances:
     sound = sound._replace(annotations=[row | {"iscrowd": 0} for row in sound.annotations])
