@@ -239,3 +239,12 @@ def test_a_split_whose_images_all_share_labels_is_an_error(tmp_path):
     write_text(tmp_path / "labels" / f"{name}.txt", TRIANGLE)
   with pytest.raises(ValueError, match="no image of it can be used:\n.*are those of a.jpg, a.png"):
     count_instances(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_yaml_that_is_not_utf_8_is_named(tmp_path, encoding):
+  write_labelled(tmp_path / "images" / "a.png")
+  text = "names: [sch\u00e4fer]\ntrain: images\n"
+  (tmp_path / "data.yaml").write_bytes(text.encode(encoding))
+  with pytest.raises(ValueError, match=r"\(data.yaml there is none: not YAML in UTF-8, or without"):
+    count_instances(tmp_path)

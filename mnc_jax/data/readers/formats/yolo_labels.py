@@ -84,10 +84,13 @@ def reject_unlisted(folder: pathlib.Path) -> None:
   parts = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
   if "images" in parts and "labels" in parts and any(
       _is_text(path) and _holds_labels(path) for path in parts["labels"].rglob("*")):
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+    unread = (f" ({list_first(others)} there is none: not YAML in UTF-8, or without one of these)"
+              if others else "")
     raise ValueError(
         f"{parts['labels']} looks like YOLO's: a data.yaml with `names` and `train: images` is "
-        f"needed in {folder}, such as (names in the order of the classes, see a classes.txt)\n"
-        f"  names: [cat, dog]\n  train: {parts['images'].name}")
+        f"needed in {folder}{unread}, such as (names in the order of the classes, see a "
+        f"classes.txt)\n  names: [cat, dog]\n  train: {parts['images'].name}")
 
 
 def _locate_all(folder, images) -> dict[pathlib.Path, _Place]:
