@@ -18,7 +18,8 @@ def to_rgb(image: Any, name: str, *, options: ImageOptions = DEFAULT_OPTIONS) ->
     options: which pixels of a file.
 
   Returns:
-    [h, w, 3] RGB, uint8, or uint16 of more than 8 bits; in the byte order of the machine.
+    [h, w, 3] RGB, uint8, or uint16 of more than 8 bits or of one value; in the byte order of the
+    machine.
 
   Raises:
     BrokenImageError: if a file is missing or cannot be decoded, naming it.

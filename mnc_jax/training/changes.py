@@ -45,7 +45,7 @@ def list_changes(saved: Config, config: Config, *, fields: tuple[str, ...] = (""
 def keep_start(saved: Config, config: Config) -> Config:
   """Returns the `config` that a run resumes with, and of its start what `saved` says.
 
-  Else `config.json` would name weights that the run never had.
+  Else `config.json` would name weights, or a mean of the pixels, that the run never had.
   """
   for section, _, name in (field.partition(".") for field in _START):
     kept = {name: getattr(getattr(saved, section), name)}
